@@ -1,0 +1,185 @@
+"""Low-bit weights as they lie in a GGUF file, and what their bits mean.
+
+A row of weights is cut into blocks; a block holds small integers with the scale (and, for some formats, the minimum) of
+each group of them: ``w = scale * q + minimum``. The layouts are those of ggml (``ggml-common.h``, ``ggml-quants.c``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+
+from limelight.errors import ConfigError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+# Weights unpacked at a time; of the powers of two the fastest. It also bounds the temporaries to about 10 MB.
+CHUNK = 1 << 20
+
+
+class Groups(NamedTuple):
+    """Weights as integers: ``w = scale * q + minimum``, one scale and minimum for each group of ``q``.
+
+    ``minimum`` is -0.0 for the symmetric formats, the one float that added to any other leaves it as it is, sign of
+    zero included.
+    """
+
+    q: Tensor  # [rows, groups, group], int8 when symmetric, else uint8
+    scale: Tensor  # [rows, groups], float32
+    minimum: Tensor  # [rows, groups], float32
+
+
+class Format(NamedTuple):
+    """One block layout: weights a block, bytes a block, weights a group, and how blocks are taken apart."""
+
+    block: int
+    bytes: int
+    group: int
+    symmetric: bool
+    unpack: Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]  # uint8 [N, bytes] → q [N, block], scale, minimum
+
+
+@dataclass(frozen=True, eq=False)
+class Packed:
+    """A tensor of low-bit blocks.
+
+    ``shape`` is that of the weights, ``[..., columns]``; ``data`` holds their blocks, uint8 ``[rows, bytes_per_row]``,
+    with all the leading dimensions flattened into rows. Raises ``ConfigError`` when the three do not fit together.
+    """
+
+    data: Tensor
+    format: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            raise ConfigError(f"there is no low-bit format {self.format!r}{suggestion(self.format, FORMATS)}")
+        layout = FORMATS[self.format]
+        rows, columns = math.prod(self.shape[:-1]), self.shape[-1] if self.shape else 0
+        expected = (rows, columns // layout.block * layout.bytes)
+        if columns % layout.block or self.data.dtype != torch.uint8 or tuple(self.data.shape) != expected:
+            raise ConfigError(
+                f"{self.format} weights of shape {self.shape} need uint8 data of shape {expected} in blocks of "
+                f"{layout.block} columns, not {self.data.dtype} of shape {tuple(self.data.shape)}"
+            )
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the blocks take."""
+        return self.data.nbytes
+
+    def rows(self, index: Tensor | slice) -> Packed:
+        """The rows named by ``index``, in its order, still packed; ``[rows, columns]``. A slice shares memory."""
+        data = self.data[index]
+        return Packed(data, self.format, (data.shape[0], self.shape[-1]))
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The weights, in ``shape``; computed in float32 as ggml does, bit for bit, and then rounded to ``dtype``."""
+        layout, columns = FORMATS[self.format], self.shape[-1]
+        weights = torch.empty(self.data.shape[0], columns, dtype=dtype, device=self.data.device)
+        step = max(1, CHUNK // max(1, columns))
+        for start in range(0, len(weights), step):
+            part = slice(start, start + step)
+            q, scale, minimum = groups(self.rows(part))
+            values = q.to(torch.float32).mul_(scale.unsqueeze(-1))
+            if not layout.symmetric:
+                values.add_(minimum.unsqueeze(-1))
+            weights[part] = values.flatten(1)
+        return weights.view(self.shape)
+
+
+def groups(packed: Packed) -> Groups:
+    """Takes all blocks apart into integers, scales and minima (see ``Groups``), in the format's smallest groups."""
+    layout, rows = FORMATS[packed.format], packed.data.shape[0]
+    count = packed.shape[-1] // layout.group
+    q, scale, minimum = layout.unpack(packed.data.reshape(-1, layout.bytes))
+    if minimum is None:
+        minimum = scale.new_full((1, 1), -0.0).expand(rows, count)
+    return Groups(q.view(rows, count, layout.group), scale.view(rows, count), minimum.reshape(rows, count))
+
+
+def _halves(data: Tensor) -> Tensor:
+    """float16 numbers in the bytes of the last dimension, as float32."""
+    return data.contiguous().view(torch.float16).to(torch.float32)
+
+
+def _nibbles(data: Tensor, width: int) -> Tensor:
+    """Splits each ``width`` bytes into ``width`` low and then ``width`` high halves, uint8 ``[N, 2 * bytes]``."""
+    data = data.reshape(-1, data.shape[-1] // width, width)
+    return torch.cat((data & 15, data >> 4), dim=-1).flatten(1)
+
+
+def _bits(data: Tensor, count: int) -> Tensor:
+    """Splits each byte into fields of ``count`` bits, lowest first, in a new dimension before the last."""
+    shifts = torch.arange(0, 8, count, dtype=torch.uint8, device=data.device)
+    return (data.unsqueeze(-2) >> shifts.unsqueeze(-1)) & ((1 << count) - 1)
+
+
+def _fifth_bits(data: Tensor) -> Tensor:
+    """The fifth bit of each of 32 weights from 4 bytes, moved to its place: bit ``i`` belongs to weight ``i``."""
+    return _bits(data, 1).transpose(-1, -2).flatten(1) << 4
+
+
+def _scales_and_minima(blocks: Tensor) -> tuple[Tensor, Tensor]:
+    """The 8 scales and minima of a Q4_K or Q5_K block, stored as 6-bit integers times two float16 numbers."""
+    low, high, mixed = blocks[:, 4:16].reshape(-1, 3, 4).unbind(1)  # each [N, 4]
+    scale = torch.cat((low & 63, (mixed & 15) | ((low >> 2) & 48)), dim=-1)
+    minimum = torch.cat((high & 63, (mixed >> 4) | ((high >> 2) & 48)), dim=-1)
+    return _halves(blocks[:, :2]) * scale, -(_halves(blocks[:, 2:4]) * minimum)
+
+
+def _q4_0(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    return _nibbles(blocks[:, 2:], 16).view(torch.int8) - 8, _halves(blocks[:, :2]), None
+
+
+def _q4_1(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _nibbles(blocks[:, 4:], 16), _halves(blocks[:, :2]), _halves(blocks[:, 2:4])
+
+
+def _q5_0(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    q = _nibbles(blocks[:, 6:], 16) | _fifth_bits(blocks[:, 2:6])
+    return q.view(torch.int8) - 16, _halves(blocks[:, :2]), None
+
+
+def _q5_1(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    q = _nibbles(blocks[:, 8:], 16) | _fifth_bits(blocks[:, 4:8])
+    return q, _halves(blocks[:, :2]), _halves(blocks[:, 2:4])
+
+
+def _q8_0(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    return blocks[:, 2:].contiguous().view(torch.int8), _halves(blocks[:, :2]), None
+
+
+def _q4_k(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _nibbles(blocks[:, 16:], 32), *_scales_and_minima(blocks)
+
+
+def _q5_k(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    # Here the fifth bit of weight j in group i is bit i of byte j.
+    q = _nibbles(blocks[:, 48:], 32) | (_bits(blocks[:, 16:48], 1).flatten(1) << 4)
+    return q, *_scales_and_minima(blocks)
+
+
+def _q6_k(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    # Two halves of 128 weights: 64 bytes of low nibbles each, and 32 bytes of two high bits.
+    high = _bits(blocks[:, 128:192].reshape(-1, 2, 32), 2).flatten(1) << 4
+    q = (_nibbles(blocks[:, :128], 64) | high).view(torch.int8) - 32
+    return q, _halves(blocks[:, 208:]) * blocks[:, 192:208].view(torch.int8), None
+
+
+FORMATS = {
+    "Q4_0": Format(32, 18, 32, True, _q4_0),
+    "Q4_1": Format(32, 20, 32, False, _q4_1),
+    "Q5_0": Format(32, 22, 32, True, _q5_0),
+    "Q5_1": Format(32, 24, 32, False, _q5_1),
+    "Q8_0": Format(32, 34, 32, True, _q8_0),
+    "Q4_K": Format(256, 144, 32, False, _q4_k),
+    "Q5_K": Format(256, 176, 32, False, _q5_k),
+    "Q6_K": Format(256, 210, 16, True, _q6_k),
+}
