@@ -1,0 +1,99 @@
+"""Gemma 2 (Gemma team, 2024): four norms a block, capped scores, every other layer with a window."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from limelight.models import config as c
+from limelight.models.family import Family
+from limelight.models.hf import Keys, activation_name, rope_keys, rotary
+from limelight.models.llama import table as llama_table
+from limelight.models.mapping import Rule, Table
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = Keys(values)
+    width, layers = keys.need("hidden_size"), keys.need("num_hidden_layers")
+    heads, head_width = keys.need("num_attention_heads"), keys.take("head_dim", 256)
+    kv_heads = keys.take("num_key_value_heads", 4)
+    context = keys.take("max_position_embeddings", 8192)
+    norm = c.ShiftedRMSNorm(keys.take("rms_norm_eps", 1e-6))
+    bias = keys.take("attention_bias", False)
+    scale = keys.take("query_pre_attn_scalar", 256) ** -0.5
+    cap = keys.take("attn_logit_softcapping", None if "attn_logit_softcapping" in values else 50.0)
+    head_cap = keys.take("final_logit_softcapping", None if "final_logit_softcapping" in values else 30.0)
+    window = keys.take("sliding_window", 4096)
+    turning = rotary(keys, head_width, context)
+    types = keys.take("layer_types") or ["full_attention" if i % 2 else "sliding_attention" for i in range(layers)]
+    feedforward = c.GatedFeedForward(
+        keys.need("intermediate_size"), keys.activation("hidden_activation", "gelu_pytorch_tanh")
+    )
+    keys.take("hidden_act")  # an older name that says the same less exactly
+    blocks = tuple(
+        c.Block(
+            c.Attention(
+                heads,
+                kv_heads,
+                head_width,
+                scale,
+                turning,
+                bias,
+                bias,
+                cap=cap,
+                window=window if kind == "sliding_attention" else None,
+            ),
+            feedforward,
+            norm,
+            "sandwich",
+        )
+        for kind in types
+    )
+    return c.ModelConfig(
+        "gemma2",
+        keys.need("vocab_size"),
+        context,
+        c.TransformerStack(width, blocks, norm, scale=width**0.5),
+        c.LMHead(keys.take("tie_word_embeddings", True), cap=head_cap),
+        keys.rest(),
+    )
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    stack, block = config.decoder, config.decoder.blocks[0]
+    attention = block.attention
+    assert attention.rotary is not None
+    windows = [b.attention.window for b in stack.blocks]
+    return {
+        "vocab_size": config.vocab,
+        "hidden_size": stack.width,
+        "intermediate_size": block.feedforward.hidden,
+        "num_hidden_layers": len(stack.blocks),
+        "num_attention_heads": attention.heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": attention.head_width,
+        "hidden_activation": activation_name(block.feedforward.activation),
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": block.norm.eps,
+        "attention_bias": attention.bias,
+        "query_pre_attn_scalar": round(attention.scale**-2),
+        "attn_logit_softcapping": attention.cap,
+        "final_logit_softcapping": config.head.cap,
+        "layer_types": ["full_attention" if w is None else "sliding_attention" for w in windows],
+        "sliding_window": next((w for w in windows if w is not None), None),
+        "tie_word_embeddings": config.head.tied,
+        **rope_keys(attention.rotary, attention.head_width),
+    }
+
+
+def table(config: c.ModelConfig) -> Table:
+    base = llama_table(config)
+    theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
+    norms = (
+        Rule(f"{theirs}post_attention_layernorm.weight", f"{ours}attention_after.weight"),
+        Rule(f"{theirs}pre_feedforward_layernorm.weight", f"{ours}feedforward_norm.weight"),
+        Rule(f"{theirs}post_feedforward_layernorm.weight", f"{ours}feedforward_after.weight"),
+    )
+    kept = tuple(rule for rule in base.rules if rule.theirs[0] != norms[0].theirs[0])
+    return Table(kept + norms, base.prefix, base.ignored, base.tied)
+
+
+FAMILY = Family("gemma2", "Gemma2ForCausalLM", from_hf, to_hf, table)

@@ -1,0 +1,88 @@
+"""GPT-2 (Radford et al., 2019): pre-norm, learned positions, GELU, one tensor for q, k and v."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from limelight.errors import ConfigError
+from limelight.models import config as c
+from limelight.models.family import Family
+from limelight.models.hf import Keys
+from limelight.models.mapping import Rule, Split, Table, Transpose
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = Keys(values)
+    width, heads, layers = keys.need("n_embd"), keys.need("n_head"), keys.need("n_layer")
+    context = keys.need("n_positions")
+    norm = c.LayerNorm(keys.take("layer_norm_epsilon", 1e-5))
+    feedforward = c.FeedForward(keys.take("n_inner", 4 * width), keys.activation("activation_function", "gelu_new"))
+    if keys.peek("add_cross_attention", False):
+        raise ConfigError("this GPT-2 has cross-attention, which limelight does not read")
+    scale = (width // heads) ** -0.5 if keys.take("scale_attn_weights", True) else 1.0
+    by_layer = keys.take("scale_attn_by_inverse_layer_idx", False)
+    blocks = tuple(
+        c.Block(
+            c.Attention(heads, heads, width // heads, scale / (i + 1) if by_layer else scale, bias=True, out_bias=True),
+            feedforward,
+            norm,
+        )
+        for i in range(layers)
+    )
+    return c.ModelConfig(
+        "gpt2",
+        keys.need("vocab_size"),
+        context,
+        c.TransformerStack(width, blocks, norm, c.Learned(context)),
+        c.LMHead(keys.take("tie_word_embeddings", True)),
+        keys.rest(),
+    )
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    stack, block = config.decoder, config.decoder.blocks[0]
+    return {
+        "vocab_size": config.vocab,
+        "n_embd": stack.width,
+        "n_inner": block.feedforward.hidden,
+        "n_layer": len(stack.blocks),
+        "n_head": block.attention.heads,
+        "n_positions": config.context,
+        "activation_function": {"gelu_tanh": "gelu_new"}.get(
+            block.feedforward.activation, block.feedforward.activation
+        ),
+        "layer_norm_epsilon": block.norm.eps,
+        "scale_attn_weights": block.attention.scale != 1.0,
+        "scale_attn_by_inverse_layer_idx": block.attention.scale != stack.blocks[-1].attention.scale,
+        "tie_word_embeddings": config.head.tied,
+    }
+
+
+def table(config: c.ModelConfig) -> Table:
+    width = config.decoder.width
+    theirs, ours = "transformer.h.{i}.", "decoder.blocks.{i}."
+    rules = (
+        Rule("transformer.wte.weight", "embed.weight"),
+        Rule("transformer.wpe.weight", "decoder.positions.weight"),
+        Rule(f"{theirs}ln_1.{{p}}", f"{ours}attention_norm.{{p}}"),
+        Rule(
+            f"{theirs}attn.c_attn.{{p}}",
+            tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv"),
+            Transpose(),
+            Split((width, width, width)),
+        ),
+        Rule(f"{theirs}attn.c_proj.{{p}}", f"{ours}attention.out.{{p}}", Transpose()),
+        Rule(f"{theirs}ln_2.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+        Rule(f"{theirs}mlp.c_fc.{{p}}", f"{ours}feedforward.up.{{p}}", Transpose()),
+        Rule(f"{theirs}mlp.c_proj.{{p}}", f"{ours}feedforward.down.{{p}}", Transpose()),
+        Rule("transformer.ln_f.{p}", "decoder.norm.{p}"),
+        Rule("lm_head.{p}", "head.{p}"),
+    )
+    return Table(
+        rules,
+        prefix="transformer.",
+        ignored=(f"{theirs}attn.bias", f"{theirs}attn.masked_bias"),
+        tied={"lm_head.weight": "head.weight"} if config.head.tied else {},
+    )
+
+
+FAMILY = Family("gpt2", "GPT2LMHeadModel", from_hf, to_hf, table)

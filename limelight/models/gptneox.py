@@ -1,0 +1,91 @@
+"""GPT-NeoX and Pythia (Black et al., 2022): attention and feed-forward side by side, rotary on a part of each head."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from limelight.models import config as c
+from limelight.models.family import Family
+from limelight.models.hf import Keys, activation_name, rope_keys, rotary
+from limelight.models.mapping import Rule, Split, Table, grouped_by_head
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    # The older names of the rotary keys.
+    old = {"rotary_emb_base": "rope_theta", "rotary_pct": "partial_rotary_factor"}
+    keys = Keys({old.get(name, name): value for name, value in values.items()})
+    width, heads = keys.need("hidden_size"), keys.need("num_attention_heads")
+    head_width = width // heads
+    context = keys.take("max_position_embeddings", 2048)
+    norm = c.LayerNorm(keys.take("layer_norm_eps", 1e-5))
+    bias = keys.take("attention_bias", True)
+    block = c.Block(
+        c.Attention(heads, heads, head_width, head_width**-0.5, rotary(keys, head_width, context, 0.25), bias, bias),
+        c.FeedForward(keys.need("intermediate_size"), keys.activation("hidden_act", "gelu")),
+        norm,
+        "parallel" if keys.take("use_parallel_residual", True) else "pre",
+    )
+    return c.ModelConfig(
+        "gpt_neox",
+        keys.need("vocab_size"),
+        context,
+        c.TransformerStack(width, (block,) * keys.need("num_hidden_layers"), norm),
+        c.LMHead(keys.take("tie_word_embeddings", False)),
+        keys.rest(),
+    )
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    stack, block = config.decoder, config.decoder.blocks[0]
+    rotary = block.attention.rotary
+    assert rotary is not None
+    rope = rope_keys(rotary, block.attention.head_width)
+    return {
+        "vocab_size": config.vocab,
+        "hidden_size": stack.width,
+        "intermediate_size": block.feedforward.hidden,
+        "num_hidden_layers": len(stack.blocks),
+        "num_attention_heads": block.attention.heads,
+        "hidden_act": activation_name(block.feedforward.activation),
+        "max_position_embeddings": config.context,
+        "layer_norm_eps": block.norm.eps,
+        "attention_bias": block.attention.bias,
+        "use_parallel_residual": block.order == "parallel",
+        "tie_word_embeddings": config.head.tied,
+        "rotary_emb_base": rope["rope_theta"],
+        "rotary_pct": rotary.width / block.attention.head_width,
+        **rope,
+    }
+
+
+def table(config: c.ModelConfig) -> Table:
+    attention = config.decoder.blocks[0].attention
+    size = attention.heads * attention.head_width
+    theirs, ours = "gpt_neox.layers.{i}.", "decoder.blocks.{i}."
+    rules = (
+        Rule("gpt_neox.embed_in.weight", "embed.weight"),
+        Rule(f"{theirs}input_layernorm.{{p}}", f"{ours}attention_norm.{{p}}"),
+        Rule(f"{theirs}post_attention_layernorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+        Rule(
+            f"{theirs}attention.query_key_value.{{p}}",
+            tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv"),
+            grouped_by_head(attention.heads, attention.head_width, 3),
+            Split((size, size, size)),
+        ),
+        Rule(f"{theirs}attention.dense.{{p}}", f"{ours}attention.out.{{p}}"),
+        Rule(f"{theirs}mlp.dense_h_to_4h.{{p}}", f"{ours}feedforward.up.{{p}}"),
+        Rule(f"{theirs}mlp.dense_4h_to_h.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        Rule("gpt_neox.final_layer_norm.{p}", "decoder.norm.{p}"),
+        Rule("embed_out.{p}", "head.{p}"),
+    )
+    return Table(
+        rules,
+        prefix="gpt_neox.",
+        ignored=tuple(
+            f"{theirs}attention.{name}"
+            for name in ("bias", "masked_bias", "rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
+        ),
+        tied=dict.fromkeys(("embed_out.weight", "lm_head.weight"), "head.weight") if config.head.tied else {},
+    )
+
+
+FAMILY = Family("gpt_neox", "GPTNeoXForCausalLM", from_hf, to_hf, table)

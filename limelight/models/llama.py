@@ -1,0 +1,122 @@
+"""Llama (Touvron et al., 2023; Llama 3.1, Meta 2024): pre-norm, rotary, gated feed-forward, grouped keys and values.
+
+Mistral, Qwen 2 and Qwen 3 are the same with other options, and use `read` and `write` of this file.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from limelight.models import config as c
+from limelight.models.family import Family
+from limelight.models.hf import Keys, activation_name, rope_keys, rotary
+from limelight.models.mapping import Rule, Table
+
+
+def read(
+    family: str,
+    keys: Keys,
+    *,
+    bias: bool = False,
+    out_bias: bool = False,
+    feedforward_bias: bool = False,
+    head_norm: bool = False,
+    windows: Sequence[int | None] | None = None,
+) -> c.ModelConfig:
+    """A Llama-shaped config from foreign keys. windows: one for each layer (None: none has one)."""
+    width, heads, layers = keys.need("hidden_size"), keys.need("num_attention_heads"), keys.need("num_hidden_layers")
+    head_width = keys.take("head_dim", width // heads)
+    context = keys.take("max_position_embeddings", 2048)
+    norm = c.RMSNorm(keys.take("rms_norm_eps", 1e-6))
+    turning = rotary(keys, head_width, context)
+    kv_heads = keys.take("num_key_value_heads", heads)
+    feedforward = c.GatedFeedForward(
+        keys.need("intermediate_size"), keys.activation("hidden_act", "silu"), feedforward_bias
+    )
+    blocks = tuple(
+        c.Block(
+            c.Attention(
+                heads,
+                kv_heads,
+                head_width,
+                head_width**-0.5,
+                turning,
+                bias,
+                out_bias,
+                norm if head_norm else None,
+                window=window,
+            ),
+            feedforward,
+            norm,
+        )
+        for window in windows or [None] * layers
+    )
+    return c.ModelConfig(
+        family,
+        keys.need("vocab_size"),
+        context,
+        c.TransformerStack(width, blocks, norm),
+        c.LMHead(keys.take("tie_word_embeddings", False)),
+        keys.rest(),
+    )
+
+
+def write(config: c.ModelConfig) -> dict[str, Any]:
+    """The foreign keys that all Llama-shaped families share."""
+    stack, block = config.decoder, config.decoder.blocks[0]
+    attention, feedforward = block.attention, block.feedforward
+    assert attention.rotary is not None
+    return {
+        "vocab_size": config.vocab,
+        "hidden_size": stack.width,
+        "intermediate_size": feedforward.hidden,
+        "num_hidden_layers": len(stack.blocks),
+        "num_attention_heads": attention.heads,
+        "num_key_value_heads": attention.kv_heads,
+        "head_dim": attention.head_width,
+        "hidden_act": activation_name(feedforward.activation),
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": stack.norm.eps,
+        "tie_word_embeddings": config.head.tied,
+        **rope_keys(attention.rotary, attention.head_width),
+    }
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = Keys(values)
+    bias = keys.take("attention_bias", False)
+    return read("llama", keys, bias=bias, out_bias=bias, feedforward_bias=keys.take("mlp_bias", False))
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    block = config.decoder.blocks[0]
+    return {**write(config), "attention_bias": block.attention.bias, "mlp_bias": block.feedforward.bias}
+
+
+def table(config: c.ModelConfig) -> Table:
+    """The names of Llama-shaped checkpoints; rules for parts that a config lacks match nothing."""
+    block, ours = "layers.{i}.", "decoder.blocks.{i}."
+    rules = [
+        Rule("model.embed_tokens.weight", "embed.weight"),
+        Rule(f"model.{block}input_layernorm.weight", f"{ours}attention_norm.weight"),
+        Rule(f"model.{block}self_attn.q_proj.{{p}}", f"{ours}attention.q.{{p}}"),
+        Rule(f"model.{block}self_attn.k_proj.{{p}}", f"{ours}attention.k.{{p}}"),
+        Rule(f"model.{block}self_attn.v_proj.{{p}}", f"{ours}attention.v.{{p}}"),
+        Rule(f"model.{block}self_attn.o_proj.{{p}}", f"{ours}attention.out.{{p}}"),
+        Rule(f"model.{block}self_attn.q_norm.weight", f"{ours}attention.q_norm.weight"),
+        Rule(f"model.{block}self_attn.k_norm.weight", f"{ours}attention.k_norm.weight"),
+        Rule(f"model.{block}post_attention_layernorm.weight", f"{ours}feedforward_norm.weight"),
+        Rule(f"model.{block}mlp.gate_proj.{{p}}", f"{ours}feedforward.gate.{{p}}"),
+        Rule(f"model.{block}mlp.up_proj.{{p}}", f"{ours}feedforward.up.{{p}}"),
+        Rule(f"model.{block}mlp.down_proj.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        Rule("model.norm.weight", "decoder.norm.weight"),
+        Rule("lm_head.{p}", "head.{p}"),
+    ]
+    return Table(
+        tuple(rules),
+        prefix="model.",
+        ignored=("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
+        tied={"lm_head.weight": "head.weight"} if config.head.tied else {},
+    )
+
+
+FAMILY = Family("llama", "LlamaForCausalLM", from_hf, to_hf, table)

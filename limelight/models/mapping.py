@@ -1,0 +1,227 @@
+"""Checkpoint names as a table that runs both ways.
+
+A rule is their name pattern(s) ↔ our name pattern(s), with operations that can be undone. Patterns have named holes,
+``{i}`` for a number and any other ``{name}`` for one part of a dotted name, so the same table reads and writes::
+
+    Rule("h.{i}.attn.c_attn.{p}", ("blocks.{i}.q.{p}", "blocks.{i}.k.{p}", "blocks.{i}.v.{p}"), Transpose(), Split(...))
+
+Exactly one rule must match each tensor in each direction; anything else is an error that names the tensor.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from limelight.errors import ConfigError, suggestion
+
+
+class Rows(Protocol):
+    """A tensor kept in a packed form, of which output rows can be taken."""
+
+    def rows(self, index: Tensor | slice) -> "Rows":
+        """The given rows, still packed."""
+        ...
+
+
+Weight = Tensor | Rows
+
+
+class Operation(Protocol):
+    """A change of layout that can be undone exactly."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        """From their layout to ours."""
+        ...
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """From our layout to theirs."""
+        ...
+
+
+def take_rows(weight: Weight, index: Tensor | slice) -> Weight:
+    """The given output rows of a tensor or of a packed one."""
+    return weight[index] if isinstance(weight, Tensor) else weight.rows(index)
+
+
+@dataclass(frozen=True)
+class Transpose:
+    """[in, out] ↔ [out, in]; vectors stay as they are."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [self._turn(weight) for weight in weights]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [self._turn(weight) for weight in weights]
+
+    @staticmethod
+    def _turn(weight: Weight) -> Tensor:
+        if not isinstance(weight, Tensor):
+            raise ConfigError(
+                "a packed low-bit tensor cannot be transposed; convert the file to one with [out, in] layout"
+            )
+        return weight.t().contiguous() if weight.dim() == 2 else weight
+
+
+@dataclass(frozen=True)
+class Split:
+    """One tensor ↔ several, cut along the output rows into `sizes`."""
+
+    sizes: tuple[int, ...]
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        (whole,) = weights
+        pieces, start = [], 0
+        for size in self.sizes:
+            pieces.append(take_rows(whole, slice(start, start + size)))
+            start += size
+        return pieces
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.cat(list(weights))]
+
+
+@dataclass(frozen=True, eq=False)
+class Permute:
+    """Output rows in another order: row j of ours is row index[j] of theirs."""
+
+    index: Tensor
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [take_rows(weight, self.index) for weight in weights]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [weight[self.index.argsort()] for weight in weights]
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Their value is ours plus `amount`."""
+
+    amount: float
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [weight - self.amount for weight in weights if isinstance(weight, Tensor)]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [weight + self.amount for weight in weights]
+
+
+def interleaved_rotary(heads: int, width: int) -> Permute:
+    """Rotary pairs (2i, 2i + 1) within each head of theirs ↔ (i, i + width / 2) in ours."""
+    head = torch.cat((torch.arange(0, width, 2), torch.arange(1, width, 2)))
+    return Permute((torch.arange(heads)[:, None] * width + head).flatten())
+
+
+def grouped_by_head(heads: int, width: int, parts: int) -> Permute:
+    """Rows [head, part, width] of theirs ↔ [part, head, width] in ours."""
+    return Permute(torch.arange(heads * parts * width).view(heads, parts, width).transpose(0, 1).flatten())
+
+
+class Rule:
+    """One line of the table; see the module's docstring."""
+
+    def __init__(self, theirs: str | tuple[str, ...], ours: str | tuple[str, ...], *operations: Operation) -> None:
+        self.theirs = (theirs,) if isinstance(theirs, str) else theirs
+        self.ours = (ours,) if isinstance(ours, str) else ours
+        self.operations = operations
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        """Their tensors, in the rule's order → ours."""
+        moved = list(weights)
+        for operation in self.operations:
+            moved = operation.load(moved)
+        return moved
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        """Our tensors, in the rule's order → theirs."""
+        moved = list(weights)
+        for operation in reversed(self.operations):
+            moved = operation.save(moved)
+        return moved
+
+
+@dataclass(frozen=True)
+class Move:
+    """A rule with its holes filled: these tensors of theirs are these of ours."""
+
+    rule: Rule
+    theirs: tuple[str, ...]
+    ours: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """All rules of a family, in one direction or the other.
+
+    prefix: what every name of theirs begins with, and some files leave out. ignored: patterns of tensors in their
+    files that hold no weights (masks, frequencies). tied: their name → our name of tensors that some files repeat.
+    """
+
+    rules: tuple[Rule, ...]
+    prefix: str = ""
+    ignored: tuple[str, ...] = ()
+    tied: dict[str, str] = field(default_factory=dict)
+
+    def loads(self, names: Iterable[str], wanted: Iterable[str]) -> list[Move]:
+        """How the tensors `names` of a file become the tensors `wanted` of a model.
+
+        Raises ConfigError naming the tensor that fits no rule, fits two, is missing, or has no place in the model.
+        """
+        names, wanted = list(names), set(wanted)
+        bare = bool(self.prefix) and not any(name.startswith(self.prefix) for name in names)
+        full = {(self.prefix + name if bare and not self._known(name) else name): name for name in names}
+        ignored = [_regex(pattern) for pattern in self.ignored]
+        present = [n for n in full if n not in self.tied and not any(pattern.fullmatch(n) for pattern in ignored)]
+        moves = self._match(present, "theirs")
+        made = {name for move in moves for name in move.ours}
+        if missing := sorted(wanted - made):
+            raise ConfigError(
+                f"the checkpoint has no tensor for {missing[0]!r} (and {len(missing) - 1} more are missing)"
+            )
+        if extra := sorted(made - wanted):
+            raise ConfigError(
+                f"the checkpoint has a tensor for {extra[0]!r}, which this model's config has no place for"
+            )
+        return [Move(move.rule, tuple(full[name] for name in move.theirs), move.ours) for move in moves]
+
+    def saves(self, names: Iterable[str]) -> list[Move]:
+        """How the tensors `names` of our model become theirs."""
+        return self._match(list(names), "ours")
+
+    def _known(self, name: str) -> bool:
+        return any(_regex(pattern).fullmatch(name) for rule in self.rules for pattern in rule.theirs)
+
+    def _match(self, names: Sequence[str], side: str) -> list[Move]:
+        patterns = [(_regex(pattern), rule) for rule in self.rules for pattern in getattr(rule, side)]
+        moves: dict[tuple[int, tuple[tuple[str, str], ...]], Move] = {}
+        available = set(names)
+        for name in names:
+            hits = [(match.groupdict(), rule) for regex, rule in patterns if (match := regex.fullmatch(name))]
+            if len(hits) != 1:
+                what = "fits no rule" if not hits else "fits two rules"
+                known = [pattern for rule in self.rules for pattern in getattr(rule, side)]
+                raise ConfigError(f"the tensor {name!r} {what} of this family's table{suggestion(name, known)}")
+            holes, rule = hits[0]
+            move = Move(
+                rule,
+                tuple(pattern.format(**holes) for pattern in rule.theirs),
+                tuple(pattern.format(**holes) for pattern in rule.ours),
+            )
+            for other in getattr(move, side):
+                if other not in available:
+                    raise ConfigError(f"the tensor {name!r} needs {other!r} beside it, which is missing")
+            moves[id(rule), tuple(sorted(holes.items()))] = move
+        return list(moves.values())
+
+
+def _regex(pattern: str) -> re.Pattern[str]:
+    """A pattern with holes as a regular expression with named groups."""
+    parts = re.split(r"\{(\w+)\}", pattern)
+    out = re.escape(parts[0])
+    for hole, text in zip(parts[1::2], parts[2::2], strict=True):
+        out += f"(?P<{hole}>{r'[0-9]+' if hole == 'i' else r'[^.]+'})" + re.escape(text)
+    return re.compile(out)

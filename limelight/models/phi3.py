@@ -1,0 +1,47 @@
+"""Phi-3 (Abdin et al., 2024): Llama whose checkpoints hold q, k, v as one tensor, and gate and up as one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from limelight.models import config as c
+from limelight.models import llama
+from limelight.models.family import Family
+from limelight.models.hf import Keys
+from limelight.models.mapping import Rule, Split, Table
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = Keys(values)
+    return llama.read("phi3", keys, windows=[keys.take("sliding_window")] * keys.need("num_hidden_layers"))
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    keys = llama.write(config)
+    del keys["head_dim"]  # Phi-3 always divides the width by the heads
+    return {**keys, "sliding_window": config.decoder.blocks[0].attention.window}
+
+
+def table(config: c.ModelConfig) -> Table:
+    base, block = llama.table(config), config.decoder.blocks[0]
+    theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
+    heads = Split(tuple(n * block.attention.head_width for n in _q_k_v(block.attention)))
+    halves = Split((block.feedforward.hidden, block.feedforward.hidden))
+    names = tuple(f"{ours}attention.{part}.weight" for part in "qkv")
+    fused = (
+        Rule(f"{theirs}self_attn.qkv_proj.weight", names, heads),
+        Rule(
+            f"{theirs}mlp.gate_up_proj.weight",
+            (f"{ours}feedforward.gate.weight", f"{ours}feedforward.up.weight"),
+            halves,
+        ),
+    )
+    apart = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
+    kept = tuple(rule for rule in base.rules if not any(name in rule.theirs[0] for name in apart))
+    return Table(kept + fused, base.prefix, base.ignored, base.tied)
+
+
+def _q_k_v(attention: c.Attention) -> tuple[int, int, int]:
+    return attention.heads, attention.kv_heads, attention.kv_heads
+
+
+FAMILY = Family("phi3", "Phi3ForCausalLM", from_hf, to_hf, table)

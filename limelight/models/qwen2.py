@@ -1,0 +1,42 @@
+"""Qwen 2 and 2.5 (Yang et al., 2024): Llama with biases on queries, keys and values."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from limelight.models import config as c
+from limelight.models import llama
+from limelight.models.family import Family
+from limelight.models.hf import Keys
+
+
+def windows(keys: Keys) -> list[int | None]:
+    """Each layer's window: from ``layer_types``, or by the older rule that the layers from `max_window_layers` on
+    have one where `use_sliding_window` says so."""
+    layers = keys.need("num_hidden_layers")
+    window = keys.peek("sliding_window", 4096) if keys.peek("use_sliding_window", False) else None
+    first = keys.peek("max_window_layers", 28)
+    types = keys.peek("layer_types") or ["sliding_attention" if i >= first else "full_attention" for i in range(layers)]
+    return [window if kind == "sliding_attention" else None for kind in types]
+
+
+def window_keys(config: c.ModelConfig) -> dict[str, Any]:
+    """The foreign keys for the layers' windows."""
+    found = [block.attention.window for block in config.decoder.blocks]
+    window = next((w for w in found if w is not None), None)
+    return {
+        "layer_types": ["full_attention" if w is None else "sliding_attention" for w in found],
+        "sliding_window": window,
+        "use_sliding_window": window is not None,
+    }
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = Keys(values)
+    return llama.read("qwen2", keys, bias=True, windows=windows(keys))
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    return {**llama.write(config), **window_keys(config)}
+
+
+FAMILY = Family("qwen2", "Qwen2ForCausalLM", from_hf, to_hf, llama.table)

@@ -1,0 +1,23 @@
+"""Qwen 3 (Yang et al., 2025): Llama with a norm on each head's queries and keys."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from limelight.models import config as c
+from limelight.models import llama, qwen2
+from limelight.models.family import Family
+from limelight.models.hf import Keys
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = Keys({"head_dim": 128, **values})
+    bias = keys.take("attention_bias", False)
+    return llama.read("qwen3", keys, bias=bias, out_bias=bias, head_norm=True, windows=qwen2.windows(keys))
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    attention_bias = config.decoder.blocks[0].attention.bias
+    return {**llama.write(config), **qwen2.window_keys(config), "attention_bias": attention_bias}
+
+
+FAMILY = Family("qwen3", "Qwen3ForCausalLM", from_hf, to_hf, llama.table)

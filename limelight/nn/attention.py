@@ -1,0 +1,121 @@
+"""Attention: every position asks, every position that it may see answers (Vaswani et al., 2017, section 3.2)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from limelight.nn.cache import KVCache
+from limelight.nn.mask import Mask
+from limelight.nn.positions import Positions
+
+Core = Callable[[Tensor, Tensor, Tensor, Mask, float, float | None], Tensor]
+"""``core(q [B, H, T, D], k [B, K, S, D], v [B, K, S, D], mask, scale, cap) → [B, H, T, D]``."""
+
+
+def fused(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+    """The core function by torch's fused kernels; `cap` is not theirs and must be None."""
+    B, H, T, D = q.shape
+    K = k.shape[1]
+    if T == 1 and H != K:
+        # One query: fold the heads that share keys into query rows, so that no key is read twice.
+        out = F.scaled_dot_product_attention(q.view(B, K, H // K, D), k, v, attn_mask=mask.allowed, scale=scale)
+        return out.view(B, H, 1, D)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=mask.allowed, is_causal=mask.causal, scale=scale, enable_gqa=H != K
+    )
+
+
+def attention_weights(q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+    """The weights [B, H, T, S] in float32: how much each query takes from each key; rows sum to one."""
+    B, H, T, D = q.shape
+    K, S = k.shape[1], k.shape[2]
+    scores = q.view(B, K, H // K, T, D) @ k[:, :, None].transpose(-1, -2) * scale  # [B, K, H / K, T, S]
+    scores = scores.view(B, H, T, S)
+    if cap is not None:
+        scores = (scores / cap).tanh() * cap
+    allowed = mask.tensor(T, S, q.device)
+    if allowed is not None:
+        scores = scores.masked_fill(~allowed, float("-inf"))
+    return scores.float().softmax(-1)
+
+
+def explicit(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+    """The core function written out: for capped scores, and for whoever wants to see the weights."""
+    return mix(attention_weights(q, k, mask, scale, cap), v)
+
+
+def mix(weights: Tensor, v: Tensor) -> Tensor:
+    """Values v [B, K, S, D] averaged by weights [B, H, T, S] → [B, H, T, D] in v's type."""
+    B, H, T, S = weights.shape
+    K, D = v.shape[1], v.shape[3]
+    return (weights.to(v.dtype).view(B, K, H // K * T, S) @ v).view(B, H, T, D)
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """What a source offers to those who attend to it: k, v [B, K, S, D]."""
+
+    k: Tensor
+    v: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention with grouped keys and values (Ainslie et al., 2023).
+
+    q, k, v, out are called, never read as weights, so a low-bit layer can stand in for any of them. rotary, q_norm
+    and k_norm act on heads [B, H, T, D]; `core` does the rest and may be replaced on a twin to look inside.
+    """
+
+    core: Core
+
+    def __init__(
+        self,
+        q: nn.Module,
+        k: nn.Module,
+        v: nn.Module,
+        out: nn.Module,
+        *,
+        head_width: int,
+        rotary: nn.Module,
+        q_norm: nn.Module,
+        k_norm: nn.Module,
+        scale: float,
+        cap: float | None = None,
+        window: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.q, self.k, self.v, self.out = q, k, v, out
+        self.q_norm, self.k_norm = q_norm, k_norm
+        self.rotary = rotary
+        self.head_width = head_width
+        self.scale = scale
+        self.cap = cap
+        self.window = window
+        self.core = fused if cap is None else explicit
+
+    def keys_values(self, source: Tensor, positions: Positions) -> KeysValues:
+        """Keys and values of source [B, S, W]."""
+        k = self.rotary(self.k_norm(self._heads(self.k(source))), positions)
+        return KeysValues(k, self._heads(self.v(source)))
+
+    def attend(self, x: Tensor, source: KeysValues, positions: Positions, mask: Mask) -> Tensor:
+        """What x [B, T, W] hears from the source's keys and values: [B, T, W]."""
+        q = self.rotary(self.q_norm(self._heads(self.q(x))), positions)
+        heard = self.core(q, source.k, source.v, mask, self.scale, self.cap)  # [B, H, T, D]
+        out: Tensor = self.out(heard.transpose(1, 2).flatten(2))
+        return out
+
+    def forward(
+        self, x: Tensor, positions: Positions, mask: Mask, cache: KVCache | None, starts: int | Tensor
+    ) -> Tensor:
+        """Self-attention over x [B, T, W] and, with a cache, over everything written there before `starts`."""
+        own = self.keys_values(x, positions)
+        if cache is not None:
+            own = KeysValues(*cache.append(own.k, own.v, starts))
+        return self.attend(x, own, positions, mask)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """[B, T, H·D] → [B, H, T, D]."""
+        return x.view(*x.shape[:2], -1, self.head_width).transpose(1, 2)

@@ -1,0 +1,46 @@
+"""The keys and values of one attention layer, kept from step to step in memory that is set aside once."""
+
+import torch
+from torch import Tensor
+
+
+class KVCache:
+    """Preallocated keys and values [B, K, room, D] of one layer.
+
+    Which part of a row is in use is not known here: the state's `lengths` say it, the mask hides the rest.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        self.keys = keys
+        self.values = values
+
+    @classmethod
+    def empty(cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> "KVCache":
+        """Room for `shape` = (B, K, room, D)."""
+        return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
+
+    def append(self, keys: Tensor, values: Tensor, starts: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Writes T new positions behind `starts` and returns all keys and values up to the longest row.
+
+        keys, values: [B, K, T, D]. starts: one number for all rows, or [B] int64 on the cache's device.
+        """
+        steps = keys.shape[2]
+        if isinstance(starts, int):
+            end = starts + steps
+            self.keys[:, :, starts:end] = keys
+            self.values[:, :, starts:end] = values
+        else:
+            place = (starts[:, None] + torch.arange(steps, device=starts.device))[:, None, :, None].expand_as(keys)
+            self.keys.scatter_(2, place, keys.to(self.keys.dtype))
+            self.values.scatter_(2, place, values.to(self.values.dtype))
+            end = int(starts.max()) + steps
+        return self.keys[:, :, :end], self.values[:, :, :end]
+
+    def select(self, rows: Tensor) -> "KVCache":
+        """A cache of the given rows, in that order; rows may repeat."""
+        return KVCache(self.keys[rows], self.values[rows])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes set aside."""
+        return self.keys.nbytes + self.values.nbytes

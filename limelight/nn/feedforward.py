@@ -1,0 +1,47 @@
+"""The position-wise feed-forward networks."""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Activation = Callable[[Tensor], Tensor]
+
+
+def gelu_tanh(x: Tensor) -> Tensor:
+    """GELU by its tanh approximation (Hendrycks & Gimpel, 2016)."""
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh": gelu_tanh, "silu": F.silu}
+
+
+class FeedForward(nn.Module):
+    """``down(activation(up(x)))`` (Vaswani et al., 2017, section 3.3)."""
+
+    def __init__(self, up: nn.Module, down: nn.Module, activation: Activation) -> None:
+        super().__init__()
+        self.up = up
+        self.down = down
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, W] → [B, T, W]."""
+        out: Tensor = self.down(self.activation(self.up(x)))
+        return out
+
+
+class GatedFeedForward(nn.Module):
+    """``down(activation(gate(x)) · up(x))`` (Shazeer, 2020)."""
+
+    def __init__(self, gate: nn.Module, up: nn.Module, down: nn.Module, activation: Activation) -> None:
+        super().__init__()
+        self.gate = gate
+        self.up = up
+        self.down = down
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, T, W] → [B, T, W]."""
+        out: Tensor = self.down(self.activation(self.gate(x)) * self.up(x))
+        return out

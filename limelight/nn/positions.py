@@ -1,0 +1,207 @@
+"""Where a token stands: rotary embeddings with their scalings, and the positions of one step.
+
+A `Rotary` holds only frequencies. What belongs to one request, the positions and the cosines made from them, lives
+in a `Positions` object that is made once per step and shared by all layers.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+
+class Scaling(Protocol):
+    """A rule that stretches rotary frequencies beyond the length a model was first trained on."""
+
+    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+        """Inverse frequencies [width / 2] in float32; `longest` is the number of positions in use."""
+        ...
+
+    @property
+    def amplitude(self) -> float:
+        """What cosines and sines are multiplied by."""
+        ...
+
+
+def plain_frequencies(width: int, base: float) -> Tensor:
+    """``base ** (-2i / width)`` for i < width / 2 (Su et al., 2021, section 3.2.2)."""
+    return 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
+
+
+@dataclass(frozen=True)
+class LinearScaling:
+    """All positions divided by `factor` (Chen et al., 2023)."""
+
+    factor: float
+    amplitude: float = 1.0
+
+    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+        return plain_frequencies(width, base) / self.factor
+
+
+@dataclass(frozen=True)
+class DynamicScaling:
+    """The base grows with the sequence once it passes `original` positions ("dynamic NTK").
+
+    As in the reference, the frequencies follow the longest position of the step at hand, so keys that were cached
+    before the base grew keep their old rotation.
+    """
+
+    factor: float
+    original: int
+    amplitude: float = 1.0
+
+    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+        stretch = self.factor * max(longest, self.original) / self.original - (self.factor - 1)
+        return plain_frequencies(width, base * stretch ** (width / (width - 2)))
+
+
+@dataclass(frozen=True)
+class Llama3Scaling:
+    """Long wavelengths divided by `factor`, short ones kept, a linear blend between (Llama 3.1, Meta 2024)."""
+
+    factor: float
+    low: float
+    high: float
+    original: int
+    amplitude: float = 1.0
+
+    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+        plain = plain_frequencies(width, base)
+        wavelength = 2 * math.pi / plain
+        smooth = (self.original / wavelength - self.low) / (self.high - self.low)
+        blended = (1 - smooth) * plain / self.factor + smooth * plain
+        scaled = torch.where(wavelength > self.original / self.low, plain / self.factor, plain)
+        between = (wavelength >= self.original / self.high) & (wavelength <= self.original / self.low)
+        return torch.where(between, blended, scaled)
+
+
+@dataclass(frozen=True)
+class YarnScaling:
+    """YaRN (Peng et al., 2023): slow dimensions are interpolated, fast ones kept, a ramp between (section 3.2).
+
+    fast, slow: rotations within `original` positions that bound the ramp. whole: the bounds are rounded outwards to
+    whole dimensions. amplitude: the temperature of section 3.4, ``0.1 ln(factor) + 1`` unless the model says so.
+    """
+
+    factor: float
+    original: int
+    amplitude: float
+    fast: float = 32.0
+    slow: float = 1.0
+    whole: bool = True
+
+    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+        def dimension(rotations: float) -> float:
+            return width * math.log(self.original / (rotations * 2 * math.pi)) / (2 * math.log(base))
+
+        low, high = dimension(self.fast), dimension(self.slow)
+        if self.whole:
+            low, high = math.floor(low), math.ceil(high)
+        low, high = max(low, 0), min(high, width - 1)
+        if low == high:
+            high += 0.001  # a ramp of no length would divide by zero
+        keep = 1 - ((torch.arange(width // 2, dtype=torch.float32) - low) / (high - low)).clamp(0, 1)
+        powers = base ** (torch.arange(0, width, 2).float() / width)
+        return (1.0 / (self.factor * powers)) * (1 - keep) + (1.0 / powers) * keep
+
+
+@dataclass(frozen=True)
+class LongRopeScaling:
+    """A factor of its own for each dimension, one set within `original` positions and one beyond (Ding et al., 2024).
+
+    short, long: [width / 2] divisors. As in the reference, the set follows the longest position of the step at hand.
+    """
+
+    short: tuple[float, ...]
+    long: tuple[float, ...]
+    original: int
+    amplitude: float
+
+    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+        factors = torch.tensor(self.long if longest > self.original else self.short, dtype=torch.float32)
+        return 1.0 / (factors * base ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
+
+
+class Positions:
+    """The positions of one step and the rotations made from them, each made once for all layers.
+
+    index: [T] where every row stands at the same positions, otherwise [B, T]; int64.
+    longest: one more than the largest position.
+    """
+
+    def __init__(self, index: Tensor, longest: int) -> None:
+        self.index = index
+        self.longest = longest
+        self._rotations: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
+
+    def rotation(self, rotary: "Rotary", dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines [T, R] or [B, 1, T, R] in `dtype`, to broadcast over heads."""
+        key = (id(rotary), dtype)
+        if key not in self._rotations:
+            self._rotations[key] = rotary.table(self.index, self.longest, dtype)
+        return self._rotations[key]
+
+
+class Rotary(nn.Module):
+    """Rotary position embedding (Su et al., 2021) on the first `width` features of each head, half-split layout.
+
+    The feature pairs are (i, i + width / 2), as Hugging Face's checkpoints store them; readers of other layouts
+    permute the weights.
+    """
+
+    def __init__(self, width: int, base: float, scaling: Scaling | None = None) -> None:
+        super().__init__()
+        self.width = width
+        self.base = base
+        self.scaling = scaling
+
+    def table(self, index: Tensor, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines for `index` ([T] → [T, R], [B, T] → [B, 1, T, R]).
+
+        The sine's first half is negated, so that rotating is ``x·cos + swap_halves(x)·sin``.
+        """
+        if self.scaling is None:
+            frequencies, amplitude = plain_frequencies(self.width, self.base), 1.0
+        else:
+            frequencies, amplitude = self.scaling.frequencies(self.width, self.base, longest), self.scaling.amplitude
+        angles = index[..., None].float() * frequencies.to(index.device)  # [..., T, R / 2]
+        cos, sin = angles.cos() * amplitude, angles.sin() * amplitude
+        cos, sin = torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
+        return (cos, sin) if index.dim() == 1 else (cos[:, None], sin[:, None])
+
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+        """Rotates heads x [B, H, T, D] by their positions."""
+        cos, sin = positions.rotation(self, x.dtype)
+        if self.width == x.shape[-1]:
+            return torch.addcmul(x * cos, x.roll(self.width // 2, -1), sin)
+        turned, rest = x[..., : self.width], x[..., self.width :]
+        return torch.cat((torch.addcmul(turned * cos, turned.roll(self.width // 2, -1), sin), rest), -1)
+
+
+class NoRotary(nn.Module):
+    """Leaves heads as they are: positions come from elsewhere, or from nowhere."""
+
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+        return x
+
+
+class LearnedPositions(nn.Module):
+    """A learned vector for each position, added to the token's (GPT-2, BERT)."""
+
+    def __init__(self, context: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(context, width) * 0.02)
+
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+        """x [B, T, W] plus the vectors of its positions."""
+        return x + nn.functional.embedding(positions.index, self.weight)
+
+
+class NoPositions(nn.Module):
+    """Adds nothing: the stack's attention knows positions by rotation, or not at all."""
+
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+        return x
