@@ -1,0 +1,116 @@
+"""How the next token is chosen from the logits."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from limelight.decode.rules import (
+    FrequencyPenalty,
+    History,
+    MinP,
+    PresencePenalty,
+    RepetitionPenalty,
+    Rule,
+    Temperature,
+    TopK,
+    TopP,
+)
+from limelight.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to choose the next token; as it stands, always the likeliest one.
+
+    temperature: 0 takes the likeliest token (greedy); 1 draws from the model's own distribution.
+    top_k, top_p, min_p: narrow the draw, in this order, after the temperature; see `limelight.decode.rules`.
+    repetition: factor against tokens already in the text, prompt included; 1 is none.
+    frequency, presence: taken from the score of generated tokens, per occurrence and once; 0 is none.
+    seed: the same seed gives the same tokens; without one every run differs.
+
+    Raises RequestError for a number outside its permitted range.
+    """
+
+    temperature: float = 0.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition: float = 1.0
+    frequency: float = 0.0
+    presence: float = 0.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        _require(
+            self.temperature == 0 or 1e-5 <= self.temperature <= 100,
+            "temperature",
+            self.temperature,
+            "0 (always the likeliest token) or from 0.00001 to 100",
+        )
+        _require(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "at least 1, or left out for no limit")
+        _require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
+        _require(self.min_p is None or 0 <= self.min_p <= 1, "min_p", self.min_p, "from 0 to 1")
+        _require(0 < self.repetition <= 100, "repetition", self.repetition, "above 0 and at most 100 (1 is no penalty)")
+        _require(-2 <= self.frequency <= 2, "frequency", self.frequency, "from -2 to 2 (0 is no penalty)")
+        _require(-2 <= self.presence <= 2, "presence", self.presence, "from -2 to 2 (0 is no penalty)")
+        _require(self.seed is None or 0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+
+    @cached_property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules that change anything, in the order in which they are applied."""
+        rules: list[Rule] = []
+        if self.repetition != 1:
+            rules.append(RepetitionPenalty(self.repetition))
+        if self.frequency:
+            rules.append(FrequencyPenalty(self.frequency))
+        if self.presence:
+            rules.append(PresencePenalty(self.presence))
+        if self.temperature == 0:  # what follows never changes which token is the likeliest
+            return tuple(rules)
+        if self.temperature != 1:
+            rules.append(Temperature(self.temperature))
+        if self.top_k is not None:
+            rules.append(TopK(self.top_k))
+        if self.top_p is not None and self.top_p < 1:
+            rules.append(TopP(self.top_p))
+        if self.min_p:
+            rules.append(MinP(self.min_p))
+        return tuple(rules)
+
+    def generators(self, prompts: Sequence[Sequence[int]]) -> list[torch.Generator]:
+        """A source of random numbers for each row, on the CPU whatever the model's device.
+
+        A prompt draws the same numbers alone and in a batch. When a batch holds it more than once, its copies draw
+        different ones: the n-th copy (from 0) is what the prompt alone would give with ``seed + n``.
+        """
+        generators = [torch.Generator() for _ in prompts]
+        copies: Counter[tuple[int, ...]] = Counter()
+        for prompt, generator in zip(prompts, generators, strict=True):
+            if self.seed is None:
+                generator.seed()
+            else:
+                key = tuple(prompt)
+                generator.manual_seed(self.seed + copies[key])
+                copies[key] += 1
+        return generators
+
+    def choose(self, logits: Tensor, history: History, generators: Sequence[torch.Generator]) -> Tensor:
+        """The next token of each row: [B] int64 from logits [B, V], one generator a row."""
+        for rule in self.rules:
+            logits = rule(logits, history)
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        # Inverse transform: one number a row, so that a row's draw doesn't depend on who shares its batch. The number
+        # lies in (0, 1], and the first token whose cumulative mass reaches it can't be one of probability zero.
+        mass = logits.softmax(-1).cumsum(-1)  # [B, V]
+        point = torch.stack([1 - torch.rand(1, generator=generator) for generator in generators])  # [B, 1]
+        return torch.searchsorted(mass, point.to(mass.device) * mass[:, -1:])[:, 0]
+
+
+def _require(ok: bool, name: str, value: float | None, permitted: str) -> None:
+    if not ok:
+        raise RequestError(f"{name} is {value}; it must be {permitted}")

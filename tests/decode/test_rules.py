@@ -1,0 +1,109 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers.generation import logits_process as reference
+
+from limelight.decode.rules import (
+    FrequencyPenalty,
+    History,
+    MinP,
+    PresencePenalty,
+    RepetitionPenalty,
+    Rule,
+    Temperature,
+    TopK,
+    TopP,
+)
+
+NOTHING = History(torch.zeros(3, 1, dtype=torch.int64), 1)
+
+PAIRS = [
+    (RepetitionPenalty(1.3), reference.RepetitionPenaltyLogitsProcessor(1.3)),
+    (RepetitionPenalty(0.7), reference.RepetitionPenaltyLogitsProcessor(0.7)),
+    (Temperature(0.6), reference.TemperatureLogitsWarper(0.6)),
+    (Temperature(1.8), reference.TemperatureLogitsWarper(1.8)),
+    (TopK(1), reference.TopKLogitsWarper(1)),
+    (TopK(40), reference.TopKLogitsWarper(40)),
+    (TopK(10_000), reference.TopKLogitsWarper(10_000)),
+    (TopP(0.05), reference.TopPLogitsWarper(0.05)),
+    (TopP(0.9), reference.TopPLogitsWarper(0.9)),
+    (TopP(0.999), reference.TopPLogitsWarper(0.999)),
+    (MinP(0.02), reference.MinPLogitsWarper(0.02)),
+    (MinP(0.5), reference.MinPLogitsWarper(0.5)),
+    (MinP(1.0), reference.MinPLogitsWarper(1.0)),
+]
+
+
+def random_logits(rows: int, vocab: int, seed: int = 0, spread: float = 3.0) -> Tensor:
+    return torch.randn(rows, vocab, generator=torch.Generator().manual_seed(seed)) * spread
+
+
+@pytest.mark.parametrize(("rule", "processor"), PAIRS, ids=lambda x: repr(x) if hasattr(x, "__slots__") else "")
+@pytest.mark.parametrize("vocab", [60, 5000])
+def test_equals_transformers(rule: Rule, processor: reference.LogitsProcessor, vocab: int) -> None:
+    logits = random_logits(3, vocab)
+    before = logits.clone()
+    tokens = torch.randint(0, 60, (3, 25), generator=torch.Generator().manual_seed(1))
+    ours = rule(logits, History(tokens, 20))
+    assert torch.equal(logits, before), "a rule changes nothing in place"
+    assert torch.equal(ours, processor(tokens, logits.clone()))
+
+
+@given(seed=st.integers(0, 10_000), p=st.floats(0.01, 0.99), spread=st.floats(0.1, 8), vocab=st.integers(1, 80))
+def test_nucleus_equals_transformers(seed: int, p: float, spread: float, vocab: int) -> None:
+    logits = random_logits(3, vocab, seed, spread)
+    ours, theirs = TopP(p)(logits, NOTHING), reference.TopPLogitsWarper(p)(NOTHING.tokens, logits)
+    if not torch.equal(ours, theirs):  # only where the mass meets p within rounding
+        mass = logits.sort(descending=True).values.softmax(-1).cumsum(-1)
+        assert float((mass - p).abs().min()) < 1e-6
+        assert int((ours.isfinite() != theirs.isfinite()).sum(-1).max()) == 1
+
+
+def test_nucleus_beyond_the_head_looks_at_the_whole_vocabulary() -> None:
+    logits = random_logits(2, 4000, spread=0.5)
+    logits[1] *= 12  # this row's nucleus is small
+    ours = TopP(0.9)(logits, NOTHING)
+    wide, narrow = ours.isfinite().sum(-1).tolist()
+    assert narrow < TopP.head < wide
+    assert torch.equal(ours, reference.TopPLogitsWarper(0.9)(NOTHING.tokens, logits))
+    assert torch.equal(ours[1:], TopP(0.9)(logits[1:], NOTHING)), "a row doesn't depend on who shares its batch"
+
+
+def test_filters_keep_at_least_the_likeliest() -> None:
+    logits = random_logits(3, 100)
+    for rule in (TopK(1), TopP(1e-9), MinP(1.0)):
+        kept = rule(logits, NOTHING).isfinite()
+        assert torch.equal(kept, torch.nn.functional.one_hot(logits.argmax(-1), 100).bool())
+
+
+def test_filters_respect_what_is_already_excluded() -> None:
+    logits = TopK(5)(random_logits(3, 3000), NOTHING)
+    for rule in (TopP(0.9), TopP(0.999999), MinP(0.001)):
+        kept = rule(logits, NOTHING).isfinite()
+        assert bool((kept <= logits.isfinite()).all())
+        assert bool(kept.any(-1).all())
+
+
+@given(
+    given=st.lists(st.integers(0, 9), min_size=1, max_size=6),
+    generated=st.lists(st.integers(0, 9), max_size=12),
+    penalty=st.floats(-2, 2),
+)
+def test_frequency_and_presence_follow_their_definition(given: list[int], generated: list[int], penalty: float) -> None:
+    logits = random_logits(1, 10)
+    history = History(torch.tensor([given + generated]), len(given))
+    often = torch.tensor([[float(generated.count(id)) for id in range(10)]])
+    frequency = FrequencyPenalty(penalty)(logits, history)
+    presence = PresencePenalty(penalty)(logits, history)
+    assert torch.allclose(frequency, logits - penalty * often, atol=1e-5)
+    assert torch.allclose(presence, logits - penalty * (often > 0), atol=1e-6)
+
+
+def test_min_p_by_its_definition() -> None:
+    logits = torch.tensor([[0.5, 0.3, 0.11, 0.09]]).log()
+    assert MinP(0.2)(logits, NOTHING).isfinite().tolist() == [[True, True, True, False]]
+    assert math.isclose(float(MinP(0.2)(logits, NOTHING)[0, 1]), math.log(0.3), rel_tol=1e-6)

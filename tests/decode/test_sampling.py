@@ -1,0 +1,118 @@
+import math
+
+import pytest
+import torch
+from transformers.generation import logits_process as reference
+
+from limelight.decode import Sampling
+from limelight.decode.rules import History
+from limelight.errors import RequestError
+
+HISTORY = History(torch.tensor([[3, 1, 4, 1, 5]]), 3)
+
+
+def draw(sampling: Sampling, logits: torch.Tensor, n: int) -> list[int]:
+    """n tokens drawn one after another from the same logits [V]."""
+    generators = sampling.generators([[0]])
+    return [int(sampling.choose(logits[None], HISTORY, generators)) for _ in range(n)]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "permitted"),
+    [
+        (
+            {"temperature": -0.1},
+            "temperature is -0.1; it must be 0 (always the likeliest token) or from 0.00001 to 100",
+        ),
+        ({"temperature": 1e-30}, "from 0.00001"),
+        ({"temperature": math.nan}, "temperature is nan"),
+        ({"temperature": math.inf}, "temperature is inf"),
+        ({"top_k": 0}, "top_k is 0; it must be at least 1"),
+        ({"top_p": 0.0}, "top_p is 0.0; it must be above 0 and at most 1"),
+        ({"top_p": 1.1}, "top_p is 1.1"),
+        ({"min_p": -0.1}, "min_p is -0.1; it must be from 0 to 1"),
+        ({"min_p": 1.5}, "min_p is 1.5"),
+        ({"repetition": 0.0}, "repetition is 0.0; it must be above 0"),
+        ({"repetition": math.inf}, "repetition is inf"),
+        ({"frequency": 2.1}, "frequency is 2.1; it must be from -2 to 2"),
+        ({"presence": -3.0}, "presence is -3.0; it must be from -2 to 2"),
+        ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
+        ({"seed": 2**63}, "seed is"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(wrong: dict[str, float], permitted: str) -> None:
+    with pytest.raises(RequestError) as error:
+        Sampling(**wrong)
+    assert permitted in str(error.value)
+
+
+def test_limits_themselves_are_permitted() -> None:
+    for sampling in (
+        Sampling(temperature=1e-5, top_k=1, top_p=1.0, min_p=0.0, frequency=-2, presence=2, seed=0),
+        Sampling(temperature=100, min_p=1.0, repetition=100, seed=2**63 - 1),
+    ):
+        assert 0 <= draw(sampling, torch.randn(20), 1)[0] < 20
+
+
+def test_rules_in_sequence_equal_transformers() -> None:
+    sampling = Sampling(temperature=0.8, top_k=30, top_p=0.9, min_p=0.05, repetition=1.2)
+    processors = reference.LogitsProcessorList(
+        [
+            reference.RepetitionPenaltyLogitsProcessor(1.2),
+            reference.TemperatureLogitsWarper(0.8),
+            reference.TopKLogitsWarper(30),
+            reference.TopPLogitsWarper(0.9),
+            reference.MinPLogitsWarper(0.05),
+        ]
+    )
+    logits = torch.randn(1, 200, generator=torch.Generator().manual_seed(0)) * 3
+    ours = logits
+    for rule in sampling.rules:
+        ours = rule(ours, HISTORY)
+    assert torch.equal(ours, processors(HISTORY.tokens, logits))
+
+
+def test_only_rules_that_change_something_run() -> None:
+    assert Sampling().rules == ()
+    assert Sampling(temperature=1, top_p=1.0, min_p=0.0).rules == ()
+    assert (
+        len(Sampling(temperature=0.5, top_k=3, top_p=0.5, min_p=0.1, repetition=2, frequency=1, presence=1).rules) == 7
+    )
+
+
+def test_greedy_takes_the_likeliest_after_penalties() -> None:
+    logits = torch.zeros(1, 8)
+    logits[0, 5], logits[0, 2] = 2.0, 1.5
+    assert Sampling().choose(logits, HISTORY, []).tolist() == [5]
+    assert Sampling(presence=1.0).choose(logits, HISTORY, []).tolist() == [2]
+    assert Sampling(frequency=1.0).choose(logits, HISTORY, []).tolist() == [2]
+    assert Sampling(repetition=2.0).choose(logits, HISTORY, []).tolist() == [2]
+
+
+def test_draws_follow_the_distribution() -> None:
+    chances = torch.tensor([0.0, 0.4, 0.3, 0.0, 0.2, 0.1, 0.0])
+    n = 4000
+    drawn = torch.bincount(torch.tensor(draw(Sampling(temperature=1, seed=1), chances.log(), n)), minlength=7)
+    assert drawn[chances == 0].sum() == 0
+    sd = (chances * (1 - chances) * n).sqrt()
+    assert bool(((drawn - chances * n).abs() <= 4 * sd).all())
+
+
+def test_the_ends_of_the_unit_interval_choose_possible_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits = torch.tensor([[-torch.inf, 1.0, 2.0, -torch.inf]])
+    for least_or_most, expected in ((0.0, 2), (1 - 2**-24, 1)):
+        monkeypatch.setattr(torch, "rand", lambda n, generator, value=least_or_most: torch.full((n,), value))
+        chosen = Sampling(temperature=1).choose(logits, HISTORY, [torch.Generator()])
+        assert chosen.tolist() == [expected]
+
+
+def test_a_seed_reproduces_and_its_absence_does_not() -> None:
+    logits = torch.zeros(1000)
+    assert draw(Sampling(temperature=1, seed=7), logits, 20) == draw(Sampling(temperature=1, seed=7), logits, 20)
+    assert draw(Sampling(temperature=1, seed=7), logits, 20) != draw(Sampling(temperature=1, seed=8), logits, 20)
+    assert draw(Sampling(temperature=1), logits, 20) != draw(Sampling(temperature=1), logits, 20)
+
+
+def test_copies_of_a_prompt_draw_different_numbers() -> None:
+    one, other, again = Sampling(temperature=1, seed=7).generators([[1, 2], [3], [1, 2]])
+    assert [g.initial_seed() for g in (one, other, again)] == [7, 7, 8]
