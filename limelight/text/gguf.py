@@ -1,0 +1,171 @@
+"""A tokenizer rebuilt from GGUF metadata, equal to the Hugging Face tokenizer that the file was converted from.
+
+Metadata keys as in the GGUF specification, `tokenizer.ggml.*`. Two kinds: "gpt2" is byte-level BPE with merges, whose
+pre-tokenizer is named by `pre`; "llama" is SentencePiece BPE, where pieces have scores and unknown characters fall
+back to their bytes.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+
+from limelight.errors import TextError, suggestion
+from limelight.text.parts import Parts
+
+_LONGEST_VOCABULARY = 2_000_000
+_UNKNOWN, _CONTROL, _USER, _BYTE = 2, 3, 4, 6  # token types of the specification; 1 is normal, 5 unused
+
+_LLAMA3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
+_PRE = {
+    "gpt-2": "gpt-2",
+    "default": "gpt-2",
+    "phi-2": "gpt-2",
+    "olmo": "gpt-2",
+    "smollm": "smollm",
+    "starcoder": "smollm",
+    "refact": "smollm",
+    "llama-bpe": "llama-bpe",
+    "llama3": "llama-bpe",
+    "llama-v3": "llama-bpe",
+    "qwen2": "qwen2",
+    "deepseek-r1-qwen": "qwen2",
+}
+
+
+def rebuild(metadata: Mapping[str, Any]) -> Parts:
+    """The tokenizer that `tokenizer.ggml.*` describes. Raises TextError naming the field that does not fit."""
+    kind = metadata.get("tokenizer.ggml.model")
+    if kind not in ("gpt2", "llama"):
+        raise TextError(f"tokenizer.ggml.model is {kind!r}; limelight rebuilds 'gpt2' and 'llama'")
+    tokens = _strings(metadata, "tokens")
+    if len(tokens) > _LONGEST_VOCABULARY:
+        raise TextError(f"tokenizer.ggml.tokens has {len(tokens):,} entries; at most {_LONGEST_VOCABULARY:,} are read")
+    vocab = {token: id for id, token in enumerate(tokens)}
+    if len(vocab) != len(tokens):
+        raise TextError(f"tokenizer.ggml.tokens has {len(tokens) - len(vocab)} tokens twice")
+    types = _numbers(metadata, "token_type", len(tokens)) or [1] * len(tokens)
+    bos, eos, pad, unk = (_token(metadata, name, tokens) for name in ("bos", "eos", "padding", "unknown"))
+
+    try:
+        if kind == "gpt2":
+            pre = metadata.get("tokenizer.ggml.pre", "default")
+            merges = [tuple(merge.split(" ", 1)) for merge in _strings(metadata, "merges")]
+            inner = byte_level_bpe(vocab, cast("list[tuple[str, str]]", merges), pre)
+            starts = _PRE.get(pre) == "llama-bpe"
+        else:
+            scores = _numbers(metadata, "scores", len(tokens))
+            if not scores:
+                raise TextError("tokenizer.ggml.scores is missing, which a 'llama' tokenizer is built from")
+            unk = unk or next((token for token, type in zip(tokens, types, strict=True) if type == _UNKNOWN), None)
+            spaced = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
+            inner = sentencepiece_bpe(vocab, scores, types, unk=unk, spaced=spaced)
+            starts = True
+        special = [AddedToken(t, normalized=False, special=True) for t in _of_type(tokens, types, _CONTROL, _UNKNOWN)]
+        inner.add_special_tokens(special)
+        inner.add_tokens([AddedToken(t, normalized=False, special=False) for t in _of_type(tokens, types, _USER)])
+        front = bos if metadata.get("tokenizer.ggml.add_bos_token", starts) else None
+        back = eos if metadata.get("tokenizer.ggml.add_eos_token", False) else None
+        surround(inner, front, back)
+    except TextError:
+        raise
+    except Exception as problem:  # what the Rust side raises for vocabularies that contradict themselves
+        raise TextError(f"the tokenizer in this file's metadata is damaged: {problem}") from problem
+
+    ends = [metadata[key] for key in _ENDS if isinstance(metadata.get(key), int) and 0 <= metadata[key] < len(tokens)]
+    template = metadata.get("tokenizer.chat_template")
+    return Parts(inner, bos, eos, pad, unk, tuple(ends), template if isinstance(template, str) else None)
+
+
+_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
+
+
+def byte_level_bpe(vocab: dict[str, int], merges: list[tuple[str, str]], pre: str) -> tokenizers.Tokenizer:
+    """Byte-level BPE (Radford et al. 2019, section 2.2), with the words cut as `pre` says."""
+    if pre not in _PRE:
+        near = suggestion(pre, _PRE)
+        raise TextError(f"tokenizer.ggml.pre is {pre!r}, a way to cut words that limelight does not know{near}")
+    family = _PRE[pre]
+    # Llama 3 takes a word that is in the vocabulary as it stands, even where no merges lead to it.
+    inner = tokenizers.Tokenizer(models.BPE(vocab, merges, ignore_merges=family == "llama-bpe"))
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=family in ("gpt-2", "smollm"))
+    first: dict[str, pre_tokenizers.PreTokenizer] = {
+        "smollm": pre_tokenizers.Digits(individual_digits=True),
+        "llama-bpe": pre_tokenizers.Split(Regex(_LLAMA3), "isolated"),
+        "qwen2": pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
+    }
+    inner.pre_tokenizer = pre_tokenizers.Sequence([first[family], whole]) if family in first else whole
+    if family == "qwen2":
+        inner.normalizer = normalizers.NFC()
+    inner.decoder = decoders.ByteLevel()
+    return inner
+
+
+def sentencepiece_bpe(
+    vocab: dict[str, int], scores: Sequence[float], types: Sequence[float], *, unk: str | None, spaced: bool
+) -> tokenizers.Tokenizer:
+    """SentencePiece BPE (Kudo and Richardson 2018): the pair whose piece scores highest is merged first.
+
+    `spaced` puts a space in front of the text, as Llama does and Gemma does not.
+    """
+    pieces = [(piece, id) for piece, id in vocab.items() if types[id] not in (_UNKNOWN, _CONTROL, _BYTE)]
+    usable = {piece for piece, _ in pieces}
+    ranked = sorted(
+        (-scores[id], -cut, piece[:cut], piece[cut:])
+        for piece, id in pieces
+        for cut in range(1, len(piece))
+        if piece[:cut] in usable and piece[cut:] in usable
+    )
+    merges = [(left, right) for _, _, left, right in ranked]
+    inner = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token=unk, fuse_unk=True, byte_fallback=True))
+    space = normalizers.Replace(" ", "▁")
+    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), space]) if spaced else space
+    text: list[decoders.Decoder] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    inner.decoder = decoders.Sequence([*text, decoders.Strip(" ", 1, 0)] if spaced else text)
+    return inner
+
+
+def surround(inner: tokenizers.Tokenizer, front: str | None, back: str | None) -> None:
+    """Puts the tokens that the model expects around every document into the post-processor."""
+    names = [name for name in (front, back) if name is not None]
+    if not names:
+        return
+    special = [(name, inner.token_to_id(name)) for name in dict.fromkeys(names)]
+    single = [*([front] if front else []), "$A", *([back] if back else [])]
+    inner.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
+
+
+def _of_type(tokens: Sequence[str], types: Sequence[float], *wanted: int) -> Iterable[str]:
+    return (token for token, type in zip(tokens, types, strict=True) if type in wanted)
+
+
+def _strings(metadata: Mapping[str, Any], name: str) -> list[str]:
+    value = metadata.get(f"tokenizer.ggml.{name}")
+    if not isinstance(value, list) or not value or not all(isinstance(entry, str) for entry in value):
+        raise TextError(f"tokenizer.ggml.{name} is missing or not a list of strings")
+    return value
+
+
+def _numbers(metadata: Mapping[str, Any], name: str, length: int) -> list[float]:
+    value = metadata.get(f"tokenizer.ggml.{name}")
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(entry, int | float) for entry in value):
+        raise TextError(f"tokenizer.ggml.{name} is not a list of numbers")
+    if len(value) != length:
+        raise TextError(f"tokenizer.ggml.{name} has {len(value)} entries for {length} tokens")
+    return value
+
+
+def _token(metadata: Mapping[str, Any], name: str, tokens: Sequence[str]) -> str | None:
+    id = metadata.get(f"tokenizer.ggml.{name}_token_id")
+    if id is None:
+        return None
+    if not isinstance(id, int) or not 0 <= id < len(tokens):
+        raise TextError(f"tokenizer.ggml.{name}_token_id is {id!r}, outside the {len(tokens)} tokens")
+    return tokens[id]

@@ -1,0 +1,23 @@
+"""What a tokenizer is made of, wherever it was read from: the value that the readers hand to `Tokenizer`."""
+
+from dataclasses import dataclass
+
+import tokenizers
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A working `tokenizers.Tokenizer`, and what the model's files say about its tokens.
+
+    `bos`, `eos`, `pad` and `unk` are spellings as they stand in the vocabulary. `ends` are the ids that the model's
+    files name as the end of a text, beyond `eos`. The tokens that go around every document are in the inner
+    tokenizer's post-processor, and nowhere else.
+    """
+
+    inner: tokenizers.Tokenizer
+    bos: str | None = None
+    eos: str | None = None
+    pad: str | None = None
+    unk: str | None = None
+    ends: tuple[int, ...] = ()
+    template: str | None = None

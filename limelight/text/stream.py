@@ -1,0 +1,52 @@
+"""Tokens to text while they arrive, never showing half a character."""
+
+from typing import final
+
+from limelight.text.tokenizer import Tokenizer
+
+_KEEP = 8  # tokens of context; a character has at most 4 bytes, so its last 3 tokens are the most that can be open
+_HALF = "\ufffd"  # what the decoder shows for bytes that are not a character (yet)
+
+
+@final
+class TextStream:
+    """Turns ids into text piece by piece; all pieces together are `tokenizer.decode` of all ids.
+
+    Each piece costs the same however long the text is: only the last few tokens are decoded again, as context for
+    leading spaces and for characters that are spread over tokens. Text is held back while it ends inside a character,
+    and during a run of byte-fallback tokens, which the decoder judges as a whole.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, *, special: bool = False) -> None:
+        self._tokenizer = tokenizer
+        self._special = special
+        self._window: list[int] = []
+        self._shown = 0  # characters of the window's text that were given out
+
+    def push(self, id: int) -> str:
+        """The text that became certain with this token; often empty, sometimes several characters."""
+        if id in self._tokenizer.controls and not self._special:
+            return ""  # in the window it would push out context, and has no text
+        self._window.append(id)
+        if id in self._tokenizer.bytes:
+            return ""
+        piece = self._rest(self._settled())
+        if len(self._window) >= 2 * _KEEP:
+            self._window = self._window[-_KEEP:]
+            self._shown = len(self._settled())
+        return piece
+
+    def close(self) -> str:
+        """What was held back: after the last token, half a character is shown as the decoder shows it."""
+        return self._rest(self._text())
+
+    def _rest(self, text: str) -> str:
+        piece = text[self._shown :]
+        self._shown += len(piece)
+        return piece
+
+    def _settled(self) -> str:
+        return self._text().removesuffix(_HALF)
+
+    def _text(self) -> str:
+        return self._tokenizer.decode(self._window, special=self._special)

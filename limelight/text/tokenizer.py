@@ -1,0 +1,195 @@
+"""Text to tokens and back, equal to the reference tokenizer of the model, with exact places in the text."""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import tokenizers
+
+from limelight.errors import RequestError, TextError
+from limelight.text import chat, folder, gguf
+from limelight.text.parts import Parts
+
+# Tokens by which chat and base models of the known families end a turn or a text. A model's files often name only one
+# of the two; stopping at either is what every other runtime does. They count only where the model has them as special.
+_ENDS = (
+    "<|endoftext|>",
+    "<|end_of_text|>",
+    "<|im_end|>",
+    "<|eot_id|>",
+    "<|eom_id|>",
+    "<|end|>",
+    "<end_of_turn>",
+    "<eos>",
+    "</s>",
+)
+_SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """Token ids, and for each the characters `[start, end)` of the text that it stands for."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+
+@final
+class Tokenizer:
+    """A model's tokenizer with its special tokens and its chat template.
+
+    vocab        number of tokens, special ones included
+    bos, pad     ids, or None where the model has no such token
+    eos          every id that ends a text or a turn
+    controls     ids of all special tokens: they steer the model and are never part of a text
+    prefix       ids that the model expects in front of every document, such as a bos
+    suffix       ids that it expects behind every document, such as BERT's [SEP]
+    separator    the model's own mark between documents; stands in front of a text that is looked at
+    """
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._inner = parts.inner
+        self._inner.no_padding()
+        self._inner.no_truncation()
+        self._lock = threading.Lock()  # guards the switches of the inner tokenizer
+        _mark_special(self._inner, (parts.bos, parts.eos, parts.pad, parts.unk))
+        added = self._inner.get_added_tokens_decoder()
+        self._special = {token.content: id for id, token in added.items() if token.special}
+
+        self.vocab: int = self._inner.get_vocab_size()
+        self.controls: frozenset[int] = frozenset(self._special.values())
+        self.bos: int | None = self._find(parts.bos)
+        self.pad: int | None = self._find(parts.pad)
+        self._unk = self._find(parts.unk)
+        eos = self._find(parts.eos)
+        named = (self._special[end] for end in _ENDS if end in self._special)
+        self.eos: frozenset[int] = frozenset((*(() if eos is None else (eos,)), *parts.ends, *named))
+
+        sample = self._inner.encode("a", add_special_tokens=True)
+        body = [at for at, added in enumerate(sample.special_tokens_mask) if not added]
+        start, end = (body[0], body[-1] + 1) if body else (len(sample.ids), len(sample.ids))
+        self.prefix: tuple[int, ...] = tuple(sample.ids[:start])
+        self.suffix: tuple[int, ...] = tuple(sample.ids[end:])
+        # From here on the prefix and suffix are the caller's to join; a post-processor would only trim the offsets.
+        self._around = self._inner.post_processor
+        self._inner.post_processor = None
+
+        # Byte-fallback pieces: a run of them is text only once it is whole (see TextStream).
+        spelled = (self._inner.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
+        self.bytes: frozenset[int] = frozenset(id for id in spelled if id is not None)
+
+    @staticmethod
+    def from_folder(path: Path) -> "Tokenizer":
+        """The tokenizer of a Hugging Face folder. Raises TextError for a missing or damaged one."""
+        return Tokenizer(folder.read(Path(path)))
+
+    @staticmethod
+    def from_gguf(metadata: Mapping[str, Any]) -> "Tokenizer":
+        """The tokenizer that a GGUF file's metadata describes. Raises TextError for one we cannot rebuild."""
+        return Tokenizer(gguf.rebuild(metadata))
+
+    @property
+    def separator(self) -> int:
+        """The token that the model puts between documents. Raises TextError if it has none.
+
+        The first token of `prefix` where the model uses one, else the token named as an end of text, else bos, else
+        an eos.
+        """
+        if self.prefix:
+            return self.prefix[0]
+        named = [self._special[name] for name in _SEPARATORS if name in self._special]
+        for candidate in (*named, self.bos, *sorted(self.eos)):
+            if candidate is not None:
+                return candidate
+        raise TextError("this tokenizer has no document separator: none of its special tokens is a bos or an eos")
+
+    def encode(self, text: str, *, special: bool = False) -> Encoding:
+        """The tokens of `text`, without `prefix` and `suffix`, and where each stands in it.
+
+        Markup such as "<|im_end|>" is plain text, so that what a user writes can never steer the model; pass
+        `special=True` only for a rendered chat template, where it means the control token. A token that holds part of
+        a character's bytes gets the place of the whole character. Raises RequestError for text that is not Unicode.
+        """
+        try:
+            with self._lock:
+                self._inner.encode_special_tokens = not special
+                coded = self._inner.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeError) as problem:
+            raise RequestError(
+                "the text is not valid Unicode (it has half a surrogate pair); encode it again"
+            ) from problem
+        ids = coded.ids
+        if not special and self._unk is not None and not self.controls.isdisjoint(ids):
+            # Models that look whole pieces up (Unigram, some BPE) can still arrive at a control token by its letters.
+            ids = [self._unk if id in self.controls else id for id in ids]
+        return Encoding(ids, coded.offsets)
+
+    def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
+        """The text of `ids`; special tokens are left out unless `special` is set. Unknown ids have no text."""
+        return self._inner.decode(list(ids), skip_special_tokens=not special)
+
+    def token(self, id: int) -> str:
+        """One token as text, for display: with its leading space, and special tokens as they are spelled.
+
+        Raises RequestError for an id outside the vocabulary.
+        """
+        spelled = self._inner.id_to_token(id) if 0 <= id < 2**32 else None
+        if spelled is None:
+            raise RequestError(f"no token has the id {id}: this vocabulary has {self.vocab} tokens")
+        if id in self.controls or id in self.bytes:
+            return spelled
+        # The first token of a text may lose its leading space, so the second of two shows what the token adds.
+        return self.decode((id, id))[len(self.decode((id,))) :]
+
+    def id(self, token: str) -> int:
+        """The id of one token, given as the vocabulary spells it or as text. Raises RequestError if it isn't one."""
+        found = self._find(token)
+        if found is not None:
+            return found
+        ids = self.encode(token).ids
+        if len(ids) != 1:
+            raise RequestError(f"{token!r} is not one token of this model but {len(ids)}")
+        return ids[0]
+
+    @property
+    def template(self) -> str | None:
+        """The source of the chat template, or None for a model that was not made for chat."""
+        return self._parts.template
+
+    def chat(self, messages: Sequence[Mapping[str, str]], *, reply: bool = True) -> str:
+        """A conversation as the text that the model was trained on; encode it with `special=True`, without `prefix`.
+
+        `messages` have a "role" and a "content"; `reply` opens the model's answer. A control token that a message
+        spells out is broken by an invisible word joiner, so that it stays text. Raises TextError for a model without
+        a template or a template that fails.
+        """
+        named = {"bos_token": self._parts.bos, "eos_token": self._parts.eos}
+        named |= {"pad_token": self._parts.pad, "unk_token": self._parts.unk}
+        tokens = {name: token for name, token in named.items() if token is not None}
+        return chat.render(self.template, messages, reply=reply, tokens=tokens, controls=self._special)
+
+    def save(self, path: Path) -> None:
+        """Writes tokenizer.json and tokenizer_config.json, which `transformers` reads and encodes equally."""
+        with self._lock:
+            self._inner.post_processor = self._around
+            definition = self._inner.to_str()
+            self._inner.post_processor = None
+        folder.write(Path(path), definition, self._parts)
+
+    def _find(self, token: str | None) -> int | None:
+        return None if token is None else self._inner.token_to_id(token)
+
+
+def _mark_special(inner: tokenizers.Tokenizer, names: Iterable[str | None]) -> None:
+    """Marks the tokens that the model's files give a role as special: some tokenizer.json files forget to."""
+    added = {token.content: token for token in inner.get_added_tokens_decoder().values()}
+    for name in names:
+        if name is None or inner.token_to_id(name) is None:
+            continue
+        token = added.get(name, tokenizers.AddedToken(name, normalized=False))
+        if not token.special:
+            token.special = True
+            inner.add_special_tokens([token])
