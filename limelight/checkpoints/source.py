@@ -71,7 +71,7 @@ def resolve(model: str | Path) -> Source:
         return Source("named", text)
     if asked:
         return Source("hub", text)
-    raise SourceError(f"no model is called {text!r}{suggestion(text, names())}; a model is {_kinds()}")
+    raise SourceError(f"no model is called {text!r}; a model is {_kinds()}{suggestion(text, names())}")
 
 
 def fetch(source: Source, progress: Progress | None = None) -> Path:

