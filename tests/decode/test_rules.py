@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation import logits_process as reference
@@ -53,6 +53,7 @@ def test_equals_transformers(rule: Rule, processor: reference.LogitsProcessor, v
     assert torch.equal(ours, processor(tokens, logits.clone()))
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 10_000), p=st.floats(0.01, 0.99), spread=st.floats(0.1, 8), vocab=st.integers(1, 80))
 def test_nucleus_equals_transformers(seed: int, p: float, spread: float, vocab: int) -> None:
     logits = random_logits(3, vocab, seed, spread)
@@ -88,6 +89,7 @@ def test_filters_respect_what_is_already_excluded() -> None:
         assert bool(kept.any(-1).all())
 
 
+@settings(deadline=None)
 @given(
     given=st.lists(st.integers(0, 9), min_size=1, max_size=6),
     generated=st.lists(st.integers(0, 9), max_size=12),

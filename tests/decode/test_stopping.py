@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from limelight.decode import StopStrings
@@ -10,6 +10,7 @@ pieces = st.lists(st.text("abc", max_size=6), max_size=12)
 stop_strings = st.lists(st.text("abc", min_size=1, max_size=5), max_size=4)
 
 
+@settings(deadline=None)
 @given(pieces, stop_strings)
 @example(["ab", "c", "d"], ["bc", "abcd"])
 @example(["ab", "c"], ["bc", "abcd"])
@@ -25,6 +26,7 @@ def test_output_is_the_text_cut_at_the_first_stop_string(pieces: list[str], stop
     assert stopper.stopped == bool(found)
 
 
+@settings(deadline=None)
 @given(pieces, stop_strings)
 def test_no_more_is_held_back_than_must_be(pieces: list[str], stops: list[str]) -> None:
     stopper = StopStrings(stops)
