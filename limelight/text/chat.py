@@ -65,7 +65,7 @@ def _compile(template: str) -> "Template":
     from jinja2.utils import Namespace
 
     class Generation(Extension):
-        """`{% generation %} … {% endgeneration %}` marks the model's own words for training; only its body counts here."""
+        """`{% generation %} … {% endgeneration %}` marks the model's own words for training; only its body matters."""
 
         tags = {"generation"}  # noqa: RUF012 - jinja2's own way to declare it
 

@@ -16,6 +16,7 @@ from limelight.text.parts import Parts
 
 _LONGEST_VOCABULARY = 2_000_000
 _UNKNOWN, _CONTROL, _USER, _BYTE = 2, 3, 4, 6  # token types of the specification; 1 is normal, 5 unused
+_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")  # of a turn, of a message
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -80,9 +81,6 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
     ends = [metadata[key] for key in _ENDS if isinstance(metadata.get(key), int) and 0 <= metadata[key] < len(tokens)]
     template = metadata.get("tokenizer.chat_template")
     return Parts(inner, bos, eos, pad, unk, tuple(ends), template if isinstance(template, str) else None)
-
-
-_ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")
 
 
 def byte_level_bpe(vocab: dict[str, int], merges: list[tuple[str, str]], pre: str) -> tokenizers.Tokenizer:

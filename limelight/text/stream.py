@@ -28,7 +28,7 @@ class TextStream:
         if id in self._tokenizer.controls and not self._special:
             return ""  # in the window it would push out context, and has no text
         self._window.append(id)
-        if id in self._tokenizer.bytes:
+        if id in self._tokenizer.byte_pieces:
             return ""
         piece = self._rest(self._settled())
         if len(self._window) >= 2 * _KEEP:

@@ -47,6 +47,7 @@ class Tokenizer:
     prefix       ids that the model expects in front of every document, such as a bos
     suffix       ids that it expects behind every document, such as BERT's [SEP]
     separator    the model's own mark between documents; stands in front of a text that is looked at
+    byte_pieces  ids of single bytes ("<0xE2>"), by which SentencePiece writes unknown characters
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -77,9 +78,8 @@ class Tokenizer:
         self._around = self._inner.post_processor
         self._inner.post_processor = None
 
-        # Byte-fallback pieces: a run of them is text only once it is whole (see TextStream).
         spelled = (self._inner.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
-        self.bytes: frozenset[int] = frozenset(id for id in spelled if id is not None)
+        self.byte_pieces: frozenset[int] = frozenset(id for id in spelled if id is not None)
 
     @staticmethod
     def from_folder(path: Path) -> "Tokenizer":
@@ -118,9 +118,7 @@ class Tokenizer:
                 self._inner.encode_special_tokens = not special
                 coded = self._inner.encode(text, add_special_tokens=False)
         except (TypeError, UnicodeError) as problem:
-            raise RequestError(
-                "the text is not valid Unicode (it has half a surrogate pair); encode it again"
-            ) from problem
+            raise RequestError("the text has half a surrogate pair in it, which is not Unicode; remove it") from problem
         ids = coded.ids
         if not special and self._unk is not None and not self.controls.isdisjoint(ids):
             # Models that look whole pieces up (Unigram, some BPE) can still arrive at a control token by its letters.
@@ -139,7 +137,7 @@ class Tokenizer:
         spelled = self._inner.id_to_token(id) if 0 <= id < 2**32 else None
         if spelled is None:
             raise RequestError(f"no token has the id {id}: this vocabulary has {self.vocab} tokens")
-        if id in self.controls or id in self.bytes:
+        if id in self.controls or id in self.byte_pieces:
             return spelled
         # The first token of a text may lose its leading space, so the second of two shows what the token adds.
         return self.decode((id, id))[len(self.decode((id,))) :]

@@ -108,18 +108,23 @@ def _continues(text: str, start: int, at: int) -> bool:
     character = text[at]
     if _extends(character) or text[at - 1] == _JOINER:
         return True
-    base = at - 1
-    while base > start and _extends(text[base]):
-        base -= 1
+    base = _base(text, start, at - 1)
     before, after = text[base], text[at + 1 : at + 2]
     if _is_letter(character):
-        within = base > start and _links(before, text[base - 1], character)
+        within = base > start and _links(before, text[_base(text, start, base - 1)], character)
         return not _is_alone(character) and (within or (_is_letter(before) and not _is_alone(before)))
     if _links(character, before, after):
         return True
     if _is_flag(character):
         return _is_flag(before) and base == start
-    return character == before
+    return character == before and unicodedata.category(character) != "So"  # "..." is one word, two emoji are two
+
+
+def _base(text: str, start: int, at: int) -> int:
+    """The place of the character that `at` is or extends, within the word from `start`."""
+    while at > start and _extends(text[at]):
+        at -= 1
+    return at
 
 
 def _links(mark: str, before: str, after: str) -> bool:

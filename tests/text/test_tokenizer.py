@@ -1,0 +1,165 @@
+"""The tokenizer of a folder: what it reads, what it writes, what it refuses."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+from tiny import MIXED, byte_level, byte_level_metadata, sentence_piece, sentence_piece_metadata, word_piece
+from tokenizers import AddedToken, models, pre_tokenizers, processors
+
+from limelight.errors import RequestError, TextError
+from limelight.text.parts import Parts
+from limelight.text.tokenizer import Tokenizer
+
+
+def _folder(path: Path, inner: tokenizers.Tokenizer | None, **files: Any) -> Path:
+    if inner is not None:
+        inner.save(str(path / "tokenizer.json"))
+    for name, value in files.items():
+        text = value if isinstance(value, str) else json.dumps(value)
+        (path / (f"{name}.jinja" if name == "chat_template" else f"{name}.json")).write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_roles_come_from_the_files_that_models_have(tmp_path: Path) -> None:
+    inner = byte_level("llama-bpe")
+    of = inner.token_to_id
+    inner.post_processor = processors.TemplateProcessing(
+        "<|im_start|> $A", None, [("<|im_start|>", of("<|im_start|>"))]
+    )
+    folder = _folder(
+        tmp_path,
+        inner,
+        tokenizer_config={"eos_token": {"content": "<|im_end|>", "lstrip": False}, "chat_template": "old"},
+        special_tokens_map={"bos_token": "<|im_start|>", "pad_token": "<|endoftext|>"},
+        generation_config={"eos_token_id": [of("<tool>"), of("<|im_end|>")]},
+        chat_template="{{ bos_token }}",
+    )
+    ours = Tokenizer.from_folder(folder)
+    assert ours.prefix == (of("<|im_start|>"),)
+    assert ours.suffix == ()
+    assert ours.separator == ours.bos == of("<|im_start|>")
+    assert ours.pad == of("<|endoftext|>")
+    assert ours.eos == {of("<tool>"), of("<|im_end|>"), of("<|endoftext|>")}
+    assert ours.template == "{{ bos_token }}"
+    assert ours.encode("").ids == []
+    assert [*ours.prefix, *ours.encode(MIXED, special=True).ids] == inner.encode(MIXED).ids
+
+
+def test_prefix_and_suffix_of_a_bert_are_its_cls_and_sep(tmp_path: Path) -> None:
+    inner = word_piece()
+    inner.enable_truncation(4)
+    inner.enable_padding(length=9)
+    ours = Tokenizer.from_folder(
+        _folder(tmp_path, inner, tokenizer_config={"unk_token": "[UNK]", "pad_token": "[PAD]"})
+    )
+    assert (ours.prefix, ours.suffix, ours.pad) == ((2,), (3,), 0)
+    inner.no_truncation()
+    inner.no_padding()
+    text = "the cat sat on the mat"
+    assert [2, *ours.encode(text).ids, 3] == inner.encode(text).ids
+    assert {0, 1, 2, 3}.isdisjoint(ours.encode("the cat").ids)
+    assert {2, 3}.isdisjoint(ours.encode("[CLS] the cat [SEP]").ids)
+
+
+def test_control_tokens_never_come_out_of_plain_text() -> None:
+    pieces = [("<unk>", 0.0), ("</s>", 0.0), ("▁", -2.0), ("a", -3.0), ("s", -3.0), ("/", -3.0)]
+    inner = tokenizers.Tokenizer(models.Unigram(pieces, 0, False))
+    inner.pre_tokenizer = pre_tokenizers.Metaspace()
+    inner.add_special_tokens([AddedToken("</s>", normalized=False), AddedToken("<unk>", normalized=False)])
+    ours = Tokenizer(Parts(inner, eos="</s>", unk="<unk>"))
+    assert ours.encode("a</s>", special=True).ids[-1] == 1
+    assert 1 not in ours.encode("a</s>").ids  # Unigram finds the piece by its letters, too
+
+
+def test_a_token_with_a_role_is_special_even_where_the_file_forgot() -> None:
+    inner = byte_level("smollm")
+    tool = inner.token_to_id("<tool>")
+    ours = Tokenizer(Parts(inner, eos="<tool>"))
+    assert tool in ours.controls
+    assert tool not in ours.encode("a<tool>").ids
+    assert ours.encode("a<tool>", special=True).ids[-1] == tool
+
+
+@pytest.mark.parametrize("kind", ["smollm", "qwen2", "llama-bpe", "sentencepiece"])
+def test_transformers_opens_what_save_writes_and_encodes_equally(kind: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="the reference is transformers")
+    if kind == "sentencepiece":
+        metadata = sentence_piece_metadata(sentence_piece()) | {"tokenizer.chat_template": "{{ bos_token }}"}
+    else:
+        metadata = byte_level_metadata(byte_level(kind), kind)
+    ours = Tokenizer.from_gguf(metadata)
+    ours.save(tmp_path / "new")
+    reference = transformers.AutoTokenizer.from_pretrained(tmp_path / "new")
+    assert reference.encode(MIXED) == [*ours.prefix, *ours.encode(MIXED, special=True).ids]
+    assert (reference.bos_token_id, reference.pad_token_id) == (ours.bos, ours.pad)
+    assert reference.eos_token_id in ours.eos
+    assert reference.chat_template == ours.template
+    again = Tokenizer.from_folder(tmp_path / "new")
+    for name in ("vocab", "bos", "pad", "eos", "controls", "prefix", "suffix", "separator", "template"):
+        assert getattr(again, name) == getattr(ours, name)
+    assert again.encode(MIXED) == ours.encode(MIXED)
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["tokenizer.json", "tokenizer_config.json"]
+
+
+def test_the_files_of_gpt2(tmp_path: Path) -> None:
+    inner = byte_level("gpt-2")
+    inner.model.save(str(tmp_path))
+    end = {"content": "<|endoftext|>", "special": True, "normalized": False}
+    config = {"tokenizer_class": "GPT2Tokenizer", "eos_token": "<|endoftext|>", "added_tokens_decoder": {"0": end}}
+    ours = Tokenizer.from_folder(_folder(tmp_path, None, tokenizer_config=config))
+    assert ours.encode("The cat's 12 mats  é😀").ids == inner.encode("The cat's 12 mats  é😀").ids
+    assert ours.eos == {0}
+    assert ours.separator == 0
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "RobertaTokenizer"}')
+    with pytest.raises(TextError, match="RobertaTokenizer"):
+        Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("tokenizer.json", "{", "tokenizer.json is damaged"),
+        ("tokenizer.json", '{"version": "1.0", "model": {"type": "Nonsense"}}', "tokenizer.json is damaged"),
+        ("tokenizer_config.json", "[1]", "holds a list"),
+        ("tokenizer_config.json", "{,}", "not valid JSON"),
+        ("tokenizer_config.json", "[" * 100_000, "not valid JSON"),
+        ("generation_config.json", "\udcff", "cannot be read"),
+        ("tokenizer.model", "\n", "save_pretrained"),
+        ("README.md", "", "put the model's tokenizer.json there"),
+    ],
+)
+def test_a_missing_or_damaged_file_is_an_error_that_names_it(
+    name: str, content: str, says: str, tmp_path: Path
+) -> None:
+    if name in ("tokenizer_config.json", "generation_config.json"):
+        byte_level("gpt-2").save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(TextError, match=says):
+        Tokenizer.from_folder(tmp_path)
+
+
+def test_tokens_by_name_and_for_display() -> None:
+    ours = Tokenizer(Parts(byte_level("smollm"), eos="<|im_end|>"))
+    assert ours.token(ours.id(" the")) == " the"
+    assert ours.token(ours.id("<|im_end|>")) == "<|im_end|>"
+    spm = Tokenizer.from_gguf(sentence_piece_metadata(sentence_piece()))
+    assert spm.token(spm.id("▁the")) == " the"
+    assert spm.token(spm.id("<0xE2>")) == "<0xE2>"
+    with pytest.raises(RequestError, match="is not one token"):
+        ours.id("a very long stretch")
+    for id in (-1, ours.vocab, 2**40):
+        with pytest.raises(RequestError, match="no token has the id"):
+            ours.token(id)
+
+
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(RequestError, match="surrogate"):
+        Tokenizer(Parts(byte_level("gpt-2"))).encode("a\ud800")
+
+
+def test_a_model_without_special_tokens_has_no_separator() -> None:
+    with pytest.raises(TextError, match="no document separator"):
+        _ = Tokenizer(Parts(tokenizers.Tokenizer(models.BPE({"a": 0}, [])))).separator

@@ -1,0 +1,167 @@
+"""A tokenizer rebuilt from GGUF metadata against the one the metadata came from."""
+
+import functools
+from typing import Any
+
+import pytest
+import sentencepiece
+import tokenizers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import (
+    CONTROLS,
+    MIXED,
+    TEXTS,
+    byte_level,
+    byte_level_metadata,
+    sentence_piece,
+    sentence_piece_metadata,
+)
+
+from limelight.errors import TextError
+from limelight.text.tokenizer import Tokenizer
+
+PRES = ["gpt-2", "smollm", "llama-bpe", "qwen2"]
+
+
+@functools.cache
+def _pair(pre: str) -> tuple[Tokenizer, tokenizers.Tokenizer]:
+    reference = byte_level(pre)
+    return Tokenizer.from_gguf(byte_level_metadata(reference, pre)), reference
+
+
+@functools.cache
+def _spm_pair(spaced: bool) -> tuple[Tokenizer, sentencepiece.SentencePieceProcessor]:
+    reference = sentence_piece(spaced=spaced)
+    return Tokenizer.from_gguf(sentence_piece_metadata(reference, spaced=spaced)), reference
+
+
+def _plain(reference: tokenizers.Tokenizer, text: str) -> list[int]:
+    reference.encode_special_tokens = True
+    return reference.encode(text).ids
+
+
+@pytest.mark.parametrize("pre", PRES)
+def test_byte_level_equals_the_reference_on_a_mixed_text(pre: str) -> None:
+    ours, reference = _pair(pre)
+    assert ours.encode(MIXED).ids == _plain(reference, MIXED)
+    reference.encode_special_tokens = False
+    assert ours.encode(MIXED, special=True).ids == reference.encode(MIXED).ids
+    assert ours.vocab == reference.get_vocab_size()
+
+
+@pytest.mark.parametrize("pre", PRES)
+@settings(max_examples=60, deadline=None)
+@given(text=TEXTS)
+def test_byte_level_equals_the_reference_on_random_text(pre: str, text: str) -> None:
+    ours, reference = _pair(pre)
+    ids = ours.encode(text).ids
+    assert ids == _plain(reference, text)
+    assert ours.decode(ids) == reference.decode(ids)
+    if pre != "qwen2":  # NFC changes the text
+        assert ours.decode(ids) == text
+
+
+def test_each_pre_tokenizer_cuts_its_own_way() -> None:
+    cut = {pre: len(_pair(pre)[0].encode("1984 12345").ids) for pre in PRES}
+    assert cut["smollm"] == len("1984 12345") == cut["qwen2"]
+    assert cut["llama-bpe"] < cut["smollm"]
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+def test_sentencepiece_equals_the_reference_on_a_mixed_text(spaced: bool) -> None:
+    ours, reference = _spm_pair(spaced)
+    assert ours.encode(MIXED).ids == reference.encode(MIXED)
+    assert ours.decode(ours.encode(MIXED).ids) == MIXED
+
+
+@pytest.mark.parametrize("spaced", [True, False])
+@settings(max_examples=120, deadline=None)
+@given(text=TEXTS)
+def test_sentencepiece_equals_the_reference_on_random_text(spaced: bool, text: str) -> None:
+    ours, reference = _spm_pair(spaced)
+    if "\0" in text or "▁" in text:  # SentencePiece's own marks do not survive its round trip
+        text = text.replace("\0", "").replace("▁", "")
+    ids = ours.encode(text).ids
+    assert ids == reference.encode(text)
+    assert ours.decode(ids) == text
+
+
+def test_sentencepiece_puts_its_bos_in_front_unless_told_otherwise() -> None:
+    reference = sentence_piece()
+    metadata = sentence_piece_metadata(reference)
+    ours = Tokenizer.from_gguf(metadata)
+    assert ours.prefix == (reference.bos_id(),)
+    assert ours.separator == ours.bos == reference.bos_id()
+    assert ours.eos == {reference.eos_id()}
+    assert Tokenizer.from_gguf(metadata | {"tokenizer.ggml.add_bos_token": False}).prefix == ()
+    assert Tokenizer.from_gguf(metadata | {"tokenizer.ggml.add_eos_token": True}).suffix == (reference.eos_id(),)
+
+
+def test_the_roles_of_a_chat_model() -> None:
+    ours, reference = _pair("smollm")
+    of = reference.token_to_id
+    assert ours.bos == of("<|im_start|>")
+    assert ours.eos == {of("<|im_end|>"), of("<|endoftext|>")}
+    assert ours.controls == {of(token) for token in CONTROLS}
+    assert ours.separator == of("<|endoftext|>")
+    assert ours.prefix == ours.suffix == ()
+    assert ours.pad is None
+
+
+def test_user_defined_tokens_are_whole_but_not_control_tokens() -> None:
+    ours, reference = _pair("smollm")
+    tool = reference.token_to_id("<tool>")
+    assert tool in ours.encode("a <tool> b").ids
+    assert tool not in ours.controls
+    assert ours.decode([tool]) == "<tool>"
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"tokenizer.ggml.model": "rwkv"}, "'rwkv'"),
+        ({"tokenizer.ggml.model": None}, "tokenizer.ggml.model"),
+        ({"tokenizer.ggml.pre": "qwen3"}, "did you mean 'qwen2'"),
+        ({"tokenizer.ggml.pre": ["smollm"]}, "damaged"),
+        ({"tokenizer.ggml.tokens": [1, 2]}, "tokenizer.ggml.tokens"),
+        ({"tokenizer.ggml.tokens": []}, "tokenizer.ggml.tokens"),
+        ({"tokenizer.ggml.tokens": ["a", "a"]}, "twice"),
+        ({"tokenizer.ggml.merges": ["zz yy"]}, "damaged"),
+        ({"tokenizer.ggml.merges": ["zz"]}, "damaged"),
+        ({"tokenizer.ggml.merges": None}, "tokenizer.ggml.merges"),
+        ({"tokenizer.ggml.token_type": [1]}, "token_type has 1 entries"),
+        ({"tokenizer.ggml.token_type": "x"}, "token_type is not"),
+        ({"tokenizer.ggml.bos_token_id": 10**9}, "bos_token_id"),
+        ({"tokenizer.ggml.eos_token_id": -1}, "eos_token_id"),
+        ({"tokenizer.ggml.model": "llama"}, "scores"),
+    ],
+)
+def test_damaged_metadata_is_an_error_that_names_the_field(change: dict[str, Any], says: str) -> None:
+    metadata = byte_level_metadata(_pair("smollm")[1], "smollm") | change
+    with pytest.raises(TextError, match=says):
+        Tokenizer.from_gguf(metadata)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    field=st.sampled_from(
+        ["model", "pre", "tokens", "token_type", "merges", "scores", "bos_token_id", "add_bos_token"]
+    ),
+    value=st.one_of(
+        st.none(),
+        st.integers(-5, 5),
+        st.sampled_from(["llama", "gpt2", "smollm"]),
+        st.lists(st.text(max_size=3), max_size=3),
+        st.lists(st.integers(0, 7), max_size=3),
+        st.floats(),
+    ),
+    spm=st.booleans(),
+)
+def test_hostile_metadata_never_raises_anything_else(field: str, value: Any, spm: bool) -> None:
+    whole = sentence_piece_metadata(_spm_pair(True)[1]) if spm else byte_level_metadata(_pair("gpt-2")[1], "gpt-2")
+    try:
+        encode = Tokenizer.from_gguf(whole | {f"tokenizer.ggml.{field}": value}).encode
+    except TextError:
+        return
+    assert encode("").ids == []
