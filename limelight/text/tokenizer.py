@@ -69,7 +69,7 @@ class Tokenizer:
         named = (self._special[end] for end in _ENDS if end in self._special)
         self.eos: frozenset[int] = frozenset((*(() if eos is None else (eos,)), *parts.ends, *named))
 
-        sample = self._inner.encode("a", add_special_tokens=True)
+        sample = _encode(self._inner, "a", around=True)
         body = [at for at, added in enumerate(sample.special_tokens_mask) if not added]
         start, end = (body[0], body[-1] + 1) if body else (len(sample.ids), len(sample.ids))
         self.prefix: tuple[int, ...] = tuple(sample.ids[:start])
@@ -113,12 +113,9 @@ class Tokenizer:
         `special=True` only for a rendered chat template, where it means the control token. A token that holds part of
         a character's bytes gets the place of the whole character. Raises RequestError for text that is not Unicode.
         """
-        try:
-            with self._lock:
-                self._inner.encode_special_tokens = not special
-                coded = self._inner.encode(text, add_special_tokens=False)
-        except (TypeError, UnicodeError) as problem:
-            raise RequestError("the text has half a surrogate pair in it, which is not Unicode; remove it") from problem
+        with self._lock:
+            self._inner.encode_special_tokens = not special
+            coded = _encode(self._inner, text)
         ids = coded.ids
         if not special and self._unk is not None and not self.controls.isdisjoint(ids):
             # Models that look whole pieces up (Unigram, some BPE) can still arrive at a control token by its letters.
@@ -179,6 +176,15 @@ class Tokenizer:
 
     def _find(self, token: str | None) -> int | None:
         return None if token is None else self._inner.token_to_id(token)
+
+
+def _encode(inner: tokenizers.Tokenizer, text: str, *, around: bool = False) -> tokenizers.Encoding:
+    try:
+        return inner.encode(text, add_special_tokens=around)
+    except (TypeError, UnicodeError) as problem:
+        raise RequestError("the text has half a surrogate pair in it, which is not Unicode; remove it") from problem
+    except Exception as problem:  # the Rust side raises a bare Exception
+        raise TextError(f"the model's tokenizer is damaged: {problem}") from problem
 
 
 def _mark_special(inner: tokenizers.Tokenizer, names: Iterable[str | None]) -> None:

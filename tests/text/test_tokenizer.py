@@ -160,6 +160,11 @@ def test_half_a_surrogate_pair_is_refused() -> None:
         Tokenizer(Parts(byte_level("gpt-2"))).encode("a\ud800")
 
 
+def test_a_vocabulary_that_lacks_its_own_unknown_token_is_an_error() -> None:
+    with pytest.raises(TextError, match="damaged: WordPiece error"):
+        Tokenizer(Parts(tokenizers.Tokenizer(models.WordPiece({"b": 0}, unk_token="[UNK]"))))
+
+
 def test_a_model_without_special_tokens_has_no_separator() -> None:
     with pytest.raises(TextError, match="no document separator"):
         _ = Tokenizer(Parts(tokenizers.Tokenizer(models.BPE({"a": 0}, [])))).separator
