@@ -1,0 +1,211 @@
+"""Opening files of tensors: one interface over safetensors, GGUF and torch zip files, single or in shards.
+
+Files come from strangers, so what a file claims is checked against its length before memory is set aside for it, and
+anything wrong is a ``FileError`` that names the file and the field. Opening reads headers only; tensors are views of
+the memory-mapped file (private: writing into one never reaches the disk), so reading all of them one after another
+peaks at the model plus its largest tensor.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import torch
+
+from limelight.errors import FileError, suggestion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from torch import Tensor
+
+    from limelight.quant.packed import Packed
+
+T = TypeVar("T")
+
+# The number types that tensors are kept in, by the names that safetensors gives them; low-bit ones are in quant.packed.
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U64": torch.uint64,
+    "U32": torch.uint32,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+INDEX_LIMIT = 1 << 25  # bytes; an index of 100,000 tensors takes about 10 MB
+
+# What to open in a folder, in this order; a pattern with * must match one file.
+IN_FOLDER = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "*.safetensors",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "*.gguf",
+    "*.bin",
+    "*.pt",
+    "*.pth",
+)
+
+
+class TensorReader(Protocol):
+    """An open file of named tensors. Methods that take a name raise ``FileError`` when there is no such tensor."""
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the file says besides its tensors, as plain Python values."""
+        ...
+
+    def names(self) -> tuple[str, ...]:
+        """The names of all tensors, in the file's order."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The tensor's shape as torch counts it, output rows before input columns."""
+        ...
+
+    def dtype(self, name: str) -> str:
+        """The tensor's number type: a key of ``DTYPES`` or of ``quant.packed.FORMATS``."""
+        ...
+
+    def nbytes(self, name: str) -> int:
+        """Bytes that the tensor takes in the file."""
+        ...
+
+    def read(self, name: str) -> Tensor | Packed:
+        """The tensor, a view of the file's pages wherever its layout allows."""
+        ...
+
+
+class ShardedReader:
+    """Several files read as one, put together by an index that says which tensor is in which of them."""
+
+    def __init__(self, shards: Mapping[str, TensorReader], path: Path, metadata: Mapping[str, Any]) -> None:
+        self._shards = shards  # by the tensor's name
+        self._path = path
+        self.metadata = metadata
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._shards)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return lookup(self._shards, name, self._path).shape(name)
+
+    def dtype(self, name: str) -> str:
+        return lookup(self._shards, name, self._path).dtype(name)
+
+    def nbytes(self, name: str) -> int:
+        return lookup(self._shards, name, self._path).nbytes(name)
+
+    def read(self, name: str) -> Tensor | Packed:
+        return lookup(self._shards, name, self._path).read(name)
+
+
+def open_tensors(path: Path) -> TensorReader:
+    """Opens a GGUF, safetensors or torch zip file, the index of a sharded one, or the folder that holds one.
+
+    The kind is told by the content, not by the name. In a folder safetensors come first. Raises ``FileError`` for a
+    file that is missing, damaged, foreign or hostile.
+    """
+    if os.path.isdir(path):
+        path = _in_folder(path)
+    head = _head(path)
+    if path.suffix == ".json" or head.lstrip()[:1] == b"{":
+        return _open_index(path)
+    return _open_file(path, head)
+
+
+def lookup(tensors: Mapping[str, T], name: str, path: Path) -> T:
+    """The entry of a tensor; ``FileError`` with the nearest name when the file has none of that name."""
+    if name not in tensors:
+        raise FileError(f"{path}: there is no tensor {name!r}{suggestion(name, tensors)}")
+    return tensors[name]
+
+
+def _in_folder(folder: Path) -> Path:
+    for pattern in IN_FOLDER:
+        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        if len(found) > 1:
+            names = ", ".join(path.name for path in found[:4])
+            raise FileError(f"{folder}: {len(found)} files could be the model ({names}); name the one to open")
+        if found:
+            return found[0]
+    raise FileError(f"{folder}: no .safetensors, .gguf or torch (.bin, .pt, .pth) file in this folder")
+
+
+def _head(path: Path) -> bytes:
+    """The first 16 bytes of a regular file; anything else (a pipe, a device) could block or never end."""
+    if not os.path.isfile(path):  # False, too, for names that the system refuses
+        raise FileError(f"{path}: there is no such file, or it is not a regular one")
+    try:
+        with path.open("rb") as file:
+            return file.read(16)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _open_file(path: Path, head: bytes) -> TensorReader:
+    # Each reader is imported when a file of its kind is opened.
+    if head[:4] == b"GGUF":
+        from limelight.checkpoints.gguf import GGUFReader
+
+        return GGUFReader(path)
+    if head[:4] == b"PK\x03\x04":
+        from limelight.checkpoints.torchzip import TorchZipReader
+
+        return TorchZipReader(path)
+    if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size:
+        from limelight.checkpoints.safetensors import SafetensorsReader
+
+        return SafetensorsReader(path)
+    if head[:1] == b"\x80" or path.suffix in {".bin", ".pt", ".pth", ".pkl"}:
+        raise FileError(
+            f"{path}: not a torch zip file, and a bare pickle may run code, so it is not opened; save it as safetensors"
+        )
+    raise FileError(f"{path}: starts with {head[:8]!r}, which is none of GGUF, safetensors or a torch zip file")
+
+
+def _open_index(path: Path) -> ShardedReader:
+    """Opens all shards of an index (headers only) and checks that both name the same tensors."""
+    if path.stat().st_size > INDEX_LIMIT:
+        raise FileError(f"{path}: an index of more than {INDEX_LIMIT:,} bytes is not read")
+    try:
+        index = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:  # ValueError: also bytes that are not UTF-8
+        raise FileError(f"{path}: not valid JSON: {error}") from error
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(places, dict):
+        raise FileError(f"{path}: there is no 'weight_map' that says which tensor is in which file")
+    shards: dict[str, set[str]] = {}
+    for name, shard in places.items():
+        # A plain name of a file beside the index; a link may lead on, as those of the hub's cache do.
+        if not isinstance(shard, str) or shard in {"", ".", ".."} or any(c in shard for c in "/\\\0:"):
+            raise FileError(f"{path}: weight_map[{name!r}] is {shard!r}, not the name of a file in the same folder")
+        shards.setdefault(shard, set()).add(name)
+    readers = {}
+    for shard, expected in shards.items():
+        file = path.with_name(shard)
+        reader = _open_file(file, _head(file))
+        found = set(reader.names())
+        if missing := sorted(expected - found):
+            raise FileError(f"{file}: tensor {missing[0]!r} is missing, though {path.name} places it here")
+        if extra := sorted(found - expected):
+            raise FileError(f"{file}: holds tensor {extra[0]!r}, which {path.name} does not place here")
+        readers[shard] = reader
+    metadata = index.get("metadata")
+    by_name = {name: readers[shard] for name, shard in places.items()}
+    return ShardedReader(by_name, path, metadata if isinstance(metadata, dict) else {})
