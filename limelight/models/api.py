@@ -1,5 +1,8 @@
 """The one interface to a built model: start a state, step it forward, read logits."""
 
+from collections.abc import Sequence
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -70,10 +73,23 @@ class Decoder(nn.Module):
                 hidden = hidden[torch.arange(len(hidden)), (counts - 1).to(hidden.device)][:, None]
         return self.logits(hidden)
 
-    def read(self, tokens: Tensor, state: State, counts: Tensor | None = None, visible: Tensor | None = None) -> Tensor:
-        """Like `step`, but returns the final hidden states [B, T, W], before the head."""
-        hidden: Tensor = self.decoder(self._embed(tokens), state.lengths, visible, state.parts)
-        state.lengths = state.lengths + (tokens.shape[1] if counts is None else counts)
+    def read(
+        self,
+        tokens: Tensor,
+        state: State | None = None,
+        counts: Tensor | None = None,
+        visible: Tensor | None = None,
+    ) -> Tensor:
+        """Like `step`, but returns the final hidden states [B, T, W], before the head.
+
+        Without a state the tokens are read at once and not remembered.
+        """
+        if state is None:
+            starts, caches = torch.zeros(len(tokens), dtype=torch.int64), None
+        else:
+            starts, caches = state.lengths, cast("Sequence[KVCache]", state.parts)
+            state.lengths = starts + (tokens.shape[1] if counts is None else counts)
+        hidden: Tensor = self.decoder(self._embed(tokens), starts, visible, caches)
         return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -84,8 +100,7 @@ class Decoder(nn.Module):
 
     def forward(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
         """Logits [B, T, V] for tokens [B, T] read at once and not remembered; what training calls."""
-        starts = torch.zeros(len(tokens), dtype=torch.int64)
-        return self.logits(self.decoder(self._embed(tokens), starts, visible))
+        return self.logits(self.read(tokens, visible=visible))
 
     def _embed(self, tokens: Tensor) -> Tensor:
         x: Tensor = self.embed(tokens)
