@@ -183,6 +183,16 @@ def test_penalties_see_each_rows_own_tokens_only() -> None:
     assert len({5, *ids}) == 21, "a strong penalty repeats nothing, the prompt included"
 
 
+def test_frequency_counts_what_was_generated_and_nothing_else() -> None:
+    model = HashedModel(vocab=6)
+    for prompt in ([0], [1, 5, 5, 2], [3, 4]):
+        expected: list[int] = []
+        for _ in range(15):
+            often = torch.tensor([expected.count(id) for id in range(6)])
+            expected.append(int((model.scores((*prompt, *expected)) - 2.0 * often).argmax()))
+        assert run(model, [prompt], n=15, sampling=Sampling(frequency=2.0)) == [expected]
+
+
 def test_steps_stream_and_the_caller_may_leave() -> None:
     model = HashedModel()
     states: list[weakref.ref[object]] = []

@@ -106,6 +106,14 @@ def test_the_ends_of_the_unit_interval_choose_possible_tokens(monkeypatch: pytes
         assert chosen.tolist() == [expected]
 
 
+def test_a_total_mass_below_one_never_leaves_the_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda n, generator: torch.zeros(n))  # the point at the very end
+    rows = torch.randn(200, 3000, generator=torch.Generator().manual_seed(0))
+    assert bool((rows.softmax(-1).cumsum(-1)[:, -1] < 1).any()), "rounding must leave some totals below one"
+    chosen = Sampling(temperature=1).choose(rows, HISTORY, [torch.Generator()] * 200)
+    assert bool((chosen < 3000).all())
+
+
 def test_a_seed_reproduces_and_its_absence_does_not() -> None:
     logits = torch.zeros(1000)
     assert draw(Sampling(temperature=1, seed=7), logits, 20) == draw(Sampling(temperature=1, seed=7), logits, 20)
