@@ -9,6 +9,7 @@ loader also knows ``bytearray``, say, with which ten bytes of pickle fill any me
 from __future__ import annotations
 
 import io
+import os
 import pickletools
 import zipfile
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 LIMIT = 1 << 21  # bytes of the pickle, and of the zip's directory; a tensor takes about 300 and 100
 TUPLE_LIMIT = 20_000  # a tensor takes 4; a chain of more than this, hashed, could overflow the C stack
+END_BYTES = 22  # of the record that closes a zip
 
 ALLOWED = {
     "collections OrderedDict",
@@ -78,9 +80,10 @@ class _Headers(io.FileIO):
     """A file of which only small parts can be read: what zipfile reads at once is as long as the file claims."""
 
     def read(self, size: int | None = -1) -> bytes:
-        if size is None or not 0 <= size <= LIMIT:
+        data = super().read(LIMIT + 1 if size is None or not 0 <= size <= LIMIT else size) or b""
+        if len(data) > LIMIT:
             raise ValueError(f"its directory is longer than {LIMIT:,} bytes")
-        return super().read(size) or b""
+        return data
 
 
 def _check_zip(path: Path) -> None:
@@ -90,9 +93,10 @@ def _check_zip(path: Path) -> None:
         with _Headers(path) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
-            # Bytes before the first entry or a comment after the last could make torch's zip reader see other entries
-            # than this one does.
-            if archive.comment or len(set(names)) < len(names) or min((e.header_offset for e in entries), default=1):
+            # Bytes before the first entry or after the end could make torch's zip reader see other entries than this one.
+            file.seek(-END_BYTES, os.SEEK_END)
+            closed = file.read(4) == b"PK\5\6"
+            if not closed or len(set(names)) < len(names) or min((e.header_offset for e in entries), default=1):
                 raise FileError(f"{path}: the zip's directory is ambiguous; torch did not write this file")
             for entry in entries:
                 if entry.compress_type != zipfile.ZIP_STORED or entry.file_size != entry.compress_size:
@@ -142,8 +146,9 @@ def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
     tensors = {}
     for name, tensor in state.items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or tensor.dtype not in NAMES:
+            key = repr(name) if isinstance(name, str) else f"of a {type(name).__name__}"
             kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
-            raise FileError(f"{path}: entry {name!r:.100} is a {kind}, not a named tensor of numbers")
+            raise FileError(f"{path}: entry {key} is a {kind}, not a named tensor of numbers")
         # A view that repeats its values claims, in a few bytes, memory without end once it is copied.
         if tensor.nbytes > tensor.untyped_storage().nbytes():
             raise FileError(f"{path}: tensor {name!r} of shape {tuple(tensor.shape)} is larger than its data")
