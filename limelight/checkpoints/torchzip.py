@@ -93,7 +93,7 @@ def _check_zip(path: Path) -> None:
         with _Headers(path) as file, zipfile.ZipFile(file) as archive:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
-            # Bytes before the first entry or after the end could make torch's zip reader see other entries than this one.
+            # Bytes before the first entry or behind the end could make torch's zip reader see other entries than ours.
             file.seek(-END_BYTES, os.SEEK_END)
             closed = file.read(4) == b"PK\5\6"
             if not closed or len(set(names)) < len(names) or min((e.header_offset for e in entries), default=1):
