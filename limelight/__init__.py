@@ -1,3 +1,39 @@
-"""limelight: open a transformer, run it, train it, and see which words it is listening to."""
+"""limelight: open a transformer, run it, train it, and see which words it is listening to.
+
+    model = limelight.open("smollm2")
+    for piece in model.stream("The cat sat on the mat because it was"):
+        print(piece, end="")
+    seen = model.look("The cat sat on the mat because it was tired")
+    seen.importance("tired")
+
+Importing this package is quick: torch is imported when a model is opened.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from limelight.errors import LimelightError
+
+if TYPE_CHECKING:
+    from limelight.decode import Sampling
+    from limelight.look import Seen
+    from limelight.model import Completion, Model, open, save
 
 __version__ = "0.1.0"
+
+__all__ = ["Completion", "LimelightError", "Model", "Sampling", "Seen", "open", "save"]
+
+_HOMES = {
+    "Completion": "limelight.model",
+    "Model": "limelight.model",
+    "Sampling": "limelight.decode",
+    "Seen": "limelight.look",
+    "open": "limelight.model",
+    "save": "limelight.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'limelight' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

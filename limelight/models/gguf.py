@@ -3,6 +3,7 @@
 Names and metadata keys are those of llama.cpp's converter (`gguf-py/gguf/constants.py`).
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from limelight.errors import ConfigError, suggestion
 from limelight.models.config import ModelConfig
 from limelight.models.mapping import Rule, Shift, Split, Table, interleaved_rotary
 from limelight.models.registry import config_from_hf
+from limelight.nn.positions import LongRopeScaling
 
 KEYS = {
     "vocab_size": "vocab_size",
@@ -47,9 +49,8 @@ def config_from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int
     """
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
-        near = suggestion(str(architecture), ARCHITECTURES)
-        known = ", ".join(ARCHITECTURES)
-        raise ConfigError(f"the GGUF architecture {architecture!r} is not one that limelight reads{near}; it reads {known}")
+        near, known = suggestion(str(architecture), ARCHITECTURES), ", ".join(ARCHITECTURES)
+        raise ConfigError(f"limelight does not read the GGUF architecture {architecture!r}{near}; it reads {known}")
     if "token_embd.weight" not in shapes:
         raise ConfigError("the GGUF file has no 'token_embd.weight', so it holds no language model")
     prefix = f"{architecture}."
@@ -79,10 +80,6 @@ def config_from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int
 
 def rope_factors(config: ModelConfig, factors: list[float]) -> ModelConfig:
     """`config` with the rotary divisors that a file holds as the tensor ``rope_freqs`` (Llama 3.1 and later)."""
-    import dataclasses
-
-    from limelight.nn.positions import LongRopeScaling
-
     scaling = LongRopeScaling(tuple(factors), tuple(factors), config.context, 1.0)
     blocks = []
     for block in config.decoder.blocks:
@@ -138,7 +135,8 @@ def _scaling(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any] | None:
     if kind == "none":
         return None
     if kind not in {"linear", "yarn"}:
-        raise ConfigError(f"the GGUF key '{prefix}rope.scaling.type' is {kind!r}; limelight reads none, linear and yarn")
+        key = f"{prefix}rope.scaling.type"
+        raise ConfigError(f"the GGUF key {key!r} is {kind!r}; limelight reads none, linear and yarn")
     scaling = {"rope_type": kind, "factor": metadata.get(f"{prefix}rope.scaling.factor", 1.0)}
     original = metadata.get(f"{prefix}rope.scaling.original_context_length")
     return scaling if original is None else {**scaling, "original_max_position_embeddings": original}

@@ -1,0 +1,167 @@
+"""From a name, a file or a folder to a model that runs."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from limelight.checkpoints.cache import Progress
+from limelight.checkpoints.reader import TensorReader, open_tensors
+from limelight.checkpoints.source import fetch, resolve
+from limelight.errors import ConfigError, FileError, RequestError
+from limelight.models import gguf
+from limelight.models.api import Decoder
+from limelight.models.build import build
+from limelight.models.config import ModelConfig
+from limelight.models.mapping import Table
+from limelight.models.registry import config_from_hf, family
+from limelight.quant.linear import LowBitEmbedding, LowBitLinear
+from limelight.quant.packed import Packed
+from limelight.text.tokenizer import Tokenizer
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CONFIG_LIMIT = 1 << 22  # bytes; real ones take a few kB
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a checkpoint holds, ready to run. path: the file or folder that was read."""
+
+    network: Decoder
+    tokenizer: Tokenizer
+    path: Path
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A checkpoint whose weights have not been read."""
+
+    config: ModelConfig
+    table: Table
+    reader: TensorReader
+    tokenizer: Tokenizer
+    path: Path
+
+
+def open_checkpoint(
+    model: str | Path, *, dtype: str | None = None, device: str = "cpu", progress: Progress | None = None
+) -> Opened:
+    """Opens a model by short name, folder, file or hub id, fetching it first if it is not on this machine.
+
+    dtype: "float32", "bfloat16" or "float16". Without it weights keep the type they have in the file: low-bit layers
+    stay packed on a CPU (with float32 between the layers), and float16, which CPUs multiply slowly, becomes float32
+    there. Raises SourceError, FileError, ConfigError, TextError or RequestError, each saying what to do.
+    """
+    place = usable_device(device)
+    if dtype is not None and dtype not in DTYPES:
+        raise RequestError(f"the number type {dtype!r} is not one of {', '.join(DTYPES)}")
+    found = contents(fetch(resolve(model), progress))
+    network = build(found.config, "meta")
+    wanted = set(network.state_dict()) - ({"head.weight"} if found.config.head.tied else set())
+    number = _dtype(found.reader, dtype, place)
+    packed: dict[str, Packed] = {}
+    for move in found.table.loads(found.reader.names(), wanted):
+        weights = move.rule.load([found.reader.read(name) for name in move.theirs])
+        for name, weight in zip(move.ours, weights, strict=True):
+            if isinstance(weight, Tensor):
+                _assign(network, name, weight.to(place, number), found.path)
+            elif isinstance(weight, Packed) and dtype is None and place.type == "cpu":
+                packed[name] = weight
+            elif isinstance(weight, Packed):
+                _assign(network, name, weight.dequantize(number).to(place), found.path)
+    _swap(network, packed, number)
+    if found.config.head.tied and "embed.weight" not in packed:
+        network.head.weight = network.embed.weight
+    return Opened(network.eval(), found.tokenizer, found.path)
+
+
+def contents(path: Path) -> Contents:
+    """Reads a checkpoint's config, names and tokenizer, and leaves the weights where they are."""
+    reader = open_tensors(path)
+    if "general.architecture" in reader.metadata:
+        shapes = {name: reader.shape(name) for name in reader.names()}
+        config = gguf.config_from_gguf(reader.metadata, shapes)
+        if "rope_freqs.weight" in shapes:
+            factors = reader.read("rope_freqs.weight")
+            config = gguf.rope_factors(config, factors.tolist() if isinstance(factors, Tensor) else [])
+        table = gguf.table(reader.metadata["general.architecture"], config)
+        return Contents(config, table, reader, Tokenizer.from_gguf(reader.metadata), path)
+    folder = path if path.is_dir() else path.parent
+    config = config_from_hf(read_json(folder / "config.json", "a model's folder needs one beside its weights"))
+    return Contents(config, family(config.family).table(config), reader, Tokenizer.from_folder(folder), path)
+
+
+def read_json(path: Path, why: str) -> Mapping[str, Any]:
+    """A small JSON object from a file. Raises FileError saying `why` it is needed."""
+    try:
+        if path.stat().st_size > CONFIG_LIMIT:
+            raise FileError(f"{path}: more than {CONFIG_LIMIT:,} bytes, which no model's config takes")
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); {why}") from None
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise FileError(f"{path}: holds {type(values).__name__}, not a JSON object")
+    return values
+
+
+def usable_device(device: str) -> torch.device:
+    """The device by that name. Raises RequestError if torch does not know it or it is not on this machine."""
+    try:
+        place = torch.device(device)
+    except RuntimeError:
+        raise RequestError(f"the device {device!r} is not one that torch knows; use cpu, cuda or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "meta": True}
+    if not there.get(place.type, False):
+        usable = ", ".join(name for name, yes in there.items() if yes and name != "meta")
+        raise RequestError(f"the device {device!r} is not available on this machine; use {usable}")
+    return place
+
+
+def _dtype(reader: TensorReader, asked: str | None, device: torch.device) -> torch.dtype:
+    """The number type between the layers: as asked, or that of most bytes in the file."""
+    if asked is not None:
+        return DTYPES[asked]
+    sizes: dict[str, int] = {}
+    for name in reader.names():
+        sizes[reader.dtype(name)] = sizes.get(reader.dtype(name), 0) + reader.nbytes(name)
+    most = max(sizes, key=lambda kind: sizes[kind])
+    if device.type == "cpu":
+        return torch.bfloat16 if most == "BF16" else torch.float32
+    return {"F32": torch.float32, "BF16": torch.bfloat16}.get(most, torch.float16)
+
+
+def _assign(network: nn.Module, name: str, tensor: Tensor, path: Path) -> None:
+    place, _, leaf = name.rpartition(".")
+    module = network.get_submodule(place)
+    expected = tuple(getattr(module, leaf).shape)
+    if tuple(tensor.shape) != expected:
+        raise ConfigError(
+            f"{path}: the tensor for {name!r} has shape {tuple(tensor.shape)}; the config says {expected}"
+        )
+    setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
+
+
+def _swap(network: Decoder, packed: Mapping[str, Packed], dtype: torch.dtype) -> None:
+    """Puts low-bit layers where packed weights belong."""
+    for name, weight in packed.items():
+        place, _, leaf = name.rpartition(".")
+        module = network.get_submodule(place)
+        if tuple(getattr(module, leaf).shape) != tuple(weight.shape):
+            raise ConfigError(f"the tensor for {name!r} has shape {tuple(weight.shape)}; the config does not fit it")
+        layer: nn.Module
+        if isinstance(module, nn.Linear) and leaf == "weight":
+            layer = LowBitLinear(weight, module.bias)
+        elif isinstance(module, nn.Embedding):
+            layer = LowBitEmbedding(weight, dtype)
+        else:
+            _assign(network, name, weight.dequantize(dtype), Path())
+            continue
+        network.set_submodule(place, layer)
+    if network.config.head.tied and "embed.weight" in packed:
+        network.head = LowBitLinear(packed["embed.weight"], None)

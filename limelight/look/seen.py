@@ -1,0 +1,163 @@
+"""What `model.look` returns: one text, and the questions that can be asked about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from limelight.errors import RequestError, suggestion
+from limelight.look import importance, links
+from limelight.look.importance import METHODS, Check
+from limelight.look.links import Link
+from limelight.look.target import Question, likeliest_rivals, one_rival
+from limelight.look.text import parking, read
+from limelight.look.variants import Progress
+from limelight.models.api import Decoder
+from limelight.text.tokenizer import Tokenizer
+from limelight.text.words import Word, find
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A word before the one in question, its characters [start, end), and how much it mattered.
+
+    importance: what the log-odds of the word in question lose without it; for the method "attention", a share of
+    attention. asks: whether it is the last word before the one in question, which is left out instead of blocked.
+    """
+
+    word: str
+    start: int
+    end: int
+    importance: float
+    asks: bool
+
+
+@dataclass(frozen=True)
+class Importance:
+    """Which words mattered for `target`.
+
+    logprob: natural logarithm of its probability where it stands. against: the words it was held against. words: all
+    words before it, in the text's order. check: None where there are too few words. links: the strongest single heads
+    from later words to the words that mattered most.
+    """
+
+    target: Word
+    logprob: float
+    against: tuple[str, ...]
+    method: str
+    words: tuple[Heard, ...]
+    check: Check | None
+    links: tuple[Link, ...]
+
+    def ranked(self) -> list[Heard]:
+        """The words, most important first."""
+        return sorted(self.words, key=lambda heard: -heard.importance)
+
+
+class Seen:
+    """A text looked at by a model. Everything is computed when asked for, and nothing is kept but the text.
+
+    words: the text's words, which are the axes of `attention`.
+    """
+
+    def __init__(self, network: Decoder, tokenizer: Tokenizer, text: str) -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self._plain = read(text, tokenizer, tokenizer.prefix)
+        self._parked = read(text, tokenizer, parking(tokenizer))
+        if (length := len(self._parked.tokens)) > network.context:
+            raise RequestError(
+                f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
+            )
+
+    @property
+    def text(self) -> str:
+        """The text as it was given."""
+        return self._plain.text
+
+    @property
+    def words(self) -> tuple[Word, ...]:
+        """The words of the text and their places in it."""
+        return self._plain.words
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """The tokens that the model reads, as text; the axes of `attention` with ``tokens=True``."""
+        return tuple(self._tokenizer.token(id) for id in self._plain.tokens)
+
+    def next_words(self, n: int = 10) -> list[tuple[str, float]]:
+        """The n likeliest next tokens, as text, and their probabilities."""
+        values, ids = self._logits[-1].softmax(-1).topk(min(n, self._network.vocab))
+        return [(self._tokenizer.token(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
+
+    def attention(self, layer: int, head: int, *, tokens: bool = False) -> Tensor:
+        """How much each word attends to each: [N, N] over `words`, a row for each word that asks.
+
+        A word's row is the mean over its tokens, and what goes to a word is the sum over its tokens. With
+        ``tokens=True`` [T, T] over `tokens`, as the model computed it. Raises RequestError for a layer or head that
+        does not exist; both count from 0.
+        """
+        heads = links.attention(self._network, self._plain, layer)
+        if not 0 <= head < len(heads):
+            raise RequestError(f"there is no head {head}: layer {layer} has heads 0 to {len(heads) - 1}")
+        return heads[head] if tokens else links.by_word(heads[head], self._plain)
+
+    def links(self, word: str | int | None = None, n: int = 10) -> list[Link]:
+        """The n strongest links of single heads from a word to words before it."""
+        source = self._place(word)
+        return links.strongest(self._network, self._plain, [source], range(source), n)
+
+    def importance(
+        self,
+        word: str | int | None = None,
+        *,
+        against: str | None = None,
+        method: str = "blocking",
+        progress: Progress | None = None,
+    ) -> Importance:
+        """Which of the words before `word` made the model say it.
+
+        word: its text, or its number from 1; without it the last word. against: another word; the question is then
+        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`. Raises
+        RequestError if there is no such word or method, or nothing in front of the word.
+        """
+        if method not in METHODS:
+            near = suggestion(method, METHODS)
+            raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
+        place = self._place(word)
+        if place == 0:
+            raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
+        target = self._parked.words[place]
+        asked = self._parked.tokens[target.tokens.start : target.tokens.stop]
+        logits = self._logits[target.tokens.start - 1 : target.tokens.stop - 1]
+        whole = likeliest_rivals(logits, target.tokens.start, asked)
+        question = whole if against is None else self._one_rival(target, asked, against)
+        found = importance.measure(self._network, self._parked, place, question, method, progress)
+        words = tuple(
+            Heard(w.text, w.start, w.end, value, i == place - 1)
+            for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
+        )
+        ranked = sorted(range(place), key=lambda i: -words[i].importance)[: importance.CHECKED]
+        behind = links.strongest(self._network, self._plain, range(place), ranked, 5, apart=2)
+        rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
+        logprob = float(whole.logprob(logits[None])[0])
+        return Importance(self.words[place], logprob, rivals, method, words, found.check, tuple(behind))
+
+    @cached_property
+    def _logits(self) -> Tensor:
+        """The model's logits [T, V] for the text behind the parking token."""
+        with torch.inference_mode():
+            logits: Tensor = self._network(torch.tensor([self._parked.tokens], device=self._network.device))
+        return logits[0].cpu()
+
+    def _place(self, word: str | int | None) -> int:
+        if word is None:
+            return len(self.words) - 1
+        return find(self.words, str(word))
+
+    def _one_rival(self, target: Word, asked: Sequence[int], against: str) -> Question:
+        # The other word takes the same place in the sentence: with the white space that stands before this one.
+        spaced = self.text[: target.start][len(self.text[: target.start].rstrip()) :] + against.strip()
+        return one_rival(target.tokens.start, asked, self._tokenizer.encode(spaced).ids, against)

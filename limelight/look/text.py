@@ -1,0 +1,40 @@
+"""A text as a model sees it and as a person sees it: tokens, and words over them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from limelight.errors import RequestError
+from limelight.text.tokenizer import Tokenizer
+from limelight.text.words import Word, words
+
+
+@dataclass(frozen=True)
+class Reading:
+    """tokens: ids, the first of which may be no part of the text. words: `word.tokens` are places in `tokens`."""
+
+    text: str
+    tokens: tuple[int, ...]
+    words: tuple[Word, ...]
+
+
+def read(text: str, tokenizer: Tokenizer, front: Sequence[int]) -> Reading:
+    """The text behind the tokens `front`. Raises RequestError if it has no words."""
+    coded = tokenizer.encode(text)
+    shift = len(front)
+    found = tuple(
+        Word(word.text, word.start, word.end, range(word.tokens.start + shift, word.tokens.stop + shift))
+        for word in words(text, coded.offsets)
+        if word.text.strip()
+    )
+    if not found:
+        raise RequestError("the text has no words to look at; give at least one")
+    return Reading(text, (*front, *coded.ids), found)
+
+
+def parking(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The tokens to stand in front of a text whose words are judged: the model's own document separator.
+
+    Heads park attention that they have no use for on the first position; with the separator there, the first word is
+    judged for what it says and not for where it stands.
+    """
+    return tokenizer.prefix or (tokenizer.separator,)

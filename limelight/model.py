@@ -1,0 +1,218 @@
+"""The opened model: a network, its tokenizer, and what one does with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limelight.errors import RequestError
+
+if TYPE_CHECKING:
+    from limelight.decode import Finish, Sampling, StopStrings
+    from limelight.look import Seen
+    from limelight.models.api import Decoder
+    from limelight.models.config import ModelConfig
+    from limelight.text.tokenizer import Tokenizer
+
+Message = Mapping[str, str]
+"""One turn of a conversation: a "role" and a "content"."""
+
+
+@dataclass(frozen=True)
+class Completion:
+    """text: what the model added. finish: why it ended, "stop", "length" or "context". tokens: how many it made.
+    logprobs: for each token its text and the natural logarithm of its probability; empty unless asked for."""
+
+    text: str
+    finish: Finish | None
+    tokens: int
+    logprobs: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened model. network runs tokens, tokenizer makes them of text; name is what was asked for, path what was
+    read."""
+
+    network: Decoder
+    tokenizer: Tokenizer
+    name: str
+    path: Path
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the network is made of."""
+        return self.network.config
+
+    def stream(
+        self,
+        text: str,
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Continues `text`, yielding pieces of the continuation as they are known; never half a character.
+
+        sampling: how tokens are chosen (always the likeliest one, if not given). stop: strings that end the text and
+        are not part of it. Raises RequestError if the text does not fit the model's context.
+        """
+        return self._stream(self._prompt(text), max_tokens, sampling, stop)
+
+    def complete(
+        self,
+        text: str,
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+    ) -> Completion:
+        """Continues `text` and returns the whole continuation; see `stream`."""
+        return self.complete_all([text], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs)[0]
+
+    def complete_all(
+        self,
+        texts: Sequence[str],
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+    ) -> list[Completion]:
+        """Continues several texts of any lengths in one batch; each gives what it would give alone."""
+        from limelight.decode import Sampling, StopStrings, generate
+
+        prompts = [self._prompt(text) for text in texts]
+        steps = generate(
+            self.network,
+            prompts,
+            max_tokens=max_tokens,
+            sampling=sampling or Sampling(),
+            stop=self.tokenizer.eos,
+            logprobs=0 if logprobs else None,
+        )
+        rows = [_Row(self.tokenizer, StopStrings(stop)) for _ in prompts]
+        for step in steps:
+            for token in step:
+                rows[token.row].push(token.id, token.finish, token.logprob)
+            if all(row.finish is not None for row in rows):
+                break
+        return [row.completion() for row in rows]
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int = 1024,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+    ) -> Iterator[str]:
+        """Answers a conversation by the model's own chat template, yielding pieces of the answer.
+
+        Raises TextError if the model has no template, RequestError if the conversation does not fit its context.
+        """
+        prompt = self.tokenizer.encode(self.tokenizer.chat(messages), special=True).ids
+        return self._stream(prompt, max_tokens, sampling, stop)
+
+    def look(self, text: str) -> Seen:
+        """Looks at `text`: which words mattered, where heads look, what comes next."""
+        from limelight.look import Seen
+
+        return Seen(self.network, self.tokenizer, text)
+
+    def _prompt(self, text: str) -> list[int]:
+        ids = [*self.tokenizer.prefix, *self.tokenizer.encode(text).ids]
+        if not ids:
+            raise RequestError("the text is empty; give at least one character to continue")
+        return ids
+
+    def _stream(
+        self, prompt: Sequence[int], max_tokens: int, sampling: Sampling | None, stop: Sequence[str]
+    ) -> Iterator[str]:
+        from limelight.decode import Sampling, StopStrings, generate
+
+        steps = generate(
+            self.network,
+            [prompt],
+            max_tokens=max_tokens,
+            sampling=sampling or Sampling(),
+            stop=self.tokenizer.eos,
+        )
+        row = _Row(self.tokenizer, StopStrings(stop))
+
+        def pieces() -> Iterator[str]:
+            for (token,) in steps:
+                if piece := row.push(token.id, token.finish):
+                    yield piece
+                if row.finish is not None:
+                    break
+
+        return pieces()
+
+
+class _Row:
+    """The text of one row, token by token: half characters and possible stop strings are held back."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: StopStrings) -> None:
+        from limelight.text.stream import TextStream
+
+        self._tokenizer = tokenizer
+        self._stream = TextStream(tokenizer)
+        self._stops = stops
+        self._pieces: list[str] = []
+        self._logprobs: list[tuple[str, float]] = []
+        self._tokens = 0
+        self.finish: Finish | None = None
+
+    def push(self, id: int, finish: Finish | None, logprob: float | None = None) -> str:
+        """The text that became certain with this token."""
+        if self.finish is not None:  # ended by a stop string while others of its batch run on
+            return ""
+        piece = ""
+        if finish != "stop":
+            self._tokens += 1
+            piece = self._stops.push(self._stream.push(id))
+            if logprob is not None:
+                self._logprobs.append((self._tokenizer.token(id), logprob))
+        if finish is not None and not self._stops.stopped:
+            piece += self._stops.push(self._stream.close()) + self._stops.flush()
+        self.finish = "stop" if self._stops.stopped else finish
+        self._pieces.append(piece)
+        return piece
+
+    def completion(self) -> Completion:
+        """All of it."""
+        return Completion("".join(self._pieces), self.finish, self._tokens, tuple(self._logprobs))
+
+
+def open(
+    model: str | Path = "smollm2",
+    *,
+    dtype: str | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Model:
+    """Opens a model by short name, folder, file (.gguf, .safetensors, torch zip) or hub id (org/name).
+
+    A model that is not on this machine is fetched first; one that is opens without any network call. dtype:
+    "float32", "bfloat16" or "float16"; without it weights keep the type they have in the file, and low-bit layers
+    stay low-bit. progress: called with bytes done, bytes in all and a note while fetching. Raises a LimelightError
+    that says what to do.
+    """
+    from limelight.checkpoints.open import open_checkpoint
+
+    opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
+    return Model(opened.network, opened.tokenizer, str(model), opened.path)
+
+
+def save(model: Model, folder: str | Path) -> None:
+    """Writes `model` as a new Hugging Face folder, which transformers itself opens; low-bit layers become float32.
+
+    Raises RequestError if the folder exists and is not empty, FileError if it cannot be written.
+    """
+    from limelight.checkpoints.save import save_checkpoint
+
+    save_checkpoint(model.network, model.tokenizer, Path(folder))
