@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import ctypes
 import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from limelight.errors import RequestError
-from limelight.quant.packed import FORMATS, Groups, Packed, groups
+from limelight.quant.packed import CHUNK, FORMATS, Groups, Packed, groups
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TILE = 16  # rows whose bytes are interleaved
+LIBRARY = Path(__file__).with_name("_native.so")
 
 
 class Layout(NamedTuple):
@@ -32,10 +35,14 @@ class Layout(NamedTuple):
     wide: bool  # scales in float32, because float16 would round them
 
     @property
-    def sizes(self) -> list[int]:
+    def scale_bytes(self) -> int:
+        return 4 if self.wide else 2
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
         """Bytes of the codes, scales and minima of one group of a tile."""
-        scales = TILE * (4 if self.wide else 2)
-        return [TILE * self.group * self.bits // 8, scales, scales if self.minima else 0]
+        scales = TILE * self.scale_bytes
+        return TILE * self.group * self.bits // 8, scales, scales if self.minima else 0
 
 
 LAYOUTS = {
@@ -50,24 +57,24 @@ LAYOUTS = {
 }
 _LAYOUT_ARGUMENTS = {name: (ctypes.c_int32 * 5)(*layout) for name, layout in LAYOUTS.items()}
 
+
 # ---- the library
 
 
 def _load() -> ctypes.CDLL | None:
     if os.environ.get("LIMELIGHT_NATIVE") == "0":
         return None
-    path = Path(__file__).with_name("_native.so")
     try:
-        library = ctypes.CDLL(str(path))
+        library = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None  # not built, or built for another machine
     pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
-    library.limelight_kernels.argtypes = [number]
+    library.limelight_kernels.argtypes = (number,)
     library.limelight_kernels.restype = ctypes.c_char_p
-    matrix = [pointer, pointer, size, size]  # layout, data, rows, columns
-    library.limelight_linear.argtypes = [number, *matrix, pointer, size, pointer, pointer, number, number]
+    matrix = (pointer, pointer, size, size)  # layout, data, rows, columns
+    library.limelight_linear.argtypes = (number, *matrix, pointer, size, pointer, pointer, number, number)
     library.limelight_linear.restype = None
-    library.limelight_rows.argtypes = [*matrix, pointer, size, pointer, number, number]
+    library.limelight_rows.argtypes = (*matrix, pointer, size, pointer, number, number)
     library.limelight_rows.restype = number
     return library
 
@@ -81,14 +88,14 @@ def _kernels(library: ctypes.CDLL | None) -> tuple[str, ...]:
 
 _library = _load()
 
-#: Names of the sets of kernels that this machine can run, the best first.
+#: Names of the sets of kernels that this machine can run, the best first; empty without the library.
 KERNELS = _kernels(_library)
 
 
 def linear(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int, kernel: int = 0) -> Tensor:
     """``x · Wᵀ + bias``: x ``[..., columns]``, float32 or bfloat16, gives ``[..., rows]``; data as from ``repack``.
 
-    Inputs are rounded to 8 bits, a scale for each group. A row's result depends on nothing but that row: neither on
+    Inputs are rounded to 8 bits, one scale for each group. A row's result depends on nothing but that row: neither on
     the other rows of ``x`` nor on the number of threads. ``kernel`` is an index into ``KERNELS``.
     """
     assert _library is not None
@@ -113,27 +120,26 @@ def linear(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int,
     return y
 
 
-def rows(data: Tensor, index: Tensor | None, format: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
-    """The rows that ``index`` names, or all, as float32 or bfloat16 ``[*index.shape, columns]``.
+def rows(data: Tensor, index: Tensor, format: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+    """The rows that ``index`` names, as float32 or bfloat16 ``[*index.shape, columns]``; data as from ``repack``.
 
     Raises ``RequestError`` when there is no such row.
     """
     assert _library is not None
-    index = None if index is None else index.to(torch.int64).contiguous()
-    count = shape[0] if index is None else index.numel()
-    y = torch.empty(*(shape[:1] if index is None else index.shape), shape[1], dtype=dtype)
-    failed = _library.limelight_rows(
+    index = index.to(torch.int64).contiguous()
+    y = torch.empty(*index.shape, shape[1], dtype=dtype)
+    missing = _library.limelight_rows(
         _LAYOUT_ARGUMENTS[format],
         data.data_ptr(),
         *shape,
-        None if index is None else index.data_ptr(),
-        count,
+        index.data_ptr(),
+        index.numel(),
         y.data_ptr(),
         dtype is torch.bfloat16,
         torch.get_num_threads(),
     )
-    if failed:
-        raise RequestError(f"a row outside 0 … {shape[0] - 1} was asked for")
+    if missing:
+        raise RequestError(f"a row was asked for that is not among the {shape[0]} of the weights")
     return y
 
 
@@ -142,47 +148,102 @@ def rows(data: Tensor, index: Tensor | None, format: str, shape: tuple[int, int]
 
 def repack(packed: Packed) -> Tensor:
     """The bytes in the kernels' order, uint8 ``[tiles, groups, bytes]`` (see ``kernels.cpp``)."""
-    layout = LAYOUTS[packed.format]
-    count, columns = packed.data.shape[0], packed.shape[-1]
-    tiles = -(-count // TILE)
-    data = torch.empty(tiles, columns // layout.group, sum(layout.sizes), dtype=torch.uint8)
-    step = max(1, (1 << 20) // (TILE * columns))  # tiles at a time, so that what lies between stays small
-    for start in range(0, tiles, step):
-        q, scale, minimum = groups(packed.rows(slice(start * TILE, (start + step) * TILE)))
-        codes = q.view(torch.uint8) + layout.zero  # [R, G, group]; an int8 below zero wraps round to where it belongs
+    layout, count = LAYOUTS[packed.format], packed.data.shape[0]
+    columns = packed.shape[-1]
+    data = torch.empty(-(-count // TILE), columns // layout.group, sum(layout.sizes), dtype=torch.uint8)
+    step = max(1, CHUNK // (TILE * columns))  # tiles at a time, so that what lies between stays small
+    for start in range(0, len(data), step):
+        tiles = data[start : start + step]
+        q, *scales = groups(packed.rows(slice(start * TILE, (start + step) * TILE)))
+        codes = q.view(torch.uint8) + layout.zero  # an int8 below zero wraps round to where it belongs
         if layout.bits == 4:
             low, high = codes.chunk(2, dim=-1)
             codes = low | high << 4
-        scales = [scale, minimum][: 1 + layout.minima]
-        parts = [codes.unflatten(-1, (-1, 4))]
-        parts += [
-            t.to(torch.float32 if layout.wide else torch.float16).view(torch.uint8).unflatten(-1, (q.shape[1], 1, -1))
-            for t in scales
-        ]
-        to = data[start : start + step]
-        for part, place in zip(parts, to.split(layout.sizes, dim=-1), strict=False):
-            padded = torch.nn.functional.pad(part, (0, 0, 0, 0, 0, 0, 0, len(to) * TILE - len(part)))
-            interleaved = padded.unflatten(0, (-1, TILE)).permute(0, 2, 3, 1, 4)  # [tiles, G, units, 16, unit]
-            place.copy_(interleaved.flatten(2))
+        parts = [codes.unfold(-1, 4, 4)]  # [R, G, units, 4]
+        for scale in scales[: 1 + layout.minima]:
+            stored = scale.to(torch.float32 if layout.wide else torch.float16).contiguous()
+            parts.append(stored.view(torch.uint8).unfold(-1, layout.scale_bytes, layout.scale_bytes).unsqueeze(-2))
+        at = 0
+        for part, size in zip(parts, layout.sizes, strict=False):
+            padded = F.pad(part, (0, 0, 0, 0, 0, 0, 0, len(tiles) * TILE - len(part)))
+            interleaved = padded.view(len(tiles), TILE, *part.shape[1:]).permute(0, 2, 3, 1, 4)
+            tiles[..., at : at + size] = interleaved.flatten(2)
+            at += size
     return data
 
 
 def unpack(data: Tensor, format: str, rows: int) -> Groups:
     """Takes ``repack``'s bytes apart again, into the same integers, scales and minima as ``packed.groups``."""
     layout = LAYOUTS[format]
-    parts = []
-    for part, unit in zip(
-        data.split(layout.sizes, dim=-1), (4, layout.sizes[1] // TILE, layout.sizes[1] // TILE), strict=True
-    ):
-        straight = part.unflatten(-1, (-1, TILE, unit)).permute(0, 3, 1, 2, 4)
-        parts.append(straight.reshape(len(data) * TILE, data.shape[1], -1)[:rows])
-    codes, *scales = parts
+    codes, *scales = _straighten(data, layout, rows)
     if layout.bits == 4:
         codes = torch.cat((codes & 15, codes >> 4), dim=-1)
     codes = codes - layout.zero
-    if not layout.minima:
-        codes = codes.view(torch.int8)
-    scale, *minima = (
-        t.view(torch.float32 if layout.wide else torch.float16).float().squeeze(-1) for t in scales if t.numel()
-    )
-    return Groups(codes, scale, minima[0] if minima else torch.full_like(scale, -0.0))
+    stored = torch.float32 if layout.wide else torch.float16
+    scale, *minima = (part.view(stored).to(torch.float32).squeeze(-1) for part in scales)
+    minimum = minima[0] if layout.minima else torch.full_like(scale, -0.0)
+    return Groups(codes if layout.minima else codes.view(torch.int8), scale, minimum)
+
+
+def _straighten(data: Tensor, layout: Layout, rows: int) -> list[Tensor]:
+    """The codes, scales and minima where the layout has them, as bytes, row by row: uint8 ``[rows, groups, bytes]``."""
+    parts, at = [], 0
+    for size, unit in zip(layout.sizes, (4, layout.scale_bytes, layout.scale_bytes), strict=True):
+        part = data[..., at : at + size].reshape(*data.shape[:2], -1, TILE, unit)  # [tiles, G, units, 16, unit]
+        straight = part.permute(0, 3, 1, 2, 4).reshape(len(data) * TILE, data.shape[1], size // TILE)
+        parts.append(straight[:rows])
+        at += size
+    return parts[: 2 + layout.minima]
+
+
+# ---- back to the file's blocks
+
+
+def header(packed: Packed) -> Tensor:
+    """The bytes of the blocks that ``repack`` cannot give back, uint8 ``[rows, blocks, bytes]``.
+
+    These are the scales of the formats that make them out of smaller numbers; for the others there are none.
+    """
+    layout = FORMATS[packed.format]
+    blocks = packed.data.view(len(packed.data), -1, layout.bytes)
+    return blocks[..., _places(packed.format)[2] if LAYOUTS[packed.format].wide else []].clone()
+
+
+def restore(data: Tensor, header: Tensor, format: str, shape: tuple[int, int]) -> Packed:
+    """The blocks that ``repack`` and ``header`` were given, bit for bit."""
+    layout, (count, columns) = FORMATS[format], shape
+    source, target, scales = _places(format)
+    zero = layout.unpack(torch.zeros(1, layout.bytes, dtype=torch.uint8))[0].view(torch.uint8)
+    result = torch.empty(count, columns // layout.block, layout.bytes, dtype=torch.uint8)
+    step = max(1, CHUNK // (TILE * columns))
+    for start in range(0, len(data), step):
+        part, at = data[start : start + step], slice(start * TILE, (start + step) * TILE)
+        blocks = result[at]
+        codes = unpack(part, format, len(blocks)).q.view(torch.uint8).reshape(-1, layout.block) - zero
+        bits = codes.new_zeros(len(codes), 8 * layout.bytes)
+        bits[:, target] = (codes.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8) & 1).flatten(1)[:, source]
+        weights = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8)
+        blocks.copy_((bits.view(*blocks.shape, 8) * weights).sum(-1, dtype=torch.uint8))
+        narrow = not LAYOUTS[format].wide
+        blocks[..., scales] = (
+            torch.cat(_straighten(part, LAYOUTS[format], len(blocks))[1:], -1) if narrow else header[at]
+        )
+    return Packed(result.flatten(1), format, shape)
+
+
+@cache
+def _places(format: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Where a block keeps the bits of its integers: for each, its place among the integers' bits and in the block.
+
+    Found by unpacking blocks with a single bit set. Last come the bytes that no integer is in: those of the scales.
+    """
+    layout = FORMATS[format]
+    bits = torch.arange(8 * layout.bytes)
+    blocks = torch.zeros(1 + len(bits), layout.bytes, dtype=torch.uint8)
+    blocks[1 + bits, bits // 8] = (1 << bits % 8).to(torch.uint8)
+    q = layout.unpack(blocks)[0].view(torch.uint8)
+    target, weight = (q[1:] - q[0]).nonzero().unbind(1)
+    bit = (q[1:] - q[0])[target, weight].to(torch.float32).log2().to(torch.int64)
+    occupied = torch.zeros(layout.bytes, dtype=torch.bool)
+    occupied[target // 8] = True
+    return weight * 8 + bit, target, (~occupied).nonzero().squeeze(1)

@@ -410,11 +410,11 @@ template <class T> void widen_row(const Matrix& w, int64_t index, T* y) {
     for (int64_t g = 0; g < w.groups; g++, group += w.stride, y += layout.group) {
         const float scale = scale_of(group + w.codes, row, layout.wide);
         const float minimum = layout.minima ? scale_of(group + w.codes + w.scales, row, layout.wide) : -0.0f;
-        for (int c = 0; c < layout.group; c++) {
-            const int at = layout.bits == 4 ? c % half : c;
-            const uint8_t byte = group[at / 4 * 64 + row * 4 + at % 4];
-            const int code = layout.bits == 8 ? byte : c < half ? byte & 15 : byte >> 4;
-            assign(y[c], scale * float(code - layout.zero) + minimum);
+        const auto weight = [=](int code) { return scale * float(code - layout.zero) + minimum; };
+        for (int c = 0; c < (layout.bits == 8 ? layout.group : half); c++) {
+            const uint8_t byte = group[c / 4 * 64 + row * 4 + c % 4];
+            assign(y[c], weight(layout.bits == 8 ? byte : byte & 15));
+            if (layout.bits == 4) assign(y[c + half], weight(byte >> 4));
         }
     }
 }
@@ -425,7 +425,7 @@ template <class T> void widen(const Matrix& w, const int64_t* index, int64_t cou
     on_threads(count > STEP ? threads : 1, count * w.columns > 1 << 20, [&] {
         for (int64_t first; (first = STEP * next++) < count;)
             for (int64_t i = first; i < std::min(count, first + STEP); i++)
-                widen_row(w, index ? index[i] : i, y + i * w.columns);
+                widen_row(w, index[i], y + i * w.columns);
     });
 }
 
@@ -448,11 +448,11 @@ void limelight_linear(int which, const Layout* layout, const void* data, int64_t
     else multiply(*found[which], w, (const float*)x, count, (const float*)bias, (float*)y, threads);
 }
 
-// y [count, columns] = the rows of W named by index, or its first ones where that is null; -1 if there is no such row.
+// y [count, columns] = the rows of W named by index; -1 if there is no such row.
 int limelight_rows(const Layout* layout, const void* data, int64_t rows, int64_t columns, const int64_t* index,
                    int64_t count, void* y, int half, int threads) {
     for (int64_t i = 0; i < count; i++)
-        if (index ? index[i] < 0 || index[i] >= rows : i >= rows) return -1;
+        if (index[i] < 0 || index[i] >= rows) return -1;
     const Matrix w((const uint8_t*)data, rows, columns, *layout);
     if (half) widen(w, index, count, (bfloat16*)y, threads);
     else widen(w, index, count, (float*)y, threads);
