@@ -208,7 +208,10 @@ def describe() -> list[str]:
     if native.KERNELS:
         return [f"Low-bit weights are multiplied by the compiled kernels, path {native.KERNELS[0]}."]
     if native.LIBRARY.exists():
-        reason = "The compiled kernels are turned off by LIMELIGHT_NATIVE=0, or were built for another machine."
+        reason = (
+            "The compiled kernels are there but not used: they are turned off by LIMELIGHT_NATIVE=0, or were built for "
+            "another machine or from another version of the source; reinstall limelight."
+        )
     else:
         reason = (
             "The compiled kernels are missing, for there was no C++ compiler when limelight was installed: "

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 TILE = 16  # rows whose bytes are interleaved
 LIBRARY = Path(__file__).with_name("_native.so")
+SOURCE = Path(__file__).parent / "native" / "kernels.cpp"
 
 
 class Layout(NamedTuple):
@@ -66,7 +68,10 @@ def _load() -> ctypes.CDLL | None:
         return None
     try:
         library = ctypes.CDLL(str(LIBRARY))
-    except OSError:
+        library.limelight_source.restype = ctypes.c_uint32
+        if library.limelight_source() != zlib.crc32(SOURCE.read_bytes()):
+            return None  # built from another version of the source: its functions may have changed
+    except (OSError, AttributeError):
         return None  # not built, or built for another machine
     pointer, size, number = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
     library.limelight_kernels.argtypes = (number,)

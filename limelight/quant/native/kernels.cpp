@@ -433,6 +433,11 @@ template <class T> void widen(const Matrix& w, const int64_t* index, int64_t cou
 
 extern "C" {
 
+#ifdef SOURCE
+// The checksum of this file when it was built, so that Python does not call a library of another version.
+uint32_t limelight_source() { return SOURCE; }
+#endif
+
 // The name of the nth best set of kernels that this processor can run; null past the last.
 const char* limelight_kernels(int which) {
     const auto found = available();
