@@ -19,6 +19,7 @@ from limelight.models.build import build
 from limelight.models.config import ModelConfig
 from limelight.models.mapping import Table
 from limelight.models.registry import config_from_hf, family
+from limelight.quant.kernels import prepare
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 from limelight.quant.packed import Packed
 from limelight.text.tokenizer import Tokenizer
@@ -154,14 +155,11 @@ def _swap(network: Decoder, packed: Mapping[str, Packed], dtype: torch.dtype) ->
         module = network.get_submodule(place)
         if tuple(getattr(module, leaf).shape) != tuple(weight.shape):
             raise ConfigError(f"the tensor for {name!r} has shape {tuple(weight.shape)}; the config does not fit it")
-        layer: nn.Module
-        if isinstance(module, nn.Linear) and leaf == "weight":
-            layer = LowBitLinear(weight, module.bias)
+        if isinstance(module, nn.Linear):
+            network.set_submodule(place, LowBitLinear(prepare(weight), module.bias))
         elif isinstance(module, nn.Embedding):
-            layer = LowBitEmbedding(weight, dtype)
+            network.embed = LowBitEmbedding(prepare(weight), dtype)
         else:
             _assign(network, name, weight.dequantize(dtype), Path())
-            continue
-        network.set_submodule(place, layer)
-    if network.config.head.tied and "embed.weight" in packed:
-        network.head = LowBitLinear(packed["embed.weight"], None)
+    if network.config.head.tied and isinstance(network.embed, LowBitEmbedding):
+        network.head = LowBitLinear(network.embed.matrix, None)

@@ -61,7 +61,7 @@ def weight(network: nn.Module, name: str) -> Tensor:
     place, _, leaf = name.rpartition(".")
     module = network.get_submodule(place)
     if isinstance(module, LowBitLinear | LowBitEmbedding) and leaf == "weight":
-        return module.dequantize()
+        return module.packed.dequantize()
     tensor = getattr(module, leaf)
     assert isinstance(tensor, Tensor)
     return tensor.detach()

@@ -8,11 +8,13 @@ from limelight.models.family import Family
 from limelight.models.hf import Keys, activation_name, rope_keys, rotary
 from limelight.models.mapping import Rule, Split, Table, grouped_by_head
 
+OLD_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
+"""The rotary keys in this family's configs, which are older than the others'."""
+
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    # The older names of the rotary keys.
-    old = {"rotary_emb_base": "rope_theta", "rotary_pct": "partial_rotary_factor"}
-    keys = Keys({old.get(name, name): value for name, value in values.items()})
+    new_names = {old: new for new, old in OLD_NAMES.items()}
+    keys = Keys({new_names.get(name, name): value for name, value in values.items()})
     width, heads = keys.need("hidden_size"), keys.need("num_attention_heads")
     head_width = width // heads
     context = keys.take("max_position_embeddings", 2048)
@@ -51,9 +53,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "attention_bias": block.attention.bias,
         "use_parallel_residual": block.order == "parallel",
         "tie_word_embeddings": config.head.tied,
-        "rotary_emb_base": rope["rope_theta"],
-        "rotary_pct": rotary.width / block.attention.head_width,
-        **rope,
+        **{OLD_NAMES.get(name, name): value for name, value in rope.items()},
     }
 
 

@@ -1,0 +1,37 @@
+# The commands of the README. `make run` needs Python 3.11 or newer and pip; a C++ compiler makes it faster.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+MADE_FROM := pyproject.toml constraints.txt hatch_build.py $(wildcard limelight/quant/native/*)
+
+.PHONY: run test lint bench clean
+
+run: .venv/installed
+	@$(BIN)/limelight look "The cat sat on the mat because it was tired"
+
+test: .venv/installed-test
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+lint: .venv/installed-lint
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: .venv/installed-bench
+	@$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf .venv limelight/quant/_native.so
+
+# torch first and pinned: left to itself, pip takes a CUDA build of several GB on Linux.
+.venv/installed: $(MADE_FROM)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "limelight needs Python 3.11 or newer; try make PYTHON=python3.12")'
+	@echo "Installing limelight into .venv (once; torch is about 200 MB)"
+	@$(PYTHON) -m venv .venv
+	@$(PIP) torch
+	@$(PIP) --editable .
+	@touch $@
+
+.venv/installed-%: .venv/installed
+	@$(PIP) --editable '.[$*]'
+	@touch $@

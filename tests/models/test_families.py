@@ -1,0 +1,184 @@
+"""What every decoder family gets by being listed in tests/references.py."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from references import CONFIGS, GROWING, reference, saved
+from torch import Tensor
+
+from limelight.checkpoints.open import open_checkpoint
+from limelight.checkpoints.save import export, save_checkpoint
+from limelight.decode import Sampling, collect, generate
+from limelight.look.record import record
+from limelight.models.api import Decoder
+from limelight.models.build import build
+from limelight.models.registry import FAMILIES, config_from_hf, config_to_hf
+
+TOKENS = torch.randint(3, 99, (2, 40), generator=torch.Generator().manual_seed(1))
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+class Pair:
+    """A family's reference and ours, opened from the folder that the reference wrote."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.theirs = saved(name, folder)
+        self.ours: Decoder = open_checkpoint(folder).network
+
+
+@pytest.fixture(scope="module", params=list(CONFIGS))
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    return Pair(request.param, tmp_path_factory.mktemp(request.param))
+
+
+def run(network: Decoder, tokens: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return network(tokens)
+
+
+def test_all_families_are_listed() -> None:
+    assert {name.split("-")[0] for name in CONFIGS} == set(FAMILIES)
+
+
+def test_logits_match(pair: Pair) -> None:
+    with torch.inference_mode():
+        expected = pair.theirs(TOKENS).logits
+    assert expected.std() > 0.1  # a model that says the same of everything would prove nothing
+    torch.testing.assert_close(run(pair.ours, TOKENS), expected, **CLOSE)
+
+
+def test_attention_and_hidden_states_match_in_every_layer(pair: Pair) -> None:
+    with torch.inference_mode():
+        expected = pair.theirs(TOKENS, output_attentions=True, output_hidden_states=True)
+        layers = range(len(pair.ours.decoder.blocks))
+        recording = record(pair.ours, attention=layers, hidden=layers[:-1])
+        logits = recording.network(TOKENS)
+    for layer in layers:
+        torch.testing.assert_close(recording.attention[layer], expected.attentions[layer], **CLOSE)
+    for layer in layers[:-1]:  # their last one stands behind the final norm
+        torch.testing.assert_close(recording.hidden[layer], expected.hidden_states[layer + 1], **CLOSE)
+    torch.testing.assert_close(logits, run(pair.ours, TOKENS), **CLOSE)  # recorded = fused
+
+
+def test_config_goes_both_ways(pair: Pair) -> None:
+    config = pair.ours.config
+    assert config_from_hf(config_to_hf(config)) == config
+    # transformers reads what we write as the config that it wrote.
+    kind = type(CONFIGS[pair.name])
+    again, before = kind(**config_to_hf(config)).to_dict(), CONFIGS[pair.name].to_dict()
+    free = {"architectures", "dtype", "rope_parameters", "head_dim", "n_inner", "original_max_position_embeddings"}
+    assert {k: v for k, v in again.items() if k not in free} == {k: v for k, v in before.items() if k not in free}
+
+
+def test_weights_go_both_ways_bit_for_bit(pair: Pair) -> None:
+    from limelight.checkpoints.reader import open_tensors
+
+    file = open_tensors(pair.folder)
+    weights = export(pair.ours)
+    assert set(weights) == set(file.names())
+    for name, weight in weights.items():
+        assert torch.equal(weight, file.read(name)), name
+
+
+def test_transformers_opens_what_we_save(pair: Pair, tmp_path: Path) -> None:
+    import transformers
+
+    save_checkpoint(pair.ours, open_checkpoint(pair.folder).tokenizer, tmp_path / "saved")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved", attn_implementation="eager").eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(TOKENS).logits, pair.theirs(TOKENS).logits, rtol=0, atol=0)
+
+
+def test_steps_over_a_cache_equal_reading_at_once(pair: Pair) -> None:
+    tokens = TOKENS[:, :30] if pair.name in GROWING else TOKENS
+    state = pair.ours.start(2, 40)
+    with torch.inference_mode():
+        # one token at a time, a chunk, and one token behind a chunk
+        pieces = [tokens[:, :1], tokens[:, 1:2], tokens[:, 2:19], tokens[:, 19:20], tokens[:, 20:]]
+        logits = torch.cat([pair.ours.step(piece, state) for piece in pieces], 1)
+    assert state.lengths.tolist() == [tokens.shape[1]] * 2
+    torch.testing.assert_close(logits, run(pair.ours, tokens), **CLOSE)
+
+
+def test_padding_changes_nothing(pair: Pair) -> None:
+    lengths = [11, 25]
+    rows = torch.full((2, 25), 0)
+    for row, length in enumerate(lengths):
+        rows[row, :length] = TOKENS[row, :length]
+    state = pair.ours.start(2, 30)
+    with torch.inference_mode():
+        first = pair.ours.step(rows, state, counts=torch.tensor(lengths), last=True)
+        second = pair.ours.step(TOKENS[:, 30:31], state, last=True)
+    for row, length in enumerate(lengths):
+        alone = torch.cat((TOKENS[row, :length], TOKENS[row, 30:31]))[None]
+        expected = run(pair.ours, alone)[0]
+        if pair.name not in GROWING:
+            torch.testing.assert_close(second[row, 0], expected[-1], **CLOSE)
+        torch.testing.assert_close(first[row, 0], expected[-2], **CLOSE)
+
+
+def test_states_fork_select_and_rewind(pair: Pair) -> None:
+    tokens = TOKENS[:, :20]
+    state = pair.ours.start(2, 40)
+    with torch.inference_mode():
+        pair.ours.step(tokens, state)
+        state = state.fork(2).select(torch.tensor([3, 0]))
+        state.rewind(torch.tensor([12, 20]))
+        logits = pair.ours.step(tokens[[1, 0], :1], state)[:, 0]
+    rows = (torch.cat((tokens[1, :12], tokens[1, :1])), torch.cat((tokens[0], tokens[0, :1])))
+    for row, alone in enumerate(rows):
+        torch.testing.assert_close(logits[row], run(pair.ours, alone[None])[0, -1], **CLOSE)
+
+
+def test_greedy_equals_the_reference(pair: Pair) -> None:
+    prompts = [TOKENS[0, :9].tolist(), TOKENS[1, :4].tolist()]
+    steps = generate(pair.ours, prompts, max_tokens=12, sampling=Sampling())
+    for prompt, made in zip(prompts, collect(steps), strict=True):
+        tokens = list(prompt)
+        for _ in range(12):
+            with torch.inference_mode():
+                tokens.append(int(pair.theirs(torch.tensor([tokens])).logits[0, -1].argmax()))
+        assert [token.id for token in made.tokens] == tokens[len(prompt) :]
+
+
+def test_gradients_reach_every_weight(pair: Pair) -> None:
+    network = build(pair.ours.config)
+    network(TOKENS).log_softmax(-1)[:, :, 5].sum().backward()
+    for name, parameter in network.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+
+
+def test_the_model_is_untouched_by_being_looked_at(pair: Pair) -> None:
+    before = run(pair.ours, TOKENS)
+    cores = [block.attention.core for block in pair.ours.decoder.blocks]
+    recording = record(pair.ours, attention=[0], hidden=[1])
+    run(recording.network, TOKENS)
+    assert [block.attention.core for block in pair.ours.decoder.blocks] == cores
+    assert not any(module._forward_hooks for module in pair.ours.modules())
+    assert torch.equal(run(pair.ours, TOKENS), before)
+    assert {id(p) for p in recording.network.parameters()} == {id(p) for p in pair.ours.parameters()}
+
+
+def test_sharded_files_open_alike(tmp_path: Path) -> None:
+    expected = saved("llama", tmp_path, max_shard_size="60KB")
+    assert len(json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]) > 10
+    with torch.inference_mode():
+        torch.testing.assert_close(run(open_checkpoint(tmp_path).network, TOKENS), expected(TOKENS).logits, **CLOSE)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_other_number_types(dtype: str, tmp_path: Path) -> None:
+    expected = saved("llama", tmp_path)
+    network = open_checkpoint(tmp_path, dtype=dtype).network
+    logits = run(network, TOKENS)
+    assert network.dtype == getattr(torch, dtype)
+    assert logits.dtype == torch.float32
+    with torch.inference_mode():
+        same = (logits.argmax(-1) == reference("llama")(TOKENS).logits.argmax(-1)).float().mean()
+        torch.testing.assert_close(logits, expected(TOKENS).logits, rtol=0.1, atol=0.3)
+    assert same > 0.8

@@ -1,0 +1,101 @@
+"""Tiny randomly initialised reference models by transformers, one or more for each family.
+
+Weights have a visible spread and biases are not zero, since default initialisation hides errors.
+"""
+
+from pathlib import Path
+
+import torch
+import transformers as hf
+
+SIZES = {
+    "hidden_size": 64,
+    "num_attention_heads": 4,
+    "num_hidden_layers": 3,
+    "intermediate_size": 96,
+    "vocab_size": 99,
+    "max_position_embeddings": 128,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+GROUPED = SIZES | {"num_key_value_heads": 2}
+
+
+def _rope(kind: str, **values: object) -> dict[str, object]:
+    return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **values}}
+
+
+HALVES = {"short_factor": [1.0 + 0.1 * i for i in range(8)], "long_factor": [1.0 + 0.5 * i for i in range(8)]}
+
+CONFIGS: dict[str, hf.PretrainedConfig] = {
+    "gpt2": hf.GPT2Config(
+        n_embd=64, n_head=4, n_layer=3, n_positions=128, vocab_size=99, bos_token_id=1, eos_token_id=2
+    ),
+    "gpt2-scaled-by-layer": hf.GPT2Config(
+        n_embd=64, n_head=4, n_layer=3, n_inner=96, n_positions=128, vocab_size=99, bos_token_id=1, eos_token_id=2,
+        scale_attn_by_inverse_layer_idx=True, activation_function="relu",
+    ),
+    "llama": hf.LlamaConfig(**GROUPED),
+    "llama-biases-tied": hf.LlamaConfig(
+        **GROUPED, attention_bias=True, mlp_bias=True, tie_word_embeddings=True, head_dim=32
+    ),
+    "llama-linear": hf.LlamaConfig(**GROUPED, **_rope("linear", factor=4.0)),
+    "llama-dynamic": hf.LlamaConfig(**(GROUPED | {"max_position_embeddings": 32}), **_rope("dynamic", factor=4.0)),
+    "llama-llama3": hf.LlamaConfig(
+        **GROUPED,
+        **_rope("llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16),
+    ),
+    "llama-yarn": hf.LlamaConfig(**GROUPED, **_rope("yarn", factor=4.0, original_max_position_embeddings=32)),
+    "llama-longrope": hf.LlamaConfig(
+        **GROUPED, **_rope("longrope", factor=4.0, original_max_position_embeddings=32, **HALVES)
+    ),
+    "mistral": hf.MistralConfig(**GROUPED, sliding_window=5),
+    "qwen2": hf.Qwen2Config(**GROUPED),
+    "qwen2-windows": hf.Qwen2Config(**GROUPED, use_sliding_window=True, sliding_window=5, max_window_layers=1),
+    "qwen3": hf.Qwen3Config(**GROUPED, head_dim=32),
+    "gemma2": hf.Gemma2Config(
+        **GROUPED, head_dim=32, sliding_window=5, query_pre_attn_scalar=20,
+        attn_logit_softcapping=2.0, final_logit_softcapping=3.0,
+    ),
+    "phi3": hf.Phi3Config(**GROUPED, sliding_window=7),
+    "phi3-longrope": hf.Phi3Config(
+        **GROUPED, original_max_position_embeddings=32, **_rope("longrope", **HALVES)
+    ),
+    "gpt_neox": hf.GPTNeoXConfig(**SIZES),
+    "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
+}  # fmt: skip
+
+GROWING = {"llama-dynamic", "llama-longrope", "phi3-longrope"}
+"""Rotary frequencies that follow the length at hand: past the original length, in steps is not the same as at once."""
+
+
+def reference(name: str) -> hf.PreTrainedModel:
+    """The reference model, in evaluation mode, with eager attention so that it can show its weights."""
+    torch.manual_seed(0)
+    model = hf.AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation="eager").eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3 + 0.1)
+    return model
+
+
+def saved(name: str, folder: Path, **options: object) -> hf.PreTrainedModel:
+    """The reference model, written to `folder` as transformers writes it, with a tokenizer of its vocabulary size."""
+    model = reference(name)
+    model.save_pretrained(folder, **options)
+    write_tokenizer(folder)
+    return model
+
+
+def write_tokenizer(folder: Path, vocab: int = 99) -> None:
+    """A word-level tokenizer over w0, w1, … with the special tokens <pad>, <s> and </s>."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+    words = ["<pad>", "<s>", "</s>", *(f"w{i}" for i in range(3, vocab))]
+    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="w3"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.decoder = decoders.WordPiece(prefix="##", cleanup=False)
+    hf.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    ).save_pretrained(folder)
