@@ -149,8 +149,9 @@ def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
             key = repr(name) if isinstance(name, str) else f"of a {type(name).__name__}"
             kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__
             raise FileError(f"{path}: entry {key} is a {kind}, not a named tensor of numbers")
-        # A view that repeats its values claims, in a few bytes, memory without end once it is copied.
-        if tensor.nbytes > tensor.untyped_storage().nbytes():
+        # torch keeps a view within its storage, but lets it repeat values there (a few bytes then claim memory without
+        # end once they are copied) and lets an empty shape go negative.
+        if tensor.nbytes > tensor.untyped_storage().nbytes() or min(tensor.shape, default=0) < 0:
             raise FileError(f"{path}: tensor {name!r} of shape {tuple(tensor.shape)} is larger than its data")
         tensors[name] = tensor.detach()
     return tensors
