@@ -89,7 +89,7 @@ class Seen:
 
     def next_words(self, n: int = 10) -> list[tuple[str, float]]:
         """The n likeliest next tokens, as text, and their probabilities."""
-        values, ids = self._logits[-1].softmax(-1).topk(min(n, self._network.vocab))
+        values, ids = self._logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
         return [(self._tokenizer.token(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
 
     def attention(self, layer: int, head: int, *, tokens: bool = False) -> Tensor:
@@ -131,7 +131,7 @@ class Seen:
             raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
         target = self._parked.words[place]
         asked = self._parked.tokens[target.tokens.start : target.tokens.stop]
-        logits = self._logits[target.tokens.start - 1 : target.tokens.stop - 1]
+        logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
         whole = likeliest_rivals(logits, target.tokens.start, asked)
         question = whole if against is None else self._one_rival(target, asked, against)
         found = importance.measure(self._network, self._parked, place, question, method, progress)
@@ -146,11 +146,16 @@ class Seen:
         return Importance(self.words[place], logprob, rivals, method, words, found.check, tuple(behind))
 
     @cached_property
-    def _logits(self) -> Tensor:
-        """The model's logits [T, V] for the text behind the parking token."""
+    def _hidden(self) -> Tensor:
+        """The model's last hidden states [T, W] for the text behind the parking token."""
         with torch.inference_mode():
-            logits: Tensor = self._network(torch.tensor([self._parked.tokens], device=self._network.device))
-        return logits[0].cpu()
+            tokens = torch.tensor([self._parked.tokens], device=self._network.device)
+            return self._network.read(tokens)[0]
+
+    def _logits(self, places: slice) -> Tensor:
+        """The model's logits [n, V] at some positions; all of them at once would take more room than the model."""
+        with torch.inference_mode():
+            return self._network.logits(self._hidden[places]).cpu()
 
     def _place(self, word: str | int | None) -> int:
         if word is None:

@@ -45,7 +45,7 @@ def odds(
     tokens = list(tokens[: question.at[-1] + 1])
     state = network.start(1, len(tokens))
     network.read(torch.tensor([tokens], device=network.device), state)
-    starts = [_first_change(variant, len(tokens)) for variant in variants]
+    starts = [_first_change(variant, question.at[0]) for variant in variants]
     order = sorted(range(len(variants)), key=starts.__getitem__)
     found: dict[int, float] = {}
     while order:
@@ -59,12 +59,12 @@ def odds(
     return [found[i] for i in range(len(variants))]
 
 
-def _first_change(variant: Deaf, length: int) -> int:
-    """The first position that the variant may change; the last one is always read again, for its logits."""
+def _first_change(variant: Deaf, asked: int) -> int:
+    """The first position that the variant may change, or the first one asked for, whose logits are wanted anyway."""
     changes = [part.stop for part in variant.blocked]
     if variant.without:
         changes.append(variant.without.start)
-    return min([*changes, length - 1])
+    return min([*changes, asked - len(variant.without)])
 
 
 def _read_on(

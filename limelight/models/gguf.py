@@ -72,9 +72,11 @@ def config_from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int
         # The scale of Gemma 2's scores is not in the file; only the 27B model's differs from its head width.
         wide = keys.get("num_hidden_layers") == 46
         keys["query_pre_attn_scalar"] = keys["hidden_size"] // keys["num_attention_heads"] if wide else keys["head_dim"]
-    biased = "blk.0.attn_q.bias" in shapes
+    # Whether there are biases is not said anywhere: the tensors themselves tell.
     if architecture in {"llama", "qwen3"}:
-        keys["attention_bias"] = biased
+        keys["attention_bias"] = "blk.0.attn_q.bias" in shapes
+    if architecture == "llama":
+        keys["mlp_bias"] = "blk.0.ffn_up.bias" in shapes
     return config_from_hf(keys)
 
 

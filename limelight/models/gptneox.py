@@ -53,6 +53,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "attention_bias": block.attention.bias,
         "use_parallel_residual": block.order == "parallel",
         "tie_word_embeddings": config.head.tied,
+        "rotary_pct": rotary.width / block.attention.head_width,
         **{OLD_NAMES.get(name, name): value for name, value in rope.items()},
     }
 

@@ -1,0 +1,214 @@
+"""Looking inside a model: every number against a slow and plain way to get it."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from references import saved
+
+import limelight
+from limelight.errors import RequestError
+from limelight.look import METHODS, Seen
+from limelight.look.target import Question
+from limelight.look.variants import Deaf, odds
+
+TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2", "gpt2"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
+    folder = tmp_path_factory.mktemp(request.param)
+    saved(request.param, folder)
+    return limelight.open(folder)
+
+
+@pytest.fixture
+def seen(model: limelight.Model) -> Seen:
+    return model.look(TEXT)
+
+
+def log_odds(logits: torch.Tensor, token: int, rivals: list[int]) -> float:
+    return float(logits[token] - logits[rivals].logsumexp(0))
+
+
+def plain_odds(model: limelight.Model, tokens: list[int], hidden: list[int], token: int, rivals: list[int]) -> float:
+    """The log-odds behind `tokens` when no later position may attend to the positions `hidden`; no cache, no batch."""
+    length = len(tokens)
+    visible = torch.ones(1, length, length, dtype=torch.bool)
+    for place in hidden:
+        visible[0, place + 1 :, place] = False
+    with torch.inference_mode():
+        return log_odds(model.network(torch.tensor([tokens]), visible=visible)[0, -1], token, rivals)
+
+
+def test_blocking_is_the_fall_in_log_odds_when_nothing_later_attends_to_the_word(
+    model: limelight.Model, seen: Seen
+) -> None:
+    found = seen.importance()
+    separator = model.tokenizer.separator
+    ids = [separator, *model.tokenizer.encode(TEXT).ids]
+    prompt, token = ids[:-1], ids[-1]
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([prompt]))[0, -1]
+    rivals = [id for id in logits.topk(11).indices.tolist() if id != token][:10]
+    assert [model.tokenizer.token(id) for id in rivals] == list(found.against)
+    assert found.logprob == pytest.approx(float(logits.log_softmax(-1)[token]), abs=1e-5)
+    whole = log_odds(logits, token, rivals)
+    for i, heard in enumerate(found.words):
+        place = i + 1  # behind the separator
+        if heard.asks:
+            without = [*prompt[:place], *prompt[place + 1 :]]
+            expected = whole - plain_odds(model, without, [], token, rivals)
+        else:
+            expected = whole - plain_odds(model, prompt, [place], token, rivals)
+        assert heard.importance == pytest.approx(expected, abs=2e-4), heard
+    assert [heard.word for heard in found.words] == TEXT.split()[:-1]
+    assert [heard.asks for heard in found.words] == [False] * 7 + [True]
+    assert [TEXT[heard.start : heard.end] for heard in found.words] == TEXT.split()[:-1]
+
+
+def test_the_check_blocks_the_top_words_together(model: limelight.Model, seen: Seen) -> None:
+    found = seen.importance()
+    check = found.check
+    assert check is not None
+    assert check.k == 3
+    ranked = sorted((h for h in found.words if not h.asks), key=lambda h: -h.importance)
+    assert [found.words[i].word for i in check.top] == [heard.word for heard in ranked[:3]]
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    rivals = [model.tokenizer.id(token) for token in found.against]
+    with torch.inference_mode():
+        whole = log_odds(model.network(torch.tensor([ids[:-1]]))[0, -1], ids[-1], rivals)
+    blocked = plain_odds(model, ids[:-1], [i + 1 for i in check.top], ids[-1], rivals)
+    assert check.top_drop == pytest.approx(whole - blocked, abs=2e-4)
+    assert check.random_sd > 0
+    assert check.holds == (check.top_drop > check.random_drop + check.random_sd)
+    assert seen.importance().check == check  # the draws are the same every time
+
+
+def test_another_word_can_be_asked_for_by_text_or_number(seen: Seen) -> None:
+    assert seen.importance("w15").target.text == "w15"
+    assert seen.importance(6) == seen.importance("w15")
+    assert len(seen.importance("w15").words) == 5
+    with pytest.raises(RequestError, match="first word"):
+        seen.importance(1)
+    with pytest.raises(RequestError, match="did you mean 'w15'"):
+        seen.importance("w155")
+
+
+def test_why_this_word_rather_than_that(model: limelight.Model, seen: Seen) -> None:
+    found = seen.importance(against="w40")
+    assert [token.strip() for token in found.against] == ["w40"]
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
+    whole = float(logits[ids[-1]] - logits[40])
+    expected = whole - plain_odds(model, ids[:-1], [2], ids[-1], [40])
+    assert found.words[1].importance == pytest.approx(expected, abs=2e-4)
+    with pytest.raises(RequestError, match="begin alike"):
+        seen.importance(against="w18")
+
+
+def test_leaving_out_equals_running_the_shorter_text(model: limelight.Model, seen: Seen) -> None:
+    found = seen.importance(method="leave-one-out")
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    rivals = [model.tokenizer.id(token) for token in found.against]
+    whole = plain_odds(model, ids[:-1], [], ids[-1], rivals)
+    for place, heard in enumerate(found.words, 1):
+        shorter = [*ids[:place], *ids[place + 1 : -1]]
+        assert heard.importance == pytest.approx(whole - plain_odds(model, shorter, [], ids[-1], rivals), abs=2e-4)
+
+
+def test_attention_as_a_method_is_the_mean_over_all_heads(model: limelight.Model, seen: Seen) -> None:
+    found = seen.importance(method="attention")
+    parked = model.look("w3 " + TEXT)  # only to read maps of the same length
+    assert len(found.words) == len(parked.words) - 2
+    shares = [heard.importance for heard in found.words]
+    assert all(share >= 0 for share in shares)
+    assert 0 < sum(shares) < 1  # the rest is parked on the separator
+
+
+def test_every_method_carries_the_same_check(seen: Seen) -> None:
+    checks = [seen.importance(method=method).check for method in METHODS]
+    assert len({(check.k, check.random_drop, check.random_sd) for check in checks if check}) == 1
+    assert len(checks) == len(METHODS)
+
+
+def test_unknown_method_is_refused(seen: Seen) -> None:
+    with pytest.raises(RequestError, match="did you mean 'blocking'"):
+        seen.importance(method="bloking")
+
+
+def test_too_few_words_have_no_check(model: limelight.Model) -> None:
+    found = model.look("w10 w11 w12").importance()
+    assert found.check is None
+    assert len(found.words) == 2
+
+
+def test_attention_maps(model: limelight.Model, seen: Seen) -> None:
+    weights = seen.attention(1, 2)
+    assert weights.shape == (9, 9)
+    assert len(seen.words) == 9
+    torch.testing.assert_close(weights.sum(-1), torch.ones(9))
+    assert torch.equal(weights.triu(1), torch.zeros(9, 9))
+    assert torch.equal(weights, seen.attention(1, 2, tokens=True))  # here every word is one token
+    with pytest.raises(RequestError, match="layers 0 to 2"):
+        seen.attention(3, 0)
+    with pytest.raises(RequestError, match="heads 0 to 3"):
+        seen.attention(0, 4)
+
+
+def test_links_are_the_largest_weights_of_all_heads(model: limelight.Model, seen: Seen) -> None:
+    everything = torch.stack([torch.stack([seen.attention(layer, head) for head in range(4)]) for layer in range(3)])
+    row = everything[:, :, 6, :6]  # from w16 to what stands before it
+    links = seen.links("w16", 4)
+    assert [link.weight for link in links] == pytest.approx(row.flatten().topk(4).values.tolist(), abs=1e-6)
+    for link in links:
+        assert link.source == 6
+        assert float(row[link.layer, link.head, link.target]) == pytest.approx(link.weight, abs=1e-6)
+    behind = seen.importance().links
+    assert all(link.source - link.target >= 2 for link in behind)
+
+
+def test_next_words_are_the_distribution_behind_the_text(model: limelight.Model, seen: Seen) -> None:
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    with torch.inference_mode():
+        probabilities = model.network(torch.tensor([ids]))[0, -1].softmax(-1)
+    words = seen.next_words(99)
+    assert sum(value for _, value in words) == pytest.approx(1, abs=1e-5)
+    assert [value for _, value in words[:5]] == pytest.approx(probabilities.topk(5).values.tolist(), abs=1e-6)
+
+
+def test_variants_in_batches_equal_variants_alone(model: limelight.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = list(range(10, 34))
+    question = Question((21, 22), (40, 41), ((50, 51), (52,)))
+    variants = [
+        Deaf(),
+        Deaf(blocked=(range(3, 5), range(9, 10))),
+        Deaf(without=range(4, 7)),
+        Deaf(without=range(4, 7), blocked=(range(1, 3), range(12, 14))),
+        Deaf(blocked=(range(20, 21),)),
+    ]
+    together = odds(model.network, tokens, question, variants)
+    alone = [odds(model.network, tokens, question, [variant])[0] for variant in variants]
+    assert together == pytest.approx(alone, abs=1e-4)
+    monkeypatch.setattr("limelight.look.variants.ROWS", 2)
+    assert odds(model.network, tokens, question, variants) == pytest.approx(alone, abs=1e-4)
+    assert len(set(map(round, together))) > 1 or max(together) - min(together) > 1e-3
+
+
+def test_a_text_past_the_context_is_refused_with_both_numbers(model: limelight.Model) -> None:
+    with pytest.raises(RequestError, match=r"130 tokens .* at most 128"):
+        model.look(" ".join(["w5"] * 129))
+    with pytest.raises(RequestError, match="no words"):
+        model.look("   ")
+
+
+def test_log_probabilities_are_finite(seen: Seen) -> None:
+    assert all(math.isfinite(heard.importance) for heard in seen.importance().words)
+
+
+def test_saved_and_opened_again_it_sees_the_same(model: limelight.Model, seen: Seen, tmp_path: Path) -> None:
+    limelight.save(model, tmp_path / "again")
+    again = limelight.open(tmp_path / "again").look(TEXT)
+    assert again.importance() == seen.importance()

@@ -1,0 +1,161 @@
+"""GGUF files of every architecture, written with llama.cpp's conventions from reference models, opened and compared."""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+import transformers
+from references import CONFIGS, reference
+from torch import Tensor
+
+from limelight.checkpoints.open import open_checkpoint
+from limelight.quant.linear import LowBitEmbedding, LowBitLinear
+
+TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2))
+CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma2", "gpt2"]
+
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "transformer.wte": "token_embd",
+    "transformer.wpe": "position_embd",
+    "model.norm": "output_norm",
+    "transformer.ln_f": "output_norm",
+    "lm_head": "output",
+    "input_layernorm": "attn_norm",
+    "ln_1": "attn_norm",
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "attn.c_attn": "attn_qkv",
+    "self_attn.o_proj": "attn_output",
+    "attn.c_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "ln_2": "ffn_norm",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.c_fc": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "mlp.c_proj": "ffn_down",
+}
+GEMMA = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+
+
+def converted(
+    name: str, weight: Tensor, architecture: str, config: transformers.PretrainedConfig
+) -> tuple[str, Tensor]:
+    """A reference tensor under the name and in the layout that llama.cpp's converter gives it."""
+    place, _, leaf = name.rpartition(".")
+    layer = ""
+    if ".layers." in place or ".h." in place:
+        _, number, place = place.replace(".layers.", "|").replace(".h.", "|").replace("|", "|", 1).partition("|")
+        number, _, place = place.partition(".")
+        layer = f"blk.{number}."
+    names = NAMES | GEMMA if architecture == "gemma2" else NAMES
+    if architecture == "gpt2" and weight.dim() == 2 and ".c_" in name:
+        weight = weight.t()
+    if architecture == "gemma2" and weight.dim() == 1:
+        weight = weight + 1
+    if architecture == "llama" and place in {"self_attn.q_proj", "self_attn.k_proj"}:
+        heads = config.num_attention_heads if "q_proj" in place else config.num_key_value_heads
+        weight = weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).transpose(1, 2).reshape(weight.shape)
+    return f"{layer}{names[place]}.{leaf}", weight
+
+
+def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) -> transformers.PreTrainedModel:
+    """Writes the reference model `name` as GGUF; matrices as `kind`, float32 without it."""
+    theirs = reference(name)
+    config = theirs.config
+    architecture = name.split("-", maxsplit=1)[0]
+    writer = gguf.GGUFWriter(path, architecture)
+    wide = {"gpt2": ("n_embd", "n_layer", "n_head", "n_positions")}.get(
+        architecture, ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+    )
+    width, layers, heads, context = (getattr(config, key) for key in wide)
+    writer.add_context_length(context)
+    writer.add_embedding_length(width)
+    writer.add_block_count(layers)
+    writer.add_head_count(heads)
+    if architecture == "gpt2":
+        writer.add_feed_forward_length(4 * width)
+        writer.add_layer_norm_eps(config.layer_norm_epsilon)
+    else:
+        writer.add_feed_forward_length(config.intermediate_size)
+        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_key_length(getattr(config, "head_dim", width // heads))
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+        writer.add_rope_freq_base(10000.0)
+    if architecture == "gemma2":
+        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(config.final_logit_softcapping)
+        writer.add_sliding_window(config.sliding_window)
+    if name == "llama-llama3":
+        # The converter writes the scaled frequencies as divisors.
+        plain = 1.0 / 10000.0 ** (torch.arange(0, 16, 2).float() / 16)
+        writer.add_tensor("rope_freqs.weight", (plain / theirs.model.rotary_emb.inv_freq).numpy())
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("gpt-2")
+    letters = [*(chr(i) for i in range(33, 33 + 90)), *(f"<{i}>" for i in range(5)), "ab"]
+    writer.add_token_list(["<pad>", "<s>", "</s>", *letters])
+    writer.add_token_types([3, 3, 3, *[1] * 96])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    tied = getattr(config, "tie_word_embeddings", False)
+    for key, weight in theirs.state_dict().items():
+        if key == "lm_head.weight" and tied:
+            continue
+        theirs_name, tensor = converted(key, weight, architecture, config)
+        data = tensor.contiguous().numpy().astype(np.float32)
+        if kind is not None and data.ndim == 2 and data.shape[1] % 32 == 0:
+            writer.add_tensor(theirs_name, gguf.quants.quantize(data, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(theirs_name, data)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return theirs
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_architecture(name: str, tmp_path: Path) -> None:
+    theirs = write(name, tmp_path / "model.gguf")
+    if name == "gemma2":  # the file does not say the scale of the scores: it is the head width's, except for 27B
+        for layer in theirs.model.layers:
+            layer.self_attn.scaling = CONFIGS[name].head_dim ** -0.5
+    ours = open_checkpoint(tmp_path / "model.gguf").network
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(TOKENS), theirs(TOKENS).logits, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0"])
+def test_low_bit_layers_stay_packed_and_compute_what_their_widened_weights_do(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    write("llama-biases-tied", path, gguf.GGMLQuantizationType[kind])
+    packed, wide = open_checkpoint(path).network, open_checkpoint(path, dtype="float32").network
+    assert sum(isinstance(module, LowBitLinear) for module in packed.modules()) == 3 * 7 + 1  # and the tied head
+    assert isinstance(packed.embed, LowBitEmbedding)
+    assert not any(isinstance(module, LowBitLinear) for module in wide.modules())
+    with torch.inference_mode():
+        ours, exact = packed(TOKENS), wide(TOKENS)
+    error = (ours - exact).norm() / exact.norm()
+    assert error < 0.02  # the inputs of the products are rounded to 8 bits
+
+
+def test_a_packed_model_is_saved_as_the_numbers_it_stands_for(tmp_path: Path) -> None:
+    import limelight
+
+    write("llama-biases-tied", tmp_path / "model.gguf", gguf.GGMLQuantizationType.Q4_1)
+    limelight.save(limelight.open(tmp_path / "model.gguf"), tmp_path / "saved")
+    wide = open_checkpoint(tmp_path / "model.gguf", dtype="float32").network
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
+    with torch.inference_mode():
+        torch.testing.assert_close(theirs(TOKENS).logits, wide(TOKENS), rtol=1e-5, atol=1e-5)
