@@ -1,0 +1,97 @@
+"""The command line. A command is a file of its own name with a function of that name, and a line in `COMMANDS`.
+
+A command's file is imported when that command runs, and what it needs inside its function, so that ``--help`` answers
+at once.
+"""
+
+import io
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+from limelight import __version__
+from limelight.errors import LimelightError
+
+COMMANDS = {
+    "look": "Continue a sentence, and show which words the model listened to.",
+    "complete": "Continue a text.",
+    "chat": "Talk with a model.",
+    "models": "List the models that are here or can be fetched by name.",
+    "pull": "Fetch a model.",
+    "show": "Show what a model is made of.",
+    "doctor": "Show what limelight finds on this machine, and what is missing.",
+}
+
+
+class LazyGroup(TyperGroup):
+    """The commands of the table: their lines are known, their files are imported when they run."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, _load(name) if name else None, rest
+
+
+def _load(name: str) -> Any:
+    """The command called `name`, as Typer reads it off its function."""
+    app = typer.Typer(add_completion=False)
+    app.command(name)(getattr(import_module(f"limelight.cli.{name}"), name))
+    return get_command(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"limelight {__version__}")
+        raise typer.Exit
+
+
+def _app() -> Any:
+    app = typer.Typer(
+        cls=LazyGroup,
+        add_completion=False,
+        help="Open a transformer, run it, and see which words it is listening to.",
+        epilog='Begin with:  limelight look "The cat sat on the mat because it was tired"',
+    )
+
+    @app.callback()
+    def options(
+        version: Annotated[
+            bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+        ] = False,
+    ) -> None:
+        pass
+
+    for name, line in COMMANDS.items():
+        app.command(name, help=line)(lambda: None)
+    return get_command(app)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs one command line (that of the process, if none is given) and exits.
+
+    Exit codes: 0 done, 1 a LimelightError, 2 a command line that makes no sense, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what the terminal's character set lacks becomes "?"
+            stream.reconfigure(errors="replace")
+    args = list(sys.argv[1:] if args is None else args)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            _app().main(args or ["--help"], prog_name="limelight")
+    except LimelightError as error:
+        from limelight.cli.screen import complain
+
+        complain(str(error))
+        sys.exit(1)
+
+
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    from limelight.cli.screen import remark
+
+    remark(str(message))

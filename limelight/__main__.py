@@ -1,0 +1,6 @@
+"""``python -m limelight``."""
+
+from limelight.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""``limelight complete``: continue a text."""
+
+from limelight.cli import options as o
+
+
+def complete(
+    text: o.TextArgument,
+    model: o.ModelOption = None,
+    max_tokens: o.MaxTokens = 256,
+    logprobs: o.Logprobs = False,
+    json: o.Json = False,
+    temperature: o.Temperature = 0.0,
+    top_k: o.TopK = None,
+    top_p: o.TopP = None,
+    min_p: o.MinP = None,
+    repetition: o.Repetition = 1.0,
+    frequency: o.Frequency = 0.0,
+    presence: o.Presence = 0.0,
+    seed: o.Seed = None,
+    stop: o.Stop = None,
+    device: o.Device = "cpu",
+    dtype: o.Dtype = None,
+) -> None:
+    """Continue a text, as the model thinks likeliest or as the dice fall.
+
+    Into a file or a pipe goes the continuation alone. Ctrl-C ends it where it is.
+
+    Example:
+
+      limelight complete "The recipe for a good pancake is" --temperature 0.8
+      echo "Once upon a time" | limelight complete - --max-tokens 100 > story.txt
+    """
+    import time
+
+    from limelight.cli import screen
+
+    prompt = screen.read(text)
+    opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
+    from limelight import Sampling
+
+    sampling = Sampling(temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
+    if json:
+        begun = time.perf_counter()
+        done = opened.complete(
+            prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), logprobs=logprobs
+        )
+        answer = {
+            "model": opened.name,
+            "prompt": prompt,
+            "text": done.text,
+            "finish": done.finish,
+            "tokens": done.tokens,
+            "tokens_per_second": done.tokens / (time.perf_counter() - begun),
+        }
+        if logprobs:
+            answer["logprobs"] = [{"token": token, "logprob": value} for token, value in done.logprobs]
+        screen.print_json(answer)
+        return
+    pieces = opened.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or ())
+    console = screen.stdout()
+    if console.is_terminal:
+        console.out(screen.clean(prompt), end="")
+    try:
+        for piece in pieces:
+            screen.add(console, piece)
+    except KeyboardInterrupt:
+        pass
+    console.out()

@@ -1,0 +1,177 @@
+"""``limelight look``: how a text goes on, and which of its words made the model say so."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limelight.cli import options as o
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from limelight import Model, Seen
+    from limelight.look import Importance
+
+_PANEL = "What is asked"
+_AHEAD = 16
+"""Tokens in which the first word that the model adds is looked for."""
+
+
+def look(
+    text: o.TextArgument,
+    model: o.ModelOption = None,
+    word: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WORD",
+            help="The word in question, or its number from 1; the last one if none is named.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    next: Annotated[
+        bool, typer.Option("--next", help="Ask for the first word that the model adds.", rich_help_panel=_PANEL)
+    ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--not", metavar="WORD", help="Ask why not this word instead.", rich_help_panel=_PANEL),
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(metavar="METHOD", help="blocking, leave-one-out or attention.", rich_help_panel=_PANEL),
+    ] = "blocking",
+    attention: Annotated[
+        bool, typer.Option("--attention", help="Show instead where one head looks.", rich_help_panel=_PANEL)
+    ] = False,
+    layer: Annotated[
+        int | None,
+        typer.Option(metavar="L", help="That head's layer, from 0; else the strongest.", rich_help_panel=_PANEL),
+    ] = None,
+    head: Annotated[
+        int | None, typer.Option(metavar="H", help="Which head of that layer, from 0.", rich_help_panel=_PANEL)
+    ] = None,
+    go_on: Annotated[
+        bool, typer.Option("--continue/--no-continue", help="Show first how the model goes on.")
+    ] = True,
+    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
+    json: o.Json = False,
+    device: o.Device = "cpu",
+    dtype: o.Dtype = None,
+) -> None:
+    """Continue a sentence, and show which words made the model say the last one.
+
+    The model is made deaf to each word in turn. The more that lowers the odds of the word in question, the more the
+    model was listening. A check against random words says whether the picture can be trusted.
+
+    Example:
+
+      limelight look "The cat sat on the mat because it was tired"
+      limelight look "The cat sat on the mat because it was tired" --not hungry
+      limelight look "Mary and John went out. John gave a drink to" --next
+      limelight look "The cat sat on the mat because it was tired" \\
+        --attention --layer 13 --head 8
+    """
+    from limelight.cli import picture, screen
+
+    if word is not None and next:
+        raise typer.BadParameter("--word and --next ask for two different words; give one of them")
+    if (layer is None) != (head is None):
+        raise typer.BadParameter("a head is named by both --layer and --head")
+    if layer is not None and not attention:
+        raise typer.BadParameter("--layer and --head choose what --attention shows; add --attention")
+
+    prompt = screen.read(text)
+    opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
+    console = screen.stdout()
+    continuation = None
+    if json and go_on:
+        continuation = opened.complete(prompt, max_tokens=tokens).text
+    elif go_on and not attention:
+        _stream(console, opened, prompt, tokens)
+    seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
+
+    if attention and not json:
+        layer, head = _head(seen, word, layer, head)
+        console.print(picture.head(seen, word, layer, head, console.width))
+        return
+    with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
+        found = seen.importance(word, against=against, method=method, progress=tell)
+    if not json:
+        console.print(picture.importance(seen.text, seen.words, found, against, console.width))
+        return
+    answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, **_as_json(seen, found)}
+    if attention:
+        layer, head = _head(seen, word, layer, head)
+        names = [word.text for word in seen.words]
+        weights = seen.attention(layer, head).tolist()
+        answer["attention"] = {"layer": layer, "head": head, "words": names, "weights": weights}
+    screen.print_json(answer)
+
+
+def _stream(console: "Console", model: "Model", prompt: str, tokens: int) -> None:
+    """Shows the text as it was given, and how the model goes on."""
+    from limelight.cli import screen
+
+    pieces = model.stream(prompt, max_tokens=tokens)
+    console.out(screen.clean(prompt), end="")
+    for piece in pieces:
+        screen.add(console, screen.clean(piece))
+    console.out("\n")
+
+
+def _with_next_word(model: "Model", prompt: str) -> str:
+    """The text with the first word that the model adds."""
+    from limelight.errors import RequestError
+
+    text = prompt + model.complete(prompt, max_tokens=_AHEAD).text
+    for word in model.look(text).words:
+        if word.end > len(prompt):
+            return text[: word.end]
+    raise RequestError("the model ends the text here, so that there is no next word to ask for")
+
+
+def _head(seen: "Seen", word: str | None, layer: int | None, head: int | None) -> tuple[int, int]:
+    """The head that was named, or the one that looks hardest from the word in question at another.
+
+    Not at the first word, where heads park attention that they have no use for, nor at the word just before.
+    """
+    if layer is not None and head is not None:
+        return layer, head
+    links = seen.links(word, 200)
+    telling = [link for link in links if 0 < link.target < link.source - 1] or links
+    return (telling[0].layer, telling[0].head) if telling else (0, 0)
+
+
+def _as_json(seen: "Seen", found: "Importance") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    target, check = found.target, found.check
+    return {
+        "target": {
+            "word": target.text,
+            "start": target.start,
+            "end": target.end,
+            "logprob": found.logprob,
+            "against": list(found.against),
+        },
+        "method": found.method,
+        "words": [asdict(heard) for heard in found.words],
+        "check": None
+        if check is None
+        else {
+            "k": check.k,
+            "top_drop": check.top_drop,
+            "random_drop": check.random_drop,
+            "random_sd": check.random_sd,
+            "holds": check.holds,
+        },
+        "links": [
+            {
+                "layer": link.layer,
+                "head": link.head,
+                "from": seen.words[link.source].text,
+                "to": seen.words[link.target].text,
+                "weight": link.weight,
+            }
+            for link in found.links
+        ],
+    }

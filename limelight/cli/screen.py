@@ -1,0 +1,121 @@
+"""What all commands share on the screen: the two consoles, text that is only text, progress, and plain input."""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from limelight.errors import RequestError
+
+ADDED = "cyan"
+"""The tone of what a model says, beside what was said to it."""
+
+# Control characters drive a terminal, and text comes from anywhere: C0 and DEL are shown as their Unicode pictures, C1
+# as the replacement character; newline and tab stay.
+_PICTURES = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"}
+_PICTURES |= {0x7F: 0x2421, **dict.fromkeys(range(0x80, 0xA0), 0xFFFD)}
+
+
+def stdout() -> Console:
+    """Where answers go."""
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def stderr() -> Console:
+    """Where everything else goes."""
+    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def clean(text: str) -> str:
+    """`text` with its control characters made visible, so that none of them reaches the terminal."""
+    return text.translate(_PICTURES)
+
+
+def line(text: str) -> str:
+    """`text` as one clean line."""
+    return clean(" ".join(text.split()))
+
+
+def add(console: Console, piece: str) -> None:
+    """Shows a piece of what a model says: in its own tone on a terminal, and to a file or pipe exactly as it is."""
+    if console.is_terminal:
+        console.out(clean(piece), style=ADDED, end="")
+    else:
+        console.out(piece, end="")
+
+
+def complain(message: str) -> None:
+    """Says on stderr, in one line, why the command failed."""
+    stderr().print(Text.assemble(("limelight: ", "bold red"), line(message)), soft_wrap=True)
+
+
+def remark(message: str) -> None:
+    """Says something by the way, in one dim line on stderr."""
+    stderr().print(Text(f"limelight: {line(message)}", "dim"), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """Prints the one object that a command answers with under ``--json``."""
+    print(json.dumps(value, indent=2))
+
+
+def read(text: str) -> str:
+    """The text that was given, or for "-" all of standard input, without its last line break.
+
+    Raises RequestError if that is not UTF-8.
+    """
+    if text != "-":
+        return text
+    try:
+        given = sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise RequestError(f"standard input is not UTF-8 text: byte {error.start} cannot be read") from None
+    return given.removesuffix("\n").removesuffix("\r")
+
+
+Tell = Callable[..., None]
+"""``tell(done, total, note)``, the note being the step's title if it is left out."""
+
+
+@contextmanager
+def progress(title: str, *, quiet: bool, unit: Callable[[int], str] = decimal, after: float = 0.0) -> Iterator[Tell]:
+    """A bar on stderr that is gone when the step is done; nothing at all if `quiet` or where no terminal looks.
+
+    unit: how an amount is written, bytes if not said. after: seconds that the step may take before a bar appears.
+    """
+    console = stderr()
+    if quiet or not sys.stderr.isatty() or console.is_dumb_terminal:
+        yield lambda done, total, note=title: None
+        return
+    bar = Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(24),
+        TextColumn("{task.fields[amount]}", markup=False),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+    task = bar.add_task(line(title), total=None, amount="")
+    begun = time.monotonic()
+
+    def tell(done: int, total: int, note: str = title) -> None:
+        if time.monotonic() - begun >= after:
+            bar.start()
+        bar.update(
+            task, completed=done, total=total, description=line(note), amount=f"{unit(done)} of {unit(total)}"
+        )
+
+    if not after:
+        bar.start()
+    try:
+        yield tell
+    finally:
+        bar.stop()
