@@ -1,0 +1,223 @@
+"""Which examples stand in which batch, and the batches themselves.
+
+Everything is a pure function of (seed, epoch, pool, number): a run that goes on needs only its `Position`. An epoch
+visits each example once, in an order that is computed rather than stored, in pools of POOL examples; a pool is sorted
+by length, cut into batches of about equal token counts, and its batches are shuffled.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from limelight.errors import RequestError
+from limelight.text.tokenizer import Tokenizer
+from limelight.train.tokenfile import Ints, TokenFile, Tokens
+
+POOL = 1 << 17
+IGNORE = -100  # a target that is not to be predicted
+
+
+@dataclass(frozen=True)
+class Marks:
+    """The ids that a model is given around what it reads: start of a target, end of a sentence or text, filling."""
+
+    start: int
+    end: int
+    pad: int
+
+    @staticmethod
+    def of(tokenizer: Tokenizer) -> "Marks":
+        """A tokenizer's own marks. Raises RequestError if it has no token that ends a text."""
+        if not tokenizer.eos:
+            raise RequestError("this model's tokenizer has no token for the end of a text, so it cannot be trained on")
+        end = tokenizer.suffix[-1] if tokenizer.suffix and tokenizer.suffix[-1] in tokenizer.eos else min(tokenizer.eos)
+        start = tokenizer.separator if tokenizer.bos is None else tokenizer.bos
+        return Marks(start, end, end if tokenizer.pad is None else tokenizer.pad)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a model reads, and what it is to say.
+
+    inputs: what `network.read` takes: (tokens [B, T]), or (source [B, S], lengths [B] on CPU, tokens [B, T]).
+    targets: [B, T] the next token of each place, IGNORE where none is asked for.
+    """
+
+    inputs: tuple[Tensor, ...]
+    targets: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch where the model is; lengths stay on the CPU."""
+        tokens, *rest = self.inputs
+        moved = (tokens.to(device), *(part.to(device) if part.dim() > 1 else part for part in rest))
+        return Batch(moved, self.targets.to(device))
+
+
+class Corpus(Protocol):
+    """Examples by number."""
+
+    def __len__(self) -> int: ...
+
+    def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
+        """What each example takes in a batch: tokens beside (the source) and tokens to predict."""
+        ...
+
+    def batch(self, indices: Ints, epoch: int) -> Batch:
+        """The examples, padded on the right."""
+        ...
+
+
+@final
+class Pairs:
+    """Sentence pairs for an encoder–decoder, or, `joined`, for a decoder that reads the source first."""
+
+    def __init__(self, file: TokenFile, marks: Marks, *, joined: bool = False) -> None:
+        self.file = file
+        self.marks = marks
+        self.joined = joined
+
+    def __len__(self) -> int:
+        return len(self.file) // 2
+
+    def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
+        return self.file.lengths(2 * indices) + 1, self.file.lengths(2 * indices + 1) + 1
+
+    def batch(self, indices: Ints, epoch: int) -> Batch:
+        marks = self.marks
+        sources = [self.file[2 * int(i)] for i in indices]
+        targets = [self.file[2 * int(i) + 1] for i in indices]
+        if self.joined:
+            tokens = _padded([(*s, marks.start, *t) for s, t in zip(sources, targets, strict=True)], marks.pad)
+            wanted = [(*[IGNORE] * len(s), *t, marks.end) for s, t in zip(sources, targets, strict=True)]
+            return Batch((tokens,), _padded(wanted, IGNORE))
+        source = _padded([(*s, marks.end) for s in sources], marks.pad)
+        lengths = torch.tensor([len(s) + 1 for s in sources])
+        tokens = _padded([(marks.start, *t) for t in targets], marks.pad)
+        return Batch((source, lengths, tokens), _padded([(*t, marks.end) for t in targets], IGNORE))
+
+
+@final
+class Stream:
+    """Running text for a decoder, in windows of `context` tokens; where they begin moves from epoch to epoch."""
+
+    def __init__(self, file: TokenFile, context: int) -> None:
+        if len(file.tokens) <= context:
+            raise RequestError(
+                f"the text has {len(file.tokens):,} tokens, fewer than one window of {context:,} and the next"
+            )
+        self.tokens: Tokens = file.tokens
+        self.context = context
+
+    def __len__(self) -> int:
+        return (len(self.tokens) - 1) // self.context
+
+    def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
+        return np.zeros_like(indices), np.full_like(indices, self.context)
+
+    def batch(self, indices: Ints, epoch: int) -> Batch:
+        starts = indices * self.context + (epoch * 40503) % self.context  # steps that soon meet every beginning
+        starts %= len(self.tokens) - self.context
+        window = torch.from_numpy(self.tokens[starts[:, None] + np.arange(self.context + 1)].astype(np.int64))
+        return Batch((window[:, :-1].contiguous(),), window[:, 1:].contiguous())
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run has read: `batch` batches of a pool of an epoch."""
+
+    epoch: int = 0
+    pool: int = 0
+    batch: int = 0
+
+
+@final
+class Batches:
+    """The order in which a corpus is read, in batches of at most `budget` tokens, padding counted.
+
+    A single example that is longer than the budget is a batch of its own.
+    """
+
+    def __init__(self, corpus: Corpus, budget: int, seed: int) -> None:
+        self.corpus = corpus
+        self.budget = budget
+        self.seed = seed
+
+    def after(self, position: Position) -> Iterator[tuple[Position, Ints]]:
+        """All batches from `position` on, without end: the numbers of their examples, and the position behind each."""
+        epoch, pool, skip = position.epoch, position.pool, position.batch
+        while True:
+            for i, indices in enumerate(self.pool(epoch, pool)):
+                if i >= skip:
+                    yield Position(epoch, pool, i + 1), indices
+            skip = 0
+            pool += 1
+            if pool * POOL >= len(self.corpus):
+                epoch, pool = epoch + 1, 0
+
+    def epoch(self, epoch: int = 0) -> Iterator[Ints]:
+        """The batches of one epoch."""
+        for pool in range(-(-len(self.corpus) // POOL)):
+            yield from self.pool(epoch, pool)
+
+    def pool(self, epoch: int, pool: int) -> list[Ints]:
+        """The batches of one pool in their shuffled order."""
+        order = Shuffle(len(self.corpus), self.seed, epoch)
+        members = order(np.arange(pool * POOL, min((pool + 1) * POOL, len(self.corpus))))
+        source, target = self.corpus.lengths(members)
+        # Equal targets stand together; among them sources rise and fall by turns, so that neighbours are always alike.
+        by_length = np.lexsort((np.where(target % 2, source, -source), target))
+        longest = np.maximum(source, target)[by_length].tolist()
+        cuts, widest, rows = [], 0, 0
+        for at, length in enumerate(longest):
+            widest, rows = max(widest, length), rows + 1
+            if rows > 1 and widest * rows > self.budget:
+                cuts.append(at)
+                widest, rows = length, 1
+        batches = np.split(members[by_length], cuts)
+        return [batches[i] for i in Shuffle(len(batches), self.seed, epoch, pool)(np.arange(len(batches)))]
+
+
+@final
+class Shuffle:
+    """A permutation of range(n) that is computed, not stored: a keyed Feistel network, walked until it lands inside.
+
+    (Black and Rogaway, 2002, "Ciphers with arbitrary finite domains".) Here for its constant memory, not for secrecy.
+    """
+
+    ROUNDS = 6
+
+    def __init__(self, n: int, *key: int) -> None:
+        self.n = n
+        self.half = np.uint64(max(1, (max(n - 1, 1).bit_length() + 1) // 2))
+        self.mask = np.uint64((1 << int(self.half)) - 1)
+        digest = hashlib.blake2b(repr(key).encode(), digest_size=8 * self.ROUNDS).digest()
+        self.keys = np.frombuffer(digest, "<u8")
+
+    def __call__(self, indices: Ints) -> Ints:
+        """Where each of the indices goes."""
+        places = self._mixed(indices.astype(np.uint64))
+        while (outside := places >= self.n).any():
+            places[outside] = self._mixed(places[outside])
+        return places.astype(np.int64)
+
+    def _mixed(self, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        left, right = x >> self.half, x & self.mask
+        for key in self.keys:
+            mixed = (right ^ key) * np.uint64(0x9E3779B97F4A7C15)
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
+            left, right = right, left ^ ((mixed >> np.uint64(32)) & self.mask)
+        return (left << self.half) | right
+
+
+def _padded(rows: list[tuple[int, ...]], fill: int) -> Tensor:
+    width = max(len(row) for row in rows)
+    table = np.full((len(rows), width), fill, np.int64)
+    for at, row in enumerate(rows):
+        table[at, : len(row)] = row
+    return torch.from_numpy(table)

@@ -1,0 +1,128 @@
+"""Reading pairs and texts: every format gives the same pairs, and every fault is named with file and line."""
+
+import gzip
+import lzma
+from pathlib import Path
+
+import pytest
+
+from limelight.errors import FileError, LimelightError, RequestError
+from limelight.train import data
+from limelight.train.data import read_pairs, read_texts
+
+PAIRS = [("A dog runs.", "Ein Hund läuft."), ("Two, or “three”?", "Zwei oder drei?")]
+
+
+def write(path: Path, text: str | bytes) -> Path:
+    raw = text.encode() if isinstance(text, str) else text
+    packers = {".gz": gzip.compress, ".xz": lzma.compress}
+    path.write_bytes(packers.get(path.suffix, bytes)(raw))
+    return path
+
+
+FORMATS = {
+    "a.tsv": "A dog runs.\tEin Hund läuft.\nTwo, or “three”?\tZwei oder drei?\n",
+    "b.tsv": "id\tsource\ttarget\r\n1\tA dog runs.\tEin Hund läuft.\r\n2\tTwo, or “three”?\tZwei oder drei?",
+    "c.csv": 'target,source\nEin Hund läuft.,A dog runs.\nZwei oder drei?,"Two, or “three”?"\n',
+    "d.jsonl": '{"source": "A dog runs.", "target": "Ein Hund läuft."}\n\n'
+    '{"n": 1, "target": "Zwei oder drei?", "source": "Two, or \\u201cthree\\u201d?"}\n',
+    "e.jsonl.gz": '{"n": 1, "en": "A dog runs.", "de": "Ein Hund läuft."}\n'
+    '{"n": 2, "en": "Two, or “three”?", "de": "Zwei oder drei?"}\n',
+    "f.po": 'msgid ""\nmsgstr "Language: de\\n"\n\n#: a.c:1\nmsgid "A dog "\n"runs."\nmsgstr "Ein Hund läuft."\n\n'
+    '#, fuzzy\nmsgid "x"\nmsgstr "y"\n\nmsgid "untranslated"\nmsgstr ""\n'
+    '#~ msgid "old"\n#~ msgstr "alt"\n#: b.c\nmsgid "Two, or “three”?"\nmsgid_plural "p"\nmsgstr[0] "Zwei oder drei?"\n'
+    'msgstr[1] "Viele"\n',
+    "g.tsv.xz": "\ufeffA dog runs.\tEin Hund läuft.\n\t\n \tleer\nTwo, or “three”?\tZwei oder drei?\n",
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_gives_the_same_pairs(tmp_path: Path, name: str) -> None:
+    assert list(read_pairs([write(tmp_path / name, FORMATS[name])])) == PAIRS
+
+
+@pytest.mark.parametrize("end", ["", ".gz", ".xz"])
+def test_two_aligned_files(tmp_path: Path, end: str) -> None:
+    files = [write(tmp_path / f"x.{n}{end}", "\n".join(p[i] for p in PAIRS) + "\n") for i, n in enumerate(["en", "de"])]
+    assert list(read_pairs(files)) == PAIRS
+
+
+def test_columns_by_name_number_and_path(tmp_path: Path) -> None:
+    table = write(tmp_path / "x.tsv", "de\tn\ten\nHund\t1\tdog\n")
+    assert list(read_pairs([table], ["en", "de"])) == [("dog", "Hund")]
+    assert list(read_pairs([table], ["3", "1"])) == [("en", "de"), ("dog", "Hund")]
+    nested = write(tmp_path / "x.jsonl", '{"translation": {"en": "dog", "de": "Hund"}}\n')
+    assert list(read_pairs([nested], ["translation.en", "translation.de"])) == [("dog", "Hund")]
+    assert list(read_pairs([nested])) == [("dog", "Hund")]
+    assert list(read_pairs([nested, nested])) == [("dog", "Hund")] * 2
+
+
+FAULTS = [
+    ({"x.en": "a\nb\n", "x.de": "a\n"}, (), "x.en has 2 lines and .*x.de has 1"),
+    ({"x.en": "", "x.de": "a\n"}, (), "x.en: the file is empty"),
+    ({"x.en": "\n \n", "x.de": "a\n\n"}, (), "no sentence pair"),
+    ({"x.en": "a\n", "x.de": b"a\nb\xff\n"}, (), "x.de, line 2: not UTF-8 .byte 0xff."),
+    ({"x.tsv": "source\ttarget\na\n"}, (), "x.tsv, row 1: 1 columns"),
+    ({"x.tsv": "english\tgerman\na\tb\n"}, ("englich", "german"), "no column 'englich'; did you mean 'english'"),
+    ({"x.csv": 'a,b\n"c,d\n'}, (), "x.csv, line 2: not valid CSV"),
+    ({"x.jsonl": '{"a": "b", "c": "d"}\n{\n'}, (), "x.jsonl, line 2: not valid JSON"),
+    ({"x.jsonl": "[1]\n"}, (), "x.jsonl, line 1: holds list"),
+    ({"x.jsonl": '{"source": "a", "target": 3}\n'}, ("source", "target"), "'target' holds int, not text"),
+    ({"x.jsonl": '{"a": 1}\n'}, (), "line 1: no two columns of text"),
+    ({"x.po": 'msgid "a"\nmsgstr b\n'}, (), "x.po, line 2: not a line of a .po file"),
+    ({"x.txt": "a\n"}, (), "two aligned text files or from tables"),
+    ({"x.tsv": "a\tb\n"}, ("one",), "1 columns were named"),
+]
+
+
+@pytest.mark.parametrize(("files", "columns", "message"), FAULTS)
+def test_a_fault_is_named(tmp_path: Path, files: dict[str, str], columns: tuple[str, ...], message: str) -> None:
+    paths = [write(tmp_path / name, text) for name, text in files.items()]
+    with pytest.raises(LimelightError, match=message):
+        list(read_pairs(paths, columns))
+
+
+def test_a_damaged_archive_and_a_missing_file(tmp_path: Path) -> None:
+    packed = tmp_path / "x.tsv.gz"
+    packed.write_bytes(gzip.compress(b"a\tb\n" * 1000)[:-20])
+    with pytest.raises(FileError, match="damaged"):
+        list(read_pairs([packed]))
+    packed.write_bytes(b"a\tb\n")
+    with pytest.raises(FileError, match="damaged"):
+        list(read_pairs([packed]))
+    with pytest.raises(FileError, match=r"no such file; did you mean 'x\.tsv\.gz'"):
+        list(read_pairs([tmp_path / "x.tsv"]))
+    with pytest.raises(FileError, match="data sets of the hub are not fetched"):
+        list(read_pairs(["someone/dataset"]))
+    with pytest.raises(RequestError, match="got nothing"):
+        list(read_pairs([]))
+
+
+def test_a_line_longer_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data, "LINE_LIMIT", 100)
+    with pytest.raises(FileError, match="a line of more than 100 bytes"):
+        list(read_pairs([write(tmp_path / "x.tsv", "a\t" + "b" * 100)]))
+
+
+@pytest.mark.parametrize("piece", [1, 7, 64, 1 << 18])
+def test_texts_come_back_whole_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(data, "PIECE", piece)
+    monkeypatch.setattr(data, "LINE_LIMIT", 64)
+    first, second = "Zwölf Äpfel\r\nund € drei\n\nEnde", "zweitens " * 30 + "\n"
+    (tmp_path / "b").mkdir()
+    write(tmp_path / "b" / "2.txt.gz", second)
+    write(tmp_path / "1.md", first)
+    (tmp_path / "no.bin").write_bytes(b"\xff")
+    pieces = list(read_texts([tmp_path]))
+    documents = "".join(text + ("\0" if last else "") for text, last in pieces).split("\0")
+    assert documents == [first.replace("\r\n", "\n"), second, ""]
+    assert all(text for text, _ in pieces)
+
+
+def test_faults_of_texts(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="no text file"):
+        list(read_texts([tmp_path]))
+    with pytest.raises(FileError, match="empty"):
+        list(read_texts([write(tmp_path / "x.txt", "")]))
+    with pytest.raises(FileError, match=r"x\.txt, line 3: not UTF-8"):
+        list(read_texts([write(tmp_path / "x.txt", b"a\nb\nc\xe4\nd\n")]))
