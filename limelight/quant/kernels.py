@@ -30,8 +30,8 @@ FEW_ROWS = 16
 class Matrix(nn.Module, ABC):
     """Low-bit weights ``[rows, columns]``, prepared for one way of multiplying.
 
-    A module so that its tensors move and are saved with the layer; several layers may share one. They are bytes, which
-    ``module.to(dtype)`` leaves as they are.
+    A module so that its tensors move and are saved with the layer; several layers may share one. They are of integer
+    types, whatever they hold, for ``module.to(dtype)`` leaves those as they are.
     """
 
     def __init__(self, packed: Packed) -> None:
@@ -89,14 +89,14 @@ class WideMatrix(Matrix):
     def __init__(self, packed: Packed) -> None:
         super().__init__(packed)
         self.register_buffer("data", packed.data)
-        self.register_buffer("weight", packed.dequantize(torch.bfloat16))
+        self.register_buffer("weight", packed.dequantize(torch.bfloat16).view(torch.int16))
 
     @property
     def path(self) -> str:
         return "torch bfloat16"
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        y = F.linear(x.to(self.weight.dtype), self.weight).to(x.dtype)
+        y = F.linear(x.to(torch.bfloat16), self.weight.view(torch.bfloat16)).to(x.dtype)
         return y if bias is None else y + bias
 
     def lookup(self, index: Tensor, dtype: torch.dtype) -> Tensor:

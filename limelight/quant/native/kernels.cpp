@@ -1,4 +1,4 @@
-// Products with weights of 4 and 8 bits: y = x · Wᵀ + bias, and looking rows up. Called through ctypes; needs nothing
+// Products with weights of 4 and 8 bits, y = x · Wᵀ + bias, and looking rows up. Called through ctypes; needs nothing
 // but a C++17 compiler. Every function has a twin in plain torch (`limelight/quant/kernels.py`).
 //
 // A weight is w = scale * (code - zero) + minimum, with one scale (and perhaps one minimum) per group of columns.
@@ -113,7 +113,7 @@ INLINE void quantise(const T* x, int64_t columns, int32_t shift, int8_t* codes, 
         }
         const float peak = bits_of<float>(peak_bits), inverse = peak > 1e-30f ? 127.0f / peak : 0.0f;
         int32_t sum = 0;
-        for (int i = 0; i < GROUP; i++) {  // adding 1.5 * 2^23 rounds to the nearest integer and leaves it in the low bits
+        for (int i = 0; i < GROUP; i++) {  // adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits
             const int32_t code = bits_of<int32_t>(values[i] * inverse + 12582912.0f) - 0x4b400000;
             codes[at + i] = int8_t(code);
             sum += code;
@@ -145,9 +145,9 @@ struct Kernels {
     }
 
 // The loops of NAME for each number of rows of x up to MOST, and for each kind of layout.
-#define TILE_OF_ROWS(NAME, MOST)                                                                                            \
+#define TILE_OF_ROWS(NAME, MOST)                                                                                      \
     template <int BITS, int GROUP, bool MINIMA> Tile NAME##_rows(int rows) {                                          \
-        return rows == MOST ? NAME<BITS, GROUP, MINIMA, MOST> : rows == 4 ? NAME<BITS, GROUP, MINIMA, 4>                    \
+        return rows == MOST ? NAME<BITS, GROUP, MINIMA, MOST> : rows == 4 ? NAME<BITS, GROUP, MINIMA, 4>              \
              : rows == 2 ? NAME<BITS, GROUP, MINIMA, 2> : NAME<BITS, GROUP, MINIMA, 1>;                               \
     }                                                                                                                 \
     Tile NAME##_for(const Layout& layout, int rows) {                                                                 \
@@ -277,7 +277,9 @@ QUANTISE(quantise_avx2, AVX2)
 const Kernels AVX2_FMA = {"avx2", true, 4, quantise_avx2, avx2_for};
 #endif
 
-#if defined(__aarch64__)
+// clang before 16 knows the dot product only where the whole file is compiled for it, as on macOS.
+#if defined(__aarch64__) && (defined(__ARM_FEATURE_DOTPROD) || !defined(__clang__) || __clang_major__ >= 16)
+#define HAS_NEON
 #if defined(__clang__)
 #define DOTPROD __attribute__((target("dotprod")))
 #else
@@ -301,7 +303,8 @@ DOTPROD void neon(const Matrix& w, const uint8_t* tile, const int8_t* x, const G
             int8x16_t codes[UNITS];
             for (int u = 0; u < UNITS * BITS / 8; u++) {
                 const uint8x16_t bytes = vld1q_u8(at + 64 * u + 16 * quarter);
-                codes[u] = vreinterpretq_s8_u8(BITS == 8 ? veorq_u8(bytes, vdupq_n_u8(128)) : vandq_u8(bytes, vdupq_n_u8(15)));
+                codes[u] = vreinterpretq_s8_u8(BITS == 8 ? veorq_u8(bytes, vdupq_n_u8(128))
+                                                         : vandq_u8(bytes, vdupq_n_u8(15)));
                 if (BITS == 4) codes[u + UNITS / 2] = vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4));
             }
             const float32x4_t scales = load_quarter_scales(at + w.codes, quarter, wide);
@@ -331,13 +334,13 @@ std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
+    if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
         found.push_back(&AVX512_VNNI);
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&AVX2_FMA);
-#elif defined(__aarch64__) && defined(__APPLE__)
+#elif defined(HAS_NEON) && defined(__APPLE__)
     found.push_back(&NEON);
-#elif defined(__aarch64__) && defined(__linux__)
+#elif defined(HAS_NEON) && defined(__linux__)
     if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back(&NEON);
 #endif
     found.push_back(&PLAIN);
@@ -391,7 +394,8 @@ void multiply(const Kernels& kernels, const Matrix& w, const T* x, int64_t count
                 for (int64_t m = 0, step; m < rows; m += step) {
                     step = rows - m >= kernels.most ? kernels.most : rows - m >= 4 ? 4 : rows - m >= 2 ? 2 : 1;
                     float out[8 * ROWS];
-                    kernels.tile(w.layout, int(step))(w, w.tile(tile), &codes[m * w.columns], &groups[m * w.groups], out);
+                    const Tile product = kernels.tile(w.layout, int(step));
+                    product(w, w.tile(tile), &codes[m * w.columns], &groups[m * w.groups], out);
                     for (int64_t i = 0; i < step; i++) {
                         T* to = y + (first + m + i) * w.rows + column;
                         for (int64_t c = 0; c < columns; c++)
