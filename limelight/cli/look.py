@@ -44,7 +44,7 @@ def look(
     ] = False,
     layer: Annotated[
         int | None,
-        typer.Option(metavar="L", help="That head's layer, from 0; else the strongest.", rich_help_panel=_PANEL),
+        typer.Option(metavar="L", help="That head's layer, from 0; else the telling one's.", rich_help_panel=_PANEL),
     ] = None,
     head: Annotated[
         int | None, typer.Option(metavar="H", help="Which head of that layer, from 0.", rich_help_panel=_PANEL)
@@ -59,8 +59,9 @@ def look(
 ) -> None:
     """Continue a sentence, and show which words made the model say the last one.
 
-    The model is made deaf to each word in turn. The more that lowers the odds of the word in question, the more the
-    model was listening. A check against random words says whether the picture can be trusted.
+    The model is made deaf to each word in turn. The more that lowers the odds
+    of the word in question, the more the model was listening. A check against
+    random words says whether the picture can be trusted.
 
     Example:
 
@@ -89,18 +90,21 @@ def look(
         _stream(console, opened, prompt, tokens)
     seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
 
-    if attention and not json:
-        layer, head = _head(seen, word, layer, head)
+    if attention and layer is not None and head is not None and not json:
         console.print(picture.head(seen, word, layer, head, console.width))
         return
     with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
         found = seen.importance(word, against=against, method=method, progress=tell)
+    if layer is None or head is None:  # the one that looks hardest at the words that mattered most
+        layer, head = (found.links[0].layer, found.links[0].head) if found.links else (0, 0)
+    if attention and not json:
+        console.print(picture.head(seen, word, layer, head, console.width))
+        return
     if not json:
         console.print(picture.importance(seen.text, seen.words, found, against, console.width))
         return
     answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, **_as_json(seen, found)}
     if attention:
-        layer, head = _head(seen, word, layer, head)
         names = [word.text for word in seen.words]
         weights = seen.attention(layer, head).tolist()
         answer["attention"] = {"layer": layer, "head": head, "words": names, "weights": weights}
@@ -127,18 +131,6 @@ def _with_next_word(model: "Model", prompt: str) -> str:
         if word.end > len(prompt):
             return text[: word.end]
     raise RequestError("the model ends the text here, so that there is no next word to ask for")
-
-
-def _head(seen: "Seen", word: str | None, layer: int | None, head: int | None) -> tuple[int, int]:
-    """The head that was named, or the one that looks hardest from the word in question at another.
-
-    Not at the first word, where heads park attention that they have no use for, nor at the word just before.
-    """
-    if layer is not None and head is not None:
-        return layer, head
-    links = seen.links(word, 200)
-    telling = [link for link in links if 0 < link.target < link.source - 1] or links
-    return (telling[0].layer, telling[0].head) if telling else (0, 0)
 
 
 def _as_json(seen: "Seen", found: "Importance") -> dict[str, Any]:
