@@ -1,5 +1,7 @@
 """``limelight complete``: continue a text."""
 
+from typing import Any
+
 from limelight.cli import options as o
 
 
@@ -41,10 +43,8 @@ def complete(
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
     if json:
         begun = time.perf_counter()
-        done = opened.complete(
-            prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), logprobs=logprobs
-        )
-        answer = {
+        done = opened.complete(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), logprobs=logprobs)
+        answer: dict[str, Any] = {
             "model": opened.name,
             "prompt": prompt,
             "text": done.text,

@@ -164,18 +164,14 @@ def _missing(found: dict[str, Any]) -> list[str]:
     sentences = []
     versions, cache, models = found["versions"], found["cache"], found["models"]
     if isinstance(versions, dict):
-        for package in NEEDED:
-            if versions[package] is None:
-                sentences.append(f"{package} is needed and not installed: pip install {package}")
-        for package, use in OPTIONAL.items():
-            if versions[package] is None:
-                sentences.append(f"{package} is not installed, which {use}")
+        lacking = [package for package, version in versions.items() if version is None]
+        sentences += [f"{p} is needed and not installed: pip install {p}" for p in lacking if p in NEEDED]
+        sentences += [f"{p} is not installed, which {OPTIONAL[p]}" for p in lacking if p in OPTIONAL]
     if isinstance(cache, dict) and not cache["writable"]:
         sentences.append(f"{cache['folder']} cannot be written to: set LIMELIGHT_HOME to a folder of your own")
     if isinstance(models, dict):
-        for name, path in models.items():
-            if path is None:
-                sentences.append(f"the model {name} is not on this machine yet: limelight pull {name}")
+        absent = [name for name, path in models.items() if path is None]
+        sentences += [f"the model {name} is not on this machine yet: limelight pull {name}" for name in absent]
     return sentences
 
 

@@ -49,9 +49,7 @@ def look(
     head: Annotated[
         int | None, typer.Option(metavar="H", help="Which head of that layer, from 0.", rich_help_panel=_PANEL)
     ] = None,
-    go_on: Annotated[
-        bool, typer.Option("--continue/--no-continue", help="Show first how the model goes on.")
-    ] = True,
+    go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show first how the model goes on.")] = True,
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
     json: o.Json = False,
     device: o.Device = "cpu",

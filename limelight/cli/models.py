@@ -50,6 +50,8 @@ def models(json: o.Json = False) -> None:
     console.print(table)
     for model in found:
         if model.path is not None:
-            console.print(Text(f"\n{screen.line(model.name)} is at {screen.line(str(model.path))}", "dim"), soft_wrap=True)
+            console.print(
+                Text(f"\n{screen.line(model.name)} is at {screen.line(str(model.path))}", "dim"), soft_wrap=True
+            )
     if missing := [model.name for model in found if model.path is None]:
         console.print(Text(f"\nlimelight pull {missing[0]}  fetches one that is not here.", "dim"))

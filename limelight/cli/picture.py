@@ -69,7 +69,7 @@ def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> R
 
     weights = seen.attention(layer, head).tolist()
     words = [clean(word.text) for word in seen.words]
-    last = (len(words) if word is None else find(seen.words, word) + 1) if len(words) else 0
+    last = len(words) if word is None else find(seen.words, word) + 1
     number = len(str(len(words)))
     label = min(_LABEL, max(map(cell_len, words))) + number + 1
     fitting = max(1, (width - label - 1) // _CELL)
@@ -145,8 +145,8 @@ def _explained(found: "Importance", asked: str) -> Text:
         return Text(f"The numbers are shares of attention, averaged over all heads and layers. {_LOOKS}", "dim")
     how = "a word is deleted" if found.method == "leave-one-out" else "the model is made deaf to a word"
     return Text(
-        f"The numbers say how far the odds of {asked} fall when {how}. They are logarithms: at 0.7 the odds are halved, "
-        "at 2.3 they are a tenth, at 4.6 a hundredth; below 0 they rise.",
+        f"The numbers say how far the odds of {asked} fall when {how}. They are logarithms: at 0.7 the odds are "
+        "halved, at 2.3 they are a tenth, at 4.6 a hundredth; below 0 they rise.",
         "dim",
     )
 
@@ -156,7 +156,8 @@ def _odds(found: "Importance", asked: str) -> Text:
 
     rivals = list(dict.fromkeys(clean(rival).strip() or repr(rival) for rival in found.against))
     return Text(
-        f"The model gave {asked} {_percent(exp(found.logprob))} here. It was held against {_listed(rivals, 'or')}.", "dim"
+        f"The model gave {asked} {_percent(exp(found.logprob))} here. It was held against {_listed(rivals, 'or')}.",
+        "dim",
     )
 
 

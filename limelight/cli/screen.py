@@ -109,9 +109,7 @@ def progress(title: str, *, quiet: bool, unit: Callable[[int], str] = decimal, a
     def tell(done: int, total: int, note: str = title) -> None:
         if time.monotonic() - begun >= after:
             bar.start()
-        bar.update(
-            task, completed=done, total=total, description=line(note), amount=f"{unit(done)} of {unit(total)}"
-        )
+        bar.update(task, completed=done, total=total, description=line(note), amount=f"{unit(done)} of {unit(total)}")
 
     if not after:
         bar.start()

@@ -185,9 +185,7 @@ def _tree(parts: Parts) -> "RenderableType":
     return table
 
 
-def _branches(
-    label: str, times: int, parts: Parts, guide: str, below: str
-) -> Iterator[tuple[str, str, int, Parts]]:
+def _branches(label: str, times: int, parts: Parts, guide: str, below: str) -> Iterator[tuple[str, str, int, Parts]]:
     """The lines of the tree: its guide, label, how many times it stands there, and the parts of one of them."""
     yield guide, label, times, parts
     if all("." not in name for name in parts):  # a module of tensors is one line
