@@ -1,24 +1,24 @@
 """The one interface to a built model: start a state, step it forward, read logits."""
 
-from collections.abc import Sequence
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 
 from limelight.models.config import ModelConfig
-from limelight.nn.cache import KVCache
+from limelight.nn.attention import Attention
+from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
 from limelight.nn.stack import Stack
-from limelight.nn.state import State
+from limelight.nn.state import Memory, State
 
 
-class Decoder(nn.Module):
-    """A model that reads from left to right and predicts what comes next.
+class Predictor(nn.Module):
+    """What reads tokens from left to right and predicts the next: all that `Decoder` and `Seq2Seq` share.
 
     Nothing of a request stays here: what was read lives in the `State`.
     """
 
-    def __init__(self, config: ModelConfig, embed: nn.Module, decoder: Stack, head: nn.Module) -> None:
+    def __init__(
+        self, config: ModelConfig, embed: nn.Module, decoder: Stack | RecurrentDecoder, head: nn.Module
+    ) -> None:
         super().__init__()
         self.config = config
         self.embed = embed
@@ -43,13 +43,7 @@ class Decoder(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The number type that flows between the layers."""
-        return next(self.decoder.norm.parameters()).dtype
-
-    def start(self, rows: int, room: int) -> State:
-        """An empty state for `rows` sequences of at most `room` tokens each."""
-        attentions = [block.attention for block in self.config.decoder.blocks]
-        caches = [KVCache.empty((rows, a.kv_heads, room, a.head_width), self.dtype, self.device) for a in attentions]
-        return State(caches, torch.zeros(rows, dtype=torch.int64), room)
+        return self.decoder.dtype
 
     def step(
         self,
@@ -63,15 +57,35 @@ class Decoder(nn.Module):
 
         counts: [B] int64 on CPU, how many tokens of each row are real where rows are padded on the right (None: all);
         what stands behind them is not remembered. last: only each row's last real position, [B, 1, V]. visible:
-        [B, T, S] bool, an extra limit on which of the S positions up to the longest row each query may see.
+        [B, T, S] bool, an extra limit on which of the S positions up to the longest row each query may see; a
+        recurrent model refuses it with a RequestError.
         """
-        hidden = self.read(tokens, state, counts, visible)
+        hidden = self._read(tokens, state, counts, visible)
         if last:
             if counts is None:
                 hidden = hidden[:, -1:]
             else:
                 hidden = hidden[torch.arange(len(hidden)), (counts - 1).to(hidden.device)][:, None]
         return self.logits(hidden)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Hidden states [.., W] → logits [.., V] in float32."""
+        logits: Tensor = self.head(hidden).float()
+        cap = self.config.head.cap
+        return logits if cap is None else (logits / cap).tanh() * cap
+
+    def _read(self, tokens: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
+        hidden = self.decoder.decode(self.embed(tokens), state, counts, visible)
+        state.lengths = state.lengths + (tokens.shape[1] if counts is None else counts)
+        return hidden
+
+
+class Decoder(Predictor):
+    """A language model: it continues a text."""
+
+    def start(self, rows: int, room: int) -> State:
+        """An empty state for `rows` sequences of at most `room` tokens each."""
+        return self.decoder.start(rows, room)
 
     def read(
         self,
@@ -84,25 +98,72 @@ class Decoder(nn.Module):
 
         Without a state the tokens are read at once and not remembered.
         """
-        if state is None:
-            starts, caches = torch.zeros(len(tokens), dtype=torch.int64), None
-        else:
-            starts, caches = state.lengths, cast("Sequence[KVCache]", state.parts)
-            state.lengths = starts + (tokens.shape[1] if counts is None else counts)
-        hidden: Tensor = self.decoder(self._embed(tokens), starts, visible, caches)
-        return hidden
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Hidden states [.., W] → logits [.., V] in float32."""
-        logits: Tensor = self.head(hidden).float()
-        cap = self.config.head.cap
-        return logits if cap is None else (logits / cap).tanh() * cap
+        return self._read(tokens, self.start(len(tokens), 0) if state is None else state, counts, visible)
 
     def forward(self, tokens: Tensor, visible: Tensor | None = None) -> Tensor:
         """Logits [B, T, V] for tokens [B, T] read at once and not remembered; what training calls."""
         return self.logits(self.read(tokens, visible=visible))
 
-    def _embed(self, tokens: Tensor) -> Tensor:
-        x: Tensor = self.embed(tokens)
-        scale = self.config.decoder.scale
-        return x if scale == 1.0 else x * torch.tensor(scale, dtype=x.dtype, device=x.device)
+
+class Seq2Seq(Predictor):
+    """An encoder–decoder: it reads a source text whole, then writes another one, listening to the first."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        source_embed: nn.Module | None,
+        encoder: Stack | RecurrentEncoder,
+        embed: nn.Module,
+        decoder: Stack | RecurrentDecoder,
+        head: nn.Module,
+    ) -> None:
+        super().__init__(config, embed, decoder, head)
+        self.source_embed = source_embed  # None: source and target share embeddings
+        self.encoder = encoder
+
+    @property
+    def crosses(self) -> list[Attention]:
+        """The attention to the source, layer by layer; a recurrent decoder has one or none."""
+        return self.decoder.crosses
+
+    def encode(self, tokens: Tensor, lengths: Tensor | None = None, visible: Tensor | None = None) -> Memory:
+        """Reads source tokens [B, S], each row padded on the right behind its length ([B] int64 on CPU; None: S).
+
+        visible: [B, S] bool; no position of the source, in any layer, nor any of the target will attend to one that
+        is False. Raises RequestError if that leaves a row nothing, or if the encoder is recurrent.
+        """
+        if lengths is None:
+            lengths = torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
+        embed = self.embed if self.source_embed is None else self.source_embed
+        return self.encoder.encode(embed(tokens), lengths, visible)
+
+    def start(self, memory: Memory, room: int) -> State:
+        """A state for one target of at most `room` tokens for each row of the memory.
+
+        What the decoder needs of the source is computed here, once, and kept in the state.
+        """
+        return self.decoder.start(len(memory.lengths), room, memory)
+
+    def read(self, tokens: Tensor, state: State, counts: Tensor | None = None, visible: Tensor | None = None) -> Tensor:
+        """Like `step`, but returns the final hidden states [B, T, W], before the head."""
+        return self._read(tokens, state, counts, visible)
+
+    def forward(
+        self,
+        source: Tensor,
+        lengths: Tensor | None,
+        target: Tensor,
+        visible: Tensor | None = None,
+        source_visible: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [B, T, V] for target tokens [B, T] read at once behind source tokens [B, S]; what training calls.
+
+        lengths, source_visible: see `encode`. visible: see `step`. Targets padded on the right need no lengths, since
+        no position sees a later one.
+        """
+        state = self.start(self.encode(source, lengths, source_visible), 0)
+        return self.logits(self.read(target, state, visible=visible))
+
+
+Network = Decoder | Seq2Seq
+"""A built model of either kind."""

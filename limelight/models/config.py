@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from limelight.errors import ConfigError
 from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
 
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
@@ -48,7 +49,7 @@ class Attention:
     """One attention layer. scale: what scores are multiplied by. cap: scores are softly limited to ±cap.
 
     window: each position sees this many last positions, itself included. bias: on q, k and v. out_bias: on out.
-    norm: on each head of q and k.
+    norm: on each head of q and k. dropout: of the weights, in training.
     """
 
     heads: int
@@ -61,38 +62,44 @@ class Attention:
     norm: Norm | None = None
     cap: float | None = None
     window: int | None = None
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
 class FeedForward:
-    """``down(activation(up(x)))``."""
+    """``down(activation(up(x)))``. dropout: of the hidden layer, in training."""
 
     hidden: int
     activation: Activation
     bias: bool = True
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
 class GatedFeedForward:
-    """``down(activation(gate(x)) · up(x))``."""
+    """``down(activation(gate(x)) · up(x))``. dropout: of the hidden layer, in training."""
 
     hidden: int
     activation: Activation
     bias: bool = False
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
 class Block:
     """Attention and feed-forward; `order` says where the norms stand and how the parts are joined.
 
-    pre: a norm before each part. sandwich: a norm before and after each part. parallel: both parts read the same
-    stream.
+    pre: a norm before each part. post: a norm behind each part, on the stream itself. sandwich: a norm before and
+    after each part. parallel: both parts read the same stream. cross: attention to a source, between the two.
+    dropout: of what each part adds to the stream, in training.
     """
 
     attention: Attention
     feedforward: FeedForward | GatedFeedForward
     norm: Norm
-    order: Literal["pre", "sandwich", "parallel"] = "pre"
+    order: Literal["pre", "post", "sandwich", "parallel"] = "pre"
+    cross: Attention | None = None
+    dropout: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -103,17 +110,67 @@ class Learned:
 
 
 @dataclass(frozen=True)
+class Sinusoidal:
+    """Sines and cosines of the position; see `limelight.nn.positions.SinusoidalPositions` for the layouts."""
+
+    layout: Literal["interleaved", "halves"] = "interleaved"
+
+
+@dataclass(frozen=True)
 class TransformerStack:
     """Blocks over one stream of `width`; `positions` are added in front (None: the blocks know them by rotation).
 
-    scale: what token embeddings are multiplied by before the first block.
+    norm: behind the last block (None where the blocks end in one). scale: what token embeddings are multiplied by
+    before the first block. dropout: of the sum of embeddings and positions, in training.
     """
 
     width: int
     blocks: tuple[Block, ...]
-    norm: Norm
-    positions: Learned | None = None
+    norm: Norm | None
+    positions: Learned | Sinusoidal | None = None
     scale: float = 1.0
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class AdditiveAttention:
+    """``v · tanh(W q + U k)``, asked by the last state before each step (Bahdanau et al., 2015)."""
+
+
+@dataclass(frozen=True)
+class DotAttention:
+    """``q · k``, asked by the state behind each step (Luong et al., 2015).
+
+    feeding: each step also reads what the last one made of the source (their section 3.3).
+    """
+
+    feeding: bool = True
+
+
+@dataclass(frozen=True)
+class GeneralAttention:
+    """``q · W k``, asked by the state behind each step (Luong et al., 2015). feeding: see `DotAttention`."""
+
+    feeding: bool = True
+
+
+@dataclass(frozen=True)
+class RecurrentStack:
+    """Layers of recurrent cells, each `width` wide.
+
+    direction: in which an encoder reads; in both, each direction gives half of the width. attention: to the source, in
+    a decoder. dropout: of what each layer and the head read, never between steps, in training.
+    """
+
+    cell: Literal["rnn", "gru", "lstm"]
+    width: int
+    layers: int
+    direction: Literal["forward", "backward", "both"] = "forward"
+    attention: AdditiveAttention | DotAttention | GeneralAttention | None = None
+    dropout: float = 0.0
+
+
+Stack = TransformerStack | RecurrentStack
 
 
 @dataclass(frozen=True)
@@ -127,15 +184,25 @@ class LMHead:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A model: its family, vocabulary size, longest sequence in tokens, stack and head.
+    """A model: its family, vocabulary size, longest sequence in tokens, stacks and head.
 
-    extra: what the foreign config said and this one does not use (token ids, dropout rates, names), kept so that an
-    export says it again.
+    encoder: reads a source text; with one the model is an encoder–decoder. source_vocab: the size of the source's own
+    vocabulary, with embeddings of its own (None: source and target share both). extra: what the foreign config said
+    and this one does not use (token ids, dropout rates, names), kept so that an export says it again.
     """
 
     family: str
     vocab: int
     context: int
-    decoder: TransformerStack
+    decoder: Stack
     head: LMHead
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    encoder: Stack | None = None
+    source_vocab: int | None = None
+
+    @property
+    def transformer(self) -> TransformerStack:
+        """The decoder, which must be a transformer's. Raises ConfigError if it is recurrent."""
+        if not isinstance(self.decoder, TransformerStack):
+            raise ConfigError(f"the family {self.family!r} is one of transformers and cannot have a recurrent decoder")
+        return self.decoder

@@ -58,7 +58,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    stack, block = config.decoder, config.decoder.blocks[0]
+    stack, block = config.transformer, config.transformer.blocks[0]
     attention = block.attention
     assert attention.rotary is not None
     windows = [b.attention.window for b in stack.blocks]

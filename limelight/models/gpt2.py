@@ -39,7 +39,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    stack, block = config.decoder, config.decoder.blocks[0]
+    stack, block = config.transformer, config.transformer.blocks[0]
     return {
         "vocab_size": config.vocab,
         "n_embd": stack.width,
@@ -58,7 +58,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    width = config.decoder.width
+    width = config.transformer.width
     theirs, ours = "transformer.h.{i}.", "decoder.blocks.{i}."
     rules = (
         Rule("transformer.wte.weight", "embed.weight"),

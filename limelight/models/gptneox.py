@@ -37,7 +37,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    stack, block = config.decoder, config.decoder.blocks[0]
+    stack, block = config.transformer, config.transformer.blocks[0]
     rotary = block.attention.rotary
     assert rotary is not None
     rope = rope_keys(rotary, block.attention.head_width)
@@ -59,7 +59,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    attention = config.decoder.blocks[0].attention
+    attention = config.transformer.blocks[0].attention
     size = attention.heads * attention.head_width
     theirs, ours = "gpt_neox.layers.{i}.", "decoder.blocks.{i}."
     rules = (

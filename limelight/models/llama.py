@@ -62,7 +62,7 @@ def read(
 
 def write(config: c.ModelConfig) -> dict[str, Any]:
     """The foreign keys that all Llama-shaped families share."""
-    stack, block = config.decoder, config.decoder.blocks[0]
+    stack, block = config.transformer, config.transformer.blocks[0]
     attention, feedforward = block.attention, block.feedforward
     assert attention.rotary is not None
     return {
@@ -75,7 +75,7 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
         "head_dim": attention.head_width,
         "hidden_act": activation_name(feedforward.activation),
         "max_position_embeddings": config.context,
-        "rms_norm_eps": stack.norm.eps,
+        "rms_norm_eps": block.norm.eps,
         "tie_word_embeddings": config.head.tied,
         **rope_keys(attention.rotary, attention.head_width),
     }
@@ -88,7 +88,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    block = config.decoder.blocks[0]
+    block = config.transformer.blocks[0]
     return {**write(config), "attention_bias": block.attention.bias, "mlp_bias": block.feedforward.bias}
 
 

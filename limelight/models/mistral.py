@@ -16,7 +16,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    return {**llama.write(config), "sliding_window": config.decoder.blocks[0].attention.window}
+    return {**llama.write(config), "sliding_window": config.transformer.blocks[0].attention.window}
 
 
 FAMILY = Family("mistral", "MistralForCausalLM", from_hf, to_hf, llama.table)

@@ -18,11 +18,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     keys = llama.write(config)
     del keys["head_dim"]  # Phi-3 always divides the width by the heads
-    return {**keys, "sliding_window": config.decoder.blocks[0].attention.window}
+    return {**keys, "sliding_window": config.transformer.blocks[0].attention.window}
 
 
 def table(config: c.ModelConfig) -> Table:
-    base, block = llama.table(config), config.decoder.blocks[0]
+    base, block = llama.table(config), config.transformer.blocks[0]
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
     heads = Split(tuple(n * block.attention.head_width for n in _q_k_v(block.attention)))
     halves = Split((block.feedforward.hidden, block.feedforward.hidden))

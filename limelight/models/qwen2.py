@@ -21,7 +21,7 @@ def windows(keys: Keys) -> list[int | None]:
 
 def window_keys(config: c.ModelConfig) -> dict[str, Any]:
     """The foreign keys for the layers' windows."""
-    found = [block.attention.window for block in config.decoder.blocks]
+    found = [block.attention.window for block in config.transformer.blocks]
     window = next((w for w in found if w is not None), None)
     return {
         "layer_types": ["full_attention" if w is None else "sliding_attention" for w in found],

@@ -16,7 +16,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    attention_bias = config.decoder.blocks[0].attention.bias
+    attention_bias = config.transformer.blocks[0].attention.bias
     return {**llama.write(config), **qwen2.window_keys(config), "attention_bias": attention_bias}
 
 

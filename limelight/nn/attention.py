@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -12,6 +14,9 @@ from limelight.nn.positions import Positions
 
 Core = Callable[[Tensor, Tensor, Tensor, Mask, float, float | None], Tensor]
 """``core(q [B, H, T, D], k [B, K, S, D], v [B, K, S, D], mask, scale, cap) → [B, H, T, D]``."""
+
+Weigh = Callable[[Tensor, Tensor, Mask, float, float | None], Tensor]
+"""``weigh(q [B, H, T, D], k [B, K, S, D], mask, scale, cap) → [B, H, T, S]`` in float32, rows summing to one."""
 
 
 def fused(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
@@ -35,7 +40,24 @@ def attention_weights(q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float
     scores = scores.view(B, H, T, S)
     if cap is not None:
         scores = (scores / cap).tanh() * cap
-    allowed = mask.tensor(T, S, q.device)
+    return _masked_softmax(scores, mask)
+
+
+class AdditiveWeights(nn.Module):
+    """Weights by ``score · tanh(q + k)``, one hidden layer that reads query and key (Bahdanau et al., 2015)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(width, 1, bias=False)
+
+    def forward(self, q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+        """A `Weigh`; there must be as many heads in k as in q."""
+        scores: Tensor = self.score((q[:, :, :, None] + k[:, :, None]).tanh())  # [B, H, T, S, 1]
+        return _masked_softmax(scores[..., 0] * scale, mask)
+
+
+def _masked_softmax(scores: Tensor, mask: Mask) -> Tensor:
+    allowed = mask.tensor(scores.shape[-2], scores.shape[-1], scores.device)
     if allowed is not None:
         scores = scores.masked_fill(~allowed, float("-inf"))
     return scores.float().softmax(-1)
@@ -44,6 +66,27 @@ def attention_weights(q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float
 def explicit(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
     """The core function written out: for capped scores, and for whoever wants to see the weights."""
     return mix(attention_weights(q, k, mask, scale, cap), v)
+
+
+def _weighed(weigh: Weigh, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+    return mix(weigh(q, k, mask, scale, cap), v)
+
+
+def _dropping(
+    core: Core,
+    weigh: Weigh,
+    dropout: nn.Module,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask,
+    scale: float,
+    cap: float | None,
+) -> Tensor:
+    """`core`, except that in training some of the weights are dropped."""
+    if not dropout.training:
+        return core(q, k, v, mask, scale, cap)
+    return mix(dropout(weigh(q, k, mask, scale, cap)), v)
 
 
 def mix(weights: Tensor, v: Tensor) -> Tensor:
@@ -65,10 +108,12 @@ class Attention(nn.Module):
     """Multi-head attention with grouped keys and values (Ainslie et al., 2023).
 
     q, k, v, out are called, never read as weights, so a low-bit layer can stand in for any of them. rotary, q_norm
-    and k_norm act on heads [B, H, T, D]; `core` does the rest and may be replaced on a twin to look inside.
+    and k_norm act on heads [B, H, T, D]; `core` does the rest and may be replaced on a twin to look inside. `weigh`
+    makes the weights that the core mixes values by, for cores that write them out.
     """
 
     core: Core
+    weigh: Weigh
 
     def __init__(
         self,
@@ -77,6 +122,7 @@ class Attention(nn.Module):
         v: nn.Module,
         out: nn.Module,
         *,
+        kv_heads: int,
         head_width: int,
         rotary: nn.Module,
         q_norm: nn.Module,
@@ -84,16 +130,29 @@ class Attention(nn.Module):
         scale: float,
         cap: float | None = None,
         window: int | None = None,
+        weigh: Weigh = attention_weights,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.q, self.k, self.v, self.out = q, k, v, out
         self.q_norm, self.k_norm = q_norm, k_norm
         self.rotary = rotary
+        self.kv_heads = kv_heads
         self.head_width = head_width
         self.scale = scale
         self.cap = cap
         self.window = window
-        self.core = fused if cap is None else explicit
+        self.weigh = weigh
+        # Partial functions, not closures: a deep copy of the module gets cores over its own copies.
+        plain = weigh is attention_weights
+        self.core = fused if plain and cap is None else explicit if plain else partial(_weighed, weigh)
+        if dropout:
+            self.dropout = nn.Dropout(dropout)
+            self.core = partial(_dropping, self.core, weigh, self.dropout)
+
+    def cache(self, rows: int, room: int, dtype: torch.dtype, device: torch.device) -> KVCache:
+        """Memory for the keys and values of `rows` sequences of at most `room` positions."""
+        return KVCache.empty((rows, self.kv_heads, room, self.head_width), dtype, device)
 
     def keys_values(self, source: Tensor, positions: Positions) -> KeysValues:
         """Keys and values of source [B, S, W]."""

@@ -17,31 +17,35 @@ ACTIVATIONS: dict[str, Activation] = {"relu": F.relu, "gelu": F.gelu, "gelu_tanh
 
 
 class FeedForward(nn.Module):
-    """``down(activation(up(x)))`` (Vaswani et al., 2017, section 3.3)."""
+    """``down(activation(up(x)))`` (Vaswani et al., 2017, section 3.3); dropout acts on the hidden layer."""
 
-    def __init__(self, up: nn.Module, down: nn.Module, activation: Activation) -> None:
+    def __init__(self, up: nn.Module, down: nn.Module, activation: Activation, dropout: nn.Module) -> None:
         super().__init__()
         self.up = up
         self.down = down
         self.activation = activation
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
-        out: Tensor = self.down(self.activation(self.up(x)))
+        out: Tensor = self.down(self.dropout(self.activation(self.up(x))))
         return out
 
 
 class GatedFeedForward(nn.Module):
-    """``down(activation(gate(x)) · up(x))`` (Shazeer, 2020)."""
+    """``down(activation(gate(x)) · up(x))`` (Shazeer, 2020); dropout acts on the hidden layer."""
 
-    def __init__(self, gate: nn.Module, up: nn.Module, down: nn.Module, activation: Activation) -> None:
+    def __init__(
+        self, gate: nn.Module, up: nn.Module, down: nn.Module, activation: Activation, dropout: nn.Module
+    ) -> None:
         super().__init__()
         self.gate = gate
         self.up = up
         self.down = down
         self.activation = activation
+        self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
-        out: Tensor = self.down(self.activation(self.gate(x)) * self.up(x))
+        out: Tensor = self.down(self.dropout(self.activation(self.gate(x)) * self.up(x)))
         return out

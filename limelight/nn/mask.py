@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from limelight.errors import RequestError
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -32,22 +34,58 @@ OPEN = Mask()
 CAUSAL = Mask(causal=True)
 
 
+class FullMasks:
+    """The mask of a stack that reads a whole text in both directions: all real positions, and nothing behind them.
+
+    lengths: [B] int64 on CPU, the real positions of each row. keys: S, the longest. visible: [B, S] bool; positions
+    that nobody may see are False. Raises RequestError if a row is left with nothing to see.
+    """
+
+    def __init__(self, lengths: Tensor, keys: int, visible: Tensor | None, device: torch.device) -> None:
+        self.place = 0
+        self.keys = keys
+        self.index = torch.arange(keys, device=device)
+        padded = bool((lengths < keys).any())
+        if not padded and visible is None:
+            self.mask = OPEN
+            return
+        allowed = self.index < lengths.to(device)[:, None]  # [B, S]
+        if visible is not None:
+            allowed = allowed & visible.to(device)
+        if not bool((lengths > 0).all()) or (visible is not None and not bool(allowed.any(-1).all())):
+            raise RequestError("a source text has no word left that the model may see; leave at least one")
+        self.mask = Mask(allowed=allowed[:, None, None])
+
+    def for_window(self, window: int | None) -> Mask:
+        """The mask, which is the same for all layers; there are no windows here."""
+        return self.mask
+
+
 class CausalMasks:
     """The masks of one step over a growing sequence, one for each window that a stack's layers use.
 
     starts: [B] int64 on CPU, tokens already seen by each row. queries: T, tokens in this step.
     visible: [B, T, S] bool; an extra limit on what each query may see, on top of causality. Every query must be
     left at least its own position.
+
+    place: where the step begins, one number or [B]. index: [T] or [B, T], the positions of the queries; both on the
+    device.
     """
 
     def __init__(self, starts: Tensor, queries: int, visible: Tensor | None, device: torch.device) -> None:
-        self.starts = starts
         self.queries = queries
         self.visible = visible
         self.device = device
         self.first = int(starts[0])
         self.even = bool((starts == starts[0]).all())
         self.keys = int(starts.max()) + queries
+        steps = torch.arange(queries, device=device)
+        self.place: int | Tensor
+        if self.even:
+            self.place, self.index = self.first, self.first + steps
+        else:
+            self.place = starts.to(device)
+            self.index = self.place[:, None] + steps
         self._made: dict[int | None, Mask] = {}
 
     def for_window(self, window: int | None) -> Mask:
@@ -64,8 +102,7 @@ class CausalMasks:
                 return OPEN
             if self.first == 0:
                 return CAUSAL
-        starts = self.starts[:1] if self.even else self.starts
-        query = (starts[:, None] + torch.arange(self.queries)).to(self.device)[:, :, None]  # [B or 1, T, 1]
+        query = self.index.view(-1, self.queries, 1)  # [B or 1, T, 1]
         key = torch.arange(self.keys, device=self.device)  # [S]
         allowed = key <= query  # [B or 1, T, S]
         if window is not None:
@@ -73,3 +110,6 @@ class CausalMasks:
         if self.visible is not None:
             allowed = allowed & self.visible.to(self.device)
         return Mask(allowed=allowed[:, None])
+
+
+Masks = CausalMasks | FullMasks

@@ -6,7 +6,7 @@ in a `Positions` object that is made once per step and shared by all layers.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -198,6 +198,29 @@ class LearnedPositions(nn.Module):
     def forward(self, x: Tensor, positions: Positions) -> Tensor:
         """x [B, T, W] plus the vectors of its positions."""
         return x + nn.functional.embedding(positions.index, self.weight)
+
+
+class SinusoidalPositions(nn.Module):
+    """Sines and cosines of the position at wavelengths from 2π to 10000 · 2π, added to the token's vector.
+
+    layout "interleaved" is the paper's (Vaswani et al., 2017, section 3.5): feature 2i is a sine and 2i + 1 the cosine
+    of the same angle, ``position / 10000^(2i / width)``. "halves" puts all sines first, as Marian does; the two differ
+    by a fixed order of the features. tensor2tensor and fairseq use halves too, but divide the exponent by
+    ``width / 2 - 1``, so that the longest wavelength is exactly 10000 · 2π.
+    """
+
+    def __init__(self, width: int, layout: Literal["interleaved", "halves"]) -> None:
+        super().__init__()
+        self.width = width
+        self.layout = layout
+
+    def forward(self, x: Tensor, positions: Positions) -> Tensor:
+        """x [B, T, W] plus the vectors of its positions."""
+        frequencies = plain_frequencies(self.width, 10000.0).to(x.device)
+        angles = positions.index[..., None].float() * frequencies  # [.., T, W / 2]
+        pair = (angles.sin(), angles.cos())
+        vectors = torch.stack(pair, -1).flatten(-2) if self.layout == "interleaved" else torch.cat(pair, -1)
+        return x + vectors.to(x.dtype)
 
 
 class NoPositions(nn.Module):

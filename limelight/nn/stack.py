@@ -1,47 +1,83 @@
 """A stack of blocks over one residual stream."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from limelight.nn.block import ParallelBlock, PreNormBlock
+from limelight.nn.attention import Attention
+from limelight.nn.block import Block, NoCross, PostNormCross, PreNormCross
 from limelight.nn.cache import KVCache
-from limelight.nn.mask import CausalMasks
+from limelight.nn.mask import CausalMasks, FullMasks, Masks
 from limelight.nn.positions import Positions
-
-Block = PreNormBlock | ParallelBlock
+from limelight.nn.state import Memory, Source, State
 
 
 class Stack(nn.Module):
-    """Blocks one after another, positions added in front, a norm behind."""
+    """Blocks one after another; in front the embeddings are scaled, positions added and dropout applied, behind is a
+    norm.
 
-    def __init__(self, positions: nn.Module, blocks: Sequence[Block], norm: nn.Module) -> None:
+    `encode` reads a whole text in both directions, `decode` a growing one from left to right.
+    """
+
+    def __init__(
+        self, positions: nn.Module, blocks: Sequence[Block], norm: nn.Module, *, scale: float, dropout: nn.Module
+    ) -> None:
         super().__init__()
+        self.scale = scale
         self.positions = positions
+        self.dropout = dropout
         self.blocks = nn.ModuleList(blocks)
-        self.windows = [block.attention.window for block in blocks]
         self.norm = norm
+        self.windows = [block.attention.window for block in blocks]
 
-    def forward(
-        self, x: Tensor, starts: Tensor, visible: Tensor | None = None, caches: Sequence[KVCache] | None = None
-    ) -> Tensor:
-        """Reads x [B, T, W] causally, each row behind the `starts` [B] positions it has seen: [B, T, W].
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the stream: that of a norm, which no low-bit layer replaces."""
+        norm = self.blocks[0].attention_norm
+        assert isinstance(norm, nn.Module)
+        return next(norm.parameters()).dtype
 
-        visible: [B, T, S] bool, see `CausalMasks`. caches: one per block, written in place; None reads x alone.
+    @property
+    def crosses(self) -> list[Attention]:
+        """The attention of each block to the source; empty in a stack that hears none."""
+        crosses = [cast("PreNormCross | PostNormCross | NoCross", block.cross) for block in self.blocks]
+        return [cross.attention for cross in crosses if not isinstance(cross, NoCross)]
+
+    def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None) -> Memory:
+        """Reads x [B, S, W] in both directions; see `FullMasks` for lengths and visible."""
+        masks = FullMasks(lengths, x.shape[1], visible, x.device)
+        return Memory(self(x, masks), lengths, masks.mask)
+
+    def start(self, rows: int, room: int, memory: Memory | None = None) -> State:
+        """An empty state for `rows` sequences of at most `room` positions (0: nothing will be remembered)."""
+        device = next(self.parameters()).device
+        source = None if memory is None else Source.of(memory, self.crosses)
+        attentions = [cast("Attention", block.attention) for block in self.blocks] if room else []
+        caches = [attention.cache(rows, room, self.dtype, device) for attention in attentions]
+        return State(caches, torch.zeros(rows, dtype=torch.int64), room, source)
+
+    def decode(self, x: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
+        """Reads x [B, T, W] behind what the state has seen: [B, T, W].
+
+        The keys and values are kept in the state, if it has room; its lengths are the caller's to move on. counts:
+        unused, since what stands behind a row's length is never seen. visible: see `CausalMasks`.
         """
-        masks = CausalMasks(starts, x.shape[1], visible, x.device)
-        steps = torch.arange(x.shape[1], device=x.device)
-        place: int | Tensor
-        if masks.even:
-            place, index = masks.first, masks.first + steps
-        else:
-            place = starts.to(x.device)
-            index = place[:, None] + steps
-        positions = Positions(index, masks.keys)
-        x = self.positions(x, positions)
+        masks = CausalMasks(state.lengths, x.shape[1], visible, x.device)
+        caches = cast("Sequence[KVCache]", state.parts)
+        out: Tensor = self(x, masks, caches, state.source)
+        return out
+
+    def forward(self, x: Tensor, masks: Masks, caches: Sequence[KVCache] = (), source: Source | None = None) -> Tensor:
+        """x [B, T, W] → [B, T, W]. caches: one per block, written in place, or none to read x alone."""
+        if self.scale != 1.0:
+            x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
+        positions = Positions(masks.index, masks.keys)
+        x = self.dropout(self.positions(x, positions))
         for i, block in enumerate(self.blocks):
-            mask = masks.for_window(self.windows[i])
-            x = block(x, positions, mask, None if caches is None else caches[i], place)
+            cache = caches[i] if caches else None
+            heard = None if source is None else (source.layers[i], source.mask)
+            x = block(x, positions, masks.for_window(self.windows[i]), cache, masks.place, heard)
         out: Tensor = self.norm(x)
         return out

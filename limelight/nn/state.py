@@ -1,12 +1,73 @@
-"""What a model remembers of the sequences it is reading: the same verbs for transformers and recurrent models."""
+"""What a model remembers of the texts it is reading: the same verbs for transformers and recurrent models."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from limelight.errors import RequestError
+from limelight.nn.attention import Attention, KeysValues
+from limelight.nn.mask import Mask
+from limelight.nn.positions import Positions
+
+
+@dataclass(frozen=True)
+class Memory:
+    """A source text as an encoder leaves it; every tensor has rows in dimension 0.
+
+    hidden: [B, S, W]. lengths: [B] int64 on CPU. mask: which positions may be attended to. final: where the encoder is
+    recurrent, the states it ended in, [B, L, W] each (one tensor, for an LSTM two); otherwise empty.
+    """
+
+    hidden: Tensor
+    lengths: Tensor
+    mask: Mask
+    final: tuple[Tensor, ...] = ()
+
+    def select(self, rows: Tensor) -> "Memory":
+        """The given rows (int64 on CPU), in that order; rows may repeat."""
+        final = tuple(tensor[rows] for tensor in self.final)
+        return Memory(self.hidden[rows], self.lengths[rows], _select_mask(self.mask, rows), final)
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a decoder's layers attend to beside their own text, made once for each request.
+
+    layers: keys and values of each attending layer. mask: which positions may be heard. origin: [B] int64 on CPU, the
+    row of the memory that each row hears.
+    """
+
+    layers: tuple[KeysValues, ...]
+    mask: Mask
+    origin: Tensor
+
+    @classmethod
+    def of(cls, memory: Memory, attentions: Iterable[Attention]) -> "Source":
+        """What each of `attentions` hears of the memory."""
+        rows, length = memory.hidden.shape[:2]
+        positions = Positions(torch.arange(length, device=memory.hidden.device), length)
+        layers = tuple(attention.keys_values(memory.hidden, positions) for attention in attentions)
+        return cls(layers, memory.mask, torch.arange(rows))
+
+    def select(self, rows: Tensor) -> "Source":
+        """The given rows; nothing is copied where each row goes on hearing what it heard, as in a beam search."""
+        origin = self.origin[rows]
+        if torch.equal(origin, self.origin):
+            return self
+        layers = tuple(KeysValues(layer.k[rows], layer.v[rows]) for layer in self.layers)
+        return Source(layers, _select_mask(self.mask, rows), origin)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use."""
+        return sum(layer.k.nbytes + layer.v.nbytes for layer in self.layers)
+
+
+def _select_mask(mask: Mask, rows: Tensor) -> Mask:
+    return mask if mask.allowed is None else Mask(allowed=mask.allowed[rows])
 
 
 class Part(Protocol):
@@ -25,17 +86,24 @@ class Part(Protocol):
 class State:
     """The memory of a batch of sequences between steps.
 
-    parts: one per layer. lengths: [B] int64 on CPU, tokens seen by each row. room: the most that a row can hold.
+    parts: one per layer; none where nothing is to be remembered. lengths: [B] int64 on CPU, tokens seen by each row.
+    room: the most that a row can hold. source: what the decoder of an encoder–decoder hears. rewinds: whether steps
+    can be taken back, which a recurrent model, having only its last state, cannot.
     """
 
-    def __init__(self, parts: Sequence[Part], lengths: Tensor, room: int) -> None:
+    def __init__(
+        self, parts: Sequence[Part], lengths: Tensor, room: int, source: Source | None = None, rewinds: bool = True
+    ) -> None:
         self.parts = tuple(parts)
         self.lengths = lengths
         self.room = room
+        self.source = source
+        self.rewinds = rewinds
 
     def select(self, rows: Tensor) -> "State":
         """A state of the given rows (int64 on CPU), in that order; rows may repeat."""
-        return State([part.select(rows) for part in self.parts], self.lengths[rows], self.room)
+        source = None if self.source is None else self.source.select(rows)
+        return State([part.select(rows) for part in self.parts], self.lengths[rows], self.room, source, self.rewinds)
 
     def fork(self, n: int) -> "State":
         """Each row n times, copies side by side."""
@@ -44,16 +112,21 @@ class State:
     def rewind(self, to: int | Tensor) -> None:
         """Forgets everything after `to` tokens (one number, or one for each row).
 
-        Raises RequestError if a row has not seen as many.
+        Raises RequestError if a row has not seen as many, or if the model is recurrent and would have to go back.
         """
         lengths = torch.as_tensor(to, dtype=torch.int64).expand_as(self.lengths)
         if bool((lengths > self.lengths).any()) or bool((lengths < 0).any()):
             raise RequestError(
                 f"cannot rewind to {lengths.tolist()}: the rows have seen {self.lengths.tolist()} tokens"
             )
+        if not self.rewinds and not torch.equal(lengths, self.lengths):
+            raise RequestError(
+                "a recurrent model keeps only its last state and cannot take back what it read; "
+                "start again and read the part to keep"
+            )
         self.lengths = lengths.clone()
 
     @property
     def nbytes(self) -> int:
         """Bytes set aside for the whole state."""
-        return sum(part.nbytes for part in self.parts)
+        return sum(part.nbytes for part in self.parts) + (0 if self.source is None else self.source.nbytes)
