@@ -45,18 +45,19 @@ class Marks:
 class Batch:
     """What a model reads, and what it is to say.
 
-    inputs: what `network.read` takes: (tokens [B, T]), or (source [B, S], lengths [B] on CPU, tokens [B, T]).
-    targets: [B, T] the next token of each place, IGNORE where none is asked for.
+    tokens: [B, T]. targets: [B, T], the next token of each place, IGNORE where none is asked for. source, lengths:
+    [B, S] and [B] int64 on the CPU, for an encoder–decoder; every row of it is padded on the right.
     """
 
-    inputs: tuple[Tensor, ...]
+    tokens: Tensor
     targets: Tensor
+    source: Tensor | None = None
+    lengths: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch where the model is; lengths stay on the CPU."""
-        tokens, *rest = self.inputs
-        moved = (tokens.to(device), *(part.to(device) if part.dim() > 1 else part for part in rest))
-        return Batch(moved, self.targets.to(device))
+        source = None if self.source is None else self.source.to(device)
+        return Batch(self.tokens.to(device), self.targets.to(device), source, self.lengths)
 
 
 class Corpus(Protocol):
@@ -86,7 +87,8 @@ class Pairs:
         return len(self.file) // 2
 
     def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
-        return self.file.lengths(2 * indices) + 1, self.file.lengths(2 * indices + 1) + 1
+        source, target = self.file.lengths(2 * indices) + 1, self.file.lengths(2 * indices + 1) + 1
+        return (source + target - 1 if self.joined else source), target
 
     def batch(self, indices: Ints, epoch: int) -> Batch:
         marks = self.marks
@@ -95,23 +97,23 @@ class Pairs:
         if self.joined:
             tokens = _padded([(*s, marks.start, *t) for s, t in zip(sources, targets, strict=True)], marks.pad)
             wanted = [(*[IGNORE] * len(s), *t, marks.end) for s, t in zip(sources, targets, strict=True)]
-            return Batch((tokens,), _padded(wanted, IGNORE))
+            return Batch(tokens, _padded(wanted, IGNORE))
         source = _padded([(*s, marks.end) for s in sources], marks.pad)
         lengths = torch.tensor([len(s) + 1 for s in sources])
         tokens = _padded([(marks.start, *t) for t in targets], marks.pad)
-        return Batch((source, lengths, tokens), _padded([(*t, marks.end) for t in targets], IGNORE))
+        return Batch(tokens, _padded([(*t, marks.end) for t in targets], IGNORE), source, lengths)
 
 
 @final
 class Stream:
     """Running text for a decoder, in windows of `context` tokens; where they begin moves from epoch to epoch."""
 
-    def __init__(self, file: TokenFile, context: int) -> None:
-        if len(file.tokens) <= context:
+    def __init__(self, tokens: Tokens, context: int) -> None:
+        if len(tokens) <= context:
             raise RequestError(
-                f"the text has {len(file.tokens):,} tokens, fewer than one window of {context:,} and the next"
+                f"a text of {len(tokens):,} tokens is too short for windows of {context:,}; lower context"
             )
-        self.tokens: Tokens = file.tokens
+        self.tokens = tokens
         self.context = context
 
     def __len__(self) -> int:
@@ -124,7 +126,27 @@ class Stream:
         starts = indices * self.context + (epoch * 40503) % self.context  # steps that soon meet every beginning
         starts %= len(self.tokens) - self.context
         window = torch.from_numpy(self.tokens[starts[:, None] + np.arange(self.context + 1)].astype(np.int64))
-        return Batch((window[:, :-1].contiguous(),), window[:, 1:].contiguous())
+        return Batch(window[:, :-1].contiguous(), window[:, 1:].contiguous())
+
+
+@final
+class Part:
+    """The examples [first, end) of a corpus in an order of their own that mixes it."""
+
+    def __init__(self, corpus: Corpus, first: int, end: int) -> None:
+        self.corpus = corpus
+        self.first = first
+        self.end = end
+        self.order = Shuffle(len(corpus), 0)
+
+    def __len__(self) -> int:
+        return self.end - self.first
+
+    def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
+        return self.corpus.lengths(self.order(indices + self.first))
+
+    def batch(self, indices: Ints, epoch: int) -> Batch:
+        return self.corpus.batch(self.order(indices + self.first), epoch)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,287 @@
+"""The training loop.
+
+A step is a pure function of the weights, the optimiser's state and the step's number: which examples it reads follows
+from its `Position`, its dropout from a seed of its own. So a run that was killed goes on from its last checkpoint to
+the same weights, bit for bit on a CPU with the same number of threads.
+"""
+
+import hashlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from limelight.errors import FileError, RequestError
+from limelight.models.api import Network
+from limelight.train.batches import IGNORE, Batch, Batches, Corpus, Position
+from limelight.train.parallel import World
+from limelight.train.report import Events, Log, Progress, curve
+from limelight.train.run import Run, written
+from limelight.train.schedule import rate
+from limelight.train.tokenfile import Ints
+from limelight.train.trainee import Trainee
+
+LOGGED = 10  # steps between two lines of the log
+TOLD = 1.0  # seconds between two calls of `progress`
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run is. best: the lowest value watched so far (of BLEU, its negative); since: evaluations after it."""
+
+    step: int = 0
+    position: Position = field(default_factory=Position)
+    best: float | None = None
+    best_step: int = 0
+    since: int = 0
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What a caller adds to a run; each is called in process 0 alone.
+
+    save: writes a network as a folder. score: BLEU of a network, needed to watch BLEU. samples: some outputs of a
+    network, for people to read. progress: is told about once a second.
+    """
+
+    save: Callable[[Network, Path], None]
+    score: Callable[[Network], float] | None = None
+    samples: Callable[[Network], Sequence[str]] | None = None
+    progress: Callable[[Progress], None] | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run: its steps, and the validation loss (nats a token) and BLEU of `model`, the folder to open."""
+
+    steps: int
+    loss: float
+    bleu: float | None
+    model: Path
+
+
+def train(network: Network, training: Corpus, validation: Corpus, run: Run, world: World, hooks: Hooks) -> Result:
+    """Trains `network` as the run's settings say, from where its folder left off, and writes the best weights.
+
+    network: built and initialised, the same in all processes.
+    Of the mean of the last checkpoints (`average`) and the best single one, the better is the result. Raises FileError
+    if the disk is full, RequestError for settings that do not go together or a loss that is no number.
+    """
+    settings = run.settings
+    if settings.watch == "bleu" and hooks.score is None:
+        raise RequestError('watch = "bleu" needs translations to score; watch the loss instead')
+    done = run.folder / "result.json"
+    if done.exists():
+        facts = json.loads(done.read_text(encoding="utf-8"))
+        return Result(facts["steps"], facts["loss"], facts["bleu"], run.model)
+    torch.set_num_threads(settings.threads)
+    loop = _Loop(Trainee(network, settings, world), training, validation, run, world, hooks)
+    loop.learn()
+    return loop.finish()
+
+
+@final
+class _Loop:
+    def __init__(
+        self, trainee: Trainee, training: Corpus, validation: Corpus, run: Run, world: World, hooks: Hooks
+    ) -> None:
+        self.trainee, self.training, self.validation = trainee, training, validation
+        self.run, self.settings, self.world, self.hooks = run, run.settings, world, hooks
+        self.state = self._resumed()
+        self.loss = math.nan  # of the last logged steps
+        if world.main:
+            self.log = Log(run.folder / "log.jsonl", self.state.step)
+            self.samples = Log(run.folder / "samples.jsonl", self.state.step)
+            self.events = Events(run.folder / "events", self.state.step)
+
+    def learn(self) -> None:
+        """Steps, until there are enough of them or nothing gets better."""
+        settings = self.settings
+        batches = Batches(self.training, settings.batch_tokens, settings.seed).after(self.state.position)
+        watch = _Watch(self.state.step, settings.steps)
+        sums, seen = torch.zeros(2, device=self.world.device), 0
+        while self.state.step < settings.steps and not self._stale():
+            step = self.state.step + 1
+            position, indices = next(batches)
+            predicted = int(self.training.lengths(indices)[1].sum())
+            torch.manual_seed(_seed(settings.seed, step, self.world.rank))
+            parts = self._shares(self.training, indices, position.epoch, settings.accumulate)
+            losses, norm = self.trainee.step(parts, predicted, self._rate(step), step)
+            self.state = replace(self.state, step=step, position=position)
+            sums += losses
+            seen += predicted
+            evaluate = step % settings.every == 0 or step == settings.steps
+            if evaluate or step % LOGGED == 0:
+                self._log(self.world.sum(sums) / seen, float(norm), watch.speed(seen))
+                sums, seen = torch.zeros_like(sums), 0
+            if evaluate:
+                self._evaluate()
+                watch.skip()
+            if self.hooks.progress and self.world.main and watch.due(step):
+                best = None if self.state.best is None else abs(self.state.best)
+                told = Progress(step, settings.steps, self.loss, watch.tokens_per_second, watch.left(step), best)
+                self.hooks.progress(told)
+
+    def finish(self) -> Result:
+        """Writes the better of the mean of the last checkpoints and the best one."""
+        run, settings = self.run, self.settings
+        steps = [step for step, _ in run.checkpoints()][-settings.average :]
+        best = run.facts(self.state.best_step)
+        loss, bleu, mean = best["loss"], best["bleu"], False
+        if len(steps) > 1 and not settings.ema:
+            self.trainee.put(run.mean(steps, "weights/"))
+            averaged = self._measured()
+            mean = self._watched(*averaged) < self._watched(loss, bleu)
+            loss, bleu = averaged if mean else (loss, bleu)
+        result = Result(self.state.step, loss, bleu, run.model)
+        with self.trainee.asked() as network:
+            if network is not None:
+                with written(run.model) as beside:
+                    beside.rmdir()
+                    if mean:
+                        self.hooks.save(network, beside)
+                    else:
+                        shutil.copytree(run.checkpoint(self.state.best_step) / "model", beside)
+                facts = {"steps": result.steps, "loss": loss, "bleu": bleu, "mean_of": steps if mean else None}
+                _write(run.folder / "result.json", json.dumps(facts) + "\n")
+                self.events.close()
+        self.world.wait()
+        return result
+
+    def _evaluate(self) -> None:
+        """Measures the weights for use, remembers whether they are the best so far, and writes a checkpoint."""
+        state = self.trainee.state()
+        with self.trainee.averaged():
+            loss, bleu = self._measured()
+            value, best = self._watched(loss, bleu), self.state.best
+            if best is None or value < best:
+                self.state = replace(self.state, best=value, best_step=self.state.step, since=0)
+            else:
+                self.state = replace(self.state, since=self.state.since + 1)
+            facts = asdict(self.state) | {"loss": loss, "bleu": bleu, "torch": torch.__version__}
+            with self.trainee.asked() as network:
+                if network is not None:
+                    self._report(network, loss, bleu)
+                    self.run.save(self.state.step, state, facts, lambda place: self.hooks.save(network, place))
+                    last = [step for step, _ in self.run.checkpoints()]
+                    self.run.keep([self.state.best_step, *last[-max(self.settings.keep, self.settings.average) :]])
+        self.world.wait()
+
+    def _measured(self) -> tuple[float, float | None]:
+        """Validation loss (nats a token) and, where there is a scorer, BLEU."""
+        shares, tokens = [], 0
+        for indices in Batches(self.validation, self.settings.batch_tokens, 0).epoch():
+            tokens += int(self.validation.lengths(indices)[1].sum())
+            shares.append(indices)
+        loss = self.trainee.loss(part for indices in shares for part in self._shares(self.validation, indices, 0, 1))
+        mean = float(self.world.sum(loss)) / tokens
+        if self.hooks.score is None:
+            return mean, None
+        with self.trainee.asked() as network:
+            return mean, self.world.from_main(0.0 if network is None else self.hooks.score(network))
+
+    def _watched(self, loss: float, bleu: float | None) -> float:
+        return -bleu if self.settings.watch == "bleu" and bleu is not None else loss
+
+    def _shares(self, corpus: Corpus, indices: Ints, epoch: int, count: int) -> Iterator[Batch]:
+        """This process's `count` parts of a batch; a part that gets no example computes one that asks for nothing."""
+        for i in range(count):
+            share = indices[self.world.rank * count + i :: self.world.size * count]
+            batch = corpus.batch(share if len(share) else indices[:1], epoch)
+            if not len(share):
+                batch = replace(batch, targets=torch.full_like(batch.targets, IGNORE))
+            yield batch.to(self.world.device)
+
+    def _log(self, means: Tensor, norm: float, speed: float) -> None:
+        step = self.state.step
+        smoothed, self.loss = means.tolist()
+        if not math.isfinite(smoothed) or not math.isfinite(norm):
+            raise RequestError(
+                f"the loss is no longer a number at step {step}; start again in a new folder with a lower lr than"
+                f" {self.settings.lr:g} or a longer warmup"
+            )
+        if self.world.main:
+            entry = {"step": step, "loss": self.loss, "smoothed_loss": smoothed, "lr": self._rate(step), "norm": norm}
+            self._tell(entry | {"tokens_per_second": speed})
+
+    def _report(self, network: Network, loss: float, bleu: float | None) -> None:
+        self._tell({"step": self.state.step, "valid_loss": loss} | ({} if bleu is None else {"bleu": bleu}))
+        if self.hooks.samples is not None:
+            self.samples.write({"step": self.state.step, "texts": list(self.hooks.samples(network))})
+        curve(self.log.path, self.run.folder / "curve.png")
+
+    def _tell(self, entry: dict[str, Any]) -> None:
+        self.events.write(entry)
+        self.log.write(entry | {"time": time.time()})
+
+    def _rate(self, step: int) -> float:
+        s = self.settings
+        return rate(s.schedule, step, s.steps, s.warmup, s.lr, s.floor)
+
+    def _stale(self) -> bool:
+        return 0 < self.settings.patience <= self.state.since
+
+    def _resumed(self) -> State:
+        """The state of the last checkpoint, with its tensors in place, or the beginning."""
+        found = self.run.checkpoints()
+        if not found:
+            return State()
+        step, path = found[-1]
+        facts = self.run.facts(step)
+        try:
+            state = State(step, Position(**facts["position"]), facts["best"], facts["best_step"], facts["since"])
+            self.trainee.load(self.run.tensors(step, ""))
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise FileError(f"{path} is of another model or run ({error}); name a new folder") from None
+        return state
+
+
+class _Watch:
+    """Measures speed and time left; evaluations count towards the time left, not towards the speed."""
+
+    def __init__(self, first: int, steps: int) -> None:
+        self.first, self.steps = first, steps
+        self.began = self.mark = self.told = time.perf_counter()
+        self.tokens_per_second = math.nan
+
+    def speed(self, tokens: int) -> float:
+        """Tokens a second since the last call or `skip`."""
+        now = time.perf_counter()
+        self.tokens_per_second, self.mark = tokens / max(now - self.mark, 1e-9), now
+        return self.tokens_per_second
+
+    def skip(self) -> None:
+        """What came since the last call of `speed` was no training."""
+        self.mark = time.perf_counter()
+
+    def left(self, step: int) -> float:
+        """Seconds to the end."""
+        return (time.perf_counter() - self.began) / (step - self.first) * (self.steps - step)
+
+    def due(self, step: int) -> bool:
+        """Whether it is time to tell again."""
+        now = time.perf_counter()
+        if now - self.told < TOLD and step < self.steps:
+            return False
+        self.told = now
+        return True
+
+
+def _seed(*parts: int) -> int:
+    return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "little")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        beside = path.with_name(f".{path.name}")
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written ({error.strerror})") from None

@@ -1,0 +1,128 @@
+"""LoRA (Hu et al., 2021): a frozen layer with a small product of two matrices beside it that learns."""
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from limelight.errors import ConfigError, FileError, RequestError, suggestion
+
+ATTENTION = ("q", "k", "v", "out")
+
+
+@final
+class LoraLinear(nn.Module):
+    """``base(x) + up(down(x)) · scale``; only `down` [R, in] and `up` [out, R] learn, and `up` begins at zero."""
+
+    def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
+        super().__init__()
+        self.base = base.requires_grad_(False)
+        self.down = nn.Parameter(base.weight.new_empty(rank, base.in_features))
+        self.up = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
+        nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[.., in] → [.., out]."""
+        added = nn.functional.linear(nn.functional.linear(x, self.down), self.up)
+        out: Tensor = self.base(x) + added * self.scale
+        return out
+
+    def merged(self) -> nn.Linear:
+        """One plain layer that does the same."""
+        layer = nn.Linear(1, 1, bias=False, device="meta")
+        layer.in_features, layer.out_features = self.base.in_features, self.base.out_features
+        with torch.no_grad():
+            weight = self.base.weight + (self.up @ self.down) * self.scale
+        layer.weight = nn.Parameter(weight, requires_grad=False)
+        layer.bias = self.base.bias
+        return layer
+
+
+def add_lora(network: nn.Module, rank: int, *, alpha: float = 0.0, layers: Sequence[str] = ATTENTION) -> None:
+    """Freezes the network and puts a LoraLinear of `rank` in place of each nn.Linear named one of `layers`.
+
+    alpha: what the product is scaled by, times 1 / rank (0: 2 × rank). Raises RequestError if no layer has such a name.
+    """
+    names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
+    chosen = [name for name in names if name.rpartition(".")[2] in layers]
+    if not chosen:
+        leaves = sorted({name.rpartition(".")[2] for name in names})
+        raise RequestError(
+            f"no layer to adapt is called {' or '.join(layers)}{suggestion(layers[0], leaves)}"
+            f" (full-precision layers: {', '.join(leaves) or 'none'})"
+        )
+    network.requires_grad_(False)
+    for name in chosen:
+        base = network.get_submodule(name)
+        assert isinstance(base, nn.Linear)
+        network.set_submodule(name, LoraLinear(base, rank, (alpha or 2 * rank) / rank))
+
+
+def merge(network: nn.Module) -> dict[str, LoraLinear]:
+    """Puts one plain layer in place of each adapted one, and returns what `unmerge` takes back."""
+    adapted = {name: module for name, module in network.named_modules() if isinstance(module, LoraLinear)}
+    for name, module in adapted.items():
+        network.set_submodule(name, module.merged())
+    return adapted
+
+
+def unmerge(network: nn.Module, adapted: dict[str, LoraLinear]) -> None:
+    """Puts the adapted layers back: the very same tensors, so that nothing was rounded."""
+    for name, module in adapted.items():
+        network.set_submodule(name, module)
+
+
+@contextmanager
+def merged(network: nn.Module) -> Iterator[None]:
+    """For a while the network has plain layers only, as a checkpoint needs them."""
+    adapted = merge(network)
+    try:
+        yield
+    finally:
+        unmerge(network, adapted)
+
+
+def save_lora(network: nn.Module, path: Path) -> None:
+    """Writes the adapters alone as a safetensors file. Raises FileError."""
+    tensors: dict[str, Tensor] = {}
+    scales: dict[str, str] = {}
+    for name, module in network.named_modules():
+        if isinstance(module, LoraLinear):
+            tensors |= {f"{name}.down": module.down.detach(), f"{name}.up": module.up.detach()}
+            scales[name] = repr(module.scale)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata=scales)
+    except (OSError, SafetensorError) as error:
+        raise FileError(f"{path}: cannot be written ({error})") from None
+
+
+def load_lora(network: nn.Module, path: Path) -> None:
+    """Freezes the network and gives it the adapters of a file. Raises FileError, ConfigError if they do not fit."""
+    try:
+        with safe_open(path, "pt") as file:
+            scales = {name: float(scale) for name, scale in (file.metadata() or {}).items()}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    except (OSError, ValueError, SafetensorError) as error:
+        raise FileError(f"{path}: cannot be read as adapters ({error})") from None
+    modules = dict(network.named_modules())
+    network.requires_grad_(False)
+    for name, scale in scales.items():
+        base = modules.get(name)
+        if not isinstance(base, nn.Linear):
+            raise ConfigError(f"{path}: the model has no layer {name!r} to adapt{suggestion(name, modules)}")
+        down, up = tensors.get(f"{name}.down"), tensors.get(f"{name}.up")
+        fits = down is not None and up is not None and down.dim() == up.dim() == 2 and down.shape[0] == up.shape[1]
+        if down is None or up is None or not fits or (up.shape[0], down.shape[1]) != tuple(base.weight.shape):
+            raise ConfigError(f"{path}: the adapter of {name!r} does not fit its layer {list(base.weight.shape)}")
+        layer = LoraLinear(base, len(down), scale)
+        layer.down.data.copy_(down)
+        layer.up.data.copy_(up)
+        network.set_submodule(name, layer)

@@ -1,0 +1,178 @@
+"""The folder of a run: settings, tokenizers, token files, checkpoints, logs, and in the end the model.
+
+    settings.toml               every option, in full
+    tokenizer/                  and tokenizer-target/ where source and target have their own
+    data/                       token files
+    checkpoints/step-000100/    model/ (opens like any checkpoint), state.safetensors, state.json
+    log.jsonl, samples.jsonl, curve.png, events/
+    model/                      the finished model
+
+Nothing is ever written in place: a checkpoint is made beside its name and renamed, so whatever kills the process or
+fills the disk, each checkpoint that has a name is whole.
+"""
+
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from limelight.errors import FileError, RequestError
+from limelight.train.settings import Settings, from_toml, to_toml
+
+_NAME = re.compile(r"step-(\d{6,})")
+
+
+@final
+class Run:
+    """A run's folder and how its settings say it is to be trained."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self.folder = folder
+        self.settings = settings
+
+    @property
+    def model(self) -> Path:
+        """Where the finished model stands, if the run is through."""
+        return self.folder / "model"
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """The whole checkpoints, by step."""
+        place = self.folder / "checkpoints"
+        found = [(_NAME.fullmatch(path.name), path) for path in place.iterdir()] if place.is_dir() else []
+        return sorted((int(match[1]), path) for match, path in found if match)
+
+    def save(
+        self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], model: Callable[[Path], None]
+    ) -> None:
+        """Writes a checkpoint; `model` writes the model's folder. Raises FileError if the disk is full."""
+        place = self.folder / "checkpoints" / f"step-{step:06d}"
+        with written(place) as beside:
+            model(beside / "model")
+            save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, beside / "state.safetensors")
+            (beside / "state.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+
+    def keep(self, steps: Iterable[int]) -> None:
+        """Deletes every checkpoint that is not of one of `steps`, and what a killed process left half-written."""
+        keep = set(steps)
+        for step, path in self.checkpoints():
+            if step not in keep:
+                gone = path.with_name(f".{path.name}-old")
+                path.rename(gone)  # so that no half-deleted checkpoint ever has a name
+        for scrap in (self.folder / "checkpoints").glob(".step-*"):
+            shutil.rmtree(scrap, ignore_errors=True)
+
+    def facts(self, step: int) -> dict[str, Any]:
+        """What the checkpoint of `step` says beside its tensors. Raises FileError if it is damaged."""
+        path = self.checkpoint(step) / "state.json"
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise FileError(f"{path}: damaged ({error}); delete {path.parent} to go on from the one before") from None
+        if not isinstance(facts, dict):
+            raise FileError(f"{path}: damaged; delete {path.parent} to go on from the one before")
+        return facts
+
+    def tensors(self, step: int, prefix: str) -> Iterator[tuple[str, Tensor]]:
+        """The tensors of a checkpoint whose names begin with `prefix`, by the rest of their names, one by one."""
+        path = self.checkpoint(step) / "state.safetensors"
+        try:
+            with safe_open(path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118, it is no dict
+                    if name.startswith(prefix):
+                        yield name.removeprefix(prefix), file.get_tensor(name)
+        except (OSError, SafetensorError) as error:
+            raise FileError(f"{path}: damaged ({error}); delete {path.parent} to go on from the one before") from None
+
+    def mean(self, steps: list[int], prefix: str) -> dict[str, Tensor]:
+        """The mean over several checkpoints, tensor by tensor."""
+        total = {name: tensor.double() for name, tensor in self.tensors(steps[0], prefix)}
+        for step in steps[1:]:
+            for name, tensor in self.tensors(step, prefix):
+                total[name] += tensor
+        return {name: (tensor / len(steps)).to(torch.float32) for name, tensor in total.items()}
+
+    def checkpoint(self, step: int) -> Path:
+        """Where the checkpoint of `step` stands."""
+        return self.folder / "checkpoints" / f"step-{step:06d}"
+
+
+def recorded(folder: Path, given: Mapping[str, Any]) -> Settings | None:
+    """The settings of the run that `folder` holds, None if it holds none yet.
+
+    Raises RequestError if the options `given` now are not those it was started with, or the folder holds other things.
+    """
+    path = folder / "settings.toml"
+    if not path.exists():
+        strangers = [each.name for each in folder.iterdir() if each.name != "data"] if folder.is_dir() else []
+        strangers = [name for name in strangers if not name.startswith((".", "tokenizer"))]
+        if strangers:
+            raise RequestError(f"{folder} holds other things ({', '.join(sorted(strangers)[:3])}); name a new folder")
+        return None
+    settings = Settings(**from_toml(path))
+    changed = [
+        f"{name} {getattr(settings, name)!r}" for name, value in given.items() if getattr(settings, name) != value
+    ]
+    if changed:
+        raise RequestError(
+            f"the run in {folder} was started with {', '.join(changed)}; to go on with it leave these options as they"
+            " were, or name a new folder"
+        )
+    return settings
+
+
+def record(folder: Path, settings: Settings) -> None:
+    """Writes settings.toml. Raises FileError."""
+    beside = folder / f".settings.toml.{os.getpid()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        beside.write_text(to_toml(settings), encoding="utf-8")
+        beside.replace(folder / "settings.toml")
+    except OSError as error:
+        raise FileError(f"{folder}: cannot be written ({error.strerror})") from None
+
+
+@contextmanager
+def written(place: Path) -> Iterator[Path]:
+    """A new folder to fill; it takes its name, in place of one that had it, when it is whole and on the disk.
+
+    Raises FileError for whatever the file system refuses, with the folder that had the name before untouched.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{place.name}-", dir=place.parent))
+    except OSError as error:
+        raise FileError(f"{place}: cannot be written ({error.strerror})") from None
+    try:
+        yield beside
+        for file in (each for each in beside.rglob("*") if each.is_file()):
+            with file.open("rb") as opened:
+                os.fsync(opened.fileno())
+        beside.chmod(0o755)
+        if place.exists():
+            shutil.rmtree(place)
+        os.replace(beside, place)
+    except FileError as error:
+        raise FileError(_unwritten(place, error)) from None
+    except OSError as error:
+        raise FileError(_unwritten(place, error.strerror or error)) from None
+    except SafetensorError as error:
+        raise FileError(_unwritten(place, error)) from None
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _unwritten(place: Path, why: object) -> str:
+    return (
+        f"{place} cannot be written ({why}); what was written before is whole: make room and start the same command"
+        " again, and it goes on from there"
+    )

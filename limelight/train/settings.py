@@ -1,0 +1,176 @@
+"""Every option of a training, with a default for each that is chosen from the size of the data."""
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from limelight.errors import ConfigError, FileError, suggestion
+from limelight.train.schedule import Schedule
+from limelight.train.tokenizers import Kind
+
+Task = Literal["translate", "generate"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a run does. An option that is 0 where 0 makes no sense is chosen from the data; `chosen` fills it in."""
+
+    task: Task
+    model: str = ""  # a preset, or a checkpoint to go on from
+    train: tuple[str, ...] = ()
+    valid: tuple[str, ...] = ()  # without them, `held_out` of the training examples
+    held_out: float = 0.02
+    columns: tuple[str, ...] = ()
+
+    tokenizer: Kind | Literal["auto"] = "auto"
+    vocab: int = 0  # tokens at most
+    shared: bool = True  # one vocabulary for source and target
+    lower: bool = False
+
+    context: int = 0  # generate: tokens of a window
+    longest: int = 0  # translate: pairs with more tokens on a side are left out
+    batch_tokens: int = 0  # a step's tokens, padding counted, over all processes
+    accumulate: int = 1  # parts that a step's batch is computed in, one after another
+    epochs: float = 0.0
+    steps: int = 0  # in place of epochs
+    seed: int = 1
+
+    lr: float = 0.0
+    schedule: Schedule = "auto"
+    warmup: int = 0
+    floor: float = 0.0  # where cosine and linear end, as a share of lr
+    beta1: float = 0.9
+    beta2: float = 0.98
+    eps: float = 1e-9
+    decay: float = 0.01
+    clip: float = 1.0  # 0: gradients are not clipped
+    smoothing: float = -1.0  # below 0: from the task
+    dropout: float = -1.0  # below 0: from the data
+    ema: float = 0.0  # decay of the moving average of weights; 0: none
+    average: int = 5  # the last checkpoints that the final weights are the mean of; 1: none
+
+    every: int = 0  # steps between evaluations, each with a checkpoint
+    patience: int = 8  # evaluations without a better one, after which training stops; 0: never
+    watch: Literal["loss", "bleu"] = "loss"  # what "better" means
+    keep: int = 5  # last checkpoints that are kept, beside the best
+
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    threads: int = 0
+    device: str = "cpu"
+    shard: bool = False  # several processes hold one model together (FSDP) in place of one each (DDP)
+    lora: int = 0  # rank; 0: all weights learn
+
+
+def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
+    """The same settings with every open one filled in, from how many tokens there are to predict in an epoch.
+
+    Small data sets are read more often, with a smaller vocabulary, more dropout and smaller batches.
+    """
+    translate = settings.task == "translate"
+    batch = settings.batch_tokens or min(max(tokens // 100 // 256 * 256, 256), 4096 if translate else 8192)
+    epoch = max(1, -(-tokens // batch))
+    epochs = settings.epochs or min(40.0, max(1.0, 2e7 / tokens))
+    steps = settings.steps or max(100, round(epochs * epoch))
+    return replace(
+        settings,
+        batch_tokens=batch,
+        epochs=settings.epochs or round(steps / epoch, 2),
+        steps=steps,
+        context=settings.context or 256,
+        longest=settings.longest or 256,
+        lr=settings.lr or (2e-3 if translate else 1e-3),
+        schedule=("inverse-sqrt" if translate else "cosine") if settings.schedule == "auto" else settings.schedule,
+        warmup=settings.warmup or min(4000, max(10, steps // 10)),
+        smoothing=settings.smoothing if settings.smoothing >= 0 else (0.1 if translate else 0.0),
+        dropout=settings.dropout if settings.dropout >= 0 else (0.3 if tokens < 1e6 else 0.1 if tokens < 1e8 else 0.0),
+        every=settings.every or max(10, min(epoch, steps // 10)),
+        threads=settings.threads or threads,
+    )
+
+
+def vocabulary(settings: Settings, characters: int) -> Settings:
+    """The same settings with a tokenizer chosen from how much text there is."""
+    size = 1000
+    while size < 32_000 and size * 400 < characters:
+        size *= 2
+    kind: Kind = "bpe" if settings.task == "translate" else "byte" if characters > 5e6 else "character"
+    return replace(
+        settings,
+        tokenizer=kind if settings.tokenizer == "auto" else settings.tokenizer,
+        vocab=settings.vocab or size,
+    )
+
+
+def from_toml(path: Path) -> dict[str, Any]:
+    """The options in a TOML file. Raises FileError or ConfigError, naming the option and the nearest known one."""
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{path}: not valid TOML: {error}") from None
+    return checked(values, str(path))
+
+
+def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The options, each of its type: an int may stand for a float, a list for a tuple.
+
+    Raises ConfigError that names `where` they stand, the option, and what belongs there.
+    """
+    hints = get_type_hints(Settings)
+    for name in values:
+        if name not in hints:
+            raise ConfigError(f"{where}: no option {name!r}{suggestion(name, hints)}")
+    return {name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+
+
+def to_toml(settings: Settings) -> str:
+    """Every option, as TOML that `from_toml` reads back."""
+    return "".join(f"{f.name} = {_toml(getattr(settings, f.name))}\n" for f in fields(settings))
+
+
+def differences(ours: Settings, theirs: Settings) -> list[str]:
+    """What two settings disagree on, one sentence each."""
+    pairs = zip(dataclasses.asdict(ours).items(), dataclasses.asdict(theirs).values(), strict=True)
+    return [f"{name} is {value!r}, was {other!r}" for (name, value), other in pairs if value != other]
+
+
+def _checked(value: Any, hint: Any, where: str) -> Any:
+    words = _choices(hint)
+    if words:
+        if value not in words:
+            raise ConfigError(f"{where} is {value!r}{suggestion(str(value), words)}; it is one of {', '.join(words)}")
+        return value
+    if get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
+            raise ConfigError(f"{where} is {value!r}; it takes a list of texts")
+        return tuple(value)
+    kind = float if hint is float and type(value) is int else hint
+    if type(value) is not hint and not (hint is float and type(value) is int):
+        raise ConfigError(f"{where} is {value!r}; it takes {_KINDS[hint]}")
+    return kind(value)
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """The words of a Literal, or of a union of them."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)
+    if get_origin(hint) is tuple:
+        return ()
+    return tuple(word for part in get_args(hint) for word in _choices(part))
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(each) for each in value) + "]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)

@@ -1,0 +1,126 @@
+"""A network with what it learns by: loss, optimiser, average, and its place among the processes."""
+
+import copy
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from limelight.models.api import Network
+from limelight.train.batches import Batch
+from limelight.train.loss import Objective
+from limelight.train.optim import Average, adamw, put
+from limelight.train.parallel import World, exchanging, like, spread, whole
+from limelight.train.settings import Settings
+
+OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
+
+
+@final
+class Trainee:
+    """Takes steps, measures losses, and gives and takes its whole state as named tensors.
+
+    With several processes every method is called in all of them.
+    """
+
+    def __init__(self, network: Network, settings: Settings, world: World) -> None:
+        self.settings = settings
+        self.world = world
+        self.network = network.to(world.device)
+        # A sharded network can neither be saved nor asked; process 0 keeps a whole one for that.
+        self._twin = copy.deepcopy(network).cpu() if settings.shard and world.main else None
+        objective = Objective(network, settings.smoothing, compile=settings.compile)
+        self._model = spread(objective, world, shard=settings.shard)
+        self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
+        self._optimizer = adamw(network, (settings.beta1, settings.beta2), settings.eps, settings.decay)
+        self._average = Average(network, settings.ema) if settings.ema else None
+
+    def step(self, parts: Iterable[Batch], predicted: int, rate: float, number: int) -> tuple[Tensor, Tensor]:
+        """Update `number` (counted from 1), from this process's parts of a batch.
+
+        predicted: targets in the whole batch, over all parts and processes. Returns the sums of this process's losses
+        ([2]: smoothed, plain) and the norm of the whole gradient before it was clipped.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.zero_grad(set_to_none=True)
+        self._model.train()
+        sums = torch.zeros(2, device=self.world.device)
+        batches = list(parts)
+        for i, batch in enumerate(batches, 1):
+            with exchanging(self._model, i == len(batches)):
+                with self._precision():
+                    losses = self._model(batch)
+                # The processes' gradients are averaged, and the mean over the tokens of all is what is wanted.
+                (losses[0] * (self.world.size / predicted)).backward()
+            sums += losses.detach()
+        norm = nn.utils.clip_grad_norm_(self._weights.values(), self.settings.clip or math.inf)
+        self._optimizer.step()
+        if self._average is not None:
+            self._average.update(self.network, number)
+        return sums, whole(norm)
+
+    @torch.no_grad()
+    def loss(self, batches: Iterable[Batch]) -> Tensor:
+        """The plain loss of this process's batches, summed."""
+        self._model.eval()
+        total = torch.zeros((), device=self.world.device)
+        with self._precision():
+            for batch in batches:
+                total += self._model(batch)[1]
+        return total
+
+    def averaged(self) -> AbstractContextManager[None]:
+        """For a while the weights are the ones for use: their moving average, where one is kept."""
+        return nullcontext() if self._average is None else self._average.inside(self.network)
+
+    @contextmanager
+    def asked(self) -> Iterator[Network | None]:
+        """The whole network as it is, to be asked or saved: in process 0; None in the others."""
+        if not self.settings.shard:
+            yield self.network.eval() if self.world.main else None
+            return
+        full = {name: whole(p.detach()).cpu() for name, p in self.network.named_parameters()}
+        if self._twin is not None:
+            put(self._twin, full)
+            self._twin.eval()
+        yield self._twin
+
+    def put(self, weights: dict[str, Tensor]) -> None:
+        """Takes other weights, whole ones, by name."""
+        put(self.network, weights)
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything that the next step depends on, whole; copies where an average may take the weights' place."""
+        own: Callable[[Tensor], Tensor] = (lambda p: p.clone()) if self._average is not None else (lambda p: p)
+        state = {f"weights/{name}": own(whole(p.detach())) for name, p in self._weights.items()}
+        for name, p in self._weights.items():
+            state |= {f"{part}/{name}": whole(self._optimizer.state[p][part]) for part in OPTIMIZER}
+        if self._average is not None:
+            state |= {f"average/{name}": whole(p) for name, p in self._average.weights.items()}
+        return state
+
+    @torch.no_grad()
+    def load(self, state: Iterable[tuple[str, Tensor]]) -> None:
+        """Takes a state that was given before."""
+        for key, tensor in state:
+            part, _, name = key.partition("/")
+            if part in OPTIMIZER:
+                p = self._weights[name]
+                # Copied, so that memory is aligned as torch aligns it: some kernels round by alignment.
+                model = p.detach() if part != "step" else torch.zeros((), device=self.world.device)
+                kept = self._optimizer.state[p]
+                kept[part] = torch.zeros_like(model)
+                kept[part].copy_(like(tensor, model))
+            elif part == "average" and self._average is not None:
+                self._average.weights[name].copy_(like(tensor, self._average.weights[name]))
+            elif part == "weights":
+                self._weights[name].copy_(like(tensor, self._weights[name]))
+
+    def _precision(self) -> AbstractContextManager[object]:
+        if self.settings.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.world.device.type, torch.bfloat16)
