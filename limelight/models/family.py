@@ -12,8 +12,8 @@ from limelight.models.mapping import Table
 class Family:
     """One family.
 
-    name: Hugging Face's ``model_type``. architecture: the class that an export names. from_hf and to_hf turn a
-    foreign config into ours and back. table: the names of the weights.
+    name: Hugging Face's ``model_type``, or one of limelight's own. architecture: the class that an export names.
+    from_hf and to_hf turn a foreign config into ours and back. table: the names of the weights.
     """
 
     name: str

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.errors import ConfigError, suggestion
-from limelight.models import gemma2, gpt2, gptneox, llama, mistral, phi3, qwen2, qwen3
+from limelight.models import gemma2, gpt2, gptneox, llama, mistral, phi3, qwen2, qwen3, recurrent, transformer2017
 from limelight.models.config import ModelConfig
 from limelight.models.family import Family
 
 FAMILIES: dict[str, Family] = {
-    module.FAMILY.name: module.FAMILY for module in (gpt2, llama, mistral, qwen2, qwen3, gemma2, phi3, gptneox)
+    module.FAMILY.name: module.FAMILY
+    for module in (gpt2, llama, mistral, qwen2, qwen3, gemma2, phi3, gptneox, transformer2017, recurrent)
 }
 
 

@@ -1,0 +1,115 @@
+"""limelight's own ``config.json``: the nested config written out, for models that no other library has.
+
+Every object says its type, ``{"type": "Block", ...}``; reading checks each value against the type that the config
+declares, so a misspelt key or an impossible value is an error that names its place.
+"""
+
+import dataclasses
+import math
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from limelight.errors import ConfigError, suggestion
+from limelight.models import config as c
+from limelight.models.build import build
+from limelight.models.family import Family
+from limelight.models.hf import INERT
+from limelight.models.mapping import Rule, Table
+
+LARGEST = 1 << 24
+"""The largest whole number that a config may hold; no model's width, layers or vocabulary come near it."""
+
+
+def own_family(name: str) -> Family:
+    """A family of limelight's own, saved under ``model_type`` `name`."""
+    return Family(name, "limelight", from_hf, to_hf, table)
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    """The nested config as JSON values, without its family and `extra`."""
+    return {name: value for name, value in _write(config).items() if name not in {"type", "family", "extra"}}
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    """The config that `to_hf` wrote; keys that don't change what the model computes become `extra`.
+
+    Raises ConfigError naming the first key that is unknown, missing or impossible.
+    """
+    fields = {field.name for field in dataclasses.fields(c.ModelConfig)} - {"family", "extra"}
+    own = {name: value for name, value in values.items() if name in fields}
+    extra = {name: value for name, value in values.items() if name not in fields and name != "model_type"}
+    if unknown := sorted(extra.keys() - INERT):
+        raise ConfigError(f"the model's config key {unknown[0]!r} is not known{suggestion(unknown[0], fields)}")
+    config = _object({"type": "ModelConfig", "family": values["model_type"], **own}, (c.ModelConfig,), "")
+    assert isinstance(config, c.ModelConfig)
+    return dataclasses.replace(config, extra=extra)
+
+
+def table(config: c.ModelConfig) -> Table:
+    """Every weight under the name it has here."""
+    tied = {"head.weight"} if config.head.tied else set()
+    names = sorted(set(build(config, "meta").state_dict()) - tied)
+    return Table(tuple(Rule(name, name) for name in names))
+
+
+def _write(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        parts = {field.name: _write(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {"type": type(value).__name__, **parts}
+    return [_write(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _read(value: Any, hint: Any, where: str) -> Any:
+    """`value` from JSON as the type `hint` says."""
+    options = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else (hint,)
+    if isinstance(value, dict):
+        return _object(value, [option for option in options if dataclasses.is_dataclass(option)], where)
+    for option in options:
+        if get_origin(option) is tuple and isinstance(value, list):
+            return tuple(_read(item, get_args(option)[0], f"{where}[{i}]") for i, item in enumerate(value))
+        if _fits(value, option):
+            return value
+    names = [_said(option) for option in options]
+    raise ConfigError(f"the model's config key {where!r} is {value!r}; it must be {' or '.join(names)}")
+
+
+def _object(value: Mapping[str, Any], classes: Any, where: str) -> Any:
+    known = {kind.__name__: kind for kind in classes}
+    name = value.get("type")
+    if not isinstance(name, str) or name not in known:
+        near = suggestion(str(name), known)
+        raise ConfigError(f"the model's config key {where!r} has the type {name!r}, which has no place there{near}")
+    hints = get_type_hints(known[name])
+    fields = {field.name: field for field in dataclasses.fields(known[name])}
+    prefix = f"{where}." if where else ""
+    for key in value.keys() - {"type"} - fields.keys():
+        raise ConfigError(f"the model's config key {prefix + key!r} is not known{suggestion(key, fields)}")
+    for key, field in fields.items():
+        if key not in value and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"the model's config key {prefix + key!r} is missing")
+    read = {key: _read(value[key], hints[key], prefix + key) for key in fields if key in value}
+    return known[name](**read)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is Literal:
+        return isinstance(value, str) and value in get_args(hint)
+    if isinstance(value, bool) or hint is bool:
+        return isinstance(value, bool) and hint is bool
+    if hint is int:
+        return isinstance(value, int) and 1 <= value <= LARGEST
+    if hint is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(hint, type) and isinstance(value, hint)
+
+
+def _said(hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, get_args(hint)))
+    if hint is int:
+        return f"a whole number from 1 to {LARGEST:,}"
+    if hint is type(None):
+        return "null"
+    names = {float: "a number", bool: "true or false", str: "a text"}
+    return names.get(hint) or ("a list" if get_origin(hint) is tuple else f"an object of type {hint.__name__!r}")
