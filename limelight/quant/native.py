@@ -37,13 +37,14 @@ class Layout(NamedTuple):
     wide: bool  # scales in float32, because float16 would round them
 
     @property
-    def scale_bytes(self) -> int:
-        return 4 if self.wide else 2
+    def stored(self) -> torch.dtype:
+        """The type of the scales and minima."""
+        return torch.float32 if self.wide else torch.float16
 
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Bytes of the codes, scales and minima of one group of a tile."""
-        scales = TILE * self.scale_bytes
+        scales = TILE * self.stored.itemsize
         return TILE * self.group * self.bits // 8, scales, scales if self.minima else 0
 
 
@@ -153,26 +154,27 @@ def rows(data: Tensor, index: Tensor, format: str, shape: tuple[int, int], dtype
 
 def repack(packed: Packed) -> Tensor:
     """The bytes in the kernels' order, uint8 ``[tiles, groups, bytes]`` (see ``kernels.cpp``)."""
-    layout, count = LAYOUTS[packed.format], packed.data.shape[0]
-    columns = packed.shape[-1]
-    data = torch.empty(-(-count // TILE), columns // layout.group, sum(layout.sizes), dtype=torch.uint8)
+    layout, columns = LAYOUTS[packed.format], packed.shape[-1]
+    data = torch.empty(-(-len(packed.data) // TILE), columns // layout.group, sum(layout.sizes), dtype=torch.uint8)
     step = max(1, CHUNK // (TILE * columns))  # tiles at a time, so that what lies between stays small
     for start in range(0, len(data), step):
         tiles = data[start : start + step]
-        q, *scales = groups(packed.rows(slice(start * TILE, (start + step) * TILE)))
+        blocks = packed.data[start * TILE : (start + step) * TILE]
+        if len(blocks) < len(tiles) * TILE:
+            blocks = F.pad(blocks, (0, 0, 0, len(tiles) * TILE - len(blocks)))
+        q, *scales = groups(Packed(blocks, packed.format, (len(blocks), columns)))
         codes = q.view(torch.uint8) + layout.zero  # an int8 below zero wraps round to where it belongs
         if layout.bits == 4:
             low, high = codes.chunk(2, dim=-1)
             codes = low | high << 4
-        parts = [codes.unfold(-1, 4, 4)]  # [R, G, units, 4]
+        parts = [codes.view(torch.int32)]  # what stays together, as one number: 4 codes, or a scale
         for scale in scales[: 1 + layout.minima]:
-            stored = scale.to(torch.float32 if layout.wide else torch.float16).contiguous()
-            parts.append(stored.view(torch.uint8).unfold(-1, layout.scale_bytes, layout.scale_bytes).unsqueeze(-2))
+            stored = scale.to(layout.stored).contiguous()
+            parts.append(stored.view(torch.int32 if layout.wide else torch.int16).unsqueeze(-1))
         at = 0
         for part, size in zip(parts, layout.sizes, strict=False):
-            padded = F.pad(part, (0, 0, 0, 0, 0, 0, 0, len(tiles) * TILE - len(part)))
-            interleaved = padded.view(len(tiles), TILE, *part.shape[1:]).permute(0, 2, 3, 1, 4)
-            tiles[..., at : at + size] = interleaved.flatten(2)
+            interleaved = part.view(len(tiles), TILE, *part.shape[1:]).permute(0, 2, 3, 1)  # [tiles, G, units, 16]
+            tiles[..., at : at + size].view(part.dtype).view(interleaved.shape).copy_(interleaved)
             at += size
     return data
 
@@ -184,8 +186,7 @@ def unpack(data: Tensor, format: str, rows: int) -> Groups:
     if layout.bits == 4:
         codes = torch.cat((codes & 15, codes >> 4), dim=-1)
     codes = codes - layout.zero
-    stored = torch.float32 if layout.wide else torch.float16
-    scale, *minima = (part.view(stored).to(torch.float32).squeeze(-1) for part in scales)
+    scale, *minima = (part.view(layout.stored).to(torch.float32).squeeze(-1) for part in scales)
     minimum = minima[0] if layout.minima else torch.full_like(scale, -0.0)
     return Groups(codes if layout.minima else codes.view(torch.int8), scale, minimum)
 
@@ -193,7 +194,7 @@ def unpack(data: Tensor, format: str, rows: int) -> Groups:
 def _straighten(data: Tensor, layout: Layout, rows: int) -> list[Tensor]:
     """The codes, scales and minima where the layout has them, as bytes, row by row: uint8 ``[rows, groups, bytes]``."""
     parts, at = [], 0
-    for size, unit in zip(layout.sizes, (4, layout.scale_bytes, layout.scale_bytes), strict=True):
+    for size, unit in zip(layout.sizes, (4, layout.stored.itemsize, layout.stored.itemsize), strict=True):
         part = data[..., at : at + size].reshape(*data.shape[:2], -1, TILE, unit)  # [tiles, G, units, 16, unit]
         straight = part.permute(0, 3, 1, 2, 4).reshape(len(data) * TILE, data.shape[1], size // TILE)
         parts.append(straight[:rows])
