@@ -17,12 +17,13 @@ import torch
 import torch.nn.functional as F
 
 from limelight.errors import RequestError
-from limelight.quant.packed import CHUNK, FORMATS, Groups, Packed, groups
+from limelight.quant.packed import FORMATS, Groups, Packed, groups
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 TILE = 16  # rows whose bytes are interleaved
+CHUNK = 1 << 20  # weights reordered at a time, so that what lies between stays small
 LIBRARY = Path(__file__).with_name("_native.so")
 SOURCE = Path(__file__).parent / "native" / "kernels.cpp"
 
@@ -156,7 +157,7 @@ def repack(packed: Packed) -> Tensor:
     """The bytes in the kernels' order, uint8 ``[tiles, groups, bytes]`` (see ``kernels.cpp``)."""
     layout, columns = LAYOUTS[packed.format], packed.shape[-1]
     data = torch.empty(-(-len(packed.data) // TILE), columns // layout.group, sum(layout.sizes), dtype=torch.uint8)
-    step = max(1, CHUNK // (TILE * columns))  # tiles at a time, so that what lies between stays small
+    step = max(1, CHUNK // (TILE * columns))
     for start in range(0, len(data), step):
         tiles = data[start : start + step]
         blocks = packed.data[start * TILE : (start + step) * TILE]
