@@ -1,0 +1,28 @@
+"""The mask of a text that is read in both directions."""
+
+import pytest
+import torch
+
+from limelight.errors import RequestError
+from limelight.nn.mask import OPEN, FullMasks
+
+CPU = torch.device("cpu")
+
+
+def test_without_padding_there_is_no_tensor() -> None:
+    assert FullMasks(torch.tensor([4, 4]), 4, None, CPU).for_window(None) is OPEN
+
+
+def test_padding_and_blocked_positions_are_hidden() -> None:
+    visible = torch.tensor([[True, False, True, True], [True, True, True, True]])
+    mask = FullMasks(torch.tensor([3, 2]), 4, visible, CPU).for_window(None)
+    assert mask.allowed is not None
+    assert mask.allowed.shape == (2, 1, 1, 4)
+    assert mask.allowed[:, 0, 0].tolist() == [[True, False, True, False], [True, True, False, False]]
+
+
+@pytest.mark.parametrize("visible", [None, torch.tensor([[False, True], [True, True]])])
+def test_a_row_with_nothing_to_see_is_refused(visible: torch.Tensor | None) -> None:
+    lengths = torch.tensor([1, 2]) if visible is not None else torch.tensor([0, 2])
+    with pytest.raises(RequestError, match="no word left"):
+        FullMasks(lengths, 2, visible, CPU)
