@@ -215,7 +215,7 @@ def describe() -> list[str]:
     else:
         reason = (
             "The compiled kernels are missing, for there was no C++ compiler when limelight was installed: "
-            "install one (g++ or clang++) and reinstall limelight with pip install --no-binary limelight."
+            "install one (g++ or clang++) and install limelight again from its source."
         )
     return ["Low-bit weights are multiplied by torch: 4-bit ones as int4, others widened to bfloat16.", reason]
 

@@ -226,11 +226,11 @@ def restore(data: Tensor, header: Tensor, format: str, shape: tuple[int, int]) -
     for start in range(0, len(data), step):
         part, at = data[start : start + step], slice(start * TILE, (start + step) * TILE)
         blocks = result[at]
-        codes = unpack(part, format, len(blocks)).q.view(torch.uint8).reshape(-1, layout.block) - zero
-        bits = codes.new_zeros(len(codes), 8 * layout.bytes)
-        bits[:, target] = (codes.unsqueeze(-1) >> torch.arange(8, dtype=torch.uint8) & 1).flatten(1)[:, source]
-        weights = torch.tensor([1 << bit for bit in range(8)], dtype=torch.uint8)
-        blocks.copy_((bits.view(*blocks.shape, 8) * weights).sum(-1, dtype=torch.uint8))
+        q = unpack(part, format, len(blocks)).q.view(torch.uint8).reshape(-1, layout.block)
+        codes = (q - zero).t().contiguous()  # [block, N]
+        bits = (codes[source // 8] >> (source % 8).unsqueeze(1).byte() & 1) << (target % 8).unsqueeze(1).byte()
+        restored = codes.new_zeros(layout.bytes, codes.shape[1]).index_add_(0, target // 8, bits)
+        blocks.copy_(restored.t().reshape(blocks.shape))
         narrow = not LAYOUTS[format].wide
         blocks[..., scales] = (
             torch.cat(_straighten(part, LAYOUTS[format], len(blocks))[1:], -1) if narrow else header[at]
