@@ -70,7 +70,7 @@ def chat(
             pieces = opened.chat([*said, turn], max_tokens=max_tokens, sampling=sampling, stop=stop or ())
             for piece in pieces:
                 answer.append(piece)
-                screen.add(console, piece)
+                screen.put(console, piece, screen.ADDED)
         except KeyboardInterrupt:
             if not talking:
                 raise
@@ -79,7 +79,7 @@ def chat(
                 raise
             screen.complain(str(error))
             continue
-        console.out()
+        screen.put(console, "\n")
         said += [turn, {"role": "assistant", "content": "".join(answer)}]
 
 

@@ -59,10 +59,10 @@ def complete(
     pieces = opened.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or ())
     console = screen.stdout()
     if console.is_terminal:
-        console.out(screen.clean(prompt), end="")
+        screen.put(console, prompt)
     try:
         for piece in pieces:
-            screen.add(console, piece)
+            screen.put(console, piece, screen.ADDED)
     except KeyboardInterrupt:
         pass
-    console.out()
+    screen.put(console, "\n")

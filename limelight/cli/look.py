@@ -114,10 +114,10 @@ def _stream(console: "Console", model: "Model", prompt: str, tokens: int) -> Non
     from limelight.cli import screen
 
     pieces = model.stream(prompt, max_tokens=tokens)
-    console.out(screen.clean(prompt), end="")
+    screen.put(console, screen.clean(prompt))
     for piece in pieces:
-        screen.add(console, screen.clean(piece))
-    console.out("\n")
+        screen.put(console, screen.clean(piece), screen.ADDED)
+    screen.put(console, "\n\n")
 
 
 def _with_next_word(model: "Model", prompt: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.segment import Segment, Segments
 from rich.text import Text
 
 from limelight.errors import RequestError
@@ -43,12 +44,12 @@ def line(text: str) -> str:
     return clean(" ".join(text.split()))
 
 
-def add(console: Console, piece: str) -> None:
-    """Shows a piece of what a model says: in its own tone on a terminal, and to a file or pipe exactly as it is."""
-    if console.is_terminal:
-        console.out(clean(piece), style=ADDED, end="")
-    else:
-        console.out(piece, end="")
+def put(console: Console, text: str, style: str = "") -> None:
+    """Writes text as it is, character by character, with nothing wrapped or expanded; on a terminal in `style` and
+    with its control characters made visible."""
+    text = clean(text) if console.is_terminal else text
+    # Anything but a bare segment would lose carriage returns and turn tabs into spaces.
+    console.print(Segments([Segment(text, console.get_style(style))]), end="", crop=False)
 
 
 def complain(message: str) -> None:

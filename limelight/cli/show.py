@@ -45,7 +45,7 @@ def show(
     if template:
         if written is None:
             raise RequestError(f"{model} has no chat template: it continues text, but was not made for conversation")
-        console.out(screen.clean(written) if console.is_terminal else written)
+        screen.put(console, f"{written}\n")
     elif json:
         listed = [asdict(part) for part in parts.values()]
         screen.print_json({**_about(found, parts), "chat_template": written, "parts": listed})
@@ -54,7 +54,7 @@ def show(
         console.print(_facts(about, written is not None, model))
         console.print()
         console.print(_tree(parts))
-        console.print("\nBelow “30 × block” and the like stands what one of them has.", style="dim")
+        console.print("\nInside of what is there several times stand the numbers of one.", style="dim")
 
 
 @dataclass(frozen=True)

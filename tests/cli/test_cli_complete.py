@@ -1,0 +1,115 @@
+"""``limelight complete``: plain text out, JSON, standard input, interruption and broken pipes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_models import SENTENCE, Run
+
+import limelight
+
+COMMAND = [sys.executable, "-m", "limelight", "complete"]
+
+
+def test_a_pipe_gets_the_continuation_and_nothing_else(run: Run, tiny: Path) -> None:
+    expected = limelight.open(tiny).complete(SENTENCE, max_tokens=8).text
+    assert run("complete", SENTENCE, "-m", tiny, "--max-tokens", 8) == (0, f"{expected}\n", "")
+
+
+def test_a_pipe_gets_it_exactly(run: Run, parrot: Callable[[str], Path]) -> None:
+    for token, text in (("č", "\r"), ("ĉ", "\t"), ("ě", "\x1b")):  # a byte-level BPE spells bytes by letters
+        assert run("complete", SENTENCE, "-m", parrot(token), "--max-tokens", 3).out == text * 3 + "\n"
+
+
+def test_a_terminal_gets_the_text_too_and_is_not_driven(
+    run: Run, parrot: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    code, out, _ = run("complete", "[b]cat\x1b[2J", "-m", parrot("ě"), "--max-tokens", 2)
+    assert code == 0
+    assert out == "[b]cat␛[2J" + "\x1b[36m␛\x1b[0m" * 2 + "\n"
+
+
+def test_json(run: Run, tiny: Path) -> None:
+    code, out, err = run("complete", SENTENCE, "-m", tiny, "--max-tokens", 4, "--json")
+    assert (code, err) == (0, "")
+    answer = json.loads(out)
+    assert list(answer) == ["model", "prompt", "text", "finish", "tokens", "tokens_per_second"]
+    assert answer["text"] == limelight.open(tiny).complete(SENTENCE, max_tokens=4).text
+    assert (answer["finish"], answer["tokens"]) == ("length", 4)
+    assert answer["tokens_per_second"] > 0
+
+
+def test_json_with_logprobs(run: Run, tiny: Path) -> None:
+    _, out, _ = run("complete", SENTENCE, "-m", tiny, "--max-tokens", 4, "--json", "--logprobs")
+    expected = limelight.open(tiny).complete(SENTENCE, max_tokens=4, logprobs=True).logprobs
+    said = [(entry["token"], pytest.approx(entry["logprob"], abs=1e-5)) for entry in json.loads(out)["logprobs"]]
+    assert said == list(expected)
+
+
+def test_every_way_of_choosing_reaches_the_model(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = []
+
+    def stream(_: object, text: str, **options: object) -> list[str]:
+        given.append((text, options))
+        return ["!"]
+
+    monkeypatch.setattr(limelight.Model, "stream", stream)
+    options = "--temperature .5 --top-k 3 --top-p .9 --min-p .1 --repetition-penalty 1.2 --frequency-penalty .3"
+    options += " --presence-penalty .4 --seed 7 --stop a --stop b --max-tokens 9"
+    assert run("complete", SENTENCE, "-m", tiny, *options.split()).out == "!\n"
+    sampling = limelight.Sampling(0.5, 3, 0.9, 0.1, 1.2, 0.3, 0.4, 7)
+    assert given == [(SENTENCE, {"max_tokens": 9, "sampling": sampling, "stop": ["a", "b"]})]
+
+
+def test_a_number_out_of_range_is_refused(run: Run, tiny: Path) -> None:
+    code, out, err = run("complete", SENTENCE, "-m", tiny, "--top-p", "2")
+    assert (code, out, err) == (1, "", "limelight: top_p is 2.0; it must be above 0 and at most 1\n")
+
+
+def test_a_text_too_long_is_refused_with_both_numbers(run: Run, tiny: Path) -> None:
+    code, out, err = run("complete", "tired " * 200, "-m", tiny)
+    assert (code, out) == (1, "")
+    assert "and the model sees at most 128" in err
+
+
+@pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
+def test_standard_input_without_its_last_line_break(run: Run, tiny: Path, ending: bytes) -> None:
+    text = "The cat\n  sät"
+    _, out, _ = run("complete", "-", "-m", tiny, "--max-tokens", 1, "--json", input=text.encode() + ending)
+    assert json.loads(out)["prompt"] == text
+
+
+def test_standard_input_that_is_not_text(run: Run, tiny: Path) -> None:
+    code, out, err = run("complete", "-", "-m", tiny, input=b"cat \xff")
+    assert (code, out, err) == (1, "", "limelight: standard input is not UTF-8 text: byte 4 cannot be read\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a child")
+def test_ctrl_c_keeps_what_was_said(parrot: Callable[[str], Path]) -> None:
+    command = [*COMMAND, SENTENCE, "-m", str(parrot("x")), "--max-tokens", "90000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.read(3) == b"xxx"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, b"")
+    assert set(out.rstrip(os.linesep.encode())) <= {ord("x")}
+    assert out.endswith(os.linesep.encode())
+
+
+def test_a_broken_pipe_is_silent(parrot: Callable[[str], Path]) -> None:
+    command = [*COMMAND, SENTENCE, "-m", str(parrot("x")), "--max-tokens", "90000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(3)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) == 1
