@@ -118,10 +118,15 @@ class Model:
         return self._stream(prompt, max_tokens, sampling, stop)
 
     def look(self, text: str) -> Seen:
-        """Looks at `text`: which words mattered, where heads look, what comes next."""
-        from limelight.look import Seen
+        """Looks at `text`: which words mattered, where heads look, what comes next.
 
-        return Seen(self.network, self.tokenizer, text)
+        What is looked at is a twin over the same weights, whose low-bit layers multiply without rounding their inputs.
+        """
+        from limelight.look import Seen
+        from limelight.look.record import twin
+        from limelight.quant.linear import exactly
+
+        return Seen(exactly(twin(self.network)), self.tokenizer, text)
 
     def _prompt(self, text: str) -> list[int]:
         ids = [*self.tokenizer.prefix, *self.tokenizer.encode(text).ids]

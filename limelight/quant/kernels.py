@@ -5,11 +5,13 @@
 ``Int4Matrix``     torch's own int4 product, inputs and scales in bfloat16  4-bit formats, without compiled kernels
 ``WideMatrix``     weights rounded once to bfloat16                         other formats, without compiled kernels
 ``PlainMatrix``    weights widened at each call to the inputs' type         the twin that the others are tested against
+``ExactMatrix``    the same over any other of these                         on a model that is looked at
 =================  =======================================================  ==========================================
 """
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -34,10 +36,15 @@ class Matrix(nn.Module, ABC):
     types, whatever they hold, for ``module.to(dtype)`` leaves those as they are.
     """
 
-    def __init__(self, packed: Packed) -> None:
+    def __init__(self, like: Packed | Matrix) -> None:
         super().__init__()
-        self.format = packed.format
-        self.rows, self.columns = packed.data.shape[0], packed.shape[-1]
+        self.format = like.format
+        self.rows, self.columns = math.prod(like.shape[:-1]), like.shape[-1]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Output rows and input columns."""
+        return self.rows, self.columns
 
     @property
     @abstractmethod
@@ -190,6 +197,28 @@ class NativeMatrix(Matrix):
 
     def packed(self) -> Packed:
         return native.restore(self.data.cpu(), self.header.cpu(), self.format, (self.rows, self.columns))
+
+
+class ExactMatrix(Matrix):
+    """Another matrix, multiplied exactly: its weights are widened at each call to the inputs' type, and the inputs are
+    not rounded. For looking, where what is measured is smaller than what rounding adds."""
+
+    def __init__(self, matrix: Matrix) -> None:
+        super().__init__(matrix)
+        self.matrix = matrix
+
+    @property
+    def path(self) -> str:
+        return "exact"
+
+    def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, self.lookup(torch.arange(self.rows, device=x.device), x.dtype), bias)
+
+    def lookup(self, index: Tensor, dtype: torch.dtype) -> Tensor:
+        return self.matrix.lookup(index, dtype)
+
+    def packed(self) -> Packed:
+        return self.matrix.packed()
 
 
 def prepare(packed: Packed | Matrix) -> Matrix:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from limelight.quant.kernels import Matrix, prepare
+from limelight.quant.kernels import ExactMatrix, Matrix, prepare
 
 if TYPE_CHECKING:
     from limelight.quant.packed import Packed
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class LowBitLinear(nn.Module):
@@ -73,3 +75,11 @@ class LowBitEmbedding(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings} × {self.embedding_dim}, {self.matrix.format}, {self.dtype}"
+
+
+def exactly(network: M) -> M:
+    """Makes all low-bit layers of `network` multiply exactly, in place; meant for a twin of a model in use."""
+    for module in list(network.modules()):
+        if isinstance(module, LowBitLinear):
+            module.matrix = ExactMatrix(module.matrix)
+    return network

@@ -159,3 +159,17 @@ def test_a_packed_model_is_saved_as_the_numbers_it_stands_for(tmp_path: Path) ->
     theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "saved")
     with torch.inference_mode():
         torch.testing.assert_close(theirs(TOKENS).logits, wide(TOKENS), rtol=1e-5, atol=1e-5)
+
+
+def test_looking_is_exact_over_low_bit_layers(tmp_path: Path) -> None:
+    import limelight
+
+    path = tmp_path / "model.gguf"
+    write("llama-biases-tied", path, gguf.GGMLQuantizationType.Q4_1)
+    packed, wide = limelight.open(path), limelight.open(path, dtype="float32")
+    matrices = [module.matrix for module in packed.network.modules() if isinstance(module, LowBitLinear)]
+    ours, exact = (model.look("A,B;C!D?E").importance() for model in (packed, wide))
+    assert [h.importance for h in ours.words] == pytest.approx([h.importance for h in exact.words], abs=1e-4)
+    assert ours.logprob == pytest.approx(exact.logprob, abs=1e-5)
+    after = [module.matrix for module in packed.network.modules() if isinstance(module, LowBitLinear)]
+    assert all(a is b for a, b in zip(after, matrices, strict=True))  # the model in use is as fast as it was
