@@ -138,16 +138,17 @@ def _block(block: c.Block, width: int, rotaries: dict[c.Rotary, Rotary]) -> Bloc
             feedforward_norm=feedforward_norm,
             dropout=dropout,
         )
-    after = block.norm if block.order == "sandwich" else None
+    if block.order == "sandwich" and block.dropout:
+        raise ConfigError("a sandwich block ends in a norm and has no dropout; set its rate to 0")
+    sandwich = block.order == "sandwich"
     return PreNormBlock(
         attention,
         cross,
         feedforward,
         attention_norm=attention_norm,
         feedforward_norm=feedforward_norm,
-        attention_after=_norm(after, width),
-        feedforward_after=_norm(after, width),
-        dropout=dropout,
+        attention_after=_norm(block.norm, width) if sandwich else dropout,
+        feedforward_after=_norm(block.norm, width) if sandwich else dropout,
     )
 
 

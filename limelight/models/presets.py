@@ -57,6 +57,7 @@ PRESETS: dict[str, Preset] = {
     "transformer-modern-base": _transformer(transformer2017.modern, 6, 512, 8, 2048, 0.1),
     "transformer-modern-big": _transformer(transformer2017.modern, 6, 1024, 16, 4096, 0.3),
     "lstm-attention": _translator("lstm", c.GeneralAttention()),
+    "lstm-attention-dot": _translator("lstm", c.DotAttention()),
     "gru-attention": _translator("gru", c.AdditiveAttention()),
     "rnn-attention": _translator("rnn", c.AdditiveAttention()),
     "lstm-plain": _translator("lstm", None),

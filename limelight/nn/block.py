@@ -57,8 +57,8 @@ class PostNormCross(nn.Module):
 class PreNormBlock(nn.Module):
     """Normalises what each part reads; the stream itself is never normalised (GPT-2, Llama).
 
-    attention_after and feedforward_after act on what a part adds: identity here for most families, norms for
-    Gemma 2's sandwich (Gemma team, 2024, section 2). Dropout acts on it last.
+    attention_after and feedforward_after act on what a part adds: dropout where there is some, norms for Gemma 2's
+    sandwich (Gemma team, 2024, section 2), identity for most families.
     """
 
     def __init__(
@@ -71,7 +71,6 @@ class PreNormBlock(nn.Module):
         feedforward_norm: nn.Module,
         attention_after: nn.Module,
         feedforward_after: nn.Module,
-        dropout: nn.Module,
     ) -> None:
         super().__init__()
         self.attention_norm = attention_norm
@@ -81,7 +80,6 @@ class PreNormBlock(nn.Module):
         self.feedforward_norm = feedforward_norm
         self.feedforward = feedforward
         self.feedforward_after = feedforward_after
-        self.dropout = dropout
 
     def forward(
         self,
@@ -94,8 +92,8 @@ class PreNormBlock(nn.Module):
     ) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
         read = self.attention(self.attention_norm(x), positions, mask, cache, starts)
-        x = self.cross(x + self.dropout(self.attention_after(read)), positions, heard)
-        out: Tensor = x + self.dropout(self.feedforward_after(self.feedforward(self.feedforward_norm(x))))
+        x = self.cross(x + self.attention_after(read), positions, heard)
+        out: Tensor = x + self.feedforward_after(self.feedforward(self.feedforward_norm(x)))
         return out
 
 
@@ -167,7 +165,7 @@ class ParallelBlock(nn.Module):
     ) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
         read = self.attention(self.attention_norm(x), positions, mask, cache, starts)
-        out: Tensor = self.dropout(self.feedforward(self.feedforward_norm(x))) + self.dropout(read) + x
+        out: Tensor = self.dropout(self.feedforward(self.feedforward_norm(x)) + read) + x
         return out
 
 

@@ -333,6 +333,14 @@ def test_an_impossible_preset_is_refused(ask: object, message: str) -> None:
     assert message in str(caught.value)
 
 
+def test_a_sandwich_has_no_dropout() -> None:
+    norm = c.RMSNorm(1e-6)
+    block = c.Block(c.Attention(2, 2, 8, 8**-0.5), c.GatedFeedForward(32, "silu"), norm, "sandwich")
+    config = c.ModelConfig("gemma2", VOCAB, 64, c.TransformerStack(16, (block,), norm), c.LMHead(tied=True))
+    with pytest.raises(ConfigError, match="sandwich"):
+        build(with_dropout(config, 0.1))
+
+
 @torch.no_grad()
 def test_initial_weights_are_those_of_the_table() -> None:
     network = build(preset("gpt-tiny", 500))
