@@ -1,0 +1,85 @@
+"""Settings: in full to TOML and back, typed, misspelt keys named; schedules by their formulas."""
+
+import math
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from limelight.errors import ConfigError, FileError
+from limelight.train.schedule import rate
+from limelight.train.settings import Settings, checked, chosen, from_toml, to_toml, vocabulary
+
+
+def test_toml_round_trip(tmp_path: Path) -> None:
+    settings = Settings(
+        "translate", train=('a "b"\\.en', "ü.de"), lr=1e-9, shared=False, columns=("en", "de"), clip=0.0
+    )
+    path = tmp_path / "settings.toml"
+    path.write_text(to_toml(settings), encoding="utf-8")
+    assert Settings(**from_toml(path)) == settings
+    assert len(path.read_text().splitlines()) == len(fields(Settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("lerning_rate = 1", "no option 'lerning_rate'"),
+        ("warmpu = 1", "no option 'warmpu'; did you mean 'warmup'"),
+        ("steps = 1.5", "steps is 1.5; it takes a whole number"),
+        ("steps = true", "steps is True; it takes a whole number"),
+        ("lr = 'high'", "lr is 'high'; it takes a number"),
+        ("schedule = 'cosin'", "schedule is 'cosin'; did you mean 'cosine'; it is one of auto, "),
+        ("tokenizer = 'bpee'", "did you mean 'bpe'"),
+        ("train = 'a.txt'", "train is 'a.txt'; it takes a list of texts"),
+        ("compile = 1", "compile is 1; it takes true or false"),
+    ],
+)
+def test_a_wrong_option_is_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        from_toml(path)
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match="cannot be read"):
+        from_toml(tmp_path / "none.toml")
+    (tmp_path / "x.toml").write_text("a = ")
+    with pytest.raises(FileError, match="not valid TOML"):
+        from_toml(tmp_path / "x.toml")
+
+
+def test_a_whole_number_stands_for_a_number() -> None:
+    assert checked({"lr": 1, "train": ["a"]}, "here") == {"lr": 1.0, "train": ("a",)}
+
+
+@pytest.mark.parametrize("task", ["translate", "generate"])
+@pytest.mark.parametrize("tokens", [50, 400_000, 10**9])
+def test_every_open_option_is_chosen(task: str, tokens: int) -> None:
+    settings = chosen(vocabulary(Settings(**checked({"task": task}, "here")), 4 * tokens), tokens, 2)
+    for name in ("batch_tokens", "steps", "epochs", "context", "longest", "lr", "warmup", "every", "vocab", "threads"):
+        assert getattr(settings, name) > 0, name
+    assert settings.smoothing >= 0
+    assert settings.dropout >= 0
+    assert "auto" not in (settings.schedule, settings.tokenizer)
+    assert settings.warmup <= settings.steps
+    again = chosen(vocabulary(settings, 4 * tokens), tokens, 2)
+    assert again == settings
+
+
+def test_what_was_given_stays() -> None:
+    given = Settings("generate", lr=0.5, steps=7, warmup=3, smoothing=0.0, dropout=0.0, vocab=300, tokenizer="word")
+    settings = chosen(vocabulary(given, 10**9), 10**8, 2)
+    assert (settings.lr, settings.steps, settings.warmup, settings.smoothing, settings.dropout) == (0.5, 7, 3, 0.0, 0.0)
+    assert (settings.vocab, settings.tokenizer) == (300, "word")
+
+
+def test_schedules() -> None:
+    for schedule in ("inverse-sqrt", "cosine", "linear", "constant"):
+        assert [rate(schedule, step, 100, 10, 2.0) for step in (1, 5, 10)] == pytest.approx([0.2, 1.0, 2.0])
+    assert rate("inverse-sqrt", 40, 100, 10, 2.0) == pytest.approx(1.0)
+    assert rate("cosine", 55, 100, 10, 2.0, 0.1) == pytest.approx(2.0 * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2))
+    assert rate("cosine", 100, 100, 10, 2.0, 0.1) == pytest.approx(0.2)
+    assert rate("linear", 55, 100, 10, 2.0) == pytest.approx(1.0)
+    assert rate("constant", 90, 100, 10, 2.0) == 2.0
