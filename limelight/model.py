@@ -208,8 +208,11 @@ def open(
     that says what to do.
     """
     from limelight.checkpoints.open import open_checkpoint
+    from limelight.models.api import Decoder
 
     opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
+    if not isinstance(opened.network, Decoder):
+        raise RequestError(f"{model} is an encoder–decoder, which translates a text and does not continue one")
     return Model(opened.network, opened.tokenizer, str(model), opened.path)
 
 

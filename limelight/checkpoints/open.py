@@ -14,7 +14,7 @@ from limelight.checkpoints.reader import TensorReader, open_tensors
 from limelight.checkpoints.source import fetch, resolve
 from limelight.errors import ConfigError, FileError, RequestError
 from limelight.models import gguf
-from limelight.models.api import Decoder
+from limelight.models.api import Network
 from limelight.models.build import build
 from limelight.models.config import ModelConfig
 from limelight.models.mapping import Table
@@ -32,7 +32,7 @@ CONFIG_LIMIT = 1 << 22  # bytes; real ones take a few kB
 class Opened:
     """What a checkpoint holds, ready to run. path: the file or folder that was read."""
 
-    network: Decoder
+    network: Network
     tokenizer: Tokenizer
     path: Path
 
@@ -148,7 +148,7 @@ def _assign(network: nn.Module, name: str, tensor: Tensor, path: Path) -> None:
     setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
 
 
-def _swap(network: Decoder, packed: Mapping[str, Packed], dtype: torch.dtype) -> None:
+def _swap(network: Network, packed: Mapping[str, Packed], dtype: torch.dtype) -> None:
     """Puts low-bit layers where packed weights belong."""
     for name, weight in packed.items():
         place, _, leaf = name.rpartition(".")

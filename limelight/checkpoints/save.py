@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from limelight.errors import FileError, RequestError
-from limelight.models.api import Decoder
+from limelight.models.api import Network
 from limelight.models.build import build
 from limelight.models.registry import config_to_hf, family
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
@@ -19,7 +19,7 @@ from limelight.text.tokenizer import Tokenizer
 SHARD = 5_000_000_000  # bytes of weights in one file
 
 
-def save_checkpoint(network: Decoder, tokenizer: Tokenizer, folder: Path, shard: int = SHARD) -> None:
+def save_checkpoint(network: Network, tokenizer: Tokenizer, folder: Path, shard: int = SHARD) -> None:
     """Writes config.json, safetensors (in shards of at most `shard` bytes) and the tokenizer into a new folder.
 
     Low-bit layers are written as float32, which holds their values exactly. The folder is made beside its place and
@@ -45,7 +45,7 @@ def save_checkpoint(network: Decoder, tokenizer: Tokenizer, folder: Path, shard:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def export(network: Decoder) -> dict[str, Tensor]:
+def export(network: Network) -> dict[str, Tensor]:
     """The model's weights under its family's own names."""
     config = network.config
     names = set(build(config, "meta").state_dict()) - ({"head.weight"} if config.head.tied else set())
@@ -67,7 +67,7 @@ def weight(network: nn.Module, name: str) -> Tensor:
     return tensor.detach()
 
 
-def _write(network: Decoder, tokenizer: Tokenizer, folder: Path, shard: int) -> None:
+def _write(network: Network, tokenizer: Tokenizer, folder: Path, shard: int) -> None:
     weights = export(network)
     config = config_to_hf(network.config)
     kinds = {w.dtype for w in weights.values()}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from limelight.errors import RequestError
 from limelight.models.api import Decoder
-from limelight.nn.attention import Attention, attention_weights, mix
+from limelight.nn.attention import Attention, Core, Weigh, mix
 from limelight.nn.mask import Mask
 
 
@@ -47,7 +47,7 @@ def record(
     for layer in attention:
         part = _layer(blocks, layer).attention
         assert isinstance(part, Attention)
-        part.core = _recording_core(recording, layer, keep)
+        part.core = _recording_core(recording, layer, part.weigh, keep)
     for layer in hidden:
         _layer(blocks, layer).register_forward_hook(_recording_hook(recording, layer))
     return recording
@@ -77,9 +77,9 @@ def _layer(blocks: nn.ModuleList, layer: int) -> nn.Module:
     return blocks[layer]
 
 
-def _recording_core(recording: Recording, layer: int, keep: Callable[[Tensor], Any]) -> Callable[..., Tensor]:
+def _recording_core(recording: Recording, layer: int, weigh: Weigh, keep: Callable[[Tensor], Any]) -> Core:
     def core(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-        weights = attention_weights(q, k, mask, scale, cap)
+        weights = weigh(q, k, mask, scale, cap)
         recording.attention[layer] = keep(weights)
         return mix(weights, v)
 

@@ -84,18 +84,18 @@ def rope_factors(config: ModelConfig, factors: list[float]) -> ModelConfig:
     """`config` with the rotary divisors that a file holds as the tensor ``rope_freqs`` (Llama 3.1 and later)."""
     scaling = LongRopeScaling(tuple(factors), tuple(factors), config.context, 1.0)
     blocks = []
-    for block in config.decoder.blocks:
+    for block in config.transformer.blocks:
         rotary = block.attention.rotary
         if rotary is None or len(factors) != rotary.width // 2:
             raise ConfigError("the GGUF file's 'rope_freqs.weight' does not fit the width of its heads")
         turned = dataclasses.replace(rotary, scaling=scaling)
         blocks.append(dataclasses.replace(block, attention=dataclasses.replace(block.attention, rotary=turned)))
-    return dataclasses.replace(config, decoder=dataclasses.replace(config.decoder, blocks=tuple(blocks)))
+    return dataclasses.replace(config, decoder=dataclasses.replace(config.transformer, blocks=tuple(blocks)))
 
 
 def table(architecture: str, config: ModelConfig) -> Table:
     """The names of GGUF tensors of an architecture."""
-    attention = config.decoder.blocks[0].attention
+    attention = config.transformer.blocks[0].attention
     theirs, ours = "blk.{i}.", "decoder.blocks.{i}."
     # llama.cpp turns neighbouring pairs for "llama" alone, and its converter reorders q and k for that.
     turn_q = (interleaved_rotary(attention.heads, attention.head_width),) if architecture == "llama" else ()

@@ -36,6 +36,10 @@ class Matrix(nn.Module, ABC):
     types, whatever they hold, for ``module.to(dtype)`` leaves those as they are.
     """
 
+    format: str
+    rows: int
+    columns: int
+
     def __init__(self, like: Packed | Matrix) -> None:
         super().__init__()
         self.format = like.format

@@ -13,11 +13,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from limelight.errors import RequestError
+from limelight.models.api import Network, Seq2Seq
+from limelight.nn.stack import Stack
 
 
 @dataclass(frozen=True)
@@ -78,19 +80,25 @@ def world(device: str = "cpu") -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def spread(module: nn.Module, world: World, *, shard: bool) -> nn.Module:
-    """The module over all processes: a copy in each (DDP), or each with a share of every weight (`shard`, FSDP2).
+def spread(module: nn.Module, network: Network, world: World, *, shard: bool) -> nn.Module:
+    """`module`, which holds the network, over all processes: a copy in each (DDP), or a share in each (`shard`, FSDP2).
 
-    Sharding changes the module itself: each list of layers is cut layer by layer, what is left as one.
+    Sharding changes the network itself, layer by layer; what is in no layer is one share. Raises RequestError for a
+    recurrent model, whose cells are called as one.
     """
-    if shard:
-        mesh = init_device_mesh(world.device.type, (world.size,))
-        lists = [part for part in module.modules() if isinstance(part, nn.ModuleList)]
-        for layer in (layer for part in lists for layer in part):
-            fully_shard(layer, mesh=mesh)
-        fully_shard(module, mesh=mesh, reshard_after_forward=False)
-        return module
-    return module if world.size == 1 else DistributedDataParallel(module, broadcast_buffers=False)
+    if not shard:
+        return module if world.size == 1 else DistributedDataParallel(module, broadcast_buffers=False)
+    stacks = [part for part in module.modules() if isinstance(part, Stack)]
+    if not stacks:
+        raise RequestError("a recurrent model is not cut into shares; leave out shard, and each process has a copy")
+    mesh = init_device_mesh(world.device.type, (world.size,))
+    for cross in network.crosses if isinstance(network, Seq2Seq) else ():
+        fully_shard(cross, mesh=mesh)
+        register_fsdp_forward_method(cross, "keys_values")  # called once for the source, outside of its layer
+    for block in (block for stack in stacks for block in stack.blocks):
+        fully_shard(block, mesh=mesh)
+    fully_shard(module, mesh=mesh, reshard_after_forward=False)
+    return module
 
 
 @contextmanager

@@ -33,7 +33,7 @@ class Trainee:
         # A sharded network can neither be saved nor asked; process 0 keeps a whole one for that.
         self._twin = copy.deepcopy(network).cpu() if settings.shard and world.main else None
         objective = Objective(network, settings.smoothing, compile=settings.compile)
-        self._model = spread(objective, world, shard=settings.shard)
+        self._model = spread(objective, network, world, shard=settings.shard)
         self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self._optimizer = adamw(network, (settings.beta1, settings.beta2), settings.eps, settings.decay)
         self._average = Average(network, settings.ema) if settings.ema else None
