@@ -94,7 +94,8 @@ def spread(module: nn.Module, network: Network, world: World, *, shard: bool) ->
     mesh = init_device_mesh(world.device.type, (world.size,))
     for cross in network.crosses if isinstance(network, Seq2Seq) else ():
         fully_shard(cross, mesh=mesh)
-        register_fsdp_forward_method(cross, "keys_values")  # called once for the source, outside of its layer
+        for method in ("keys_values", "attend"):  # once for the source, outside of the layer; once inside
+            register_fsdp_forward_method(cross, method)
     for block in (block for stack in stacks for block in stack.blocks):
         fully_shard(block, mesh=mesh)
     fully_shard(module, mesh=mesh, reshard_after_forward=False)

@@ -8,6 +8,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 
 from limelight.models.api import Network
 from limelight.train.batches import Batch
@@ -71,6 +72,8 @@ class Trainee:
         with self._precision():
             for batch in batches:
                 total += self._model(batch)[1]
+        if isinstance(self._model, FSDPModule):
+            self._model.reshard()  # or its parameters stay the whole ones until the next backward pass
         return total
 
     def averaged(self) -> AbstractContextManager[None]:
