@@ -24,7 +24,7 @@ from limelight.text.tokenizer import Tokenizer
 from limelight.train.data import Pair, existing
 
 FORMAT = 1
-HELD = 1 << 20  # tokens that are held before they are written
+HELD = 1 << 18  # tokens that are held before they are written
 TEXTS_AT_ONCE = 1024
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 Ints = NDArray[np.int64]

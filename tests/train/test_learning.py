@@ -1,0 +1,96 @@
+"""A training that must learn, not only run: copying and reversing letters without a mistake, and a text by heart."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from small_models import gpt, letters, translator
+
+from limelight.checkpoints.open import open_checkpoint
+from limelight.models.api import Decoder, Seq2Seq
+from limelight.text.tokenizer import Tokenizer
+from limelight.train.data import read_pairs
+from limelight.train.loop import Hooks, Result, train
+from limelight.train.parallel import world
+from limelight.train.prepare import prepare, save_as
+from limelight.train.report import Progress, lines
+
+LONGEST = 12
+
+
+def answer(network: Seq2Seq, tokenizer: Tokenizer, source: str) -> str:
+    """The likeliest target, token by token."""
+    ids = [*tokenizer.encode(source).ids, *tokenizer.suffix]
+    state = network.start(network.encode(torch.tensor([ids]), torch.tensor([len(ids)])), LONGEST)
+    said = [tokenizer.bos or 0]
+    while len(said) < LONGEST and said[-1] not in tokenizer.eos:
+        said.append(int(network.step(torch.tensor([said[-1:]]), state).argmax()))
+    return tokenizer.decode(said)
+
+
+def learned(folder: Path, *, turned: bool, steps: int) -> tuple[Result, float, list[Progress]]:
+    """Trains on letters; the share of unseen ones that come back right."""
+    data = letters(folder / "train.tsv", 6000, turned=turned)
+    valid = letters(folder / "valid.tsv", 60, turned=turned, seed=1)
+    test = list(read_pairs([letters(folder / "test.tsv", 100, turned=turned, seed=2)]))
+    told: list[Progress] = []
+    options = {"task": "translate", "train": [str(data)], "valid": [str(valid)], "tokenizer": "word", "threads": 1}
+    options |= {"batch_tokens": 512, "steps": steps, "every": steps // 4, "lr": 4e-3, "schedule": "cosine"}
+    options |= {"dropout": 0.0, "smoothing": 0.0, "average": 1}
+    with world() as alone, torch.random.fork_rng():
+        ready = prepare(options, folder / "run", alone)
+        tokenizer = ready.tokenizers[0]
+        torch.manual_seed(0)
+        network = translator("transformer-modern-tiny", tokenizer.vocab, width=64)
+
+        def samples(network: Decoder | Seq2Seq) -> list[str]:
+            assert isinstance(network, Seq2Seq)
+            return [answer(network, tokenizer, "a b c")]
+
+        def score(network: Decoder | Seq2Seq) -> float:
+            assert isinstance(network, Seq2Seq)
+            with torch.inference_mode():
+                return 100.0 * sum(answer(network, tokenizer, s) == t for s, t in test[:20]) / 20
+
+        hooks = Hooks(save_as(tokenizer), score=score, samples=samples, progress=told.append)
+        result = train(network, ready.training, ready.validation, ready.run, alone, hooks)
+    opened = open_checkpoint(result.model)
+    assert isinstance(opened.network, Seq2Seq)
+    with torch.inference_mode():
+        right = sum(answer(opened.network, opened.tokenizer, source) == target for source, target in test)
+    return result, right / len(test), told
+
+
+@pytest.mark.parametrize(("turned", "steps"), [(False, 240), (True, 320)], ids=["copy", "reverse"])
+def test_letters_without_a_mistake(tmp_path: Path, turned: bool, steps: int) -> None:
+    result, right, told = learned(tmp_path, turned=turned, steps=steps)
+    assert right == 1.0
+    assert result.loss < 0.02
+    assert result.bleu == 100.0
+    assert told[-1].step == told[-1].steps == steps
+    assert told[-1].left == 0
+    assert told[-1].best == pytest.approx(result.loss)
+    run = tmp_path / "run"
+    logged = lines(run / "log.jsonl")
+    assert [e["step"] for e in logged if "valid_loss" in e] == [steps // 4 * i for i in (1, 2, 3, 4)]
+    assert [e["bleu"] for e in logged if "bleu" in e][-1] == 100.0
+    assert all({"loss", "lr", "norm", "tokens_per_second", "time"} <= e.keys() for e in logged if "valid_loss" not in e)
+    assert lines(run / "samples.jsonl")[-1] == {"step": steps, "texts": ["c b a" if turned else "a b c"]}
+
+
+def test_a_text_by_heart(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog.\n" * 60, encoding="utf-8")
+    options = {"task": "generate", "train": [str(text)], "context": 32, "batch_tokens": 256, "steps": 150, "lr": 1e-2}
+    with world() as alone, torch.random.fork_rng():
+        ready = prepare(options | {"threads": 1}, tmp_path / "run", alone)
+        assert ready.run.settings.tokenizer == "character"
+        tokenizer = ready.tokenizers[0]
+        network = gpt(tokenizer.vocab, width=32)
+        result = train(network, ready.training, ready.validation, ready.run, alone, Hooks(save_as(tokenizer)))
+    assert result.loss < 0.25  # what the window does not show at its beginning cannot be known
+    ids = [*tokenizer.prefix, *tokenizer.encode("the quick br").ids]
+    with torch.inference_mode():
+        for _ in range(8):
+            ids.append(int(network(torch.tensor([ids]))[0, -1].argmax()))
+    assert tokenizer.decode(ids) == "the quick brown fox "

@@ -1,0 +1,92 @@
+"""Two processes learn what one learns from the same batch, as copies (DDP) and with one model between them (FSDP2)."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from run_tiny import run
+from safetensors.torch import load_file
+from small_models import letters
+
+from limelight.checkpoints.open import open_checkpoint
+from limelight.train.report import lines
+
+OPTIONS: dict[str, object] = {
+    "model": "transformer2017-tiny",
+    "tokenizer": "word",
+    "batch_tokens": 200,
+    "accumulate": 2,
+    "steps": 10,
+    "every": 5,
+    "dropout": 0.0,
+    "ema": 0.9,
+    "eps": 1e-6,  # where a gradient is nothing but rounding, Adam would make a step of it
+    "threads": 1,
+}
+PROGRAM = """
+import json, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from run_tiny import run
+run(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
+"""
+
+
+def together(folder: Path, data: Path, options: dict[str, object]) -> None:
+    """Two processes with the environment that torchrun gives them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here = Path(__file__).parent
+    command = [sys.executable, "-c", PROGRAM, str(here), str(folder), str(data), json.dumps(options)]
+    place = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    place["PYTHONPATH"] = str(here.parent.parent)
+    started = [
+        subprocess.Popen(command, env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
+        for rank in range(2)
+    ]
+    try:
+        assert [process.wait(120) for process in started] == [0, 0]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def losses(folder: Path) -> list[float]:
+    entries = lines(folder / "log.jsonl")
+    return [value for entry in entries for name, value in entry.items() if name in {"loss", "valid_loss", "norm"}]
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["copies", "shares"])
+def test_two_are_one(tmp_path: Path, shard: bool) -> None:
+    data = letters(tmp_path / "pairs.tsv", 150, turned=True)
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    run(alone, data, OPTIONS)
+    together(both, data, OPTIONS | {"shard": shard})
+    assert len(losses(alone)) == 6
+    assert losses(both) == pytest.approx(losses(alone), rel=2e-4)
+    first, second = (load_file(folder / "checkpoints/step-000010/state.safetensors") for folder in (alone, both))
+    assert {name: t.shape for name, t in first.items()} == {name: t.shape for name, t in second.items()}
+    assert all(torch.allclose(second[name], t, atol=2e-3) for name, t in first.items() if name.startswith("average/"))
+    if shard:  # shares are whole on the disk, and go on as shares
+        (both / "result.json").unlink()
+        for gone in (both / "model", both / "checkpoints/step-000010"):
+            shutil.rmtree(gone)
+        together(both, data, OPTIONS | {"shard": shard})
+        again = load_file(both / "checkpoints/step-000010/state.safetensors")
+        assert all(torch.allclose(again[name], t, atol=1e-5) for name, t in second.items())
+    one, two = (open_checkpoint(folder / "model").network.state_dict() for folder in (alone, both))
+    assert all(torch.allclose(two[name], t, atol=2e-3) for name, t in one.items())
