@@ -1,0 +1,215 @@
+"""Beam search: the likeliest texts, looked for by keeping the best few at every length."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from limelight.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from torch import Tensor
+
+    from limelight.models.api import Predictor
+    from limelight.nn.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Hypothesis:
+    """One text that was found.
+
+    tokens: ids, without the stop token. logprob: natural logarithm of its probability, the stop token's included.
+    score: what it was ranked by, ``logprob / length ** alpha``, where the stop token counts for the length. ended:
+    whether it came to its stop token; if not, it was cut off at its limit.
+    """
+
+    tokens: tuple[int, ...]
+    score: float
+    logprob: float
+    ended: bool
+
+
+@torch.inference_mode()
+def beam_search(
+    model: Predictor,
+    state: State,
+    tokens: Tensor,
+    *,
+    limits: Sequence[int],
+    stop: Collection[int],
+    counts: Tensor | None = None,
+    beam: int = 5,
+    alpha: float = 1.0,
+    best: int = 1,
+    forbidden: Collection[int] = (),
+) -> list[list[Hypothesis]]:
+    """The `best` hypotheses of every row, best first: those that ended, then, if they are too few, those cut off.
+
+    The model reads `tokens` [B, T] (`counts`: as for `step`), a start token or a prompt, behind what `state` has seen,
+    and continues each row by at most limits[b] tokens, the stop token counted. A language model and an encoder–decoder
+    are searched alike. Each row gives what it would give alone, and leaves the batch when it is through.
+
+    A hypothesis ends where a stop token is among the `beam` likeliest continuations of its row. A row is through when
+    `beam` hypotheses have ended, or as soon as none still running can come to a score among its `best`. A beam of one
+    is greedy decoding.
+
+    alpha: length penalty, 0 for none. Probability always falls with length; dividing by ``length ** alpha`` makes up
+    for it, as fairseq does (1 is the mean per token), where Wu et al. (2016, section 7) divide by
+    ``((5 + length) / 6) ** alpha``. forbidden: tokens that are never generated; what they would have is not shared
+    out among the others.
+
+    Raises RequestError for numbers out of range, for limits that the state has no room for, and if the model's logits
+    are not numbers.
+    """
+    _check(model, state, tokens, limits, beam, alpha, best, stop, forbidden)
+    search = _Search(limits, sorted(stop), sorted(set(forbidden) - set(stop)), model.vocab, beam, alpha, best)
+    logits = model.step(tokens, state, counts, last=True)[:, 0]  # [B, V]
+    if bool(logits.isnan().any()):
+        raise RequestError(
+            "the model's logits are not numbers: its number type overflows; open it as float32 or bfloat16"
+        )
+    while True:
+        rows, chosen = search.advance(logits)
+        if not len(rows):
+            return [each.ranked(best) for each in search.found]
+        if not torch.equal(rows, torch.arange(len(state.lengths))):  # greedy decoding copies nothing
+            state = state.select(rows)
+        logits = model.step(chosen[:, None].to(model.device), state, last=True)[:, 0]  # [B · W, V]
+
+
+class _Found:
+    """The hypotheses of one row that are no longer running."""
+
+    def __init__(self) -> None:
+        # By their tokens: where a model has several stop tokens, the likeliest of them ends a text.
+        self.ended: dict[tuple[int, ...], Hypothesis] = {}
+        self.cut: list[Hypothesis] = []
+
+    def ranked(self, best: int) -> list[Hypothesis]:
+        """Best first; among equals the one that was found first."""
+        ended = sorted(self.ended.values(), key=lambda each: -each.score)
+        return (ended + sorted(self.cut, key=lambda each: -each.score))[:best]
+
+
+class _Search:
+    """The hypotheses still running, W for each of the B rows that are not through; all of it on the CPU."""
+
+    def __init__(
+        self,
+        limits: Sequence[int],
+        stop: list[int],
+        forbidden: list[int],
+        vocab: int,
+        beam: int,
+        alpha: float,
+        best: int,
+    ) -> None:
+        self.found = [_Found() for _ in limits]
+        self.rows = list(range(len(limits)))  # places in `found`
+        self.limits = list(limits)
+        self.texts = torch.empty(len(limits), 1, 0, dtype=torch.int64)  # [B, W, N]
+        self.totals = torch.zeros(len(limits), 1, dtype=torch.float64)  # [B, W], log-probabilities
+        self.stop, self.forbidden = (torch.tensor(ids, dtype=torch.int64) for ids in (stop, forbidden))
+        self.usable = vocab - len(stop) - len(forbidden)
+        self.beam, self.alpha, self.best = beam, alpha, best
+
+    def advance(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Continues every hypothesis by one token, given the logits [B · W, V] behind it.
+
+        Returns which rows of the model's state go on, in that order, and the token that each reads next: both
+        [B' · W'], and empty when the search is over.
+        """
+        W, N = self.texts.shape[1:]
+        length = N + 1
+        origins, tokens, totals = self._candidates(logits)  # [B, C]
+        stops = torch.isin(tokens, self.stop)
+
+        among = stops[:, : self.beam] & totals[:, : self.beam].isfinite()
+        for b, c in among.nonzero().tolist():
+            text = tuple(self.texts[b, origins[b, c]].tolist())
+            hypothesis = self._hypothesis(text, float(totals[b, c]), length, ended=True)
+            self.found[self.rows[b]].ended.setdefault(text, hypothesis)
+
+        width = min(self.beam, W * self.usable)
+        running = stops.to(torch.int8).argsort(dim=1, stable=True)[:, :width]  # [B, W'], candidates, best first
+        origins, tokens, self.totals = (each.gather(1, running) for each in (origins, tokens, totals))
+        texts = self.texts.gather(1, origins[:, :, None].expand(-1, -1, N))
+        self.texts = torch.cat((texts, tokens[:, :, None]), 2)  # [B, W', N + 1]
+
+        on = [b for b, likeliest in enumerate(self.totals[:, 0].tolist()) if self._goes_on(b, length, likeliest)]
+        self.rows, self.limits = [self.rows[b] for b in on], [self.limits[b] for b in on]
+        keep = torch.tensor(on, dtype=torch.int64)
+        self.texts, self.totals = self.texts[keep], self.totals[keep]
+        return (keep[:, None] * W + origins[keep]).flatten(), tokens[keep].flatten()
+
+    def _candidates(self, logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The best continuations of each row, best first: which hypothesis, which token, log-probability; [B, C].
+
+        Of the vocabulary only two things are asked for each hypothesis, its sum and its best few: no more than `beam`
+        of them can run on, beside the stop tokens. Equals stand in the order of hypotheses and tokens, as in argmax.
+        """
+        B = len(self.texts)
+        norm = logits.logsumexp(-1).cpu().double()  # [B · W]
+        logits[:, self.forbidden] = float("-inf")
+        values, ids = logits.topk(min(self.beam + len(self.stop), logits.shape[1]))  # [B · W, n]
+        ids, order = ids.cpu().sort(dim=1)
+        gained = values.cpu().double().gather(1, order) - norm[:, None]
+        totals = (self.totals.view(-1, 1) + gained).view(B, -1)  # [B, W · n]
+        totals, order = totals.sort(dim=1, descending=True, stable=True)
+        return order // ids.shape[1], ids.view(B, -1).gather(1, order), totals
+
+    def _goes_on(self, b: int, length: int, likeliest: float) -> bool:
+        """Whether a row is not through; where it is at its limit, what is running is cut off.
+
+        likeliest: the log-probability of the best of it that is running.
+        """
+        found, limit = self.found[self.rows[b]], self.limits[b]
+        if len(found.ended) >= self.beam:
+            return False
+        if len(found.ended) >= self.best:
+            # A log-probability only falls, and the length that makes the most of it is the longest (alpha above 0).
+            bound = self._score(likeliest, limit if self.alpha > 0 else length + 1)
+            if sorted(each.score for each in found.ended.values())[-self.best] >= bound:
+                return False
+        if length < limit:
+            return True
+        texts, totals = self.texts[b].tolist(), self.totals[b].tolist()
+        for text, total in zip(texts, totals, strict=True):
+            found.cut.append(self._hypothesis(tuple(text), total, length, ended=False))
+        return False
+
+    def _hypothesis(self, text: tuple[int, ...], total: float, length: int, *, ended: bool) -> Hypothesis:
+        return Hypothesis(text, self._score(total, length), total, ended)
+
+    def _score(self, total: float, length: int) -> float:
+        return total / math.pow(length, self.alpha)
+
+
+def _check(
+    model: Predictor,
+    state: State,
+    tokens: Tensor,
+    limits: Sequence[int],
+    beam: int,
+    alpha: float,
+    best: int,
+    stop: Collection[int],
+    forbidden: Collection[int],
+) -> None:
+    if not 1 <= best <= beam:
+        raise RequestError(f"the best {best} of a beam of {beam} cannot be given; it must be from 1 to the beam")
+    if not -10 <= alpha <= 10:
+        raise RequestError(f"alpha, the length penalty, is {alpha}; it must be from -10 to 10 (0 is none)")
+    if min(limits) < 1:
+        raise RequestError(f"a limit is {min(limits)} tokens; it must be at least 1")
+    taken = {*stop, *forbidden}
+    if taken and not (min(taken) >= 0 and max(taken) < model.vocab and len(taken) < model.vocab):
+        raise RequestError(f"stop and forbidden tokens must be some of the model's vocabulary of {model.vocab:,}")
+    needed = int(state.lengths.max()) + tokens.shape[1] + max(limits) - 1  # the last token is not read
+    if needed > state.room:
+        raise RequestError(f"the search needs room for {needed:,} tokens and its state has {state.room:,}")
