@@ -1,0 +1,167 @@
+"""Translation: lines in, lines out, in their order, by beam search over batches of similar length."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from limelight.decode.beam import Hypothesis, beam_search
+from limelight.errors import RequestError
+from limelight.models.api import Network, Seq2Seq
+from limelight.nn.state import State
+from limelight.text.tokenizer import Tokenizer
+from limelight.train.batches import Marks
+
+LIMIT = (2.0, 20)  # a translation has at most 2 · source + 20 tokens
+
+
+@dataclass(frozen=True)
+class Translation:
+    """One line and what it became.
+
+    source: the line. texts: its translations, best first; none for an empty line. hypotheses: the tokens and scores
+    of each. left_out: how many tokens at the end of the line were not translated, because the model sees no more than
+    its context; whoever shows the text should say so.
+    """
+
+    source: str
+    texts: tuple[str, ...] = ()
+    hypotheses: tuple[Hypothesis, ...] = ()
+    left_out: int = 0
+
+    @property
+    def text(self) -> str:
+        """The best translation; empty for an empty line."""
+        return self.texts[0] if self.texts else ""
+
+
+@final
+class Language:
+    """Text to the ids that a translation model reads, and its ids to text, as it was trained.
+
+    source, target: the tokenizers of both sides; they may be one.
+    """
+
+    def __init__(self, source: Tokenizer, target: Tokenizer) -> None:
+        self.source = source
+        self.target = target
+        self.marks = Marks.of(target)
+        self.stop = target.eos
+
+    def read(self, line: str) -> list[int]:
+        """A source line's ids, without marks; none for an empty line."""
+        return self.source.encode(line.strip()).ids
+
+    def write(self, ids: Sequence[int]) -> str:
+        """The text of target ids, on one line."""
+        return " ".join(self.target.decode(ids).split())
+
+    def forbidden(self, vocab: int) -> set[int]:
+        """Ids that are no part of a text: special tokens, and what a model has beyond its tokenizer."""
+        return {*self.target.controls, *range(self.target.vocab, vocab)} - self.stop
+
+
+def translate(
+    network: Network,
+    language: Language,
+    lines: Iterable[str],
+    *,
+    beam: int = 5,
+    alpha: float = 1.0,
+    best: int = 1,
+    batch_tokens: int = 1024,
+    window: int = 2048,
+) -> Iterator[Translation]:
+    """Translates line by line, in order; an empty line stays empty.
+
+    network: an encoder–decoder, or a language model trained on source and target as one text. beam, alpha, best: see
+    `beam_search`. batch_tokens: source tokens that are translated together, padding counted. window: so many lines are
+    read ahead and sorted by length, which is faster; no more than these are ever held. A line longer than the model's
+    context is translated as far as it goes (`Translation.left_out`).
+    """
+    if batch_tokens < 1 or window < 1:
+        raise RequestError(f"batches of {batch_tokens} tokens out of {window} lines cannot be made; give at least 1")
+    return _translated(network, language, iter(lines), beam, alpha, best, batch_tokens, window)
+
+
+def _translated(
+    network: Network,
+    language: Language,
+    lines: Iterator[str],
+    beam: int,
+    alpha: float,
+    best: int,
+    batch_tokens: int,
+    window: int,
+) -> Iterator[Translation]:
+    most = network.context - 1 if isinstance(network, Seq2Seq) else network.context // 2
+    while read := list(islice(lines, window)):
+        sources = [language.read(line) for line in read]
+        found: dict[int, list[Hypothesis]] = {}
+        for rows in _batches([min(len(ids), most) for ids in sources], batch_tokens):
+            cut = [sources[row][:most] for row in rows]
+            found.update(zip(rows, search(network, language, cut, beam, alpha, best), strict=True))
+        for row, line in enumerate(read):
+            hypotheses = tuple(found.get(row, ()))
+            texts = tuple(language.write(each.tokens) for each in hypotheses)
+            yield Translation(line, texts, hypotheses, max(0, len(sources[row]) - most))
+
+
+def search(
+    network: Network, language: Language, sources: Sequence[Sequence[int]], beam: int, alpha: float, best: int
+) -> list[list[Hypothesis]]:
+    """The `best` translations of every source, given as ids without marks, all in one batch; see `beam_search`."""
+    factor, more = LIMIT
+    wanted = [int(factor * len(source)) + more for source in sources]
+    with torch.inference_mode():
+        state, tokens, counts, limits = _started(network, language.marks, sources, wanted)
+        return beam_search(
+            network,
+            state,
+            tokens,
+            counts=counts,
+            limits=limits,
+            stop=language.stop,
+            beam=beam,
+            alpha=alpha,
+            best=best,
+            forbidden=language.forbidden(network.vocab),
+        )
+
+
+def _started(
+    network: Network, marks: Marks, sources: Sequence[Sequence[int]], wanted: Sequence[int]
+) -> tuple[State, Tensor, Tensor | None, list[int]]:
+    """A state for the translations, what is read first [B, T] and how much of it is real, and their limits."""
+    if isinstance(network, Seq2Seq):
+        limits = [min(limit, network.context) for limit in wanted]
+        tokens, lengths = _padded([[*source, marks.end] for source in sources], marks.pad, network.device)
+        state = network.start(network.encode(tokens, lengths), max(limits))
+        return state, torch.full((len(sources), 1), marks.start, device=network.device), None, limits
+    tokens, counts = _padded([[*source, marks.start] for source in sources], marks.pad, network.device)
+    limits = [min(limit, network.context - len(source)) for limit, source in zip(wanted, sources, strict=True)]
+    return network.start(len(sources), tokens.shape[1] + max(limits) - 1), tokens, counts, limits
+
+
+def _padded(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows filled up on the right [B, T], and their lengths [B] on the CPU."""
+    padded = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=fill)
+    return padded.to(device), torch.tensor([len(row) for row in rows])
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """The places of all lengths above 0, longest first, in batches of at most `budget` tokens, padding counted."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lambda row: -lengths[row]):
+        if lengths[row] == 0:
+            break
+        if batch and lengths[batch[0]] * (len(batch) + 1) > budget:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
