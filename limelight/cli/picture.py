@@ -205,6 +205,7 @@ def _percent(probability: float) -> str:
 
 
 def _listed(names: Sequence[str], last: str = "and") -> str:
+    names = [name if any(map(str.isalnum, name)) else f"“{name}”" for name in names]  # punctuation is in quotes
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 

@@ -51,7 +51,7 @@ def show(
         screen.print_json({**_about(found, parts), "chat_template": written, "parts": listed})
     else:
         about = _about(found, parts)
-        console.print(_facts(about, written is not None, model))
+        console.print(_facts(about, written is not None))
         console.print()
         console.print(_tree(parts))
         console.print("\nInside of what is there several times stand the numbers of one.", style="dim")
@@ -132,7 +132,7 @@ def _kind(found: "Contents") -> str:
     return str(read_json(config, "").get("tokenizer_class", "")) if config.is_file() else ""
 
 
-def _facts(about: dict[str, Any], template: bool, model: str) -> "RenderableType":
+def _facts(about: dict[str, Any], template: bool) -> "RenderableType":
     from rich.filesize import decimal
     from rich.table import Table
     from rich.text import Text
@@ -147,7 +147,7 @@ def _facts(about: dict[str, Any], template: bool, model: str) -> "RenderableType
         f"float32, or {decimal(kept['bfloat16'])} in 16 bits",
         "tokenizer": f"{tokenizer['kind'] + ', ' if tokenizer['kind'] else ''}{tokenizer['vocab']:,} tokens, "
         f"{len(tokenizer['special'])} of them special; a text ends with {' or '.join(tokenizer['eos']) or 'none'}",
-        "chat": f"yes; limelight show {model} --template prints its template" if template else "no chat template",
+        "chat": "yes; --template prints its template" if template else "no chat template",
         "file": about["path"],
     }
     if about["heads"]:
