@@ -144,7 +144,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
     words = _choices(hint)
     if words:
         if value not in words:
-            raise ConfigError(f"{where} is {value!r}{suggestion(str(value), words)}; it is one of {', '.join(words)}")
+            raise ConfigError(f"{where} is {value!r}; it is one of {', '.join(words)}{suggestion(str(value), words)}")
         return value
     if get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):

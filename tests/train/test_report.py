@@ -1,0 +1,59 @@
+"""Logs go on where a checkpoint left off; a curve and TensorBoard events are drawn where the packages are."""
+
+import struct
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from limelight.train.report import Events, Log, curve, lines
+
+
+def test_a_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "a/log.jsonl"
+    log = Log(path, 0)
+    for step in (10, 20, 30):
+        log.write({"step": step, "loss": step / 10})
+    with path.open("a") as file:
+        file.write('{"step": 40, "lo')  # the process was killed here
+    again = Log(path, 20)
+    again.write({"step": 30, "loss": 7.0})
+    assert [(line["step"], line["loss"]) for line in lines(path)] == [(10, 1.0), (20, 2.0), (30, 7.0)]
+    assert lines(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_a_curve_is_drawn(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.jsonl", 0)
+    for step in range(1, 30):
+        log.write({"step": step, "loss": 1 / step} if step % 10 else {"step": step, "valid_loss": 2 / step})
+    curve(log.path, tmp_path / "curve.png")
+    head = (tmp_path / "curve.png").read_bytes()[:24]
+    assert head[:8] == b"\x89PNG\r\n\x1a\n"
+    assert struct.unpack(">II", head[16:24]) == (840, 480)
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+@pytest.mark.filterwarnings("ignore")
+def test_events_are_written(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = Events(tmp_path / "events", 0)
+    events.write({"step": 3, "loss": 0.5, "bleu": None})
+    events.write({"step": 6, "loss": 0.25})
+    events.close()
+    read = EventAccumulator(str(tmp_path / "events"))
+    read.Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss")] == [(3, 0.5), (6, 0.25)]
+
+
+def test_without_the_packages_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limelight.train.report.find_spec", lambda name: None)
+    log = Log(tmp_path / "log.jsonl", 0)
+    log.write({"step": 1, "loss": 1.0})
+    curve(log.path, tmp_path / "curve.png")
+    events = Events(tmp_path / "events", 0)
+    events.write({"step": 1, "loss": 1.0})
+    events.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl"]
