@@ -7,53 +7,67 @@ import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
-from limelight.models.api import Decoder
+from limelight.models.api import Decoder, Seq2Seq
 from limelight.nn.attention import Attention, Core, Weigh, mix
 from limelight.nn.mask import Mask
 
+N = TypeVar("N", Decoder, Seq2Seq)
+
 
 @dataclass
-class Recording:
+class Recording(Generic[N]):
     """A twin to run, and what its last run left here.
 
     attention: layer → weights [B, H, T, S] in float32, or what `keep` made of them. hidden: layer → the stream
-    [B, T, W] behind that layer.
+    [B, T, W] behind that layer. cross: layer → what `keep` made of its attention to the source, once for each time it
+    asked, over all runs: a decoder that reads word by word asks once a word.
     """
 
-    network: Decoder
+    network: N
     attention: dict[int, Any] = field(default_factory=dict)
     hidden: dict[int, Tensor] = field(default_factory=dict)
+    cross: dict[int, list[Any]] = field(default_factory=dict)
 
 
 def record(
-    network: Decoder,
+    network: N,
     *,
     attention: Iterable[int] = (),
     hidden: Iterable[int] = (),
+    cross: Iterable[int] = (),
     keep: Callable[[Tensor], Any] = lambda weights: weights,
-) -> Recording:
+) -> Recording[N]:
     """A twin of `network` that records the attention and hidden states of the layers (from 0) asked for.
 
-    keep: called with a layer's weights [B, H, T, S] as they are made; what it returns is kept, so that whoever needs
-    a summary need not hold all of them at once. Raises RequestError for a layer that does not exist.
+    In an encoder–decoder the layers are the decoder's. cross: layers whose attention to the source is recorded; that
+    of a recurrent decoder is layer 0. keep: called with a layer's weights [B, H, T, S] as they are made; what it
+    returns is kept, so that whoever needs a summary need not hold all of them at once. Raises RequestError for a layer
+    that does not exist.
     """
     recording = Recording(twin(network))
     blocks = recording.network.decoder.blocks
     for layer in attention:
         part = _layer(blocks, layer).attention
         assert isinstance(part, Attention)
-        part.core = _recording_core(recording, layer, part.weigh, keep)
+        part.core = _recording_core(part.weigh, keep, partial(recording.attention.__setitem__, layer))
+    crosses = recording.network.decoder.crosses
+    for layer in cross:
+        if not 0 <= layer < len(crosses):
+            raise RequestError(f"layer {layer} has no attention to a source: the model has {len(crosses)} that do")
+        part = crosses[layer]
+        part.core = _recording_core(part.weigh, keep, recording.cross.setdefault(layer, []).append)
     for layer in hidden:
         _layer(blocks, layer).register_forward_hook(_recording_hook(recording, layer))
     return recording
 
 
-def twin(network: Decoder) -> Decoder:
+def twin(network: N) -> N:
     """A second module tree over the same tensors: cores and hooks set on it do not reach the original."""
     copied: dict[int, nn.Module] = {}
 
@@ -67,7 +81,7 @@ def twin(network: Decoder) -> Decoder:
         return copied[id(module)]
 
     other = double(network)
-    assert isinstance(other, Decoder)
+    assert isinstance(other, type(network))
     return other
 
 
@@ -77,16 +91,16 @@ def _layer(blocks: nn.ModuleList, layer: int) -> nn.Module:
     return blocks[layer]
 
 
-def _recording_core(recording: Recording, layer: int, weigh: Weigh, keep: Callable[[Tensor], Any]) -> Core:
+def _recording_core(weigh: Weigh, keep: Callable[[Tensor], Any], take: Callable[[Any], None]) -> Core:
     def core(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
         weights = weigh(q, k, mask, scale, cap)
-        recording.attention[layer] = keep(weights)
+        take(keep(weights))
         return mix(weights, v)
 
     return core
 
 
-def _recording_hook(recording: Recording, layer: int) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
+def _recording_hook(recording: Recording[Any], layer: int) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         recording.hidden[layer] = output.detach()
 
