@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 Hue = tuple[int, int, int]
 AMBER: Hue = (255, 176, 32)
-BLUE: Hue = (84, 144, 255)
-VIOLET: Hue = (190, 110, 255)
+BLUE: Hue = (40, 100, 255)
+VIOLET: Hue = (180, 70, 255)
 
 SHOWN = 20
 """The most words in a ranking."""
@@ -227,7 +227,8 @@ def _shade(hue: Hue, strength: float) -> Style:
     """A ground from dark to full colour with letters that can be read on it; none for next to nothing."""
     if strength < 0.05:
         return Style()
-    ground = [round(part * (0.2 + 0.8 * min(strength, 1.0))) for part in hue]
+    # Not from black: a terminal with 16 colours shows a darker shade as grey, and the sign would be lost.
+    ground = [round(part * (0.45 + 0.55 * min(strength, 1.0))) for part in hue]
     bright = 0.3 * ground[0] + 0.6 * ground[1] + 0.1 * ground[2] > 110
     return Style(color="rgb(0,0,0)" if bright else "rgb(255,255,255)", bgcolor="rgb({},{},{})".format(*ground))
 

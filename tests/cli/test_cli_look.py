@@ -8,6 +8,7 @@ from math import isfinite
 from pathlib import Path
 
 import pytest
+from rich.color import ColorSystem
 from rich.console import Console
 from tiny_models import SENTENCE, Run
 
@@ -244,6 +245,17 @@ def drawn(check: Check | None, values: tuple[float, ...] = (5.0, -1.0, 0.0)) -> 
     console = Console(width=80, file=io.StringIO(), record=True)
     console.print(picture.importance(text, words, found, None, 80))
     return " ".join(console.export_text().split())
+
+
+def test_the_sign_survives_on_a_terminal_with_16_colours() -> None:
+    def ground(hue: picture.Hue, strength: float) -> int | None:
+        colour = picture._shade(hue, strength).bgcolor
+        assert colour is not None
+        return colour.downgrade(ColorSystem.STANDARD).number
+
+    for strength in (0.1, 0.5, 1.0):
+        assert ground(picture.AMBER, strength) in (3, 11)  # dark and bright yellow
+        assert ground(picture.BLUE, strength) in (4, 12)  # dark and bright blue
 
 
 def test_the_check_in_words() -> None:
