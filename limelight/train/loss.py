@@ -81,16 +81,18 @@ class _Loss(torch.autograd.Function):
 
 
 def _smoothed(scores: Tensor, targets: Tensor, smoothing: float, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of scores [C, V] and targets [C, 1], its plain part, and its gradient, which takes the scores' place."""
+    """The loss of scores [C, V] and targets [C, 1], its plain part, and its gradient; in the scores' place."""
     V = scores.shape[-1]
-    total = scores.logsumexp(-1, keepdim=True)
-    plain = (total - scores.gather(1, targets)).sum(dtype=torch.float64)
-    loss = plain
-    if smoothing:
-        uniform = (total - scores.mean(-1, keepdim=True)).sum(dtype=torch.float64)
-        loss = (1 - smoothing) * plain + smoothing * uniform
+    right = scores.gather(1, targets)
+    mean = scores.mean(-1, keepdim=True) if smoothing else right
+    highest = scores.amax(-1, keepdim=True)
+    scores.sub_(highest).exp_()
+    shares = scores.sum(-1, keepdim=True)
+    total = highest + shares.log()  # log of the sum of exponentials
+    plain = (total - right).sum(dtype=torch.float64)
+    loss = (1 - smoothing) * plain + smoothing * (total - mean).sum(dtype=torch.float64)
     if slope:
-        scores.sub_(total).exp_()
+        scores.mul_(1 / shares)
         if smoothing:
             scores.sub_(smoothing / V)
         scores.scatter_add_(1, targets, scores.new_full((1, 1), smoothing - 1).expand_as(targets))
