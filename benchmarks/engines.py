@@ -5,6 +5,7 @@ sharing memory, threads or caches: ``Remote`` is the near end, this module run a
 """
 
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -133,7 +134,11 @@ class Remote:
     def __init__(self, name: str) -> None:
         self.name = name
         command = [sys.executable, "-m", "benchmarks.engines", name]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # As the command line sets it; for the peers too, so that all share the cores on the same terms.
+        environment = {"GOMP_SPINCOUNT": "10000", **os.environ}
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
         self._answer()
 
     def ask(self, what: str, *values: object) -> float:

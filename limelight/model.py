@@ -53,13 +53,15 @@ class Model:
         max_tokens: int = 256,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
+        parked: bool = False,
     ) -> Iterator[str]:
         """Continues `text`, yielding pieces of the continuation as they are known; never half a character.
 
         sampling: how tokens are chosen (always the likeliest one, if not given). stop: strings that end the text and
-        are not part of it. Raises RequestError if the text does not fit the model's context.
+        are not part of it. parked: the text is read as `look` reads it, behind the model's document separator. Raises
+        RequestError if the text does not fit the model's context.
         """
-        return self._stream(self._prompt(text), max_tokens, sampling, stop)
+        return self._stream(self._prompt(text, parked), max_tokens, sampling, stop)
 
     def complete(
         self,
@@ -69,9 +71,12 @@ class Model:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         logprobs: bool = False,
+        parked: bool = False,
     ) -> Completion:
         """Continues `text` and returns the whole continuation; see `stream`."""
-        return self.complete_all([text], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs)[0]
+        return self.complete_all(
+            [text], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs, parked=parked
+        )[0]
 
     def complete_all(
         self,
@@ -81,11 +86,12 @@ class Model:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         logprobs: bool = False,
+        parked: bool = False,
     ) -> list[Completion]:
         """Continues several texts of any lengths in one batch; each gives what it would give alone."""
         from limelight.decode import Sampling, StopStrings, generate
 
-        prompts = [self._prompt(text) for text in texts]
+        prompts = [self._prompt(text, parked) for text in texts]
         steps = generate(
             self.network,
             prompts,
@@ -128,8 +134,13 @@ class Model:
 
         return Seen(exactly(twin(self.network)), self.tokenizer, text)
 
-    def _prompt(self, text: str) -> list[int]:
-        ids = [*self.tokenizer.prefix, *self.tokenizer.encode(text).ids]
+    def _prompt(self, text: str, parked: bool) -> list[int]:
+        front = self.tokenizer.prefix
+        if parked:
+            from limelight.look.text import parking
+
+            front = parking(self.tokenizer)
+        ids = [*front, *self.tokenizer.encode(text).ids]
         if not ids:
             raise RequestError("the text is empty; give at least one character to continue")
         return ids

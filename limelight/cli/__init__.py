@@ -5,6 +5,7 @@ at once.
 """
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -76,6 +77,9 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 a LimelightError, 2 a command line that makes no sense, 130 interrupted.
     """
+    # Threads that wait for work spin for a while, which ruins them all where another program wants the same cores.
+    # GNU's OpenMP, which torch brings along on Linux, reads this when it is loaded.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what the terminal's character set lacks becomes "?"
             stream.reconfigure(errors="replace")

@@ -83,7 +83,7 @@ def look(
     console = screen.stdout()
     continuation = None
     if json and go_on:
-        continuation = opened.complete(prompt, max_tokens=tokens).text
+        continuation = opened.complete(prompt, max_tokens=tokens, parked=True).text
     elif go_on and not attention:
         _stream(console, opened, prompt, tokens)
     seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
@@ -113,7 +113,7 @@ def _stream(console: "Console", model: "Model", prompt: str, tokens: int) -> Non
     """Shows the text as it was given, and how the model goes on."""
     from limelight.cli import screen
 
-    pieces = model.stream(prompt, max_tokens=tokens)
+    pieces = model.stream(prompt, max_tokens=tokens, parked=True)
     screen.put(console, screen.clean(prompt))
     for piece in pieces:
         screen.put(console, screen.clean(piece), screen.ADDED)
@@ -124,7 +124,7 @@ def _with_next_word(model: "Model", prompt: str) -> str:
     """The text with the first word that the model adds."""
     from limelight.errors import RequestError
 
-    text = prompt + model.complete(prompt, max_tokens=_AHEAD).text
+    text = prompt + model.complete(prompt, max_tokens=_AHEAD, parked=True).text
     for word in model.look(text).words:
         if word.end > len(prompt):
             return text[: word.end]

@@ -8,14 +8,16 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
 from limelight.models.api import Decoder, Seq2Seq
 from limelight.nn.attention import Attention, Core, Weigh, mix
+from limelight.nn.block import Block
 from limelight.nn.mask import Mask
+from limelight.nn.stack import Stack
 
 N = TypeVar("N", Decoder, Seq2Seq)
 
@@ -83,6 +85,27 @@ def twin(network: N) -> N:
     other = double(network)
     assert isinstance(other, type(network))
     return other
+
+
+def blocks_of(network: Decoder) -> list[Block]:
+    """The network's layers. Raises RequestError for a recurrent model, whose layers have no heads."""
+    if not isinstance(network.decoder, Stack):
+        raise RequestError("this model is recurrent: it has no layers of attention to look into")
+    return [cast("Block", block) for block in network.decoder.blocks]
+
+
+def block_of(network: Decoder, layer: int, head: int | None = None) -> Block:
+    """One of the network's layers. Raises RequestError if there is no such layer, or no such head in it."""
+    blocks_of(network)
+    block = cast("Block", _layer(network.decoder.blocks, layer))
+    if head is not None and not 0 <= head < (heads := heads_of(network, layer)):
+        raise RequestError(f"there is no head {head}: layer {layer} has heads 0 to {heads - 1}")
+    return block
+
+
+def heads_of(network: Decoder, layer: int) -> int:
+    """How many heads a layer has."""
+    return int(cast("Any", network.config.decoder).blocks[layer].attention.heads)
 
 
 def _layer(blocks: nn.ModuleList, layer: int) -> nn.Module:

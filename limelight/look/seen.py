@@ -140,7 +140,9 @@ class Seen:
             for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
         )
         ranked = sorted(range(place), key=lambda i: -words[i].importance)[: importance.CHECKED]
-        behind = links.strongest(self._network, self._plain, range(place), ranked, 5, apart=2)
+        # Heads that have nothing to say look at the first position, whatever stands there: that is no link.
+        heard = [i for i in ranked if self._plain.words[i].tokens.start > 0]
+        behind = links.strongest(self._network, self._plain, range(place), heard, 5, apart=2)
         rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
         logprob = float(whole.logprob(logits[None])[0])
         return Importance(self.words[place], logprob, rivals, method, words, found.check, tuple(behind))
