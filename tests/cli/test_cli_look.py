@@ -41,7 +41,7 @@ def test_json_says_what_the_library_says(look: Callable, tiny: Path) -> None:
     assert list(answer) == ["model", "prompt", "continuation", "target", "method", "words", "check", "links"]
     assert answer["model"] == str(tiny)
     assert answer["prompt"] == SENTENCE
-    assert answer["continuation"] == model.complete(SENTENCE, max_tokens=5).text
+    assert answer["continuation"] == model.complete(SENTENCE, max_tokens=5, parked=True).text
     assert answer["method"] == "blocking"
     assert answer["target"] == {
         "word": "tired",
@@ -164,7 +164,7 @@ def test_the_picture_fits_into_80_columns_and_has_all_its_parts(run: Run, tiny: 
 
 
 def test_the_continuation_comes_first(run: Run, tiny: Path) -> None:
-    continuation = limelight.open(tiny).complete(SENTENCE, max_tokens=6).text
+    continuation = limelight.open(tiny).complete(SENTENCE, max_tokens=6, parked=True).text
     _, out, _ = run("look", SENTENCE, "-m", tiny, "--tokens", "6", "--method", "leave-one-out")
     assert out.startswith(SENTENCE)
     assert continuation.split()[0] in out.partition("Which words")[0]
