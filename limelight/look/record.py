@@ -87,17 +87,16 @@ def twin(network: N) -> N:
     return other
 
 
-def blocks_of(network: Decoder) -> list[Block]:
+def stack_of(network: Decoder) -> Stack:
     """The network's layers. Raises RequestError for a recurrent model, whose layers have no heads."""
     if not isinstance(network.decoder, Stack):
         raise RequestError("this model is recurrent: it has no layers of attention to look into")
-    return [cast("Block", block) for block in network.decoder.blocks]
+    return network.decoder
 
 
 def block_of(network: Decoder, layer: int, head: int | None = None) -> Block:
     """One of the network's layers. Raises RequestError if there is no such layer, or no such head in it."""
-    blocks_of(network)
-    block = cast("Block", _layer(network.decoder.blocks, layer))
+    block = cast("Block", _layer(stack_of(network).blocks, layer))
     if head is not None and not 0 <= head < (heads := heads_of(network, layer)):
         raise RequestError(f"there is no head {head}: layer {layer} has heads 0 to {heads - 1}")
     return block

@@ -10,7 +10,9 @@ from torch import Tensor
 from limelight.errors import RequestError, suggestion
 from limelight.look import importance, links
 from limelight.look.importance import METHODS, Check
+from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
+from limelight.look.steps import Steps, steps
 from limelight.look.target import Question, likeliest_rivals, one_rival
 from limelight.look.text import parking, read
 from limelight.look.variants import Progress
@@ -146,6 +148,27 @@ class Seen:
         rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
         logprob = float(whole.logprob(logits[None])[0])
         return Importance(self.words[place], logprob, rivals, method, words, found.check, tuple(behind))
+
+    def lens(self, word: str | int | None = None, n: int = 5, progress: Progress | None = None) -> Lens:
+        """What each layer would have said next, were it the last one: in front of each token of `word`.
+
+        word: its text, or its number from 1; without it everywhere, from in front of the first word to behind the
+        last one. n: how many of the likeliest tokens. It takes about as long as that many readings of the text as the
+        model has layers.
+        """
+        places = range(len(self._parked.tokens))
+        if word is not None:
+            asked = self._parked.words[self._place(word)].tokens
+            places = range(asked.start - 1, asked.stop - 1)
+        return lens(self._network, self._tokenizer, self._parked, places, n, progress)
+
+    def steps(self, word: str | int | None, layer: int, head: int) -> Steps:
+        """The nine steps from the text to the word that comes next, with this model's numbers.
+
+        One word (the last one if None) is followed through one head of one layer, at the word's last token. Raises
+        RequestError for a layer or head that does not exist.
+        """
+        return steps(self._network, self._tokenizer, self._plain, self._place(word), layer, head)
 
     @cached_property
     def _hidden(self) -> Tensor:
