@@ -1,0 +1,99 @@
+"""The logit lens: what each layer would have said next, were it the last one (nostalgebraist, 2020).
+
+The stream behind a layer goes through the model's own final norm and head. Early layers were not trained to be read
+like that, so what they seem to say is a hint; what the last one says is the model's own answer.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from limelight.look.record import stack_of, twin
+from limelight.look.text import Reading
+from limelight.look.variants import Progress
+from limelight.models.api import Decoder
+from limelight.text.tokenizer import Tokenizer
+
+ROOM = 1 << 22
+"""The most logits in memory at once, so that it does not grow with the text or with the number of layers."""
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What one layer would say at one place.
+
+    top: the likeliest tokens and their probabilities. entropy: of all probabilities, in nats (0: certain). rank,
+    probability: those of the token that really follows, 1 being the likeliest; None behind the last token.
+    """
+
+    top: tuple[tuple[str, float], ...]
+    entropy: float
+    rank: int | None
+    probability: float | None
+
+
+@dataclass(frozen=True)
+class Lens:
+    """What each layer would say behind each of n tokens.
+
+    read: [n] those tokens. following: [n] what really follows, None behind the text's last token. layers: [L][n].
+    """
+
+    read: tuple[str, ...]
+    following: tuple[str | None, ...]
+    layers: tuple[tuple[Guess, ...], ...]
+
+
+@torch.inference_mode()
+def lens(
+    network: Decoder, tokenizer: Tokenizer, reading: Reading, places: range, n: int, progress: Progress | None = None
+) -> Lens:
+    """What each layer would say behind the tokens at `places`, n tokens each.
+
+    Never more than `ROOM` logits are held at once. progress: called with the number of layers done and in all.
+    Raises RequestError for a recurrent model.
+    """
+    other = twin(network)
+    stack = stack_of(other)
+    found: list[tuple[Guess, ...]] = []
+    following = [reading.tokens[place + 1] if place + 1 < len(reading.tokens) else None for place in places]
+    names: dict[int, str] = {}
+
+    def name(id: int) -> str:
+        if id not in names:
+            names[id] = tokenizer.token(id)
+        return names[id]
+
+    def look(module: nn.Module, inputs: object, stream: Tensor) -> None:
+        guesses: list[Guess] = []
+        rows = max(1, ROOM // network.vocab)
+        for start in range(0, len(places), rows):
+            part = list(places[start : start + rows])
+            logits = network.logits(stack.norm(stream[0, part]))
+            guesses += _guesses(logits, following[start : start + rows], n, name)
+        found.append(tuple(guesses))
+        if progress is not None:
+            progress(len(found), len(stack.blocks))
+
+    for block in stack.blocks:
+        block.register_forward_hook(look)
+    other.read(torch.tensor([reading.tokens[: places.stop]], device=network.device))
+    read = tuple(name(reading.tokens[place]) for place in places)
+    return Lens(read, tuple(None if id is None else name(id) for id in following), tuple(found))
+
+
+def _guesses(logits: Tensor, following: Sequence[int | None], n: int, name: Callable[[int], str]) -> Iterator[Guess]:
+    """logits: [n, V]; following: [n] the tokens that really come next."""
+    scores = logits.log_softmax(-1)
+    entropies = -(scores.exp() * scores).sum(-1)
+    values, ids = scores.topk(min(max(n, 0), scores.shape[-1]))
+    for row, actual in enumerate(following):
+        top = tuple(zip(map(name, ids[row].tolist()), values[row].exp().tolist(), strict=True))
+        entropy = float(entropies[row])
+        if actual is None:
+            yield Guess(top, entropy, None, None)
+        else:
+            own = scores[row, actual]
+            yield Guess(top, entropy, int((scores[row] > own).sum()) + 1, float(own.exp()))
