@@ -2,11 +2,10 @@
 
 import json
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
 import torch
-from references import CONFIGS, GROWING, reference, saved
+from references import CONFIGS, saved
 from torch.testing import assert_close
 
 import limelight
@@ -17,6 +16,7 @@ from limelight.look.steps import Steps
 
 TEXT = " ".join(f"w{i}" for i in range(10, 22))
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+LOOSE = {"rtol": 1e-4, "atol": 1e-4}
 HEAD = (1, 3)
 
 
@@ -51,3 +51,78 @@ def test_the_row_of_weights_is_worked_out_again_and_is_the_recorded_one(model: l
     if weights.window is not None:
         expected &= torch.arange(len(steps.tokens.ids)) > place - weights.window
     assert torch.equal(weights.visible, expected)
+
+
+def test_queries_and_keys_are_turned_by_the_angles(model: limelight.Model) -> None:
+    steps = follow(model)
+    at, angles = steps.projected, steps.placed.angles
+    half = len(angles)
+    if not half:
+        assert steps.placed.added.abs().max() > 0
+        assert torch.equal(at.query, at.query_before)
+        return
+    assert torch.equal(steps.placed.added, torch.zeros_like(steps.placed.added))
+    for before, after, turns in (
+        (at.query_before, at.query, angles),
+        (at.keys_before[1], at.keys[1], angles / steps.tokens.place),
+    ):
+        cos, sin = turns.cos() * steps.placed.amplitude, turns.sin() * steps.placed.amplitude
+        first, second = before[:half], before[half : 2 * half]
+        turned = torch.cat((first * cos - second * sin, second * cos + first * sin, before[2 * half :]))
+        assert_close(after, turned, rtol=1e-4, atol=1e-4)
+
+
+def test_the_vectors_lead_from_the_embedding_to_what_is_heard(model: limelight.Model) -> None:
+    steps = follow(model)
+    token = torch.tensor(steps.tokens.ids[steps.tokens.place])
+    assert_close(steps.embedded.vector, model.network.embed(token).detach())
+    assert_close(steps.placed.stream, steps.embedded.vector * steps.embedded.scale + steps.placed.added, **CLOSE)
+    assert_close(steps.joined.heard, steps.weights.values @ steps.projected.values, **CLOSE)
+    heads = model.config.decoder.blocks[0].attention.heads
+    width = len(steps.joined.heard)
+    assert len(steps.joined.heads) == heads * width
+    assert torch.equal(steps.joined.heads[HEAD[1] * width : (HEAD[1] + 1) * width], steps.joined.heard)
+    out = model.network.decoder.blocks[HEAD[0]].attention.out.weight.detach()
+    assert_close(steps.joined.own, out[:, HEAD[1] * width : (HEAD[1] + 1) * width] @ steps.joined.heard, **LOOSE)
+    sharing = steps.projected.sharing
+    assert steps.projected.kv_head == HEAD[1] // sharing
+    assert sharing == heads // model.config.decoder.blocks[0].attention.kv_heads
+
+
+def test_the_stream_is_what_was_there_and_what_was_added(model: limelight.Model) -> None:
+    steps = follow(model)
+    added = steps.added
+    recording = record(model.network, hidden=[0, 1])
+    with torch.inference_mode():
+        recording.network.read(torch.tensor([steps.tokens.ids]))
+    assert_close(added.before, recording.hidden[0][0, steps.tokens.place])
+    assert_close(added.after, recording.hidden[1][0, steps.tokens.place])
+    assert added.order == ("parallel" if model.config.decoder.blocks[0].order == "parallel" else "pre")
+    assert_close(added.after, added.before + added.attention + added.feedforward, **LOOSE)
+    assert added.attention.abs().max() > 1e-3
+    assert not torch.equal(added.attention, added.feedforward)
+
+
+def test_the_answer_is_the_models_own(model: limelight.Model) -> None:
+    steps = follow(model)
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([steps.tokens.ids]))[0, steps.tokens.place]
+    assert [logit for _, logit, _ in steps.output.top] == pytest.approx(logits.topk(10).values.tolist(), abs=1e-4)
+    for _, logit, chance in steps.output.top:
+        assert chance == pytest.approx(float(torch.tensor(logit - steps.output.total).exp()), rel=1e-4)
+    assert [t for t, _, _ in steps.output.top] == [model.tokenizer.token(i) for i in logits.topk(10).indices.tolist()]
+
+
+def test_it_is_json_and_names_what_does_not_exist(model: limelight.Model) -> None:
+    steps = follow(model)
+    said = json.loads(json.dumps(plain(steps)))
+    assert list(said) == [field.name for field in fields(Steps)]
+    assert said["scores"]["values"] == pytest.approx(steps.scores.values.tolist())
+    assert said["weights"]["visible"][0] is bool(steps.weights.visible[0])
+    seen = model.look(TEXT)
+    with pytest.raises(RequestError, match="layers 0 to 2"):
+        seen.steps(9, 3, 0)
+    with pytest.raises(RequestError, match="heads 0 to 3"):
+        seen.steps(9, 0, 4)
+    with pytest.raises(RequestError, match="no word is 'w99'"):
+        seen.steps("w99", 0, 0)
