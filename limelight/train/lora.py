@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from limelight.errors import ConfigError, FileError, RequestError, suggestion
+from limelight.models.api import Network
+from limelight.models.build import build
 
 ATTENTION = ("q", "k", "v", "out")
 
@@ -43,6 +45,20 @@ class LoraLinear(nn.Module):
         layer.weight = nn.Parameter(weight, requires_grad=False)
         layer.bias = self.base.bias
         return layer
+
+
+def tune(network: Network, rank: int) -> None:
+    """Readies an opened checkpoint for training: LoRA of `rank` beside its attention, or with rank 0 all its weights.
+
+    Raises RequestError for weights in low bits or half precision, which cannot take small steps.
+    """
+    if rank:
+        add_lora(network, rank)
+        return
+    plain = build(network.config, "meta").state_dict().keys() == network.state_dict().keys()  # not so for low bits
+    if not plain or any(p.dtype != torch.float32 for p in network.parameters()):
+        raise RequestError('to train all weights of a model open it with dtype="float32", or train it by LoRA')
+    network.requires_grad_(True)
 
 
 def add_lora(network: nn.Module, rank: int, *, alpha: float = 0.0, layers: Sequence[str] = ATTENTION) -> None:

@@ -57,7 +57,7 @@ class _Loss(torch.autograd.Function):
         ctx: Any, logits: Callable[[Tensor], Tensor], targets: Tensor, smoothing: float, rows: Tensor, *weights: Tensor
     ) -> Tensor:
         learns = any(ctx.needs_input_grad)
-        sums = torch.zeros(2, dtype=torch.float64 if rows.device.type == "cpu" else torch.float32, device=rows.device)
+        sums = torch.zeros(2, dtype=_wide(rows.device), device=rows.device)
         grads = [torch.zeros_like(part) for part in (rows, *weights)] if learns else []
         for at in range(0, len(rows), CHUNK):
             part = rows[at : at + CHUNK].detach().requires_grad_(learns)
@@ -89,11 +89,16 @@ def _smoothed(scores: Tensor, targets: Tensor, smoothing: float, slope: bool) ->
     scores.sub_(highest).exp_()
     shares = scores.sum(-1, keepdim=True)
     total = highest + shares.log()  # log of the sum of exponentials
-    plain = (total - right).sum(dtype=torch.float64)
-    loss = (1 - smoothing) * plain + smoothing * (total - mean).sum(dtype=torch.float64)
+    plain = (total - right).sum(dtype=_wide(scores.device))
+    loss = (1 - smoothing) * plain + smoothing * (total - mean).sum(dtype=_wide(scores.device))
     if slope:
         scores.mul_(1 / shares)
         if smoothing:
             scores.sub_(smoothing / V)
         scores.scatter_add_(1, targets, scores.new_full((1, 1), smoothing - 1).expand_as(targets))
     return scores, loss, plain
+
+
+def _wide(device: torch.device) -> torch.dtype:
+    """The type that sums are kept in; Apple's devices have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -7,10 +7,12 @@ import torch
 from small_models import gpt, letters, translator
 
 from limelight.checkpoints.open import open_checkpoint
+from limelight.errors import RequestError
 from limelight.models.api import Decoder, Seq2Seq
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.data import read_pairs
 from limelight.train.loop import Hooks, Result, train
+from limelight.train.lora import ATTENTION, tune
 from limelight.train.parallel import world
 from limelight.train.prepare import prepare, save_as
 from limelight.train.report import Progress, lines
@@ -94,3 +96,37 @@ def test_a_text_by_heart(tmp_path: Path) -> None:
         for _ in range(8):
             ids.append(int(network(torch.tensor([ids]))[0, -1].argmax()))
     assert tokenizer.decode(ids) == "the quick brown fox "
+
+
+@pytest.mark.parametrize("rank", [0, 4])
+def test_an_opened_model_learns_on(tmp_path: Path, rank: int) -> None:
+    data = letters(tmp_path / "pairs.tsv", 400, turned=False)
+    options = {"task": "translate", "train": [str(data)], "tokenizer": "word", "threads": 1, "batch_tokens": 256}
+    options |= {"steps": 20, "every": 10, "average": 1, "lr": 5e-3, "smoothing": 0.0}
+    with world() as alone, torch.random.fork_rng():
+        first = prepare(options, tmp_path / "first", alone)
+        tokenizer = first.tokenizers[0]
+        network = translator("transformer2017-tiny", tokenizer.vocab)
+        before = train(network, first.training, first.validation, first.run, alone, Hooks(save_as(tokenizer)))
+        opened = open_checkpoint(before.model, dtype="float32")
+        base = {name: t.clone() for name, t in opened.network.state_dict().items()}
+        options |= {"model": str(before.model), "lora": rank, "warmup": 1}
+        second = prepare(options, tmp_path / "second", alone, tokenizer=opened.tokenizer)
+        tune(opened.network, second.run.settings.lora)
+        hooks = Hooks(save_as(opened.tokenizer))
+        after = train(opened.network, second.training, second.validation, second.run, alone, hooks)
+    assert after.loss < before.loss
+    again = open_checkpoint(after.model).network.state_dict()
+    assert again.keys() == base.keys()
+    changed = {name for name, t in again.items() if not torch.equal(t, base[name])}
+    attention = {name for name in base if ".weight" in name and name.split(".")[-2] in ATTENTION}
+    assert changed == attention if rank else changed > attention
+
+
+def test_low_precision_is_not_trained_whole() -> None:
+    with pytest.raises(RequestError, match=r'open it with dtype="float32", or train it by LoRA'):
+        tune(gpt(20).bfloat16(), 0)
+    packed = gpt(20)
+    packed.decoder.blocks[0].feedforward.up = torch.nn.Identity()  # what has no weights of its own stands for low bits
+    with pytest.raises(RequestError, match="float32"):
+        tune(packed, 0)
