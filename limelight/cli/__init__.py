@@ -20,6 +20,7 @@ from limelight import __version__
 from limelight.errors import LimelightError
 
 COMMANDS = {
+    "page": "Open the page in the browser; what limelight alone does.",
     "look": "Continue a sentence, and show which words the model listened to.",
     "complete": "Continue a text.",
     "chat": "Talk with a model.",
@@ -87,7 +88,7 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            _app().main(args or ["--help"], prog_name="limelight")
+            _app().main(args or ["page"], prog_name="limelight")
     except LimelightError as error:
         from limelight.cli.screen import complain
 

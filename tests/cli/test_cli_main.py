@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from tiny_models import SENTENCE, Run
 
 import limelight
 from limelight.cli import COMMANDS
+from limelight.serve.desk import Desk
 
 IMPORTED = """
 import sys
@@ -54,9 +56,18 @@ def test_help_answers_within_half_a_second() -> None:
     assert min(seconds() for _ in range(3)) < 0.5
 
 
-def test_nothing_asked_is_help(run: Run) -> None:
-    assert run() == run("--help")
-    assert run().code == 0
+def test_nothing_asked_opens_the_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[str, str | None, bool]] = []
+
+    def serve(sock: socket.socket, desk: Desk, text: str | None, open_browser: bool, opened: object) -> None:
+        sock.close()
+        served.append((desk.name, text, open_browser))
+
+    monkeypatch.setattr("limelight.serve.run.serve", serve)
+    code, out, _ = run()
+    assert code == 0
+    assert out.startswith("limelight is at http://127.0.0.1:")
+    assert served == [("smollm2", None, True)]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -1,0 +1,50 @@
+"""``limelight page``: the page in the browser."""
+
+from typing import Annotated
+
+import typer
+
+from limelight.cli import options as o
+
+
+def page(
+    text: Annotated[
+        str | None, typer.Argument(metavar="TEXT", help="The sentence to begin with.", show_default=False)
+    ] = None,
+    model: o.ModelOption = None,
+    port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", min=1, max=65535, help="Where to listen; any free one if none is named."),
+    ] = None,
+    host: Annotated[
+        str, typer.Option(metavar="HOST", help="Whom to answer: 127.0.0.1 is this machine alone, 0.0.0.0 is all.")
+    ] = "127.0.0.1",
+    browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
+    device: o.Device = "cpu",
+    dtype: o.Dtype = None,
+) -> None:
+    """Open the page: write a sentence, see which words the model listens to.
+
+    It runs on this machine and asks no other one for anything. Ctrl-C ends it.
+
+    Example:
+
+      limelight page
+      limelight page "Mary and John went out. John gave a drink to" --port 8000
+    """
+    from rich.text import Text
+
+    from limelight.cli import screen
+    from limelight.serve.desk import Desk
+    from limelight.serve.run import address, listen, serve
+
+    name = model or o.default_model()
+    sock = listen(host, port)
+    console = screen.stdout()
+    console.print(Text.assemble("limelight is at ", (address(sock, None), "bold"), ". Ctrl-C ends it."), soft_wrap=True)
+
+    def opened(error: Exception | None) -> None:
+        if error is not None:
+            screen.complain(str(error))
+
+    serve(sock, Desk(name, device, dtype), text, browser, opened)

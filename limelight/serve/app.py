@@ -1,0 +1,202 @@
+"""The page's server: its files, and the numbers behind them."""
+
+from collections.abc import Callable
+from importlib import resources
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from limelight.errors import LimelightError
+from limelight.serve.desk import Desk
+from limelight.serve.guard import App, Guard
+from limelight.serve.stream import Emit, lines, sentence
+
+LONGEST = 100_000
+"""Characters of the longest text."""
+
+TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+
+Words = Annotated[str, Field(max_length=LONGEST)]
+Word = Annotated[int, Field(ge=0, le=LONGEST)]
+Small = Annotated[int, Field(ge=0, le=10_000)]
+
+
+class Body(BaseModel):
+    """What is asked; a field that nobody knows is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Opening(Body):
+    """The name of a listed model."""
+
+    name: Annotated[str, Field(max_length=1000)]
+
+
+class Text(Body):
+    """A text as it was given, and what the model added to it."""
+
+    given: Words
+    added: Words = ""
+
+
+class Settings(Body):
+    """How the next token is drawn."""
+
+    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
+    top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
+
+
+class Continue(Settings):
+    """A text to be continued."""
+
+    given: Words
+    most: Annotated[int, Field(ge=1, le=512)] = 24
+
+
+class Next(Text, Settings):
+    """The place of a word, or behind the text."""
+
+    word: Word | None = None
+
+
+class Ask(Text):
+    """A word in question; the last one if none is named."""
+
+    word: Word | None = None
+    against: Annotated[str, Field(max_length=200)] | None = None
+    method: Annotated[str, Field(max_length=50)] = "blocking"
+
+
+class Layer(Text):
+    """One layer's attention."""
+
+    layer: Small
+
+
+class Pair(Text):
+    """A word that looks, and one that may be looked at."""
+
+    source: Word
+    target: Word
+
+
+def make(desk: Desk, names: frozenset[str] = frozenset()) -> App:
+    """The ASGI application around `desk`, guarded. names: hosts to answer to besides localhost and addresses."""
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_exception_handler(LimelightError, _refused)
+    app.add_exception_handler(RequestValidationError, _misread)
+    app.add_exception_handler(Exception, _failed)
+    _files(app)
+    _models(app, desk)
+    _looks(app, desk)
+    return Guard(app, names)
+
+
+def _files(app: FastAPI) -> None:
+    folder = resources.files("limelight") / "web"
+    files = {file.name: file for file in folder.iterdir() if file.name.endswith(tuple(TYPES))}
+
+    @app.get("/")
+    @app.get("/{name}")
+    def file(name: str = "index.html") -> Response:
+        if name not in files:
+            return JSONResponse({"error": f"there is no {name} here"}, 404)
+        kind = TYPES[f".{name.rpartition('.')[2]}"]
+        return Response(files[name].read_bytes(), media_type=kind)
+
+
+def _models(app: FastAPI, desk: Desk) -> None:
+    @app.get("/api/models")
+    def models() -> dict[str, Any]:
+        listed = [
+            {"name": model.name, "title": model.title, "size": model.size, "here": model.path is not None}
+            for model in desk.listed()
+        ]
+        return {"models": listed, "open": desk.about() if desk.is_open else None, "first": desk.name}
+
+    @app.post("/api/open")
+    def open(body: Opening) -> StreamingResponse:
+        def work(emit: Emit) -> None:
+            emit({"note": "waiting for the model"})
+            desk.open(body.name, lambda done, total, note: emit({"done": done, "total": total, "note": note}))
+            emit({"model": desk.about()})
+
+        return _streamed(work)
+
+
+def _looks(app: FastAPI, desk: Desk) -> None:
+    @app.post("/api/words")
+    def words(body: Text) -> dict[str, Any]:
+        return desk.looking(body.given, body.added).words()
+
+    @app.post("/api/continue")
+    def go_on(body: Continue) -> StreamingResponse:
+        def work(emit: Emit) -> None:
+            with desk.alone():
+                pieces = desk.model().stream(
+                    body.given, max_tokens=body.most, sampling=_sampling(body), stop=["\n"], parked=True
+                )
+                for piece in pieces:
+                    emit({"piece": piece})
+
+        return _streamed(work)
+
+    @app.post("/api/next")
+    def next(body: Next) -> dict[str, Any]:
+        with desk.alone():
+            return desk.looking(body.given, body.added).next(body.word, _sampling(body))
+
+    @app.post("/api/importance")
+    def importance(body: Ask) -> StreamingResponse:
+        def work(emit: Emit) -> None:
+            with desk.alone():
+                emit({"done": 0, "total": 1})
+                found = desk.looking(body.given, body.added).importance(
+                    body.word, body.against, body.method, lambda done, total: emit({"done": done, "total": total})
+                )
+            emit({"importance": found})
+
+        return _streamed(work)
+
+    @app.post("/api/attention")
+    def attention(body: Layer) -> Response:
+        """All heads of one layer: [H, N, N], little-endian float32, row by row."""
+        with desk.alone():
+            weights = desk.looking(body.given, body.added).attention(body.layer)
+        return Response(weights.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
+
+    @app.post("/api/linking")
+    def linking(body: Pair) -> dict[str, Any]:
+        with desk.alone():
+            return {"weights": desk.looking(body.given, body.added).linking(body.source, body.target)}
+
+
+def _sampling(body: Settings) -> Any:
+    from limelight.decode import Sampling
+
+    return Sampling(body.temperature, body.top_k, body.top_p, seed=body.seed)
+
+
+def _streamed(work: Callable[[Emit], None]) -> StreamingResponse:
+    return StreamingResponse(lines(work), media_type="application/x-ndjson")
+
+
+async def _refused(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": sentence(error)}, 400)
+
+
+async def _failed(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse({"error": sentence(error)}, 500)
+
+
+async def _misread(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
+    return JSONResponse({"error": f"{place}: {first['msg']}"}, 400)

@@ -1,0 +1,177 @@
+"""One text looked at: what a page asks of it, as plain numbers."""
+
+import math
+from functools import cached_property, lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from limelight.decode import Sampling
+from limelight.decode.rules import History, Temperature
+from limelight.errors import RequestError
+from limelight.look import Importance, Seen
+from limelight.look.links import attention, by_word
+from limelight.look.record import record
+from limelight.look.text import parking, read
+from limelight.look.variants import Progress
+from limelight.models.api import Decoder
+from limelight.models.config import ModelConfig, TransformerStack
+from limelight.text.tokenizer import Tokenizer
+
+Numbers = dict[str, Any]
+"""What JSON can hold: one object."""
+
+
+class Looking:
+    """A given text and what a model added to it, under a model that is opened for looking.
+
+    Words are numbered from 0 here, as in a page's lists. Nothing is computed before it is asked for.
+    """
+
+    def __init__(self, network: Decoder, tokenizer: Tokenizer, given: str, added: str = "") -> None:
+        self._network = network
+        self._tokenizer = tokenizer
+        self._given = len(given)
+        self._plain = read(given + added, tokenizer, tokenizer.prefix)
+        self._parked = read(given + added, tokenizer, parking(tokenizer))
+        self.seen = Seen(network, tokenizer, given + added)
+        self.attention = lru_cache(4)(self._attention)
+
+    def words(self) -> Numbers:
+        """The text cut into words. gap: what stands before each; tail: what stands behind the last one.
+
+        Concatenated they are the text again, so that nobody has to count characters in another language's units.
+        """
+        text, at, words = self.seen.text, 0, []
+        for word in self._plain.words:
+            tokens = [self._tokenizer.token(self._plain.tokens[i]) for i in word.tokens]
+            given = word.end <= self._given
+            words.append({"gap": text[at : word.start], "text": word.text, "tokens": tokens, "given": given})
+            at = word.end
+        return {"words": words, "tail": text[at:], "count": len(self._plain.tokens)}
+
+    def next(self, word: int | None, sampling: Sampling, n: int = 10) -> Numbers:
+        """The n likeliest tokens in the place of a word, or behind the text: what the model thinks, and what some
+        settings leave of it.
+
+        share: the probability by the model itself. kept: the probability by which it would be drawn, 0 if it is cut.
+        cut: the name of the setting that cut it. asked: the place in the list of the word's own first token, which is
+        put behind the others if it is not among them, with its rank.
+        """
+        reading = self._parked
+        place = len(reading.tokens) if word is None else reading.words[self._known(word)].tokens.start
+        with torch.inference_mode():
+            logits = self._network.logits(self._hidden[place - 1 : place]).cpu()  # [1, V]
+        shares = logits.softmax(-1)[0]
+        kept, cuts = _drawn(logits, sampling)
+        ids: list[int] = shares.topk(min(n, len(shares))).indices.tolist()
+        own = None if word is None else reading.tokens[place]
+        if own is not None and own not in ids:
+            ids.append(own)
+        rows = [
+            {
+                "token": self._tokenizer.token(id),
+                "share": float(shares[id]),
+                "kept": float(kept[id]),
+                "cut": next((name for name, gone in cuts.items() if gone[id]), None),
+                "rank": int((shares > shares[id]).sum()) + 1,
+            }
+            for id in ids
+        ]
+        left = int((kept > 0).sum())
+        return {"word": word, "rows": rows, "asked": None if own is None else ids.index(own), "left": left}
+
+    def importance(
+        self, word: int | None, against: str | None, method: str, progress: Progress | None = None
+    ) -> Numbers:
+        """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check."""
+        number = None if word is None else self._known(word) + 1
+        found = self.seen.importance(number, against=against, method=method, progress=progress)
+        return {
+            "word": len(found.words),
+            "method": method,
+            "probability": math.exp(found.logprob),
+            "against": list(found.against),
+            "foil": against,
+            "values": [heard.importance for heard in found.words],
+            "asks": len(found.words) - 1,
+            "check": _check(found),
+            "links": [
+                {
+                    "layer": link.layer,
+                    "head": link.head,
+                    "source": link.source,
+                    "target": link.target,
+                    "weight": link.weight,
+                }
+                for link in found.links
+            ],
+        }
+
+    def _attention(self, layer: int) -> Tensor:
+        """What each word attends to in all heads of a layer: [H, N, N] in float32."""
+        return by_word(attention(self._network, self._plain, layer), self._plain).contiguous()
+
+    def linking(self, source: int, target: int) -> list[list[float]]:
+        """How much a word attends to another: a list over layers of lists over heads."""
+        source, target = self._known(source), self._known(target)
+        layers = range(len(self._network.decoder.blocks))
+
+        def keep(weights: Tensor) -> list[float]:
+            found: list[float] = by_word(weights[0], self._plain)[:, source, target].tolist()
+            return found
+
+        recording = record(self._network, attention=layers, keep=keep)
+        with torch.inference_mode():
+            recording.network.read(torch.tensor([self._plain.tokens], device=self._network.device))
+        return [recording.attention[layer] for layer in layers]
+
+    @cached_property
+    def _hidden(self) -> Tensor:
+        """The last hidden states [T, W] of the text behind the parking token, which is where importance asks from."""
+        with torch.inference_mode():
+            return self._network.read(torch.tensor([self._parked.tokens], device=self._network.device))[0]
+
+    def _known(self, word: int) -> int:
+        if not 0 <= word < len(self._plain.words):
+            raise RequestError(f"there is no word {word + 1}: the text has {len(self._plain.words)} words")
+        return word
+
+
+def shape(config: ModelConfig) -> list[int]:
+    """The heads of each layer, which is what there is to walk through; empty for a recurrent model."""
+    stack = config.decoder
+    return [block.attention.heads for block in stack.blocks] if isinstance(stack, TransformerStack) else []
+
+
+def _check(found: Importance) -> Numbers | None:
+    check = found.check
+    if check is None:
+        return None
+    return {
+        "k": check.k,
+        "top": list(check.top),
+        "drop": check.top_drop,
+        "random": check.random_drop,
+        "spread": check.random_sd,
+        "holds": check.holds,
+    }
+
+
+def _drawn(logits: Tensor, sampling: Sampling) -> tuple[Tensor, dict[str, Tensor]]:
+    """The probabilities [V] by which tokens would be drawn, and for each setting which tokens [V] it cuts."""
+    cuts: dict[str, Tensor] = {}
+    history = History(torch.zeros(1, 0, dtype=torch.int64), 0)
+    if sampling.temperature == 0:
+        scores = logits.masked_fill(logits < logits.amax(-1, keepdim=True), -torch.inf)
+        return scores.softmax(-1)[0], {"temperature": torch.isinf(scores[0])}
+    scores = logits
+    for rule in sampling.rules:
+        before, scores = scores, rule(scores, history)
+        if not isinstance(rule, Temperature):
+            cuts[_NAMES[type(rule).__name__]] = torch.isinf(scores[0]) & ~torch.isinf(before[0])
+    return scores.softmax(-1)[0], cuts
+
+
+_NAMES = {"TopK": "top-k", "TopP": "top-p"}

@@ -1,0 +1,54 @@
+"""Starting the server and the browser."""
+
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from urllib.parse import urlencode
+
+import uvicorn
+
+from limelight.errors import RequestError
+from limelight.serve.app import make
+from limelight.serve.desk import Desk
+
+
+def listen(host: str, port: int | None) -> socket.socket:
+    """A socket on `host` at `port`, or at any free one. Raises RequestError if that cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port or 0))
+    except OSError as error:
+        sock.close()
+        raise RequestError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None
+    return sock
+
+
+def address(sock: socket.socket, text: str | None) -> str:
+    """Where the page is; `text` goes behind the #, which no browser sends anywhere."""
+    host, port = sock.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    behind = "" if text is None else "#" + urlencode({"text": text})
+    return f"http://{shown}:{port}/{behind}"
+
+
+def serve(
+    sock: socket.socket, desk: Desk, text: str | None, open_browser: bool, opened: Callable[[Exception | None], None]
+) -> None:
+    """Serves the page until interrupted; the model opens while the browser does. opened: told how that ended."""
+
+    def open_model() -> None:
+        try:
+            desk.open(desk.name, lambda done, total, note: None)
+        except Exception as error:
+            opened(error)
+        else:
+            opened(None)
+
+    threading.Thread(target=open_model, daemon=True).start()
+    if open_browser:
+        threading.Thread(target=webbrowser.open, args=(address(sock, text),), daemon=True).start()
+    config = uvicorn.Config(make(desk), log_level="error", access_log=False, timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[sock])

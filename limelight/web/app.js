@@ -1,0 +1,384 @@
+// What is on the screen: the sentence, the answer, what could stand there, and the doors to everything else.
+import { answer } from "./answer.js";
+import { doors } from "./doors.js";
+import { fill, h, quoted } from "./dom.js";
+import { keys } from "./keys.js";
+import { likely, sliders } from "./next.js";
+import { about, sentence } from "./sentence.js";
+import * as address from "./state.js";
+
+const PAUSE = 350; // milliseconds without a key before the sentence is read again
+
+// source: where data comes from, see live.js and saved.js.
+export function start(root, source) {
+  const state = source.state ?? address.read(location.hash);
+  const now = { model: null, shown: plain(state.text), given: 0, importance: null, next: null, progress: { note: "Opening the model" }, error: null, hovered: null };
+  const parts = frame(root, source);
+  const pending = {}; // what is under way, by name: asking anew ends it
+  const known = new Map(); // answers by question, so that coming back waits for nothing
+
+  // --- the question ---------------------------------------------------------------------------------------------
+
+  const word = () => Math.max(0, Math.min(state.word ?? now.given - 1, now.shown.words.length - 1));
+  const added = () => now.shown.words.slice(now.given).length > 0 && word() >= now.given;
+  const text = () => ({ given: state.text, added: added() ? now.added : "" });
+  const words = () => (added() ? now.shown.words : now.shown.words.slice(0, now.given));
+  const settings = () => ({
+    temperature: state.temperature,
+    top_k: state.k >= 50 ? null : state.k,
+    top_p: state.p >= 1 ? null : state.p,
+    seed: state.seed,
+  });
+
+  function signal(name) {
+    pending[name]?.abort();
+    pending[name] = new AbortController();
+    return pending[name].signal;
+  }
+
+  // Runs one step of the work; what was abandoned ends in silence, anything else in a sentence on the screen.
+  async function attempt(work) {
+    try {
+      await work();
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      now.error = error.message;
+      now.progress = null;
+      drawAnswer();
+    }
+  }
+
+  async function remembered(key, find) {
+    const name = JSON.stringify([state.model, ...key]);
+    if (!known.has(name)) {
+      const found = await find();
+      if (known.size > 300) known.clear();
+      known.set(name, found);
+    }
+    return known.get(name);
+  }
+
+  async function read() {
+    Object.assign(now, { importance: null, next: null, error: null, added: "", progress: null });
+    ["importance", "next", "continue", "door"].forEach((name) => pending[name]?.abort());
+    if (!state.text.trim()) {
+      Object.assign(now, { shown: plain(""), given: 0 });
+      return draw();
+    }
+    await attempt(async () => {
+      const whole = { given: state.text, added: "" };
+      const of = signal("words");
+      now.shown = await remembered(["words", whole], () => source.words(whole, of));
+      now.given = now.shown.words.length;
+      draw();
+      ask();
+      await goOn();
+    });
+  }
+
+  function ask() {
+    if (!now.shown.words.length || !now.model) return;
+    now.error = null;
+    now.importance = null;
+    now.progress = null;
+    const asked = text();
+    const place = word();
+    refreshNext();
+    drawSentence();
+    drawAnswer();
+    attempt(async () => {
+      const of = signal("importance");
+      const tell = (progress) => {
+        now.progress = progress;
+        drawAnswer();
+      };
+      now.importance = await remembered(["importance", asked, place, state.foil, state.method], () =>
+        source.importance(asked, place, state.foil, state.method, tell, of),
+      );
+      drawSentence();
+      drawAnswer();
+      drawDoor();
+    });
+    if (place === 0) drawDoor(); // nothing stands before the first word, so no answer will come to draw it
+  }
+
+  function refreshNext() {
+    attempt(async () => {
+      const of = signal("next");
+      const asked = text();
+      const place = word();
+      now.next = await remembered(["next", asked, place, settings()], () => source.next(asked, place, settings(), of));
+      drawNext();
+    });
+  }
+
+  async function goOn() {
+    if (!source.live || !state.text.trim() || !now.model) return;
+    const of = signal("continue");
+    const given = state.text;
+    const key = JSON.stringify([state.model, "continue", given, settings()]);
+    if (!known.has(key)) {
+      let grown = "";
+      await source.go_on(given, settings(), (piece) => {
+        grown += piece;
+        now.shown = { ...now.shown, words: now.shown.words.slice(0, now.given), tail: now.shown.rest + grown };
+        drawSentence();
+      }, of);
+      known.set(key, grown);
+    }
+    now.added = known.get(key);
+    const whole = { given, added: now.added };
+    const shown = await remembered(["words", whole], () => source.words(whole, of));
+    now.shown = shown;
+    now.given = shown.words.filter((one) => one.given).length;
+    drawSentence();
+    if (added()) ask();
+  }
+
+  // --- what can be done -----------------------------------------------------------------------------------------
+
+  function go(change, { keep = false } = {}) {
+    Object.assign(state, change);
+    if (source.live) history[keep ? "replaceState" : "pushState"](null, "", address.write(state));
+  }
+
+  const act = {
+    choose(i) {
+      if (i < 0 || i >= now.shown.words.length || i === word()) return;
+      go({ word: i, foil: null });
+      ask();
+    },
+    step: (by) => act.choose(word() + by),
+    hover(i) {
+      now.hovered = i;
+      parts.about.textContent = about({ ...view(), words: now.shown.words }, i ?? word());
+    },
+    foil(foil) {
+      go({ foil });
+      ask();
+    },
+    method(method) {
+      go({ method });
+      ask();
+    },
+    settings(change) {
+      go(change, { keep: true });
+      refreshNext();
+      clearTimeout(pending.pause);
+      pending.pause = setTimeout(() => attempt(goOn), PAUSE);
+    },
+    again() {
+      go({ seed: state.seed + 1 });
+      attempt(goOn);
+    },
+    door(name) {
+      go({ door: state.door === name ? null : name });
+      drawDoor();
+      if (state.door) parts.room.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    },
+    head(layer, head) {
+      const counts = now.model?.heads ?? [];
+      if (!counts.length) return;
+      layer = Math.max(0, Math.min(layer, counts.length - 1));
+      go({ layer, head: Math.max(0, Math.min(head, counts[layer] - 1)) }, { keep: true });
+      drawDoor();
+    },
+    walk(layers, heads) {
+      if (state.door) act.head(at().layer + layers, at().head + heads);
+    },
+    edit(on = true) {
+      if (!source.live) return;
+      parts.paper.classList.toggle("editing", on);
+      if (on) {
+        parts.editor.value = state.text;
+        parts.editor.focus();
+        parts.editor.setSelectionRange(state.text.length, state.text.length);
+      } else parts.sentence.focus({ preventScroll: true });
+    },
+    back() {
+      if (parts.paper.classList.contains("editing")) act.edit(false);
+      else if (state.foil) act.foil(null);
+      else if (state.door) act.door(state.door);
+    },
+    notes: () => root.classList.toggle("quiet"),
+    theme() {
+      const dark = getComputedStyle(document.documentElement).colorScheme === "dark" || (document.documentElement.dataset.theme === undefined && matchMedia("(prefers-color-scheme: dark)").matches);
+      document.documentElement.dataset.theme = dark ? "light" : "dark";
+      drawDoor();
+    },
+    help: () => parts.help.showModal(),
+    save() {
+      if (!source.live || !now.importance) return;
+      attempt(async () => {
+        const blob = await source.save(text(), word(), state.foil, state.method, signal("save"));
+        const link = h("a", { href: URL.createObjectURL(blob), download: "limelight.html" });
+        link.click();
+        setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+      });
+    },
+    model(name) {
+      go({ model: name, layer: null, head: null });
+      open();
+    },
+  };
+
+  // The head on the screen: the one chosen, or the one that looks hardest at the words that mattered.
+  function at() {
+    const link = now.importance?.links[0];
+    const layer = Math.min(state.layer ?? link?.layer ?? 0, Math.max(0, (now.model?.heads.length ?? 1) - 1));
+    return { layer, head: Math.min(state.head ?? link?.head ?? 0, (now.model?.heads[layer] ?? 1) - 1) };
+  }
+
+  // --- drawing --------------------------------------------------------------------------------------------------
+
+  const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, live: source.live, settings: settings() });
+
+  function drawSentence() {
+    const data = view();
+    sentence(parts.sentence, data, act);
+    parts.about.textContent = data.words.length ? about(data, now.hovered ?? data.word) : "";
+    const asked = quoted(data.words[data.word]?.text ?? "");
+    const title = now.model?.name ?? "the model";
+    parts.ask.textContent = !data.words.length
+      ? "Write a sentence."
+      : state.foil
+        ? `Why ${asked} and not ${quoted(state.foil)}?`
+        : `Which words made ${title} say ${asked}?`;
+    parts.place.textContent = data.words.length ? `In the place of ${asked} it could have said` : "";
+  }
+
+  function drawAnswer() {
+    const data = view();
+    if (!data.words.length && !data.error && now.model) return fill(parts.replies);
+    answer(parts.replies, data, act);
+  }
+
+  function drawNext() {
+    if (!now.shown.words.length) return fill(parts.likely);
+    likely(parts.likely, view(), act);
+  }
+
+  function drawDoor() {
+    parts.doors.querySelectorAll("button").forEach((button) => button.setAttribute("aria-expanded", button.dataset.door === state.door ? "true" : "false"));
+    const door = doors.find((one) => one.name === state.door);
+    if (!door || !now.model || !now.shown.words.length) return fill(parts.room);
+    const of = signal("door");
+    const places = { ...view(), words: words() };
+    attempt(async () => door.draw(parts.room, { data: places, text: text(), source, act, remembered, signal: of }));
+  }
+
+  function draw() {
+    drawSentence();
+    drawAnswer();
+    drawNext();
+    drawDoor();
+  }
+
+  // --- the start ------------------------------------------------------------------------------------------------
+
+  async function open() {
+    await attempt(async () => {
+      now.error = null;
+      now.model = null;
+      now.progress = { note: "Opening the model", total: 0 };
+      drawAnswer();
+      const tell = (progress) => {
+        now.progress = { ...progress, note: `Opening ${state.model ?? parts.models.value}: ${progress.note}` };
+        drawAnswer();
+      };
+      now.model = await source.open(state.model ?? parts.models.value, tell, signal("open"));
+      fill(parts.methods, now.model.methods.map((name) => h("option", { value: name, selected: name === state.method }, name)));
+      await read();
+    });
+  }
+
+  parts.editor.addEventListener("input", () => {
+    fill(parts.sentence, h("span", { class: "given" }, parts.editor.value));
+    clearTimeout(pending.pause);
+    pending.pause = setTimeout(() => {
+      go({ text: parts.editor.value, word: null, foil: null });
+      read();
+    }, PAUSE);
+  });
+  parts.editor.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey) (event.preventDefault(), act.edit(false));
+  });
+  parts.editor.addEventListener("blur", () => parts.paper.classList.remove("editing"));
+  parts.sentence.addEventListener("click", (event) => event.target.classList.contains("word") || act.edit());
+  parts.sentence.addEventListener("dblclick", () => act.edit());
+  parts.sentence.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), act.edit()));
+  parts.editButton.addEventListener("click", () => act.edit());
+  parts.models.addEventListener("change", () => act.model(parts.models.value));
+  parts.methods.addEventListener("change", () => act.method(parts.methods.value));
+  parts.themeButton.addEventListener("click", act.theme);
+  parts.helpButton.addEventListener("click", act.help);
+  parts.saveButton.addEventListener("click", act.save);
+  parts.whynot.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const foil = parts.whynot.elements.foil.value.trim();
+    if (foil) act.foil(foil);
+  });
+  fill(parts.doors, doors.map((door, i) => h("button", { class: "door", "data-door": door.name, "aria-expanded": "false", onclick: () => act.door(door.name), title: door.says }, h("b", {}, i + 1), door.title)));
+  sliders(parts.sliders, state, act, source.live);
+  keys(document, act, doors);
+  window.addEventListener("resize", () => drawDoor());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawDoor());
+  window.addEventListener("popstate", () => {
+    if (!source.live) return;
+    const before = { ...state };
+    Object.assign(state, address.read(location.hash));
+    if (before.model !== state.model) open();
+    else if (before.text !== state.text) read();
+    else if (before.word !== state.word || before.foil !== state.foil || before.method !== state.method) ask();
+    drawDoor();
+  });
+
+  draw();
+  attempt(async () => {
+    const { models, first } = await source.models();
+    const chosen = models.find((model) => model.name === state.model)?.name ?? first;
+    fill(parts.models, models.map((model) => h("option", { value: model.name, selected: model.name === chosen }, `${model.title || short(model.name)}${model.here || model.name === first ? "" : " (fetched when chosen)"}`)));
+    await open();
+  });
+}
+
+const short = (name) => name.split(/[\\/]/).filter(Boolean).pop();
+
+// A text that has not been cut into words yet.
+const plain = (text) => ({ words: [], tail: text, rest: "" });
+
+function frame(root, source) {
+  const parts = {};
+  const part = (name, tag, attributes = {}, ...children) => (parts[name] = h(tag, attributes, ...children));
+  fill(
+    root,
+    h("header", {},
+      h("span", { class: "brand" }, "limelight"),
+      part("models", "select", { "aria-label": "Model", disabled: !source.live }),
+      h("span", { class: "right" },
+        part("helpButton", "button", { class: "icon", title: "keys (?)" }, "? keys"),
+        part("saveButton", "button", { class: "icon", title: "save as one file that opens anywhere (s)", hidden: !source.live }, "⤓ save"),
+        part("themeButton", "button", { class: "icon", title: "light or dark (d)", "aria-label": "light or dark" }, "◐"))),
+    h("main", {},
+      h("div", { class: "stage" },
+        part("ask", "h1", { class: "ask" }),
+        part("paper", "div", { class: "paper" },
+          part("sentence", "div", { class: "sentence", role: "listbox", tabindex: 0, dir: "auto", "aria-label": "The sentence; arrow keys choose a word, Enter edits" }),
+          part("editor", "textarea", { class: "editor", dir: "auto", "aria-label": "Edit the sentence", spellcheck: "false", maxlength: 100000 })),
+        h("div", { class: "under" },
+          part("about", "span", { class: "about", role: "status" }),
+          h("label", {}, "measured by ", part("methods", "select", { disabled: !source.live })),
+          part("editButton", "button", { class: "small", title: "key: /", hidden: !source.live }, "edit the sentence"))),
+      part("replies", "div", { class: "replies", "aria-live": "polite" }),
+      h("div", { class: "beneath" },
+        h("section", {},
+          part("place", "h2"),
+          part("likely", "div"),
+          part("whynot", "form", { class: "whynot", hidden: !source.live }, h("label", {}, "why not ", h("input", { name: "foil", maxlength: 200, "aria-label": "another word", autocomplete: "off" }), " ?"), h("button", { class: "small" }, "ask"))),
+        h("section", {}, h("h2", {}, "How the next word is drawn"), part("sliders", "div")))),
+    part("doors", "nav", { class: "doors", "aria-label": "More views" }),
+    part("room", "main", { class: "room" }),
+    part("help", "dialog", { "aria-label": "Keys" }),
+  );
+  return parts;
+}

@@ -1,0 +1,180 @@
+// Words on a line: above it where one head looks, below it which words mattered.
+import { colours, sheet, strongest } from "./draw.js";
+import { fill, h, note, quoted } from "./dom.js";
+
+const ABOVE = 190;
+const BELOW = 110;
+const LINE = 40;
+
+// data: { words, word, importance | null, matrix Float32Array [N, N], layer, head }. act: { choose(i) }.
+// keep: what the reader chose here, kept by the caller between drawings: { share, sink, only }.
+export function arcs(element, data, act, keep) {
+  const { words, matrix, layer, head } = data;
+  const n = words.length;
+  const canvas = h("canvas", { role: "img", tabindex: 0, "aria-label": `Where head ${head} of layer ${layer} looks` });
+  const room = h("div", { class: "long" });
+  const scroll = h("div", { class: "scroll", tabindex: -1 }, room);
+  const said = h("p", { class: "said", role: "status" });
+  room.append(canvas);
+  let hovered = null;
+  let places = [];
+  let links = [];
+
+  function measure() {
+    const context = canvas.getContext("2d");
+    context.font = `17px ${getComputedStyle(document.documentElement).getPropertyValue("--serif")}`;
+    const widths = words.map((word) => Math.min(160, context.measureText(word.text).width));
+    const free = scroll.clientWidth - widths.reduce((a, b) => a + b, 0) - 40;
+    const gap = Math.max(14, Math.min(60, free / Math.max(1, n)));
+    let at = 20;
+    places = widths.map((width) => {
+      const place = { x: at + width / 2, width };
+      at += width + gap;
+      return place;
+    });
+    const total = at - gap + 20;
+    const spare = Math.max(0, (scroll.clientWidth - total) / 2);
+    places.forEach((place) => (place.x += spare));
+    room.style.setProperty("width", `${Math.max(total, scroll.clientWidth)}px`);
+  }
+
+  function choose() {
+    links = strongest(matrix, n, keep.share, keep.sink ? -1 : 0);
+    const mine = links.filter(([source]) => focus() === null || source === focus());
+    const few = mine.slice(0, 5).map(([source, target, weight]) => `${words[source].text} → ${words[target].text} ${weight.toFixed(2)}`);
+    said.textContent = `Head ${head} of layer ${layer}: ${few.length ? few.join(", ") : "nothing but the first word"}${mine.length > 5 ? " …" : "."}`;
+  }
+
+  const focus = () => hovered ?? (keep.only ? data.word : null);
+
+  function paint() {
+    const width = scroll.clientWidth;
+    const left = scroll.scrollLeft;
+    const c = colours(element);
+    const g = sheet(canvas, width, ABOVE + LINE + BELOW);
+    g.translate(-left, 0);
+    g.lineCap = "round";
+    const seen = (a, b) => Math.max(a, b) > left - 20 && Math.min(a, b) < left + width + 20;
+    const arc = (a, b, y, deep, colour, wide, alpha) => {
+      const high = Math.min(deep - 12, 20 + Math.abs(a - b) * 0.42);
+      const sign = y > ABOVE ? 1 : -1;
+      g.strokeStyle = colour;
+      g.globalAlpha = alpha;
+      g.lineWidth = wide;
+      g.beginPath();
+      g.moveTo(a, y);
+      g.bezierCurveTo(a, y + (sign * high * 4) / 3, b, y + (sign * high * 4) / 3, b, y);
+      g.stroke();
+    };
+    for (const [source, target, weight] of [...links].reverse()) {
+      const a = places[source].x;
+      const b = places[target].x;
+      if (!seen(a, b)) continue;
+      const near = focus() === null || source === focus() || target === focus();
+      arc(a, b, ABOVE, ABOVE, c.looks, 1 + 6 * weight, near ? 0.3 + 0.7 * weight : 0.07);
+    }
+    const found = data.importance;
+    if (found) {
+      const most = Math.max(...found.values.map(Math.abs), 1e-9);
+      found.values.forEach((value, i) => {
+        const strength = Math.abs(value) / most;
+        const a = places[found.word].x;
+        const b = places[i].x;
+        if (strength < 0.08 || !seen(a, b)) return;
+        const near = focus() === null || i === focus() || found.word === focus();
+        g.setLineDash(value < 0 ? [2, 7] : []);
+        arc(a, b, ABOVE + LINE, BELOW, value < 0 ? c.lowered : c.raised, 1 + 6 * strength, near ? 0.3 + 0.7 * strength : 0.07);
+      });
+      g.setLineDash([]);
+    }
+    g.globalAlpha = 1;
+    g.textAlign = "center";
+    g.textBaseline = "middle";
+    const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
+    words.forEach((word, i) => {
+      const { x, width: wide } = places[i];
+      if (!seen(x - wide / 2, x + wide / 2)) return;
+      g.font = `${i === data.word ? "bold " : ""}17px ${serif}`;
+      g.fillStyle = focus() === null || i === focus() || i === data.word ? c.ink : c.grey;
+      g.fillText(word.text, x, ABOVE + LINE / 2, 160);
+      if (i === data.word) g.fillRect(x - wide / 2, ABOVE + LINE - 8, wide, 2);
+    });
+    if (!keep.sink && n > 1) stub(g, c);
+  }
+
+  // What goes to the first word, as one grey bar that shows the mean share.
+  function stub(g, c) {
+    let parked = 0;
+    for (let row = 1; row < n; row++) parked += matrix[row * n];
+    parked /= n - 1;
+    const high = 14 + 60 * parked;
+    g.fillStyle = c.grey;
+    g.globalAlpha = 0.5;
+    g.fillRect(places[0].x - 4, ABOVE - high, 8, high);
+    g.globalAlpha = 1;
+    g.font = `12px ${c.sans}`;
+    g.textAlign = "left";
+    g.fillText(`${Math.round(100 * parked)} % parked`, Math.max(4, places[0].x - 14), ABOVE - high - 10);
+  }
+
+  const under = (event) => {
+    const x = event.clientX - scroll.getBoundingClientRect().left + scroll.scrollLeft;
+    const i = places.findIndex((place) => Math.abs(place.x - x) < place.width / 2 + 7);
+    return i < 0 ? null : i;
+  };
+  const refresh = () => {
+    choose();
+    paint();
+  };
+  let waiting = false;
+  const soon = () => {
+    if (!waiting) requestAnimationFrame(() => ((waiting = false), paint()));
+    waiting = true;
+  };
+  scroll.addEventListener("scroll", soon, { passive: true });
+  canvas.addEventListener("pointermove", (event) => {
+    const now = under(event);
+    if (now !== hovered) {
+      hovered = now;
+      choose();
+      soon();
+    }
+  });
+  canvas.addEventListener("pointerleave", () => {
+    hovered = null;
+    refresh();
+  });
+  canvas.addEventListener("click", (event) => {
+    const i = under(event);
+    if (i !== null) act.choose(i);
+  });
+
+  const share = h("input", {
+    type: "range", min: 0.1, max: 1, step: 0.05, value: keep.share, "aria-label": "share of the attention shown",
+    oninput: () => {
+      keep.share = Number(share.value);
+      shown.textContent = `${Math.round(100 * keep.share)} %`;
+      refresh();
+    },
+  });
+  const shown = h("output", {}, `${Math.round(100 * keep.share)} %`);
+  const tick = (name, label) => {
+    const box = h("input", { type: "checkbox", onchange: () => ((keep[name] = box.checked), refresh()) });
+    box.checked = keep[name];
+    return h("label", { class: "tick" }, box, label);
+  };
+  fill(
+    element,
+    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("sink", "show what is parked on the first word"), tick("only", "only the word in question")),
+    scroll,
+    said,
+    note(
+      h("span", { class: "looks-text" }, "Above, in violet: "), "where one head looks, from each word back to earlier ones. ",
+      h("span", { class: "raised-text" }, "Below: "), `which words mattered for ${quoted(words[data.word].text)}. `,
+      "They are two questions: a head can look hard at a word that changes nothing. Heads with nothing to look for park their attention on the first word.",
+    ),
+  );
+  measure();
+  refresh();
+  return () => (measure(), refresh());
+}

@@ -1,0 +1,58 @@
+// Making elements, and the ways in which numbers and words are written. Text is only ever set as text.
+
+export function h(name, attributes = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else if (key === "style") for (const [name, part] of Object.entries(value)) element.style.setProperty(name, part);
+    else if (value === true) element.setAttribute(key, "");
+    else if (value !== false && value != null) element.setAttribute(key, value);
+  }
+  element.append(...children.flat().filter((child) => child != null && child !== false));
+  return element;
+}
+
+export function fill(element, ...children) {
+  element.replaceChildren(...children.flat().filter((child) => child != null && child !== false));
+}
+
+export const note = (...text) => h("p", { class: "note" }, ...text);
+
+// 0.4 %, 12 %, <0.01 %
+export function percent(share) {
+  const value = 100 * share;
+  if (value === 0) return "0 %";
+  if (value < 0.01) return "<0.01 %";
+  return `${value >= 10 ? Math.round(value) : Number(value.toPrecision(value < 1 ? 1 : 2))} %`;
+}
+
+// A difference of log-odds, with a real minus.
+export function signed(value) {
+  const text = Math.abs(value).toFixed(1);
+  return text === "0.0" ? "0" : (value < 0 ? "−" : "+") + text;
+}
+
+// A fall of log-odds as what people say: “fall 700-fold”.
+export function fold(drop) {
+  const times = Math.exp(Math.abs(drop));
+  if (times < 1.15) return "hardly change";
+  const shown = times < 10 ? times.toFixed(1) : Math.round(Number(times.toPrecision(2))).toLocaleString("en");
+  return `${drop > 0 ? "fall" : "rise"} ${times > 1e6 ? "more than a million" : shown}${times > 1e6 ? " " : "-"}fold`;
+}
+
+export function listed(parts, last = "and") {
+  return parts.flatMap((part, i) => (i === 0 ? [part] : [i === parts.length - 1 ? ` ${last} ` : ", ", part]));
+}
+
+export const quoted = (word) => `“${word}”`;
+
+// A token with its white space made visible.
+export function visible(token) {
+  return token.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ /, "").replace(/^$/, "␣");
+}
+
+export const COUNTS = ["no", "one", "two", "three", "four", "five"];
+
+export function words(data) {
+  return data.words.map((word) => word.text);
+}

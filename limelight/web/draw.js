@@ -1,0 +1,48 @@
+// Canvases as sharp as the screen, in the page's own colours.
+
+export function colours(element) {
+  const style = getComputedStyle(element);
+  const of = (name) => style.getPropertyValue(name).trim();
+  return { ink: of("--ink"), grey: of("--grey"), line: of("--line"), paper: of("--paper"), raised: of("--raised"), lowered: of("--lowered"), looks: of("--looks"), sans: style.fontFamily };
+}
+
+// A cleared context of width × height CSS pixels.
+export function sheet(canvas, width, height) {
+  const ratio = window.devicePixelRatio || 1;
+  canvas.width = Math.max(1, Math.round(width * ratio));
+  canvas.height = Math.max(1, Math.round(height * ratio));
+  canvas.style.setProperty("width", `${width}px`);
+  canvas.style.setProperty("height", `${height}px`);
+  const context = canvas.getContext("2d");
+  context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  context.clearRect(0, 0, width, height);
+  return context;
+}
+
+// The strongest links [source, target, weight] of a matrix that together carry a share of all there is, strongest
+// first; at most `each` per word. skip: a column that is left out (the first word, where attention is parked).
+export function strongest(matrix, n, share, skip, each = 8) {
+  const links = [];
+  let total = 0;
+  for (let source = 0; source < n; source++) {
+    const row = [];
+    for (let target = 0; target < source; target++) {
+      if (target === skip) continue;
+      const weight = matrix[source * n + target];
+      total += weight;
+      if (weight > 0.005) row.push([source, target, weight]);
+    }
+    links.push(...row.sort((a, b) => b[2] - a[2]).slice(0, each));
+  }
+  links.sort((a, b) => b[2] - a[2]);
+  let carried = 0;
+  const end = links.findIndex((link) => (carried += link[2]) >= share * total);
+  return end < 0 ? links : links.slice(0, end + 1);
+}
+
+export function cut(context, text, width) {
+  if (context.measureText(text).width <= width) return text;
+  let end = text.length;
+  while (end > 1 && context.measureText(`${text.slice(0, end)}…`).width > width) end--;
+  return `${text.slice(0, end)}…`;
+}

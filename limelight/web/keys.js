@@ -1,0 +1,35 @@
+// Every action has a key.
+import { fill, h } from "./dom.js";
+
+export function keys(page, act, doors) {
+  const table = [
+    ["←  →", "the word in question", { ArrowLeft: () => act.step(-1), ArrowRight: () => act.step(1) }],
+    ["↑  ↓", "layer, where a door is open", { ArrowUp: () => act.walk(-1, 0), ArrowDown: () => act.walk(1, 0) }],
+    ["[  ]", "head", { "[": () => act.walk(0, -1), "]": () => act.walk(0, 1) }],
+    [`1 – ${doors.length}`, "doors", Object.fromEntries(doors.map((door, i) => [String(i + 1), () => act.door(door.name)]))],
+    ["/", "edit the sentence", { "/": () => act.edit() }],
+    ["r", "continue differently", { r: () => act.again() }],
+    ["n", "hide or show the explanations", { n: () => act.notes() }],
+    ["s", "save as a file", { s: () => act.save() }],
+    ["d", "light or dark", { d: () => act.theme() }],
+    ["Esc", "back", { Escape: () => act.back() }],
+    ["?", "this list", { "?": () => act.help() }],
+  ];
+  const actions = Object.assign({}, ...table.map((row) => row[2]));
+  page.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || page.querySelector("dialog[open]")) return;
+    const typing = event.target.matches("input:not([type=checkbox]), textarea, select");
+    if (typing && event.key !== "Escape") return;
+    const vertical = event.key === "ArrowUp" || event.key === "ArrowDown";
+    if (!(event.key in actions) || (vertical && !page.querySelector(".door[aria-expanded=true]"))) return;
+    event.preventDefault();
+    actions[event.key]();
+  });
+  const help = page.querySelector("dialog");
+  fill(
+    help,
+    h("h2", {}, "Keys"),
+    h("dl", {}, table.flatMap(([key, does]) => [h("dt", {}, key), h("dd", {}, does)])),
+    h("form", { method: "dialog" }, h("button", { class: "small" }, "close")),
+  );
+}

@@ -1,0 +1,85 @@
+// Where the page's data comes from: the server that sent it.
+
+async function post(path, body, signal) {
+  let answer;
+  try {
+    answer = await fetch(`/api/${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(body),
+      signal,
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Error("limelight does not answer: it was ended in its terminal; start it again and reload this page");
+  }
+  if (!answer.ok) throw new Error((await answer.json()).error);
+  return answer;
+}
+
+const json = async (path, body, signal) => (await post(path, body, signal)).json();
+
+// Calls `each` with every line of JSON as it comes.
+async function lines(path, body, signal, each) {
+  const answer = await post(path, body, signal);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    rest += value;
+    const complete = rest.split("\n");
+    rest = complete.pop();
+    for (const line of complete.map((text) => JSON.parse(text))) {
+      if (line.error) throw new Error(line.error);
+      each(line);
+    }
+  }
+}
+
+export function live() {
+  return {
+    live: true,
+
+    async models(signal) {
+      const answer = await fetch("/api/models", { signal });
+      return answer.json();
+    },
+
+    async open(name, progress, signal) {
+      let model;
+      await lines("open", { name }, signal, (line) => (line.model ? (model = line.model) : progress(line)));
+      return model;
+    },
+
+    words: (text, signal) => json("words", text, signal),
+
+    next: (text, word, settings, signal) => json("next", { ...text, word, ...settings }, signal),
+
+    async importance(text, word, against, method, progress, signal) {
+      let found;
+      const body = { ...text, word, against, ...(method ? { method } : {}) };
+      await lines("importance", body, signal, (line) => (line.importance ? (found = line.importance) : progress(line)));
+      return found;
+    },
+
+    async go_on(given, settings, piece, signal) {
+      await lines("continue", { given, ...settings }, signal, (line) => piece(line.piece));
+    },
+
+    // All heads of a layer: [H, N, N] in one array.
+    async attention(text, layer, signal) {
+      const answer = await post("attention", { ...text, layer }, signal);
+      return new Float32Array(await answer.arrayBuffer()); // little-endian, as every browser's machine is
+    },
+
+    async linking(text, source, target, signal) {
+      return (await json("linking", { ...text, source, target }, signal)).weights;
+    },
+
+    async save(text, word, against, method, signal) {
+      const answer = await post("save", { ...text, word, against, ...(method ? { method } : {}) }, signal);
+      return answer.blob();
+    },
+  };
+}

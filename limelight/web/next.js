@@ -1,0 +1,72 @@
+// What could stand in the place of the word in question, and what the settings cut.
+import { fill, h, note, percent, quoted, visible } from "./dom.js";
+
+// data: { next | null, words, word, foil, settings, live }. act: { foil(token), settings({...}), again() }.
+export function likely(element, data, act) {
+  const { next, words, word, foil, live } = data;
+  if (!next) return fill(element, h("p", { class: "waiting", role: "status" }, "Reading the sentence", h("progress")));
+  const most = Math.max(...next.rows.map((row) => Math.max(row.share, row.kept)), 1e-9);
+  const asked = words[word]?.text ?? "";
+  const rows = next.rows.map((row, i) => {
+    const own = i === next.asked;
+    const name = visible(row.token);
+    const chosen = foil !== null && foil.trim() === row.token.trim();
+    return h(
+      "li",
+      { class: `${row.kept ? "" : "cut"} ${own ? "own" : ""} ${chosen ? "foil" : ""}` },
+      h(
+        "button",
+        {
+          class: "row",
+          disabled: own || !live || !row.token.trim(),
+          "aria-pressed": chosen ? "true" : "false",
+          "aria-label": `${name}, ${percent(row.share)}${row.cut ? `, cut by ${row.cut}` : ""}${own ? ", the word in question" : `; why not ${name}?`}`,
+          onclick: () => act.foil(chosen ? null : row.token.trim()),
+        },
+        h("span", { class: "token" }, name),
+        h(
+          "span",
+          { class: "bars", "aria-hidden": "true" },
+          h("span", { class: "share", style: { "--w": row.share / most } }),
+          h("span", { class: "kept", style: { "--w": row.kept / most } }),
+        ),
+        h("span", { class: "number" }, percent(row.share)),
+        h(
+          "span",
+          { class: "why" },
+          own ? `the word in question${row.rank > next.rows.length ? `, ranked ${row.rank.toLocaleString("en")}` : ""}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
+        ),
+        own || !live || !row.token.trim() ? null : h("span", { class: "hint" }, `why not ${quoted(name)}?`),
+      ),
+    );
+  });
+  fill(
+    element,
+    h("ol", { class: "next", "aria-label": `Likely words in the place of ${asked}` }, rows),
+    note("Each bar is a word that could stand here, as likely as the bar is long. Choose one to ask why it is not that."),
+  );
+}
+
+// The sliders are made once, so that one being dragged is never replaced.
+export function sliders(element, settings, act, live) {
+  const slider = (name, label, low, high, step, show, title) => {
+    const shown = h("output", {}, show(settings[name]));
+    const input = h("input", {
+      type: "range", min: low, max: high, step, value: settings[name], disabled: !live, title, "aria-label": label,
+      oninput: () => {
+        shown.textContent = show(Number(input.value));
+        act.settings({ [name]: Number(input.value) });
+      },
+    });
+    return h("label", { class: "slider", title }, h("span", {}, label), input, shown);
+  };
+  fill(
+    element,
+    slider("temperature", "temperature", 0, 2, 0.05, (v) => (v === 0 ? "always the likeliest" : v.toFixed(2)), "0 always takes the likeliest word; higher is bolder"),
+    slider("k", "top-k", 1, 50, 1, (v) => (v === 50 ? "off" : `the ${v} likeliest`), "draw among so many words only"),
+    slider("p", "top-p", 0.05, 1, 0.05, (v) => (v === 1 ? "off" : `${Math.round(100 * v)} % of the chance`), "draw among the likeliest words that make up this share"),
+    h("button", { class: "small", disabled: !live, onclick: () => act.again(), title: "key: r" }, "continue differently"),
+    note("These settings decide how the next word is drawn. What they cut is struck out; the rest shares its chance."),
+    live ? null : note("Open this sentence in limelight to move these."),
+  );
+}

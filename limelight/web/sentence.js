@@ -1,0 +1,60 @@
+// The sentence: running text whose words can be chosen, each on a ground as strong as it mattered.
+import { fill, h, quoted, signed, visible } from "./dom.js";
+
+// data: { words, tail, word, importance | null, editable }. act: { choose(i), hover(i | null), edit() }.
+export function sentence(element, data, act) {
+  const { words, tail, word, importance } = data;
+  const values = importance && importance.word === word ? importance.values : [];
+  const most = Math.max(...values.map(Math.abs), 1e-9);
+  const share = importance?.method === "attention";
+  const spans = words.flatMap((one, i) => {
+    const value = values[i];
+    const strength = value === undefined ? 0 : Math.abs(value) / most;
+    const heard = strength >= 0.05 ? (share ? "looked" : value > 0 ? "raised" : "lowered") : "";
+    const number = value === undefined ? null : share ? value.toFixed(2).replace(/^0/, "") : signed(value);
+    const span = h(
+      "span",
+      {
+        id: `word-${i}`,
+        role: "option",
+        "aria-selected": i === word ? "true" : "false",
+        "aria-label": number ? `${one.text}, ${number}` : one.text,
+        class: `word ${heard} ${one.given ? "given" : "added"} ${i === word ? "asked" : ""} ${i === importance?.asks && values.length ? "asks" : ""}`,
+        style: { "--s": strength.toFixed(3) },
+        onclick: () => act.choose(i),
+        onpointerenter: () => act.hover(i),
+        onpointerleave: () => act.hover(null),
+      },
+      one.text,
+      number && h("i", { class: "value", "aria-hidden": "true" }, number),
+    );
+    return one.gap ? [h("span", { class: one.given ? "given" : "added" }, one.gap), span] : [span];
+  });
+  fill(element, spans, tail && h("span", { class: "added" }, tail));
+  element.setAttribute("aria-activedescendant", `word-${word}`);
+}
+
+// One line about one word: its number, its tokens, its share.
+export function about(data, i) {
+  const { words, word, importance } = data;
+  const one = words[i];
+  if (!one) return "";
+  const parts = [`${quoted(one.text)}, word ${i + 1}`];
+  const tokens = one.tokens.map((token) => `[${token.replace(/ /g, "·").replace(/\n/g, "↵")}]`).join(" ");
+  parts.push(one.tokens.length === 1 ? `one token ${tokens}` : `${one.tokens.length} tokens ${tokens}`);
+  const value = importance?.word === word ? importance.values[i] : undefined;
+  if (value !== undefined && importance.method === "attention") parts.push(`gets ${value.toFixed(2)} of the attention`);
+  else if (value !== undefined) {
+    const raised = importance.values.filter((v) => v > 0).reduce((a, b) => a + b, 0);
+    parts.push(
+      value > 0
+        ? `${signed(value)}: ${Math.round((100 * value) / raised)} % of all that speaks for ${quoted(words[word].text)}`
+        : `${signed(value)}: speaks against ${quoted(words[word].text)}`,
+    );
+    if (i === importance.asks) parts.push("the model asks from here, so it was left out instead of blocked");
+  }
+  if (i === word) parts.push("the word in question");
+  return parts.join(" · ");
+}
+
+export { visible };

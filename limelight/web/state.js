@@ -1,0 +1,36 @@
+// What is on the screen, kept behind the # of the address: it never leaves the browser, and a link reproduces the view.
+
+export const FIRST = {
+  text: "The cat sat on the mat because it was tired",
+  word: null, // number from 0; null: the last given word
+  foil: null, // “why not this one?”
+  method: null,
+  door: null,
+  layer: null,
+  head: null,
+  temperature: 0.8,
+  k: 8,
+  p: 0.9,
+  seed: 0,
+  model: null,
+};
+
+const NUMBERS = new Set(["word", "layer", "head", "temperature", "k", "p", "seed"]);
+
+export function read(hash) {
+  const state = { ...FIRST };
+  for (const [name, value] of new URLSearchParams(hash.replace(/^#/, ""))) {
+    if (!(name in FIRST)) continue;
+    if (!NUMBERS.has(name)) state[name] = value;
+    else if (value !== "" && Number.isFinite(Number(value)) && Number(value) >= 0) state[name] = Number(value);
+  }
+  return state;
+}
+
+export function write(state) {
+  const named = new URLSearchParams();
+  for (const [name, value] of Object.entries(state)) {
+    if (value !== null && value !== FIRST[name]) named.set(name, value);
+  }
+  return `#${named}`;
+}
