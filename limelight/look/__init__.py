@@ -1,7 +1,28 @@
 """Looking inside: which words mattered, where heads look, what comes next."""
 
+from limelight.look.edit import Change, Comparison, compare
 from limelight.look.importance import METHODS, Check
+from limelight.look.lens import Guess, Lens
 from limelight.look.links import Link
+from limelight.look.plain import plain
+from limelight.look.roles import ROLES, Roles
 from limelight.look.seen import Heard, Importance, Seen
+from limelight.look.steps import Steps
 
-__all__ = ["METHODS", "Check", "Heard", "Importance", "Link", "Seen"]
+__all__ = [
+    "METHODS",
+    "ROLES",
+    "Change",
+    "Check",
+    "Comparison",
+    "Guess",
+    "Heard",
+    "Importance",
+    "Lens",
+    "Link",
+    "Roles",
+    "Seen",
+    "Steps",
+    "compare",
+    "plain",
+]

@@ -4,7 +4,7 @@ The stream behind a layer goes through the model's own final norm and head. Earl
 like that, so what they seem to say is a hint; what the last one says is the model's own answer.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -52,45 +52,59 @@ def lens(
 ) -> Lens:
     """What each layer would say behind the tokens at `places`, n tokens each.
 
-    Never more than `ROOM` logits are held at once. progress: called with the number of layers done and in all.
+    Never more than `ROOM` logits are held at once. progress: called with the number of guesses done and in all.
     Raises RequestError for a recurrent model.
     """
-    other = twin(network)
+    other, names = twin(network), _Names(tokenizer)
     stack = stack_of(other)
-    found: list[tuple[Guess, ...]] = []
     following = [reading.tokens[place + 1] if place + 1 < len(reading.tokens) else None for place in places]
-    names: dict[int, str] = {}
+    rows = max(1, ROOM // network.vocab)
+    waiting: list[Tensor] = []  # streams [W], layer by layer: the head is costly to call for a few of them
+    found: list[Guess] = []
 
-    def name(id: int) -> str:
-        if id not in names:
-            names[id] = tokenizer.token(id)
-        return names[id]
+    def guess() -> None:
+        logits = network.logits(stack.norm(torch.stack(waiting)))
+        asked = [following[i % len(places)] for i in range(len(found), len(found) + len(waiting))]
+        found.extend(_guesses(logits, asked, n, names))
+        waiting.clear()
+        if progress is not None:
+            progress(len(found), len(places) * len(stack.blocks))
 
     def look(module: nn.Module, inputs: object, stream: Tensor) -> None:
-        guesses: list[Guess] = []
-        rows = max(1, ROOM // network.vocab)
-        for start in range(0, len(places), rows):
-            part = list(places[start : start + rows])
-            logits = network.logits(stack.norm(stream[0, part]))
-            guesses += _guesses(logits, following[start : start + rows], n, name)
-        found.append(tuple(guesses))
-        if progress is not None:
-            progress(len(found), len(stack.blocks))
+        for place in places:
+            waiting.append(stream[0, place].clone())
+            if len(waiting) == rows:
+                guess()
 
     for block in stack.blocks:
         block.register_forward_hook(look)
     other.read(torch.tensor([reading.tokens[: places.stop]], device=network.device))
-    read = tuple(name(reading.tokens[place]) for place in places)
-    return Lens(read, tuple(None if id is None else name(id) for id in following), tuple(found))
+    if waiting:
+        guess()
+    grid = tuple(tuple(found[start : start + len(places)]) for start in range(0, len(found), len(places)))
+    read = tuple(names[reading.tokens[place]] for place in places)
+    return Lens(read, tuple(None if id is None else names[id] for id in following), grid)
 
 
-def _guesses(logits: Tensor, following: Sequence[int | None], n: int, name: Callable[[int], str]) -> Iterator[Guess]:
+class _Names(dict[int, str]):
+    """Token ids as text, each made once."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self._tokenizer = tokenizer
+
+    def __missing__(self, id: int) -> str:
+        self[id] = self._tokenizer.token(id)
+        return self[id]
+
+
+def _guesses(logits: Tensor, following: Sequence[int | None], n: int, names: _Names) -> Iterator[Guess]:
     """logits: [n, V]; following: [n] the tokens that really come next."""
     scores = logits.log_softmax(-1)
     entropies = -(scores.exp() * scores).sum(-1)
     values, ids = scores.topk(min(max(n, 0), scores.shape[-1]))
     for row, actual in enumerate(following):
-        top = tuple(zip(map(name, ids[row].tolist()), values[row].exp().tolist(), strict=True))
+        top = tuple(zip((names[id] for id in ids[row].tolist()), values[row].exp().tolist(), strict=True))
         entropy = float(entropies[row])
         if actual is None:
             yield Guess(top, entropy, None, None)

@@ -1,6 +1,6 @@
 """What `model.look` returns: one text, and the questions that can be asked about it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from limelight.errors import RequestError, suggestion
-from limelight.look import importance, links
+from limelight.look import importance, links, roles
+from limelight.look.edit import edit
 from limelight.look.importance import METHODS, Check
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
+from limelight.look.roles import Roles
 from limelight.look.steps import Steps, steps
 from limelight.look.target import Question, likeliest_rivals, one_rival
 from limelight.look.text import parking, read
@@ -169,6 +171,28 @@ class Seen:
         RequestError for a layer or head that does not exist.
         """
         return steps(self._network, self._tokenizer, self._plain, self._place(word), layer, head)
+
+    def heads(self) -> Roles:
+        """What the heads do in this text: how strongly each holds to each role, and what it parks on the first token.
+
+        Compare `roles`, which is measured on texts made for it and belongs to the model.
+        """
+        return roles.here(self._network, self._tokenizer, self._plain)
+
+    def roles(self, sentences: Sequence[str] | None = None) -> Roles:
+        """What the model's heads do, whatever the text; see `limelight.look.roles.measure`."""
+        return roles.measure(self._network, self._tokenizer, sentences)
+
+    def what_if(
+        self, *, heads_off: Iterable[tuple[int, int]] = (), layers_off: Iterable[int] = (), positions: bool = True
+    ) -> "Seen":
+        """The same text looked at by a twin of the model without some heads, given as (layer, head), without some
+        layers, or without positions; `limelight.look.compare` puts the two side by side.
+
+        Raises RequestError for a layer or head that does not exist.
+        """
+        edited = edit(self._network, heads_off=heads_off, layers_off=layers_off, positions=positions)
+        return Seen(edited, self._tokenizer, self.text)
 
     @cached_property
     def _hidden(self) -> Tensor:

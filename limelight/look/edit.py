@@ -1,0 +1,114 @@
+"""What if: a twin of the model with parts switched off, and what that changes.
+
+The twin shares all weights with the model, which goes on as it was. A head that is switched off still looks; what it
+heard is not passed on (Michel et al., 2019). A layer that is switched off lets the stream through as it came.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from limelight.look.record import block_of, stack_of, twin
+from limelight.models.api import Decoder
+from limelight.nn.positions import NoPositions, NoRotary
+
+if TYPE_CHECKING:
+    from limelight.look.seen import Heard, Seen
+
+DEEP = 1000
+"""How many of the likeliest next words are searched for one that the other side likes."""
+
+
+def edit(
+    network: Decoder,
+    *,
+    heads_off: Iterable[tuple[int, int]] = (),
+    layers_off: Iterable[int] = (),
+    positions: bool = True,
+) -> Decoder:
+    """A twin of `network` without some heads, given as (layer, head), without some layers, or without positions.
+
+    Without positions nothing is turned or added, and only the mask tells what came first: a word sees those before it
+    as a heap. Raises RequestError for a layer or head that does not exist, and for a recurrent model.
+    """
+    other = twin(network)
+    stack = stack_of(other)
+    off: dict[int, set[int]] = {}
+    for layer, head in heads_off:
+        block_of(other, layer, head)
+        off.setdefault(layer, set()).add(head)
+    for layer, heads in off.items():
+        attention = block_of(other, layer).attention
+        attention.out.register_forward_pre_hook(_without(heads, attention.head_width))
+    for layer in layers_off:
+        block_of(other, layer).register_forward_hook(_as_it_came)
+    if not positions:
+        stack.positions = NoPositions()
+        for layer in range(len(stack.blocks)):
+            block_of(other, layer).attention.rotary = NoRotary()
+    return other
+
+
+@dataclass(frozen=True)
+class Change:
+    """What something was before and is after; None where it is missing on that side."""
+
+    name: str
+    before: float | None
+    after: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two texts, or one text and two models, side by side.
+
+    next_words: tokens and their probabilities, those that either side likes best; None is below the `DEEP` likeliest
+    of that side. importance: the words before the one in question; a word that stands on one side only is None on the
+    other, and one that stands where another did is named "before → after".
+    """
+
+    next_words: tuple[Change, ...]
+    importance: tuple[Change, ...]
+
+
+def compare(before: "Seen", after: "Seen", word: str | int | None = None, n: int = 10) -> Comparison:
+    """The next words and the importance of each word for `word` (the last one if None) on two sides.
+
+    Raises RequestError if a side has no such word, or nothing in front of it.
+    """
+    sides = [dict(seen.next_words(DEEP)) for seen in (before, after)]
+    liked = dict.fromkeys(token for side in sides for token in list(side)[:n])
+    next_words = (Change(token, *(side.get(token) for side in sides)) for token in liked)
+    heard = [seen.importance(word).words for seen in (before, after)]
+    return Comparison(tuple(next_words), tuple(_aligned(*heard)))
+
+
+def _aligned(before: Sequence["Heard"], after: Sequence["Heard"]) -> Iterator[Change]:
+    """Words side by side: by their places if there are as many, else equal words, and between them what is left."""
+    matcher = SequenceMatcher(None, [h.word for h in before], [h.word for h in after], autojunk=False)
+    parts = [("", 0, len(before), 0, len(after))] if len(before) == len(after) else matcher.get_opcodes()
+    for _, a, b, c, d in parts:
+        for old, new in zip_longest(before[a:b], after[c:d]):
+            present = [heard for heard in (old, new) if heard is not None]
+            name = " → ".join(dict.fromkeys(heard.word for heard in present))
+            yield Change(name, *(None if heard is None else heard.importance for heard in (old, new)))
+
+
+def _without(heads: Collection[int], width: int) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    """A hook in front of an output matrix: what these heads heard [B, T, H · D] is set to zero."""
+    columns = torch.tensor([head * width + i for head in sorted(heads) for i in range(width)])
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        (joined,) = inputs
+        return (joined.index_fill(-1, columns.to(joined.device), 0),)
+
+    return hook
+
+
+def _as_it_came(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    return inputs[0]
