@@ -10,9 +10,10 @@ class KVCache:
     Which part of a row is in use is not known here: the state's `lengths` say it, the mask hides the rest.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
+    def __init__(self, keys: Tensor, values: Tensor, written: int = 0) -> None:
         self.keys = keys
         self.values = values
+        self.written = written  # no row has anything behind this position
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> "KVCache":
@@ -34,11 +35,18 @@ class KVCache:
             self.keys.scatter_(2, place, keys.to(self.keys.dtype))
             self.values.scatter_(2, place, values.to(self.values.dtype))
             end = int(starts.max()) + steps
+        self.written = max(self.written, end)
         return self.keys[:, :, :end], self.values[:, :, :end]
 
     def select(self, rows: Tensor) -> "KVCache":
         """A cache of the given rows, in that order; rows may repeat."""
-        return KVCache(self.keys[rows], self.values[rows])
+        return KVCache(self._rows(self.keys, rows), self._rows(self.values, rows), self.written)
+
+    def _rows(self, kept: Tensor, rows: Tensor) -> Tensor:
+        # What was never written need not be copied, but must be numbers: a row may be shorter than others.
+        selected = kept.new_zeros(len(rows), *kept.shape[1:])
+        selected[:, :, : self.written] = kept[:, :, : self.written][rows]
+        return selected
 
     @property
     def nbytes(self) -> int:
