@@ -73,10 +73,30 @@ class Ask(Text):
     method: Annotated[str, Field(max_length=50)] = "blocking"
 
 
+class Save(Ask, Settings):
+    """What to keep in a file. title: what to call the model there."""
+
+    title: Annotated[str, Field(max_length=1000)] = ""
+
+
 class Layer(Text):
     """One layer's attention."""
 
     layer: Small
+
+
+class Place(Text):
+    """A word."""
+
+    word: Word
+
+
+class Follow(Place):
+    """A word that is followed through one head, and the token it is looked at beside."""
+
+    layer: Small
+    head: Small
+    other: Word | None = None
 
 
 class Pair(Text):
@@ -175,6 +195,38 @@ def _looks(app: FastAPI, desk: Desk) -> None:
     def linking(body: Pair) -> dict[str, Any]:
         with desk.alone():
             return {"weights": desk.looking(body.given, body.added).linking(body.source, body.target)}
+
+    @app.post("/api/roles")
+    def roles() -> dict[str, Any]:
+        with desk.alone():
+            return desk.roles()
+
+    @app.post("/api/lens")
+    def lens(body: Place) -> StreamingResponse:
+        def work(emit: Emit) -> None:
+            with desk.alone():
+                found = desk.looking(body.given, body.added).lens(
+                    body.word, progress=lambda done, total: emit({"done": done, "total": total})
+                )
+            emit({"lens": found})
+
+        return _streamed(work)
+
+    @app.post("/api/steps")
+    def steps(body: Follow) -> dict[str, Any]:
+        with desk.alone():
+            return desk.looking(body.given, body.added).steps(body.word, body.layer, body.head, body.other)
+
+    @app.post("/api/save")
+    def save(body: Save) -> Response:
+        from limelight.serve.saved import hold, html
+
+        with desk.alone():
+            looking = desk.looking(body.given, body.added)
+            about = {**desk.about(), "methods": [body.method], "name": body.title or desk.name}
+            roles = desk.roles() if desk.has_roles else None
+            data = hold(looking, about, body.word, body.against, body.method, _sampling(body), roles=roles)
+        return Response(html(data), media_type="text/html", headers={"content-disposition": "attachment"})
 
 
 def _sampling(body: Settings) -> Any:

@@ -35,6 +35,7 @@ class Desk:
         self._first = name
         self._model: Model | None = None
         self._twin: Decoder | None = None
+        self._roles: dict[str, Any] | None = None
         self._lookings: OrderedDict[tuple[str, str], Looking] = OrderedDict()
         self._progress = (0, 0, "opening the model")
         self._busy = threading.Lock()  # held while the model computes
@@ -80,6 +81,7 @@ class Desk:
                 with self._shelf:
                     self._twin = exactly(twin(model.network))
                     self._model, self.name = model, name
+                    self._roles = None
                     self._lookings.clear()
             return self._model
         finally:
@@ -111,6 +113,21 @@ class Desk:
                     self._lookings.popitem(last=False)
             self._lookings.move_to_end((given, added))
             return found
+
+    @property
+    def has_roles(self) -> bool:
+        """Whether it is known by now what the heads do."""
+        return self._roles is not None
+
+    def roles(self) -> dict[str, Any]:
+        """What the open model's heads do; measured once a model. Raises RequestError if none is open yet."""
+        from limelight.serve.looking import roles
+
+        if self._roles is None:
+            model = self.model()
+            assert self._twin is not None
+            self._roles = roles(self._twin, model.tokenizer)
+        return self._roles
 
     def about(self) -> dict[str, Any]:
         """The open model's name and shape. Raises RequestError if none is open yet."""

@@ -11,8 +11,12 @@ from limelight.decode import Sampling
 from limelight.decode.rules import History, Temperature
 from limelight.errors import RequestError
 from limelight.look import Importance, Seen
+from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
+from limelight.look.plain import plain
 from limelight.look.record import record
+from limelight.look.roles import ROLES, measure
+from limelight.look.steps import steps
 from limelight.look.text import parking, read
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
@@ -21,6 +25,9 @@ from limelight.text.tokenizer import Tokenizer
 
 Numbers = dict[str, Any]
 """What JSON can hold: one object."""
+
+WIDEST = 40
+"""Tokens over which the layers are shown."""
 
 
 class Looking:
@@ -113,6 +120,17 @@ class Looking:
         """What each word attends to in all heads of a layer: [H, N, N] in float32."""
         return by_word(attention(self._network, self._plain, layer), self._plain).contiguous()
 
+    def every_attention(self) -> list[Tensor]:
+        """`attention` of every layer, from one reading."""
+        recording = record(
+            self._network,
+            attention=range(len(self._network.decoder.blocks)),
+            keep=lambda weights: by_word(weights[0], self._plain).cpu(),
+        )
+        with torch.inference_mode():
+            recording.network.read(torch.tensor([self._plain.tokens], device=self._network.device))
+        return [recording.attention[layer] for layer in sorted(recording.attention)]
+
     def linking(self, source: int, target: int) -> list[list[float]]:
         """How much a word attends to another: a list over layers of lists over heads."""
         source, target = self._known(source), self._known(target)
@@ -126,6 +144,37 @@ class Looking:
         with torch.inference_mode():
             recording.network.read(torch.tensor([self._plain.tokens], device=self._network.device))
         return [recording.attention[layer] for layer in layers]
+
+    def lens(self, word: int, n: int = 3, progress: Progress | None = None) -> Numbers:
+        """What each layer would have said in front of the tokens up to a word's last, `WIDEST` of them at most.
+
+        asked: the columns that are the word's own.
+        """
+        asked = self._parked.words[self._known(word)].tokens
+        places = range(max(0, asked.stop - 1 - WIDEST), asked.stop - 1)
+        found: Numbers = plain(lens(self._network, self._tokenizer, self._parked, places, n, progress))
+        return {**found, "asked": [place - 1 - places.start for place in asked]}
+
+    def steps(self, word: int, layer: int, head: int, other: int | None = None) -> Numbers:
+        """The nine steps to what follows a word, behind the parking token.
+
+        other: the token whose key and value are shown beside the query; the one with the greatest weight if None.
+        """
+        found = steps(self._network, self._tokenizer, self._parked, self._known(word), layer, head)
+        if other is None or not 0 <= other <= found.tokens.place:
+            other = int(found.weights.values.argmax())
+        projected = found.projected
+        shown = {
+            "query": projected.query,
+            "query_before": projected.query_before,
+            "key": projected.keys[other],
+            "key_before": projected.keys_before[other],
+            "value": projected.values[other],
+            "kv_head": projected.kv_head,
+            "sharing": projected.sharing,
+        }
+        numbers: Numbers = plain(found)
+        return {**numbers, "projected": plain(shown), "other": other}
 
     @cached_property
     def _hidden(self) -> Tensor:
@@ -143,6 +192,17 @@ def shape(config: ModelConfig) -> list[int]:
     """The heads of each layer, which is what there is to walk through; empty for a recurrent model."""
     stack = config.decoder
     return [block.attention.heads for block in stack.blocks] if isinstance(stack, TransformerStack) else []
+
+
+def roles(network: Decoder, tokenizer: Tokenizer) -> Numbers:
+    """What the model's heads do, measured on texts made for that: [L][H] of a role and how strongly it holds."""
+    found = measure(network, tokenizer)
+    heads = shape(network.config)
+    table = [[found.of(layer, head) for head in range(count)] for layer, count in enumerate(heads)]
+    return {
+        "roles": [[{"role": role, "strength": strength} for role, strength in row] for row in table],
+        "meanings": ROLES,
+    }
 
 
 def _check(found: Importance) -> Numbers | None:

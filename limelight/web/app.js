@@ -22,7 +22,7 @@ export function start(root, source) {
   const word = () => Math.max(0, Math.min(state.word ?? now.given - 1, now.shown.words.length - 1));
   const added = () => now.shown.words.slice(now.given).length > 0 && word() >= now.given;
   const text = () => ({ given: state.text, added: added() ? now.added : "" });
-  const words = () => (added() ? now.shown.words : now.shown.words.slice(0, now.given));
+  const words = () => (added() || !source.live ? now.shown.words : now.shown.words.slice(0, now.given));
   const settings = () => ({
     temperature: state.temperature,
     top_k: state.k >= 50 ? null : state.k,
@@ -69,7 +69,7 @@ export function start(root, source) {
       const whole = { given: state.text, added: "" };
       const of = signal("words");
       now.shown = await remembered(["words", whole], () => source.words(whole, of));
-      now.given = now.shown.words.length;
+      now.given = now.shown.words.filter((one) => one.given).length;
       draw();
       ask();
       await goOn();
@@ -165,7 +165,7 @@ export function start(root, source) {
       go(change, { keep: true });
       refreshNext();
       clearTimeout(pending.pause);
-      pending.pause = setTimeout(() => attempt(goOn), PAUSE);
+      pending.pause = setTimeout(() => attempt(goOn), PAUSE); // the next word at once, the rest when the slider rests
     },
     again() {
       go({ seed: state.seed + 1 });
@@ -210,7 +210,7 @@ export function start(root, source) {
     save() {
       if (!source.live || !now.importance) return;
       attempt(async () => {
-        const blob = await source.save(text(), word(), state.foil, state.method, signal("save"));
+        const blob = await source.save(text(), word(), state.foil, state.method, settings(), title(), signal("save"));
         const link = h("a", { href: URL.createObjectURL(blob), download: "limelight.html" });
         link.click();
         setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -233,17 +233,18 @@ export function start(root, source) {
 
   const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, live: source.live, settings: settings() });
 
+  const title = () => (now.model && parts.models.selectedOptions[0]?.textContent) || "the model";
+
   function drawSentence() {
     const data = view();
     sentence(parts.sentence, data, act);
     parts.about.textContent = data.words.length ? about(data, now.hovered ?? data.word) : "";
     const asked = quoted(data.words[data.word]?.text ?? "");
-    const title = now.model?.name ?? "the model";
     parts.ask.textContent = !data.words.length
       ? "Write a sentence."
       : state.foil
         ? `Why ${asked} and not ${quoted(state.foil)}?`
-        : `Which words made ${title} say ${asked}?`;
+        : `Which words made ${title()} say ${asked}?`;
     parts.place.textContent = data.words.length ? `In the place of ${asked} it could have said` : "";
   }
 
@@ -264,7 +265,10 @@ export function start(root, source) {
     if (!door || !now.model || !now.shown.words.length) return fill(parts.room);
     const of = signal("door");
     const places = { ...view(), words: words() };
-    attempt(async () => door.draw(parts.room, { data: places, text: text(), source, act, remembered, signal: of }));
+    const need = { data: places, text: text(), source, act, remembered, signal: of };
+    door.draw(parts.room, need).catch((error) => {
+      if (error.name !== "AbortError") fill(parts.room, h("p", { class: "error", role: "alert" }, error.message));
+    });
   }
 
   function draw() {
@@ -342,7 +346,7 @@ export function start(root, source) {
   });
 }
 
-const short = (name) => name.split(/[\\/]/).filter(Boolean).pop();
+const short = (name) => name.split(/[\\/]/).filter(Boolean).pop().replace(/\.(gguf|safetensors|bin|pth?)$/, "");
 
 // A text that has not been cut into words yet.
 const plain = (text) => ({ words: [], tail: text, rest: "" });

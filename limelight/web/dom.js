@@ -21,9 +21,9 @@ export const note = (...text) => h("p", { class: "note" }, ...text);
 // 0.4 %, 12 %, <0.01 %
 export function percent(share) {
   const value = 100 * share;
-  if (value === 0) return "0 %";
-  if (value < 0.01) return "<0.01 %";
-  return `${value >= 10 ? Math.round(value) : Number(value.toPrecision(value < 1 ? 1 : 2))} %`;
+  if (value === 0) return "0\u00a0%";
+  if (value < 0.01) return "<0.01\u00a0%";
+  return `${value >= 10 ? Math.round(value) : Number(value.toPrecision(value < 1 ? 1 : 2))}\u00a0%`;
 }
 
 // A difference of log-odds, with a real minus.

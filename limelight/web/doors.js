@@ -2,6 +2,8 @@
 import { arcs } from "./arcs.js";
 import { fill, h } from "./dom.js";
 import { heads } from "./heads.js";
+import { layers } from "./layers.js";
+import { steps } from "./steps.js";
 
 const kept = { share: 0.5, sink: false, only: false, pair: null };
 
@@ -39,15 +41,43 @@ export const doors = [
         kept.pair = [a, b];
         this.draw(element, need);
       };
-      heads(element, { ...data, heads: data.model.heads, weights, source: source_, target, matrix: found, roles: null }, { ...act, pair: choose });
+      const show = (roles) =>
+        heads(element, { ...data, heads: data.model.heads, weights, source: source_, target, matrix: found, roles }, { ...act, pair: choose });
+      if (!kept.measured) show(null); // measuring what heads do takes a while, once a model
+      kept.measured = true;
+      show(await remembered(["roles"], () => source.roles(signal)));
+    },
+  },
+  {
+    name: "steps",
+    title: "Steps",
+    says: "the nine steps, with this sentence's numbers",
+    async draw(element, need, other = null) {
+      const { data, text, source, remembered, signal } = need;
+      if (!element.querySelector(".steps")) waiting(element, "Following the word through the model");
+      const place = Math.max(0, data.word - 1); // the model asks from the word before
+      const found = await remembered(["steps", text, place, data.layer, data.head, other], () => source.steps(text, place, data.layer, data.head, other, signal));
+      steps(element, { ...data, found, place }, { other: (token) => this.draw(element, need, token) });
+    },
+  },
+  {
+    name: "layers",
+    title: "Layers",
+    says: "what each layer would have said",
+    async draw(element, need) {
+      const { data, text, source, remembered, signal } = need;
+      waiting(element, "Asking every layer what it would say");
+      const bar = element.querySelector("progress");
+      const tell = ({ done, total }) => ((bar.max = total), (bar.value = done));
+      layers(element, { ...data, lens: await remembered(["lens", text, data.word], () => source.lens(text, data.word, tell, signal)) });
     },
   },
 ];
 
-// The words whose link is looked for: those of the strongest link to what mattered, if the reader chose no others.
+// The words whose link is looked for: from where the model asks to what mattered most, if the reader chose no others.
 function pair(data) {
-  const fits = kept.pair?.every((i) => i < data.words.length);
-  if (fits) return kept.pair;
-  const link = data.importance?.links[0];
-  return link ? [link.source, link.target] : [data.word, Math.max(0, data.word - 1)];
+  if (kept.pair?.every((i) => i < data.words.length)) return kept.pair;
+  const { importance, word } = data;
+  const best = importance?.check?.top[0] ?? 0;
+  return [Math.max(0, word - 1), Math.min(best, Math.max(0, word - 1))];
 }

@@ -1,9 +1,12 @@
 // Canvases as sharp as the screen, in the page's own colours.
 
 export function colours(element) {
-  const style = getComputedStyle(element);
-  const of = (name) => style.getPropertyValue(name).trim();
-  return { ink: of("--ink"), grey: of("--grey"), line: of("--line"), paper: of("--paper"), raised: of("--raised"), lowered: of("--lowered"), looks: of("--looks"), sans: style.fontFamily };
+  const probe = element.appendChild(document.createElement("span")); // resolves what a variable means in this theme
+  const of = (name) => (probe.style.setProperty("color", `var(--${name})`), getComputedStyle(probe).color);
+  const found = Object.fromEntries(["ink", "grey", "line", "paper", "raised", "lowered", "looks"].map((name) => [name, of(name)]));
+  found.sans = getComputedStyle(probe).fontFamily;
+  probe.remove();
+  return found;
 }
 
 // A cleared context of width × height CSS pixels.

@@ -2,6 +2,8 @@
 import { colours, cut, sheet } from "./draw.js";
 import { fill, h, note, quoted } from "./dom.js";
 
+const LETTERS = { previous: "P", same: "S", induction: "I", punctuation: ",", self: "O", pronoun: "N", subject: "V", first: "–" };
+
 // data: { words, heads [H of each layer], weights [L][H] | null, source, target, layer, head, matrix | null, roles | null }
 // act: { head(layer, head), pair(source, target) }
 export function heads(element, data, act) {
@@ -19,7 +21,7 @@ export function heads(element, data, act) {
     element,
     h("div", { class: "tools" }, h("span", {}, "heads that link"), pick("source", data.source, "the word that looks"), h("span", {}, "to"), pick("target", data.target, "the word looked at")),
     h("div", { class: "two" },
-      h("figure", {}, h("figcaption", {}, "Every head: the stronger the violet, the more it links the two"), map, over),
+      h("figure", {}, h("figcaption", {}, "Every head: the stronger the violet, the more it links the two"), map, over, legend(data)),
       h("figure", {}, h("figcaption", {}, `Layer ${data.layer}, head ${data.head}: each row is a word that looks`), h("div", { class: "scroll" }, grid), said)),
     note("Layers go down, heads across. Each head looks for something of its own: some always at the word before, some at the first word, a few from a pronoun to what it stands for. ↑ ↓ and [ ] walk the map."),
   );
@@ -33,16 +35,30 @@ export function heads(element, data, act) {
   map.addEventListener("click", (event) => hit(event) && act.head(...hit(event)));
   map.addEventListener("pointermove", (event) => {
     const at = hit(event);
-    over.textContent = at && data.weights ? `layer ${at[0]}, head ${at[1]}: ${words[data.source].text} → ${words[data.target].text} ${data.weights[at[0]][at[1]].toFixed(2)}${data.roles ? `, ${data.roles[at[0]][at[1]].role}` : ""}` : "";
+    over.textContent = at && data.weights ? `layer ${at[0]}, head ${at[1]}: ${words[data.source].text} → ${words[data.target].text} ${data.weights[at[0]][at[1]].toFixed(2)}${named(data, at[0], at[1])}` : "";
   });
   if (data.matrix) paintGrid(grid, data, element);
 }
 
-function spoken({ words, matrix, layer, head, source }) {
+// What a head was measured to do, as words.
+function named({ roles }, layer, head) {
+  const found = roles?.roles[layer]?.[head];
+  return found?.role ? `; looks at ${roles.meanings[found.role]} (${found.strength.toFixed(2)})` : "";
+}
+
+function legend({ roles }) {
+  if (roles === false) return null;
+  if (!roles) return h("p", { class: "roles" }, "measuring what each head looks for …");
+  const present = new Set(roles.roles.flat().map((found) => found.role));
+  return h("p", { class: "roles" }, Object.entries(roles.meanings).filter(([role]) => present.has(role)).map(([role, meaning]) => h("span", {}, h("b", {}, LETTERS[role]), meaning)));
+}
+
+function spoken(data) {
+  const { words, matrix, layer, head, source } = data;
   if (!matrix) return "Reading this layer";
   const n = words.length;
   const best = words.map((word, i) => [word.text, matrix[source * n + i]]).filter((pair) => pair[1] >= 0.01).sort((a, b) => b[1] - a[1]).slice(0, 4);
-  return `Head ${head} of layer ${layer}, from ${quoted(words[source].text)}: ${best.map(([text, weight]) => `${text} ${weight.toFixed(2)}`).join(", ") || "nothing"}.`;
+  return `Head ${head} of layer ${layer}, from ${quoted(words[source].text)}: ${best.map(([text, weight]) => `${text} ${weight.toFixed(2)}`).join(", ") || "nothing"}${named(data, layer, head)}.`;
 }
 
 function paintMap(canvas, data, element) {
@@ -72,6 +88,17 @@ function paintMap(canvas, data, element) {
       g.fillRect(x + 1, y + 1, wide - 2, high - 2);
     }
   });
+  g.globalAlpha = 1;
+  g.textAlign = "center";
+  g.font = `600 ${Math.min(12, high - 2)}px ${c.sans}`;
+  data.roles?.roles.forEach((row, layer) =>
+    row.forEach(({ role, strength }, head) => {
+      if (!role) return;
+      g.globalAlpha = role === "first" ? 0.35 : Math.min(1, 0.4 + strength);
+      g.fillStyle = (data.weights?.[layer]?.[head] ?? 0) > 0.55 ? c.paper : c.ink;
+      g.fillText(LETTERS[role], 26 + (head + 0.5) * wide, 17 + (layer + 0.5) * high);
+    }),
+  );
   g.globalAlpha = 1;
   g.strokeStyle = c.ink;
   g.lineWidth = 2;

@@ -77,8 +77,18 @@ export function live() {
       return (await json("linking", { ...text, source, target }, signal)).weights;
     },
 
-    async save(text, word, against, method, signal) {
-      const answer = await post("save", { ...text, word, against, ...(method ? { method } : {}) }, signal);
+    roles: (signal) => json("roles", {}, signal),
+
+    async lens(text, word, progress, signal) {
+      let found;
+      await lines("lens", { ...text, word }, signal, (line) => (line.lens ? (found = line.lens) : progress(line)));
+      return found;
+    },
+
+    steps: (text, word, layer, head, other, signal) => json("steps", { ...text, word, layer, head, other }, signal),
+
+    async save(text, word, against, method, settings, title, signal) {
+      const answer = await post("save", { ...text, word, against, ...settings, title, ...(method ? { method } : {}) }, signal);
       return answer.blob();
     },
   };

@@ -34,7 +34,7 @@ export function likely(element, data, act) {
         h(
           "span",
           { class: "why" },
-          own ? `the word in question${row.rank > next.rows.length ? `, ranked ${row.rank.toLocaleString("en")}` : ""}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
+          own ? `in question, no. ${row.rank.toLocaleString("en")}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
         ),
         own || !live || !row.token.trim() ? null : h("span", { class: "hint" }, `why not ${quoted(name)}?`),
       ),
@@ -43,7 +43,7 @@ export function likely(element, data, act) {
   fill(
     element,
     h("ol", { class: "next", "aria-label": `Likely words in the place of ${asked}` }, rows),
-    note("Each bar is a word that could stand here, as likely as the bar is long. Choose one to ask why it is not that."),
+    note("Outlined: how likely the model finds a word here. Filled: what the settings make of that. Choose a word to ask why it is not that one."),
   );
 }
 
