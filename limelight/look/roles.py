@@ -109,6 +109,7 @@ Places = dict[str, Tensor]
 def measure(network: Decoder, tokenizer: Tokenizer, sentences: Sequence[str] | None = None) -> Roles:
     """The roles of all heads, measured on random tokens and on sentences (English ones of our own, if none are given).
 
+    sentences: of a dozen words or more; in shorter ones attention that is spread evenly looks like a role.
     They belong to the model and not to a text: keep them. "pronoun" and "subject" are left out where the tokenizer
     does not tell the English words apart. Raises RequestError for a recurrent model, or if a sentence has no words.
     """

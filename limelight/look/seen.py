@@ -167,10 +167,11 @@ class Seen:
     def steps(self, word: str | int | None, layer: int, head: int) -> Steps:
         """The nine steps from the text to the word that comes next, with this model's numbers.
 
-        One word (the last one if None) is followed through one head of one layer, at the word's last token. Raises
+        One word (the last one if None) is followed through one head of one layer, at the word's last token. The text
+        stands behind the parking token, as it does for `next_words`, which step 9 of the last word repeats. Raises
         RequestError for a layer or head that does not exist.
         """
-        return steps(self._network, self._tokenizer, self._plain, self._place(word), layer, head)
+        return steps(self._network, self._tokenizer, self._parked, self._place(word), layer, head)
 
     def heads(self) -> Roles:
         """What the heads do in this text: how strongly each holds to each role, and what it parks on the first token.

@@ -32,11 +32,13 @@ def follow(model: limelight.Model, word: int = 9) -> Steps:
 
 
 def test_the_row_of_weights_is_worked_out_again_and_is_the_recorded_one(model: limelight.Model) -> None:
-    seen = model.look(TEXT)
-    steps = seen.steps(9, *HEAD)
+    steps = follow(model)
     place, at = steps.tokens.place, steps.projected
     query, keys, scores, weights = at.query, at.keys, steps.scores, steps.weights
-    recorded = seen.attention(*HEAD, tokens=True)[place]
+    recording = record(model.network, attention=[HEAD[0]])
+    with torch.inference_mode():
+        recording.network.read(torch.tensor([steps.tokens.ids]))
+    recorded = recording.attention[HEAD[0]][0, HEAD[1], place]
     for key in range(len(steps.tokens.ids)):
         product = sum(float(a) * float(b) for a, b in zip(query, keys[key], strict=True))
         assert float(scores.products[key]) == pytest.approx(product, rel=1e-4, abs=1e-4)
@@ -110,6 +112,9 @@ def test_the_answer_is_the_models_own(model: limelight.Model) -> None:
     assert [logit for _, logit, _ in steps.output.top] == pytest.approx(logits.topk(10).values.tolist(), abs=1e-4)
     for _, logit, chance in steps.output.top:
         assert chance == pytest.approx(float(torch.tensor(logit - steps.output.total).exp()), rel=1e-4)
+    last = model.look(TEXT).steps(None, *HEAD).output.top
+    said = model.look(TEXT).next_words(10)
+    assert [chance for _, _, chance in last] == pytest.approx([chance for _, chance in said], abs=1e-5)
     assert [t for t, _, _ in steps.output.top] == [model.tokenizer.token(i) for i in logits.topk(10).indices.tolist()]
 
 

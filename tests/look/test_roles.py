@@ -1,0 +1,199 @@
+"""Roles: known patterns of attention, put where heads would make them, get the names and strengths that they have."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from references import saved
+from torch import Tensor
+
+import limelight
+from limelight.errors import RequestError
+from limelight.look import ROLES, Roles, plain
+from limelight.look import roles as measuring
+from limelight.look.record import twin
+from limelight.models.api import Decoder
+from limelight.nn.mask import Mask
+
+LAYERS, HEADS = 3, 4
+TEXT = "w10 w11 w12 w10 w11 w13"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
+    folder = tmp_path_factory.mktemp("llama")
+    saved("llama", folder)
+    return limelight.open(folder)
+
+
+def puppet(model: limelight.Model, where: dict[tuple[int, int], Callable[[Tensor], Tensor]]) -> Decoder:
+    """A twin of the model whose heads look where they are told: `where[layer, head](tokens)` → weights [B, T, T].
+
+    All others spread their attention evenly over what they may see.
+    """
+    other = twin(model.network)
+    read: list[Tensor] = []
+    other.embed.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
+
+    def weigh(layer: int) -> Callable[[Tensor, Tensor, Mask, float, float | None], Tensor]:
+        def told(q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+            B, H, T, _ = q.shape
+            even = torch.ones(B, H, T, T).tril()
+            weights = even / even.sum(-1, keepdim=True)
+            for (at, head), pattern in where.items():
+                if at == layer:
+                    weights[:, head] = pattern(read[-1])
+            return weights
+
+        return told
+
+    for layer, block in enumerate(other.decoder.blocks):
+        block.attention.weigh = weigh(layer)
+    return other
+
+
+def looking_back(tokens: Tensor, steps: int) -> Tensor:
+    T = tokens.shape[1]
+    back = (torch.arange(T) - steps).clamp(min=0)
+    return torch.eye(T)[back].expand(len(tokens), T, T)
+
+
+def at_the_same(tokens: Tensor, behind: int) -> Tensor:
+    """To where the token stood last, or `behind` it; to the first token if nowhere."""
+    B, T = tokens.shape
+    weights = torch.zeros(B, T, T)
+    for b in range(B):
+        for t in range(T):
+            places = [s + behind for s in range(1, t) if tokens[b, s] == tokens[b, t] and s + behind < t]
+            weights[b, t, places[-1] if places else 0] = 1
+    return weights
+
+
+PATTERNS = {
+    (0, 0): lambda tokens: looking_back(tokens, 1),
+    (0, 1): lambda tokens: looking_back(tokens, 0),
+    (0, 2): lambda tokens: at_the_same(tokens, 0),
+    (1, 0): lambda tokens: at_the_same(tokens, 1),
+    (1, 3): lambda tokens: looking_back(tokens, tokens.shape[1]),
+    (2, 2): lambda tokens: 0.5 * looking_back(tokens, 1) + 0.5 * looking_back(tokens, tokens.shape[1]),
+}
+KNOWN = {(0, 0): "previous", (0, 1): "self", (0, 2): "same", (1, 0): "induction", (1, 3): "first", (2, 2): "previous"}
+
+
+def test_heads_get_the_roles_that_they_have(model: limelight.Model) -> None:
+    sentences = [" ".join(f"w{i}" for i in range(10, 30)), " ".join(f"w{i}" for i in range(40, 55))]
+    found = measuring.measure(puppet(model, PATTERNS), model.tokenizer, sentences)
+    for layer in range(LAYERS):
+        for head in range(HEADS):
+            role, strength = found.of(layer, head)
+            assert role == KNOWN.get((layer, head)), (layer, head)
+            if (layer, head) in KNOWN:
+                assert strength == pytest.approx(0.5 if (layer, head) == (2, 2) else 1.0)
+    assert found.strengths["first"][2, 2] > 0.5
+    assert found.strengths["induction"][0, 2] == 0
+    assert found.strengths["same"][1, 0] == 0
+    assert list(found.strengths) == [role for role in ROLES if role in found.strengths]
+    assert all(strength.shape == (LAYERS, HEADS) for strength in found.strengths.values())
+
+
+def test_strengths_in_one_text_are_shares_of_its_attention(model: limelight.Model) -> None:
+    seen = model.look(TEXT)
+    found = seen.heads()
+    ids = model.tokenizer.encode(TEXT).ids
+    assert set(found.strengths) == {"previous", "same", "induction", "self", "first"}  # no punctuation here
+    for layer in range(LAYERS):
+        for head in range(HEADS):
+            weights = seen.attention(layer, head, tokens=True)
+            assert len(weights) == len(ids)
+            expected = {
+                "previous": weights.diagonal(-1)[1:].mean(),
+                "self": weights.diagonal()[1:].mean(),
+                "first": weights[1:, 0].mean(),
+                "same": weights[4, 1],  # w11; w10 stood first, and that place is left to "first"
+                "induction": weights[4, 2],
+            }
+            for role, strength in expected.items():
+                assert float(found.strengths[role][layer, head]) == pytest.approx(float(strength), abs=1e-5), role
+
+
+def test_the_places_of_repetitions_and_punctuation() -> None:
+    class Marks:
+        def token(self, id: int) -> str:
+            return " ," if id == 9 else "x9"
+
+    places = measuring._places([[1, 5, 9, 5, 9, 6], [2, 3]], Marks(), ROLES)
+    marked = {role: place.nonzero().tolist() for role, place in places.items()}
+    assert marked["same"] == [[0, 3, 1], [0, 4, 2]]
+    assert marked["induction"] == [[0, 3, 2], [0, 4, 3]]
+    assert marked["punctuation"] == [[0, 4, 2], [0, 5, 2]]
+    assert marked["previous"] == [[0, t, t - 1] for t in range(2, 6)]
+    assert marked["first"] == [[0, t, 0] for t in range(1, 6)] + [[1, 1, 0]]
+
+
+def test_pronouns_count_for_the_right_word_and_against_the_wrong_one(model: limelight.Model) -> None:
+    words = {name: i for i, name in enumerate("Mary met John because she he was late".split(), 10)}
+
+    class English:
+        controls: frozenset[int] = frozenset()
+        prefix = (1,)
+        separator = 1
+
+        def encode(self, text: str) -> object:
+            from limelight.text.tokenizer import Encoding
+
+            ids, offsets, at = [], [], 0
+            for word in text.split():
+                ids.append(words[word])
+                offsets.append((text.index(word, at), text.index(word, at) + len(word)))
+                at = offsets[-1][1]
+            return Encoding(ids, offsets)
+
+    links = [
+        ("Mary met John because she was late", "she", "Mary", "John"),
+        ("John met Mary because she was late", "she", "Mary", "John"),
+    ]
+    rows, places = measuring._linked(English(), links)
+    assert [list(row) for row in rows] == [[1, 10, 11, 12, 13, 14, 16, 17], [1, 12, 11, 10, 13, 14, 16, 17]]
+    assert places.nonzero().tolist() == [[0, 5, 1], [0, 5, 3], [1, 5, 1], [1, 5, 3]]
+    assert (int(places[0, 5, 1]), int(places[0, 5, 3]), int(places[1, 5, 1])) == (1, -1, -1)
+
+    def mary(tokens: Tensor) -> Tensor:  # every word looks at Mary
+        return torch.nn.functional.one_hot((tokens == 10).int().argmax(-1), tokens.shape[1])[:, None].float()
+
+    looks = {(1, 2): mary, (0, 1): lambda tokens: looking_back(tokens, 4), (2, 0): lambda tokens: 0 * mary(tokens)}
+    found = measuring._strengths(puppet(model, looks), rows, {"pronoun": places})["pronoun"]
+    assert float(found[1, 2]) == 1  # the one who is meant, wherever she stands
+    assert float(found[0, 1]) == 0  # one place, whoever stands there: right once, wrong once
+    assert float(found[2, 0]) == 0
+
+
+def test_a_tokenizer_that_does_not_know_the_words_leaves_their_roles_out(model: limelight.Model) -> None:
+    found = model.look(TEXT).roles()
+    assert set(found.strengths) == {"previous", "same", "induction", "self", "first"}
+    assert json.loads(json.dumps(plain(found)))["strengths"]["same"] == found.strengths["same"].tolist()
+
+
+def test_measuring_is_the_same_every_time_and_leaves_the_model_alone(model: limelight.Model) -> None:
+    tokens = torch.tensor([[10, 11, 12]])
+    with torch.inference_mode():
+        before = model.network(tokens)
+        one, two = model.look(TEXT).roles(), model.look(TEXT).roles()
+        assert torch.equal(model.network(tokens), before)
+    for role, strength in one.strengths.items():
+        assert torch.equal(strength, two.strengths[role])
+
+
+def test_of_names_what_holds() -> None:
+    def role(**strengths: float) -> tuple[str | None, float]:
+        return Roles({name: torch.tensor([[value]]) for name, value in strengths.items()}).of(0, 0)
+
+    assert role(previous=0.3, same=0.4, first=0.6) == ("same", pytest.approx(0.4))
+    assert role(previous=0.1, first=0.9) == ("first", pytest.approx(0.9))
+    assert role(previous=0.2, first=0.3) == (None, pytest.approx(0.3))
+    assert role(pronoun=-0.5) == (None, 0.0)
+
+
+def test_sentences_without_words_are_refused(model: limelight.Model) -> None:
+    with pytest.raises(RequestError, match="no words"):
+        model.look(TEXT).roles(["  "])
