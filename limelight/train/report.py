@@ -1,5 +1,6 @@
 """What a run tells: lines of JSON, a curve, TensorBoard events."""
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -37,7 +38,7 @@ class Log:
             beside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
             beside.replace(path)
         except OSError as error:
-            raise FileError(f"{path}: cannot be written ({error.strerror})") from None
+            raise _unwritten(path, error) from None
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Adds a line. Raises FileError if the disk is full."""
@@ -45,10 +46,7 @@ class Log:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise FileError(
-                f"{self.path}: cannot be written ({error.strerror}); the checkpoints are whole: make room and start the"
-                " same command again"
-            ) from None
+            raise _unwritten(self.path, error) from None
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -65,10 +63,10 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 
 def curve(log: Path, picture: Path) -> None:
-    """Draws the losses of a log as a PNG, where matplotlib is installed."""
+    """Draws the losses of a log as a PNG, where matplotlib is installed. Raises FileError if the disk is full."""
     if find_spec("matplotlib") is None:
         return
-    from matplotlib.figure import Figure  # type: ignore[import-not-found]
+    from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
 
     entries = lines(log)
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -79,9 +77,14 @@ def curve(log: Path, picture: Path) -> None:
             axes.plot(*zip(*points, strict=True), label=label)
     axes.set(xlabel="step", ylabel="loss (nats a token)")
     axes.legend()
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=120, format="png")
     beside = picture.with_name(f".{picture.name}")
-    figure.savefig(beside, dpi=120, format="png")
-    beside.replace(picture)
+    try:
+        beside.write_bytes(drawn.getbuffer())
+        beside.replace(picture)
+    except OSError as error:
+        raise _unwritten(picture, error) from None
 
 
 @final
@@ -89,6 +92,7 @@ class Events:
     """TensorBoard's events, where tensorboard is installed."""
 
     def __init__(self, folder: Path, step: int) -> None:
+        self.folder = folder
         self.writer: Any = None
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
@@ -96,13 +100,22 @@ class Events:
             self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, values: Mapping[str, Any]) -> None:
-        """Adds each number under its name."""
-        if self.writer is not None:
-            for name, value in values.items():
-                if name != "step" and isinstance(value, int | float):
-                    self.writer.add_scalar(name, value, values["step"])
+        """Adds each number under its name. Raises FileError if the disk is full."""
+        numbers = {name: value for name, value in values.items() if name != "step" and isinstance(value, int | float)}
+        for name, value in numbers.items() if self.writer is not None else ():
+            try:
+                self.writer.add_scalar(name, value, values["step"])
+            except OSError as error:
+                raise _unwritten(self.folder, error) from None
 
     def close(self) -> None:
         """Writes what is held."""
         if self.writer is not None:
             self.writer.close()
+
+
+def _unwritten(path: Path, error: OSError) -> FileError:
+    return FileError(
+        f"{path} cannot be written ({error.strerror or error}); the checkpoints are whole: make room and start the same"
+        " command again"
+    )

@@ -1,4 +1,7 @@
-"""Shows that preparing a text takes no more memory for a larger one: `python tests/train/large_text.py 1000` (MB)."""
+"""Shows that preparing a text takes no more memory for a larger one: `python tests/train/large_text.py 1000` (MB).
+
+The peak counts pages of the mapped token file that were read, which the system takes back when it needs them.
+"""
 
 import random
 import resource
