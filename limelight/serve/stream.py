@@ -5,6 +5,7 @@ import json
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 from limelight.errors import LimelightError
@@ -32,7 +33,7 @@ async def lines(work: Callable[[Emit], None]) -> AsyncIterator[str]:
     gone = threading.Event()
 
     def put(line: dict[str, Any] | None) -> None:
-        if not gone.is_set():
+        with suppress(RuntimeError):  # the server has ended
             loop.call_soon_threadsafe(queue.put_nowait, line)
 
     def emit(line: dict[str, Any]) -> None:

@@ -119,18 +119,17 @@ export function start(root, source) {
     const key = JSON.stringify([state.model, "continue", given, settings()]);
     if (!known.has(key)) {
       let grown = "";
+      const base = now.shown.base ?? now.shown;
       await source.go_on(given, settings(), (piece) => {
         grown += piece;
-        now.shown = { ...now.shown, words: now.shown.words.slice(0, now.given), tail: now.shown.rest + grown };
+        now.shown = { ...base, tail: base.tail + grown, base };
         drawSentence();
       }, of);
       known.set(key, grown);
     }
     now.added = known.get(key);
     const whole = { given, added: now.added };
-    const shown = await remembered(["words", whole], () => source.words(whole, of));
-    now.shown = shown;
-    now.given = shown.words.filter((one) => one.given).length;
+    now.shown = joined(now.shown.base ?? now.shown, await remembered(["words", whole], () => source.words(whole, of)), now.added);
     drawSentence();
     if (added()) ask();
   }
@@ -349,7 +348,19 @@ export function start(root, source) {
 const short = (name) => name.split(/[\\/]/).filter(Boolean).pop().replace(/\.(gguf|safetensors|bin|pth?)$/, "");
 
 // A text that has not been cut into words yet.
-const plain = (text) => ({ words: [], tail: text, rest: "" });
+const plain = (text) => ({ words: [], tail: text });
+
+// The given text's words, and behind them those that the model added. Where it went on with the last word, that stays
+// what was given, since that is what is asked about, and the rest of it stands behind.
+function joined(base, whole, added) {
+  const n = base.words.length;
+  const last = whole.words[n - 1];
+  if (!last?.text.startsWith(base.words[n - 1].text)) return { ...base, tail: base.tail + added, base };
+  const rest = last.text.slice(base.words[n - 1].text.length);
+  const [next, ...others] = whole.words.slice(n);
+  const words = [...base.words, ...(next ? [{ ...next, gap: rest + next.gap, given: false }, ...others] : [])];
+  return { words, tail: next ? whole.tail : rest + whole.tail, base };
+}
 
 function frame(root, source) {
   const parts = {};

@@ -1,0 +1,273 @@
+"""The page as people meet it: in a real browser, with a tiny model behind it."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.tiny_models import SENTENCE
+
+import limelight
+from limelight.serve.saved import look
+
+Visit = Callable[..., Any]
+
+
+@pytest.fixture
+def visit(chromium: Any, server: str) -> Iterator[Visit]:
+    """``visit("#text=…", width=…, dark=…, file=…)``: a page that may ask nobody but the server, or nobody at all if
+    it is a file, and that must not complain."""
+    contexts: list[Any] = []
+    complaints: list[str] = []
+
+    def visit(
+        behind: str = "", width: int = 1280, height: int = 800, dark: bool = False, file: Path | None = None
+    ) -> Any:
+        scheme = "dark" if dark else "light"
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, offline=file is not None
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if foreign(request.url) else None)
+        page.goto(file.as_uri() if file else server + behind)
+        page.wait_for_selector(".check")
+        return page
+
+    def foreign(url: str) -> bool:
+        return not url.startswith((server, "data:", "file:", "blob:"))
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def asked(page: Any) -> str:
+    """The word in question, without its number."""
+    text: str = page.locator(".word.asked").evaluate("word => word.firstChild.textContent")
+    return text
+
+
+def written(page: Any) -> str:
+    """The sentence without its numbers."""
+    text: str = page.locator(".sentence").evaluate(
+        "sentence => [...sentence.children].map(part => part.firstChild.textContent).join('')"
+    )
+    return text
+
+
+def until(page: Any, condition: str) -> None:
+    for _ in range(400):  # the page's policy forbids waiting inside it by a condition that is text
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never came true: {condition}")
+
+
+def test_the_first_screen_answers_without_scrolling(visit: Visit) -> None:
+    page = visit()
+    assert page.locator(".sentence").inner_text().startswith("The")
+    assert asked(page) == "tired"
+    assert (
+        "listened most to" in page.locator(".answer").inner_text() or "No word" in page.locator(".answer").inner_text()
+    )
+    assert "random words" in page.locator(".check").inner_text()
+    assert page.locator(".value").count() == 9
+    doors = page.locator(".doors").bounding_box()
+    assert doors["y"] + doors["height"] <= 800
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_a_sentence_is_typed_and_answered(visit: Visit) -> None:
+    page = visit()
+    page.keyboard.press("/")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("Mary gave John a drink")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.word.asked')?.firstChild.textContent === 'drink'")
+    page.wait_for_selector(".check")
+    assert page.locator(".value").count() == 4
+    assert "text=Mary+gave+John+a+drink" in page.url
+    page.go_back()
+    until(page, "document.querySelector('.word.asked')?.firstChild.textContent === 'tired'")
+
+
+def test_a_word_is_chosen_by_click_and_by_arrow(visit: Visit) -> None:
+    page = visit()
+    page.locator(".word", has_text="because").click()
+    until(page, "document.querySelectorAll('.value').length === 6")
+    assert asked(page) == "because"
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelectorAll('.value').length === 7")
+    assert asked(page) == "it"
+    assert "word=7" in page.url
+    page.reload()
+    until(page, "document.querySelectorAll('.value').length === 7")
+    assert asked(page) == "it"
+
+
+def test_layer_and_head_change_by_keyboard(visit: Visit) -> None:
+    page = visit("#door=words&layer=0&head=0")
+    until(page, "document.querySelector('.said')?.textContent.startsWith('Head 0 of layer 0')")
+    before = page.locator(".long canvas").screenshot()
+    page.keyboard.press("ArrowDown")
+    until(page, "document.querySelector('.said').textContent.startsWith('Head 0 of layer 1')")
+    page.keyboard.press("]")
+    until(page, "document.querySelector('.said').textContent.startsWith('Head 1 of layer 1')")
+    assert page.locator(".long canvas").screenshot() != before
+    assert "layer=1" in page.url
+    for _ in range(5):
+        page.keyboard.press("]")
+    until(page, "document.querySelector('.said').textContent.startsWith('Head 3 of layer 1')")
+
+
+@pytest.mark.parametrize("door", ["heads", "steps", "layers", "what-if"])
+def test_each_door_opens_by_its_key_and_closes(visit: Visit, door: str) -> None:
+    page = visit()
+    page.keyboard.press(str(["words", "heads", "steps", "layers", "what-if"].index(door) + 1))
+    page.wait_for_selector(".room .note")
+    assert page.locator(f"[data-door={door}]").get_attribute("aria-expanded") == "true"
+    page.keyboard.press("Escape")
+    until(page, "document.querySelector('.room').childElementCount === 0")
+
+
+def test_steps_hold_their_own_sum(visit: Visit) -> None:
+    page = visit("#door=steps")
+    page.wait_for_selector(".steps")
+    assert page.locator(".steps > li").count() == 9
+    shares = page.locator(".steps > li:nth-child(6) td:last-child").all_inner_texts()
+    total = sum(float(share.removesuffix("\u00a0%").removeprefix("<")) for share in shares)
+    assert total == pytest.approx(100, abs=4)  # each is rounded
+
+
+def test_why_not_another_word(visit: Visit) -> None:
+    page = visit()
+    page.locator(".whynot input").fill("hungry")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.ask').textContent === 'Why “tired” and not “hungry”?'")
+    page.wait_for_selector(".check")
+    page.locator(".brand").click()
+    page.keyboard.press("Escape")
+    until(page, "document.querySelector('.ask').textContent.startsWith('Which words')")
+
+
+def test_sliders_cut_words(visit: Visit) -> None:
+    page = visit()
+    slider = page.get_by_label("top-k")
+    slider.focus()
+    slider.press("Home")  # one word is left
+    until(page, "document.querySelectorAll('.next .cut').length >= 9")
+    slider.press("End")
+    page.get_by_label("top-p").press("End")
+    until(page, "document.querySelectorAll('.next .cut').length === 0")
+
+
+def test_a_head_is_switched_off(visit: Visit) -> None:
+    page = visit("#door=what-if&layer=1&head=2")
+    page.get_by_role("button", name="switch off head 2 of layer 1").click()
+    page.wait_for_selector(".after .value")
+    before = page.locator(".before .value").all_inner_texts()
+    assert page.locator(".after .value").all_inner_texts() != before
+    assert page.locator(".off").inner_text().startswith("layer 1, head 2")
+
+
+def test_dark_mode_and_its_key(visit: Visit) -> None:
+    page = visit(dark=True)
+    ground = "getComputedStyle(document.body).backgroundColor"
+    dark = page.evaluate(ground)
+    assert dark == "rgb(21, 21, 23)"
+    page.keyboard.press("d")
+    assert page.evaluate(ground) == "rgb(252, 251, 247)"
+    page.keyboard.press("d")
+    assert page.evaluate(ground) == dark
+
+
+@pytest.mark.parametrize("door", ["words", "heads", "steps", "layers", "what-if"])
+def test_a_narrow_screen_never_scrolls_sideways(visit: Visit, door: str) -> None:
+    page = visit(f"#door={door}", width=360, height=740)
+    page.wait_for_selector(".room .note")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<img src=x onerror=alert(1)><script>document.title='taken'</script> and a word",
+        "שלום עולם טוב מאד היום",
+        "猫が 好き です 🐈👩‍👩‍👧 ok",
+        "word " * 150,
+    ],
+    ids=["markup", "right to left", "Chinese and emoji", "long"],
+)
+def test_text_is_only_ever_text(visit: Visit, text: str) -> None:
+    from urllib.parse import urlencode
+
+    page = visit("#" + urlencode({"text": text, "door": "words"}))
+    page.wait_for_selector(".room canvas")
+    assert written(page).startswith(text)
+    assert page.title() == "limelight"
+    assert page.locator("img, .sentence script").count() == 0
+
+
+def test_one_word_and_none(visit: Visit) -> None:
+    page = visit()
+    page.keyboard.press("/")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("cat")
+    until(page, "document.querySelector('.error')?.textContent.includes('first word')")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.press("Backspace")
+    until(page, "document.querySelector('.ask').textContent === 'Write a sentence.'")
+
+
+def test_a_saved_file_opens_without_a_network(visit: Visit, tmp_path: Path) -> None:
+    page = visit()
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    file = tmp_path / "saved.html"
+    download.value.save_as(file)
+    kept = visit(file=file)
+    for selector in (".answer", ".check", ".next"):
+        assert kept.locator(selector).inner_text() == page.locator(selector).inner_text()
+    for key in "1234":
+        kept.keyboard.press(key)
+        kept.wait_for_selector(".room .note")
+        assert kept.locator(".room .error").count() == 0
+    kept.locator(".word", has_text="mat").click()
+    kept.wait_for_selector(".error")
+    assert "open the sentence in limelight" in kept.locator(".error").inner_text()
+
+
+def test_a_saved_file_cannot_be_broken_out_of(visit: Visit, tiny: Path, tmp_path: Path) -> None:
+    file = tmp_path / "saved.html"
+    text = "</script><script>document.title='taken'</script> <!-- the cat"
+    file.write_text(look(limelight.open(tiny), text), "utf-8")
+    page = visit(file=file)
+    assert page.title() == "limelight"
+    assert written(page) == text
+
+
+def test_every_control_has_a_name_and_is_reached_by_keyboard(visit: Visit) -> None:
+    page = visit("#door=words")
+    page.wait_for_selector(".room canvas")
+    nameless = page.evaluate(
+        """[...document.querySelectorAll("button, input, select, textarea, canvas")].filter((e) =>
+            !(e.getAttribute("aria-label") || e.textContent.trim() || e.title || e.labels?.length)).length"""
+    )
+    assert nameless == 0
+    seen = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate("document.activeElement.className"))
+    assert {"sentence", "small", "row", "door"} <= seen
+    page.keyboard.press("Escape")
+    page.locator(".brand").click()
+    page.keyboard.press("?")
+    assert page.locator("dialog[open]").inner_text().startswith("Keys")
+    assert SENTENCE in page.locator(".sentence").evaluate(
+        "e => [...e.children].map(p => p.firstChild.textContent).join('')"
+    )
