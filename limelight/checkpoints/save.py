@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -39,8 +40,8 @@ def save_checkpoint(network: Network, tokenizer: Tokenizer, folder: Path, shard:
         _write(network, tokenizer, beside, shard)
         beside.chmod(0o755)
         os.replace(beside, folder)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written ({error.strerror or error})") from None
+    except (OSError, SafetensorError) as error:  # the second is what a full disk is to safetensors
+        raise FileError(f"{folder}: cannot be written ({error})") from None
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
