@@ -7,7 +7,7 @@ import typer
 from limelight.cli import options as o
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
     from limelight import Model, Seen
     from limelight.look import Importance
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _PANEL = "What is asked"
 _AHEAD = 16
 """Tokens in which the first word that the model adds is looked for."""
+
+VIEWS = ("attention", "heads", "lens", "steps")
+"""What can be shown instead of importance; under --json, beside it and by these names."""
 
 
 def look(
@@ -33,7 +36,9 @@ def look(
     ] = False,
     against: Annotated[
         str | None,
-        typer.Option("--not", metavar="WORD", help="Ask why not this word instead.", rich_help_panel=_PANEL),
+        typer.Option(
+            "--not", "--why-not", metavar="WORD", help="Ask why not this word instead.", rich_help_panel=_PANEL
+        ),
     ] = None,
     method: Annotated[
         str,
@@ -41,6 +46,16 @@ def look(
     ] = "blocking",
     attention: Annotated[
         bool, typer.Option("--attention", help="Show instead where one head looks.", rich_help_panel=_PANEL)
+    ] = False,
+    heads: Annotated[
+        bool, typer.Option("--heads", help="Show instead what each head does.", rich_help_panel=_PANEL)
+    ] = False,
+    lens: Annotated[
+        bool, typer.Option("--lens", help="Show instead what each layer would have said.", rich_help_panel=_PANEL)
+    ] = False,
+    steps: Annotated[
+        bool,
+        typer.Option("--steps", help="Show instead the nine steps from the word to the next.", rich_help_panel=_PANEL),
     ] = False,
     layer: Annotated[
         int | None,
@@ -68,6 +83,7 @@ def look(
       limelight look "Mary and John went out. John gave a drink to" --next
       limelight look "The cat sat on the mat because it was tired" \\
         --attention --layer 13 --head 8
+      limelight look "The cat sat on the mat because it was tired" --lens
     """
     from limelight.cli import picture, screen
 
@@ -75,38 +91,77 @@ def look(
         raise typer.BadParameter("--word and --next ask for two different words; give one of them")
     if (layer is None) != (head is None):
         raise typer.BadParameter("a head is named by both --layer and --head")
-    if layer is not None and not attention:
-        raise typer.BadParameter("--layer and --head choose what --attention shows; add --attention")
+    if layer is not None and not (attention or steps):
+        raise typer.BadParameter("--layer and --head choose what --attention and --steps show; add one of them")
 
+    instead = attention or heads or lens or steps
     prompt = screen.read(text)
     opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
     console = screen.stdout()
     continuation = None
     if json and go_on:
         continuation = opened.complete(prompt, max_tokens=tokens, parked=True).text
-    elif go_on and not attention:
+    elif go_on and not instead:
         _stream(console, opened, prompt, tokens)
     seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
 
-    if attention and layer is not None and head is not None and not json:
-        console.print(picture.head(seen, word, layer, head, console.width))
-        return
-    with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
-        found = seen.importance(word, against=against, method=method, progress=tell)
+    found = None
+    if json or not instead or ((attention or steps) and layer is None):
+        with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
+            found = seen.importance(word, against=against, method=method, progress=tell)
     if layer is None or head is None:  # the one that looks hardest at the words that mattered most
-        layer, head = (found.links[0].layer, found.links[0].head) if found.links else (0, 0)
-    if attention and not json:
-        console.print(picture.head(seen, word, layer, head, console.width))
-        return
-    if not json:
+        layer, head = (found.links[0].layer, found.links[0].head) if found and found.links else (0, 0)
+    asked = [name for name, wanted in zip(VIEWS, (attention, heads, lens, steps), strict=True) if wanted]
+    if json and found is not None:
+        answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, **_as_json(seen, found)}
+        screen.print_json(answer | {name: _numbers(name, seen, word, layer, head) for name in asked})
+    elif found is not None and not instead:
         console.print(picture.importance(seen.text, seen.words, found, against, console.width))
-        return
-    answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, **_as_json(seen, found)}
-    if attention:
-        names = [word.text for word in seen.words]
-        weights = seen.attention(layer, head).tolist()
-        answer["attention"] = {"layer": layer, "head": head, "words": names, "weights": weights}
-    screen.print_json(answer)
+    elif not json:
+        for name in asked:
+            console.print(_drawn(name, seen, word, layer, head, console.width))
+
+
+def _numbers(view: str, seen: "Seen", word: str | None, layer: int, head: int) -> dict[str, Any]:
+    """One of VIEWS as an object."""
+    from limelight.look import plain
+
+    numbers: dict[str, Any]
+    match view:
+        case "attention":
+            weights = seen.attention(layer, head).tolist()
+            numbers = {"layer": layer, "head": head, "words": [word.text for word in seen.words], "weights": weights}
+        case "heads":
+            numbers = {"measured": plain(seen.roles())["strengths"], "here": plain(seen.heads())["strengths"]}
+        case "lens":
+            numbers = plain(seen.lens(_or_last(seen, word)))
+        case _:
+            numbers = plain(seen.steps(word, layer, head))
+    return numbers
+
+
+def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, width: int) -> "RenderableType":
+    """One of VIEWS as a picture."""
+    from limelight.cli import inside, picture, screen
+
+    match view:
+        case "attention":
+            return picture.head(seen, word, layer, head, width)
+        case "heads":
+            with screen.progress("measuring what each head does", quiet=False):
+                return inside.heads(seen.roles(), seen.heads(), width)
+        case "lens":
+            with screen.progress("reading every layer", quiet=False):
+                return inside.lens(seen.lens(asked := _or_last(seen, word)), seen.words[asked - 1].text, width)
+        case _:
+            return inside.steps(seen.steps(word, layer, head), seen.words[_or_last(seen, word) - 1].text, width)
+
+
+def _or_last(seen: "Seen", word: str | None) -> int:
+    """The number, from 1, of the word in question."""
+    from limelight.text.words import find
+
+    return len(seen.words) if word is None else find(seen.words, word) + 1
 
 
 def _stream(console: "Console", model: "Model", prompt: str, tokens: int) -> None:

@@ -33,7 +33,7 @@ _CELL = 5
 _LABEL = 14
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _COUNTS = {1: "one random word", 2: "two random words", 3: "three random words"}
-_LOOKS = "Attention is where the model looks, not what changes its answer."
+LOOKS = "Attention is where the model looks, not what changes its answer."
 
 
 def importance(
@@ -79,17 +79,17 @@ def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> R
     numbers, names = Text(" " * (label + 1)), Text(" " * (label + 1))
     for column in shown:
         numbers.append(f"{column + 1:>{_CELL - 1}} ", "dim")
-        names.append(_fit(words[column], _CELL - 1) + " ", "bold")
+        names.append(fit(words[column], _CELL - 1) + " ", "bold")
     lines = [numbers, names]
     for row in shown:
-        text = Text.assemble((f"{row + 1:>{number}} ", "dim"), (_fit(words[row], label - number - 1), "bold"), " ")
+        text = Text.assemble((f"{row + 1:>{number}} ", "dim"), (fit(words[row], label - number - 1), "bold"), " ")
         for column in shown:
             if column <= row:
                 value = weights[row][column]
-                text.append(f"{value:.2f} " if value >= 0.005 else "   · ", _shade(VIOLET, value))
+                text.append(f"{value:.2f} " if value >= 0.005 else "   · ", shade(VIOLET, value))
         lines.append(text)
     title = Text.assemble(("Where one head looks: ", "bold"), (f"layer {layer}, head {head}", "bold"))
-    notes = [f"Each row is a word that looks, and its numbers say how much at which word. {_LOOKS}"]
+    notes = [f"Each row is a word that looks, and its numbers say how much at which word. {LOOKS}"]
     if cut := len(words) - len(shown):
         notes.append(
             f"{cut} of {len(words)} words are cut off, to fit into {width} columns: here are words {shown[0] + 1} to "
@@ -105,7 +105,7 @@ def _sentence(text: str, found: "Importance") -> Text:
     most = _most(found)
     for heard in found.words:
         drawn.append(clean(text[at : heard.start]))
-        drawn.append(clean(heard.word), _shade(_hue(found, heard.importance), abs(heard.importance) / most))
+        drawn.append(clean(heard.word), shade(_hue(found, heard.importance), abs(heard.importance) / most))
         at = heard.end
     drawn.append(clean(text[at : found.target.start]))
     drawn.append(clean(found.target.text), "bold underline")
@@ -126,12 +126,12 @@ def _ranking(found: "Importance", width: int) -> Group:
     room = max(8, min(_BAR, width - min(_WORD, longest) - len(mark) - 12))  # 12: number, value and gaps
     ranked = found.ranked()
     for heard in ranked[:SHOWN]:
-        bar = _bar(abs(heard.importance) / most, room)
+        drawn = bar(abs(heard.importance) / most, room)
         table.add_row(
             str(places[heard.start]),
             Text(clean(heard.word), "bold"),
             _number(found, heard.importance),
-            Text.assemble((bar, _colour(_hue(found, heard.importance))), mark if heard.asks else ""),
+            Text.assemble((drawn, colour(_hue(found, heard.importance))), mark if heard.asks else ""),
         )
     parts: list[RenderableType] = [table]
     if rest := ranked[SHOWN:]:
@@ -142,7 +142,7 @@ def _ranking(found: "Importance", width: int) -> Group:
 
 def _explained(found: "Importance", asked: str) -> Text:
     if found.method == "attention":
-        return Text(f"The numbers are shares of attention, averaged over all heads and layers. {_LOOKS}", "dim")
+        return Text(f"The numbers are shares of attention, averaged over all heads and layers. {LOOKS}", "dim")
     how = "a word is deleted" if found.method == "leave-one-out" else "the model is made deaf to a word"
     return Text(
         f"The numbers say how far the odds of {asked} fall when {how}. They are logarithms: at 0.7 the odds are "
@@ -155,9 +155,9 @@ def _odds(found: "Importance", asked: str) -> Text:
     from math import exp
 
     rivals = list(dict.fromkeys(clean(rival).strip() or repr(rival) for rival in found.against))
+    chance = percent(exp(found.logprob))
     return Text(
-        f"The model gave {asked} {_percent(exp(found.logprob))} here. It was held against {_listed(rivals, 'or')}.",
-        "dim",
+        f"The model gave {asked} a chance of {chance} here. It was held against {_listed(rivals, 'or')}.", "dim"
     )
 
 
@@ -182,9 +182,9 @@ def _links(links: "Sequence[Link]", words: "Sequence[Word]") -> Group:
         table.add_row(
             f"layer {link.layer}, head {link.head}:",
             Text(f"{source} → {target}", "bold"),
-            Text.assemble((f"{link.weight:.2f} ", ""), (_bar(link.weight, 12), _colour(VIOLET))),
+            Text.assemble((f"{link.weight:.2f} ", ""), (bar(link.weight, 12), colour(VIOLET))),
         )
-    return Group(Text("The single heads that look hardest at the strongest words", "bold"), table, Text(_LOOKS, "dim"))
+    return Group(Text("The single heads that look hardest at the strongest words", "bold"), table, Text(LOOKS, "dim"))
 
 
 def _number(found: "Importance", value: float) -> Text:
@@ -197,11 +197,11 @@ def _moved(drop: float) -> str:
     return f"{'fall' if drop >= 0 else 'rise'} by {abs(drop):.1f}"
 
 
-def _percent(probability: float) -> str:
-    percent = 100 * probability
-    if percent < 0.01:
-        return "a chance of less than 0.01 %"
-    return f"a chance of {percent:.0f} %" if percent >= 10 else f"a chance of {percent:.2g} %"
+def percent(probability: float) -> str:
+    hundred = 100 * probability
+    if hundred < 0.01:
+        return "less than 0.01 %"
+    return f"{hundred:.0f} %" if hundred >= 10 else f"{hundred:.2g} %"
 
 
 def _listed(names: Sequence[str], last: str = "and") -> str:
@@ -219,11 +219,11 @@ def _most(found: "Importance") -> float:
     return max(abs(heard.importance) for heard in found.words) or 1.0
 
 
-def _colour(hue: Hue) -> Style:
+def colour(hue: Hue) -> Style:
     return Style(color="rgb({},{},{})".format(*hue))
 
 
-def _shade(hue: Hue, strength: float) -> Style:
+def shade(hue: Hue, strength: float) -> Style:
     """A ground from dark to full colour with letters that can be read on it; none for next to nothing."""
     if strength < 0.05:
         return Style()
@@ -233,11 +233,11 @@ def _shade(hue: Hue, strength: float) -> Style:
     return Style(color="rgb(0,0,0)" if bright else "rgb(255,255,255)", bgcolor="rgb({},{},{})".format(*ground))
 
 
-def _bar(share: float, width: int) -> str:
+def bar(share: float, width: int) -> str:
     eighths = round(share * width * 8)
     return "█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip()
 
 
-def _fit(word: str, width: int) -> str:
+def fit(word: str, width: int) -> str:
     """The word in exactly `width` cells."""
     return set_cell_size(word if cell_len(word) <= width else set_cell_size(word, width - 1) + "…", width)

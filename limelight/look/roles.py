@@ -20,13 +20,13 @@ from limelight.text.words import find
 
 ROLES = {
     "previous": "the token before",
-    "same": "the same token, where it stood before",
-    "induction": "what came after the same token before",
+    "same": "the same token, earlier",
+    "induction": "what came after the same token",
     "punctuation": "punctuation",
     "self": "itself",
-    "pronoun": "the one whom a pronoun means, not another",
-    "subject": "the subject of a verb, not a noun between",
-    "first": "the first token, where attention is parked",
+    "pronoun": "the one whom a pronoun means",
+    "subject": "the subject of a verb",
+    "first": "the first token",
 }
 """Role → where a head with that role looks."""
 

@@ -210,6 +210,8 @@ class Seen:
     def _place(self, word: str | int | None) -> int:
         if word is None:
             return len(self.words) - 1
+        if isinstance(word, int) and 1 <= word <= len(self.words):  # in a text with the word "8", 8 is still the eighth
+            return word - 1
         return find(self.words, str(word))
 
     def _one_rival(self, target: Word, asked: Sequence[int], against: str) -> Question:

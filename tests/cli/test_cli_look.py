@@ -119,7 +119,7 @@ def test_next_without_a_next_word(run: Run, parrot: Callable[[str], Path]) -> No
     [
         (("--word", "it", "--next"), "two different words"),
         (("--attention", "--layer", "1"), "both --layer and --head"),
-        (("--layer", "1", "--head", "1"), "choose what --attention shows"),
+        (("--layer", "1", "--head", "1"), "choose what --attention and --steps show"),
     ],
 )
 def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[str, ...], message: str) -> None:
@@ -250,7 +250,7 @@ def drawn(check: Check | None, values: tuple[float, ...] = (5.0, -1.0, 0.0)) -> 
 
 def test_the_sign_survives_on_a_terminal_with_16_colours() -> None:
     def ground(hue: picture.Hue, strength: float) -> int | None:
-        colour = picture._shade(hue, strength).bgcolor
+        colour = picture.shade(hue, strength).bgcolor
         assert colour is not None
         return colour.downgrade(ColorSystem.STANDARD).number
 
