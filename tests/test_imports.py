@@ -17,7 +17,7 @@ ALLOWED = {
     "checkpoints": {"errors", "models", "quant", "text", "nn.positions"},
     "decode": {"errors", "text", "nn.state", "nn.cache", "models.api"},
     "look": {"errors", "text", "nn", "models.api", "decode"},
-    "tasks": {"errors", "text", "nn", "models", "decode", "look", "train"},
+    "tasks": {"errors", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }
 """Package → the packages and modules that its files may import besides their own."""

@@ -25,16 +25,19 @@ from limelight.quant.packed import Packed
 from limelight.text.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SOURCE_TOKENIZER = "tokenizer-source"  # the folder in a translator's folder, where source and target have their own
 CONFIG_LIMIT = 1 << 22  # bytes; real ones take a few kB
 
 
 @dataclass(frozen=True)
 class Opened:
-    """What a checkpoint holds, ready to run. path: the file or folder that was read."""
+    """What a checkpoint holds, ready to run. path: the file or folder that was read. source: a translator's tokenizer
+    for the text that it reads; mostly the same one."""
 
     network: Network
     tokenizer: Tokenizer
     path: Path
+    source: Tokenizer
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,9 @@ def open_checkpoint(
     _swap(network, packed, number)
     if found.config.head.tied and "embed.weight" not in packed:
         network.head.weight = network.embed.weight
-    return Opened(network.eval(), found.tokenizer, found.path)
+    other = found.path / SOURCE_TOKENIZER
+    source = Tokenizer.from_folder(other) if other.is_dir() else found.tokenizer
+    return Opened(network.eval(), found.tokenizer, found.path, source)
 
 
 def contents(path: Path) -> Contents:

@@ -1,5 +1,6 @@
-"""Where a model comes from: a short name, a folder, a file, or an id of the Hugging Face hub."""
+"""Where a model comes from: a short name, a folder (also of a training), a file, or an id of the Hugging Face hub."""
 
+import json
 import os
 import re
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def resolve(model: str | Path) -> Source:
     text = os.fspath(model)
     path = Path(os.path.expanduser(text))
     if text and os.path.isdir(path):
-        return Source("folder", text, path)
+        return Source("folder", text, _trained(path) if (path / "settings.toml").is_file() else path)
     if text and os.path.exists(path):
         if path.suffix.lower() not in SUFFIXES:
             raise SourceError(f"{path} is not a model file; limelight opens {', '.join(SUFFIXES)}, and folders of them")
@@ -95,6 +96,20 @@ def available() -> list[Listed]:
         listed.append(Listed(model.name, model.title, model.family, model.licence, model.size, there))
     listed += [Listed(found.repo, "", found.family, "", found.size, found.path) for found in hub.every()]
     return listed
+
+
+def _trained(run: Path) -> Path:
+    """The model in the folder of a training: the finished one, or while it goes on the best so far."""
+    if (run / "model").is_dir():
+        return run / "model"
+    checkpoints = sorted((run / "checkpoints").glob("step-*"), key=lambda path: (len(path.name), path.name))
+    try:
+        facts = json.loads((checkpoints[-1] / "state.json").read_text(encoding="utf-8"))
+        return run / "checkpoints" / f"step-{int(facts['best_step']):06d}" / "model"
+    except IndexError:
+        raise SourceError(f"the training in {run} has not written a model yet; wait for its first checkpoint") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SourceError(f"{checkpoints[-1]} is damaged ({error}); delete it, and the one before is opened") from None
 
 
 def _kinds() -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from limelight.checkpoints.open import SOURCE_TOKENIZER
 from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import RequestError
 from limelight.models.api import Network
@@ -38,20 +39,20 @@ def prepare(
     folder: Path,
     world: World,
     *,
-    tokenizer: Tokenizer | None = None,
+    tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
     joined: bool = False,
 ) -> Prepared:
     """Reads and checks all data, trains the tokenizers, writes the token files, and settles every option.
 
     options: what the user asked for, by the names of `Settings`; all else is chosen from the data. folder: of the run;
-    one that was begun before goes on with its own settings. tokenizer: of the checkpoint that is trained further.
+    one that was begun before goes on with its own settings. tokenizers: of the checkpoint that is trained further.
     joined: the model is a decoder that reads source and target as one. Raises FileError, RequestError or ConfigError.
     """
     given = checked(options, "options")
     if world.main:  # the others find everything in the folder
-        _prepare(given, folder, tokenizer)
+        _prepare(given, folder, tokenizers)
     world.wait()
-    settings, tokenizers = _prepare(given, folder, tokenizer)
+    settings, tokenizers = _prepare(given, folder, tokenizers)
     train, valid = (_token_file(settings, tokenizers, folder, name) for name in ("train", "valid"))
     marks = Marks.of(tokenizers[1])
     training: Corpus
@@ -75,27 +76,32 @@ def prepare(
     return Prepared(Run(folder, settings), tokenizers, training, validation)
 
 
-def save_as(tokenizer: Tokenizer) -> Any:
-    """What `Hooks.save` takes: writes a network, its adapters merged, with this tokenizer."""
+def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Any:
+    """What `Hooks.save` takes: writes a network, its adapters merged, with this tokenizer.
+
+    source: the tokenizer of a translator's source, where that is another one.
+    """
 
     def save(network: Network, folder: Path) -> None:
         with merged(network):
             save_checkpoint(network, tokenizer, folder)
+        if source is not None and source is not tokenizer:
+            source.save(folder / SOURCE_TOKENIZER)
 
     return save
 
 
 def _prepare(
-    given: Mapping[str, Any], folder: Path, tokenizer: Tokenizer | None
+    given: Mapping[str, Any], folder: Path, kept: tuple[Tokenizer, Tokenizer] | None
 ) -> tuple[Settings, tuple[Tokenizer, Tokenizer]]:
     settings = recorded(folder, given)
     if settings is not None:
-        return settings, _tokenizers(folder) if tokenizer is None else (tokenizer, tokenizer)
+        return settings, kept or _tokenizers(folder)
     if "task" not in given or not given.get("train"):
         raise RequestError("a training needs a task (translate or generate) and files to learn from")
     settings = Settings(**given)
     settings = vocabulary(settings, sum(len(text) for text in _texts(settings, settings.train)))
-    tokenizers = _trained(settings, folder) if tokenizer is None else (tokenizer, tokenizer)
+    tokenizers = kept or _trained(settings, folder)
     settings = replace(settings, longest=settings.longest or 256)
     file = _token_file(settings, tokenizers, folder, "train")
     _token_file(settings, tokenizers, folder, "valid")

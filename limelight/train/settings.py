@@ -20,7 +20,7 @@ class Settings:
     """What a run does. An option that is 0 where 0 makes no sense is chosen from the data; `chosen` fills it in."""
 
     task: Task
-    model: str = ""  # a preset, or a checkpoint to go on from
+    model: str = ""  # a preset, or a checkpoint to go on from; chosen from the data if empty
     train: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()  # without them, `held_out` of the training examples
     held_out: float = 0.02
@@ -78,6 +78,7 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
     steps = settings.steps or max(100, round(epochs * epoch))
     return replace(
         settings,
+        model=settings.model or _fitting(settings.task, tokens),
         batch_tokens=batch,
         epochs=settings.epochs or round(steps / epoch, 2),
         steps=steps,
@@ -91,6 +92,12 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
         every=settings.every or max(10, min(epoch, steps // 10)),
         threads=settings.threads or threads,
     )
+
+
+def _fitting(task: Task, tokens: int) -> str:
+    """The preset that so much text can fill."""
+    size = "tiny" if tokens < 5e6 else "small" if tokens < 1e8 else "base"
+    return f"transformer-modern-{size}" if task == "translate" else f"gpt-modern-{size}"
 
 
 def vocabulary(settings: Settings, characters: int) -> Settings:

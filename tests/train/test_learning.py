@@ -111,7 +111,7 @@ def test_an_opened_model_learns_on(tmp_path: Path, rank: int) -> None:
         opened = open_checkpoint(before.model, dtype="float32")
         base = {name: t.clone() for name, t in opened.network.state_dict().items()}
         options |= {"model": str(before.model), "lora": rank, "warmup": 1}
-        second = prepare(options, tmp_path / "second", alone, tokenizer=opened.tokenizer)
+        second = prepare(options, tmp_path / "second", alone, tokenizers=(opened.tokenizer, opened.tokenizer))
         tune(opened.network, second.run.settings.lora)
         hooks = Hooks(save_as(opened.tokenizer))
         after = train(opened.network, second.training, second.validation, second.run, alone, hooks)

@@ -1,0 +1,202 @@
+"""A training, from the user's options to a model that opens."""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from limelight.checkpoints.open import Opened, open_checkpoint
+from limelight.checkpoints.source import resolve
+from limelight.decode import Sampling, generate
+from limelight.errors import RequestError, SourceError
+from limelight.models.api import Decoder, Network
+from limelight.models.build import build
+from limelight.models.init import initialise
+from limelight.models.presets import PRESETS, find, preset, with_dropout
+from limelight.tasks.score import bleu
+from limelight.tasks.translate import Language, search
+from limelight.text.tokenizer import Tokenizer
+from limelight.train.batches import IGNORE, Corpus
+from limelight.train.lora import tune
+from limelight.train.loop import Hooks, Result, train
+from limelight.train.parallel import world
+from limelight.train.prepare import Prepared, prepare, save_as
+from limelight.train.report import Progress
+from limelight.train.run import recorded
+from limelight.train.settings import Settings, checked
+
+FINE_TUNING = {"epochs": 3.0, "dropout": 0.0, "smoothing": 0.0, "schedule": "cosine", "decay": 0.0}
+"""What is right for a model that knows much already, where the user says nothing else."""
+
+SCORED = 500  # validation pairs at most that BLEU is watched on
+SHOWN = 5  # outputs in samples.jsonl
+PROMPT, WRITTEN = 16, 64  # tokens of a text that a sample continues, and tokens that it adds
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is about to be trained: every option, how many weights learn, and examples (pairs or windows)."""
+
+    settings: Settings
+    parameters: int
+    examples: int
+
+
+def learn(
+    options: Mapping[str, Any],
+    folder: Path,
+    *,
+    begun: Callable[[Begun], None] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> Result:
+    """Trains a model on the user's own text, or goes on with the training that `folder` holds, to its end.
+
+    options: by the names of `Settings`; "task" and "train" are needed, all else is chosen from the data. "model" is a
+    preset or a checkpoint to go on from. begun, progress: told before the first step and about once a second, in
+    process 0 alone. Raises a LimelightError for data or options that make no sense, before any training.
+    """
+    given = checked(options, "options")
+    before = recorded(folder, given)
+    name = before.model if before else given.get("model", "")
+    task = before.task if before else given.get("task", "")
+    base = _opened(name) if name and not _is_preset(name) else None
+    if base is not None and before is None:
+        rate = 3e-4 if given.get("lora") else 5e-5
+        given = FINE_TUNING | {"lr": rate} | given
+    joined = task == "translate" and _continues(name, base)
+    if task == "generate" and name and not _continues(name, base):
+        raise RequestError(f"{name} translates; to generate text train a language model such as gpt-modern-tiny")
+    with world(before.device if before else given.get("device", "cpu")) as processes:
+        kept = None if base is None else (base.source, base.tokenizer)
+        ready = prepare(given, folder, processes, tokenizers=kept, joined=joined)
+        settings = ready.run.settings
+        if joined and not settings.shared:
+            raise RequestError("a decoder reads both languages with one vocabulary; leave shared = true")
+        torch.manual_seed(settings.seed)
+        network = _new(ready) if base is None else _further(base, settings)
+        if begun is not None and processes.main:
+            learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
+            begun(Begun(settings, learning, len(ready.training)))
+        hooks = _hooks(ready, progress)
+        return train(network, ready.training, ready.validation, ready.run, processes, hooks)
+
+
+def _is_preset(name: str) -> bool:
+    """Whether a model is to be made from nothing. Raises ConfigError or SourceError if nobody knows the name."""
+    if name in PRESETS:
+        return True
+    try:
+        resolve(name)
+    except SourceError:
+        if os.sep not in name:
+            find(name)  # says which presets there are
+        raise
+    return False
+
+
+def _opened(name: str) -> Opened:
+    return open_checkpoint(name, dtype="float32")  # other types cannot take small steps
+
+
+def _continues(name: str, base: Opened | None) -> bool:
+    """Whether the model is a language model; without a name, the one that fits the task is chosen."""
+    return isinstance(base.network, Decoder) if base is not None else bool(name) and not find(name).translates
+
+
+def _new(ready: Prepared) -> Network:
+    """The preset's model, with weights drawn by the run's seed."""
+    settings, (source, target) = ready.run.settings, ready.tokenizers
+    found = find(settings.model)
+    needed = settings.context
+    if settings.task == "translate":
+        longest = settings.longest + 1
+        needed = max(found.context, longest if found.translates else 2 * longest)
+    config = preset(
+        settings.model,
+        target.vocab,
+        source_vocab=None if source is target or not found.translates else source.vocab,
+        context=needed,
+        dropout=settings.dropout,
+    )
+    network = build(config)
+    initialise(network, torch.Generator().manual_seed(settings.seed))
+    return network
+
+
+def _further(base: Opened, settings: Settings) -> Network:
+    """The opened model, ready to learn: all of it, or adapters beside it."""
+    network = base.network
+    if settings.task == "generate" and settings.context > network.context:
+        raise RequestError(f"the model sees at most {network.context} tokens; set context to no more than that")
+    if settings.dropout:
+        weights = network.state_dict()
+        network = build(with_dropout(network.config, settings.dropout), "meta")
+        network.load_state_dict(weights, assign=True)
+        if network.config.head.tied:
+            network.head.weight = network.embed.weight
+    tune(network, settings.lora)
+    return network
+
+
+def _hooks(ready: Prepared, progress: Callable[[Progress], None] | None) -> Hooks:
+    settings, (source, target) = ready.run.settings, ready.tokenizers
+    save = save_as(target, source)
+    if settings.task == "generate":
+        prompts = [tokens[:PROMPT] for _, tokens in _examples(ready.validation, SHOWN)]
+        return Hooks(save, samples=lambda network: _continued(network, target, prompts), progress=progress)
+    language = Language(source, target)
+    scored = _examples(ready.validation, SCORED)
+    references = [language.write(target_ids) for _, target_ids in scored]
+
+    def score(network: Network) -> float:
+        texts = _written(network, language, [source_ids for source_ids, _ in scored])
+        return bleu(texts, references).value
+
+    def samples(network: Network) -> list[str]:
+        sources = [source_ids for source_ids, _ in scored[:SHOWN]]
+        texts = _written(network, language, sources)
+        asked = (" ".join(source.decode(ids).split()) for ids in sources)
+        return [f"{s} → {text} (reference: {r})" for s, text, r in zip(asked, texts, references, strict=False)]
+
+    return Hooks(save, score=score if settings.watch == "bleu" else None, samples=samples, progress=progress)
+
+
+def _examples(corpus: Corpus, count: int) -> list[tuple[list[int], list[int]]]:
+    """Up to `count` examples from all over a corpus, as ids without marks: source (empty for running text), target."""
+    indices = np.unique(np.linspace(0, len(corpus) - 1, count).astype(np.int64))
+    batch = corpus.batch(indices, 0)
+    examples = []
+    for row, wanted in enumerate(batch.targets != IGNORE):
+        target = batch.targets[row, wanted].tolist()
+        if batch.source is not None and batch.lengths is not None:
+            source = batch.source[row, : int(batch.lengths[row]) - 1].tolist()
+        else:
+            source = batch.tokens[row, : int(wanted.int().argmax())].tolist()
+        examples.append((source, target[:-1]))
+    return examples
+
+
+def _written(network: Network, language: Language, sources: list[list[int]]) -> list[str]:
+    """The likeliest translation of each source, found greedily, which is quick."""
+    texts = []
+    for at in range(0, len(sources), 64):
+        found = search(network, language, sources[at : at + 64], 1, 1.0, 1)
+        texts += [language.write(best.tokens) for best, *_ in found]
+    return texts
+
+
+def _continued(network: Network, tokenizer: Tokenizer, prompts: list[list[int]]) -> list[str]:
+    """How the model goes on from each prompt, with the same dice every time."""
+    assert isinstance(network, Decoder)
+    ids = [list(prompt) for prompt in prompts]
+    with torch.random.fork_rng():
+        sampling = Sampling(temperature=0.8, seed=1)
+        for step in generate(network, prompts, max_tokens=WRITTEN, sampling=sampling, stop=tokenizer.eos):
+            for token in step:
+                ids[token.row].append(token.id)
+    texts = (tokenizer.decode(each[:PROMPT]) for each in ids), (tokenizer.decode(each) for each in ids)
+    return [f"{prompt} → {whole[len(prompt) :]}" for prompt, whole in zip(*texts, strict=True)]
