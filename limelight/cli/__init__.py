@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import Annotated, Any, TextIO
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from limelight import __version__
@@ -24,6 +24,9 @@ COMMANDS = {
     "look": "Continue a sentence, and show which words the model listened to.",
     "complete": "Continue a text.",
     "chat": "Talk with a model.",
+    "train": "Train a model on text of your own.",
+    "translate": "Translate lines.",
+    "eval": "Measure how good translations or word alignments are.",
     "models": "List the models that are here or can be fetched by name.",
     "pull": "Fetch a model.",
     "show": "Show what a model is made of.",
@@ -39,10 +42,26 @@ class LazyGroup(TyperGroup):
         return name, _load(name) if name else None, rest
 
 
+class Command(TyperCommand):
+    """A command; an option shown as ``FILE...`` takes all values up to the next option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        many = {each: p for p in self.params for each in p.opts if str(getattr(p, "metavar", "")).endswith("...")}
+        spread: list[str] = []
+        option = None
+        for arg in args:
+            if arg.startswith("-") and arg != "-":
+                option = arg if arg in many else None
+                spread += [] if option else [arg]
+            else:
+                spread += [option, arg] if option else [arg]
+        return super().parse_args(ctx, spread)
+
+
 def _load(name: str) -> Any:
     """The command called `name`, as Typer reads it off its function."""
     app = typer.Typer(add_completion=False)
-    app.command(name)(getattr(import_module(f"limelight.cli.{name}"), name))
+    app.command(name, cls=Command)(getattr(import_module(f"limelight.cli.{name}"), name))
     return get_command(app)
 
 

@@ -21,8 +21,8 @@ from limelight.tasks.score import bleu
 from limelight.tasks.translate import Language, search
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import IGNORE, Corpus
-from limelight.train.lora import tune
 from limelight.train.loop import Hooks, Result, train
+from limelight.train.lora import tune
 from limelight.train.parallel import world
 from limelight.train.prepare import Prepared, prepare, save_as
 from limelight.train.report import Progress
@@ -65,8 +65,8 @@ def learn(
     task = before.task if before else given.get("task", "")
     base = _opened(name) if name and not _is_preset(name) else None
     if base is not None and before is None:
-        rate = 3e-4 if given.get("lora") else 5e-5
-        given = FINE_TUNING | {"lr": rate} | given
+        fitting = {"lr": 3e-4 if given.get("lora") else 5e-5, "context": min(256, base.network.context)}
+        given = FINE_TUNING | fitting | given
     joined = task == "translate" and _continues(name, base)
     if task == "generate" and name and not _continues(name, base):
         raise RequestError(f"{name} translates; to generate text train a language model such as gpt-modern-tiny")

@@ -1,0 +1,228 @@
+"""``limelight train``: a model of one's own text."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limelight.cli import options as o
+
+if TYPE_CHECKING:
+    from limelight.tasks.learn import Begun
+    from limelight.train.loop import Result
+    from limelight.train.report import Progress
+
+_PANEL = "What is chosen from the data, if you say nothing"
+SPOKEN = 30.0
+"""Seconds between two lines of progress where no terminal looks."""
+
+
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="translate or generate.", show_default=False)],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its model are kept.")],
+    train: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE...", help="What to learn from: see above.", show_default=False),
+    ] = None,
+    valid: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE...", help="What to judge by; else some of the training text is kept back."),
+    ] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option(metavar="NAME...", help="A table's columns: source and target.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file with any of the options.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE...", help="Any other option, as it stands in settings.toml.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m", metavar="MODEL", help="A preset, or a model to train on.", rich_help_panel=_PANEL
+        ),
+    ] = None,
+    lora: Annotated[
+        int | None,
+        typer.Option(metavar="RANK", help="Train a model on by LoRA, and not whole.", rich_help_panel=_PANEL),
+    ] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option(metavar="KIND", help="bpe, unigram, word, character or byte.", rich_help_panel=_PANEL),
+    ] = None,
+    vocab: Annotated[int | None, typer.Option(metavar="N", help="Tokens at most.", rich_help_panel=_PANEL)] = None,
+    epochs: Annotated[
+        float | None, typer.Option(metavar="N", help="How often the text is read.", rich_help_panel=_PANEL)
+    ] = None,
+    steps: Annotated[int | None, typer.Option(metavar="N", help="In place of epochs.", rich_help_panel=_PANEL)] = None,
+    batch_tokens: Annotated[
+        int | None, typer.Option(metavar="N", help="Tokens of a step.", rich_help_panel=_PANEL)
+    ] = None,
+    lr: Annotated[float | None, typer.Option(metavar="RATE", help="Learning rate.", rich_help_panel=_PANEL)] = None,
+    dropout: Annotated[float | None, typer.Option(metavar="SHARE", help="Dropout.", rich_help_panel=_PANEL)] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="Where chance begins.", rich_help_panel=_PANEL)] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="DEVICE", help="cpu, cuda or mps.", rich_help_panel=_PANEL)
+    ] = None,
+    json: o.Json = False,
+) -> None:
+    """Train a model on text of your own, or go on with a training.
+
+    To translate: two files whose lines belong together, or tables of pairs
+    (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them.
+    Each may be packed (.gz, .xz).
+
+    The same command again goes on where a training was stopped, exactly.
+    Several processes: torchrun --nproc-per-node 2 -m limelight train ...
+
+    Example:
+
+      limelight train translate --train train.en train.de --out runs/en-de
+      limelight train generate --train book.txt --model gpt-small --out runs/book
+      limelight train generate --train notes/ --model smollm2 --lora 8 --out runs/me
+    """
+    import os
+
+    from limelight.cli import screen
+
+    typed: dict[str, Any] = {
+        "train": tuple(train or ()),
+        "valid": tuple(valid or ()),
+        "columns": tuple(columns or ()),
+        "model": model,
+        "lora": lora,
+        "tokenizer": tokenizer,
+        "vocab": vocab,
+        "epochs": epochs,
+        "steps": steps,
+        "batch_tokens": batch_tokens,
+        "lr": lr,
+        "dropout": dropout,
+        "seed": seed,
+        "device": device,
+    }
+    given = {name: value for name, value in typed.items() if value is not None and value != ()}
+    options = _options(task, config, set or [], given)
+    main = os.environ.get("RANK", "0") == "0"
+    show = _Shown(out, quiet=json or not main)
+    try:
+        from limelight.tasks.learn import learn
+
+        show.say(f"reading {' and '.join(options['train'])}" if options.get("train") else f"going on in {out}")
+        with show:
+            result = learn(options, out, begun=show.begun, progress=show.progress)
+    except KeyboardInterrupt:
+        if main:
+            screen.remark(f"stopped; the same command goes on {_last(out)}")
+        raise typer.Exit(130) from None
+    if main:
+        _finish(result, task, out, json)
+
+
+def _options(task: str, config: Path | None, pairs: list[str], typed: dict[str, Any]) -> dict[str, Any]:
+    """What was asked for: the file first, then --set, then options of their own; the later one counts.
+
+    Raises ConfigError or RequestError for an option that nobody knows.
+    """
+    from limelight.errors import RequestError
+    from limelight.train.settings import checked, from_toml
+
+    options = checked({"task": task}, "limelight train")
+    if config is not None:
+        named = from_toml(config)
+        if named.get("task", task) != task:
+            raise RequestError(f"{config} is for the task {named['task']}; you asked for {task}")
+        options |= named
+    for pair in pairs:
+        name, sign, value = pair.partition("=")
+        if not sign:
+            raise RequestError(f"--set takes NAME=VALUE, and {pair!r} has no =")
+        options |= checked({name.strip(): _value(value.strip())}, "--set")
+    return options | checked(typed, "limelight train")
+
+
+def _value(text: str) -> Any:
+    """A value as TOML writes it; what is no TOML is a text."""
+    import tomllib
+
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _last(out: Path) -> str:
+    steps = sorted(int(path.name[5:]) for path in (out / "checkpoints").glob("step-*"))
+    return f"from step {steps[-1]:,}" if steps else "from the beginning, with the data prepared"
+
+
+def _finish(result: "Result", task: str, out: Path, json: bool) -> None:
+    from limelight.cli import screen
+
+    if json:
+        answer = {"steps": result.steps, "loss": result.loss, "bleu": result.bleu, "model": str(result.model)}
+        screen.print_json(answer)
+        return
+    found = "" if result.bleu is None else f", BLEU {result.bleu:.1f}"
+    use = "limelight translate" if task == "translate" else 'limelight complete "Once upon a time"'
+    done = f"Done after {result.steps:,} steps: validation loss {result.loss:.3f}{found}. Use it:"
+    screen.stdout().print(f"{done}\n\n  {use} --model {out}", soft_wrap=True)
+
+
+class _Shown:
+    """Progress on stderr: one line that changes in a terminal, else a line every so often."""
+
+    def __init__(self, out: Path, *, quiet: bool) -> None:
+        from rich.live import Live
+
+        from limelight.cli import screen
+
+        self._out = out
+        self._quiet = quiet
+        self._console = screen.stderr()
+        self._live: Live | None = None
+        if self._console.is_terminal and not self._console.is_dumb_terminal and not quiet:
+            self._live = Live(console=self._console, transient=True, auto_refresh=False)
+        self._spoken = float("-inf")
+
+    def __enter__(self) -> None:
+        if self._live is not None:
+            self._live.start()
+
+    def __exit__(self, *error: object) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        from limelight.cli.screen import clean
+
+        if not self._quiet:
+            self._console.print(clean(text), soft_wrap=True)
+
+    def begun(self, begun: "Begun") -> None:
+        """What is trained, and where every option stands."""
+        s = begun.settings
+        unit = "pairs" if s.task == "translate" else f"windows of {s.context} tokens"
+        self.say(f"{s.model}: {begun.parameters:,} weights learn from {begun.examples:,} {unit}")
+        self.say(f"{s.steps:,} steps of {s.batch_tokens:,} tokens; every option is in {self._out / 'settings.toml'}")
+
+    def progress(self, told: "Progress") -> None:
+        """How far it is."""
+        import time
+
+        from rich.text import Text
+
+        best = "" if told.best is None else f" · best {told.best:.3f}"
+        line = f"step {told.step:,} of {told.steps:,} · loss {told.loss:.3f}{best}"
+        line += f" · {told.tokens_per_second:,.0f} tokens/s · {_duration(told.left)} left"
+        if self._live is not None:
+            self._live.update(Text(line), refresh=True)
+        elif time.monotonic() - self._spoken >= SPOKEN or told.step == told.steps:
+            self.say(line)
+            self._spoken = time.monotonic()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {seconds:02} s" if minutes else f"{seconds} s"
