@@ -17,17 +17,18 @@ from limelight.errors import LimelightError
 if TYPE_CHECKING:
     from limelight.decode import Sampling
     from limelight.look import Seen
-    from limelight.model import Completion, Model, open, save
+    from limelight.model import Completion, Model, Translator, open, save
 
 __version__ = "0.1.0"
 
-__all__ = ["Completion", "LimelightError", "Model", "Sampling", "Seen", "open", "save"]
+__all__ = ["Completion", "LimelightError", "Model", "Sampling", "Seen", "Translator", "open", "save"]
 
 _HOMES = {
     "Completion": "limelight.model",
     "Model": "limelight.model",
     "Sampling": "limelight.decode",
     "Seen": "limelight.look",
+    "Translator": "limelight.model",
     "open": "limelight.model",
     "save": "limelight.model",
 }

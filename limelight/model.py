@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,8 +12,9 @@ from limelight.errors import RequestError
 if TYPE_CHECKING:
     from limelight.decode import Finish, Sampling, StopStrings
     from limelight.look import Seen
-    from limelight.models.api import Decoder
+    from limelight.models.api import Decoder, Network
     from limelight.models.config import ModelConfig
+    from limelight.tasks import Language, Translation
     from limelight.text.tokenizer import Tokenizer
 
 Message = Mapping[str, str]
@@ -169,6 +170,34 @@ class Model:
         return pieces()
 
 
+@dataclass(frozen=True)
+class Translator:
+    """An opened translation model. network reads source tokens and writes target tokens, language makes them of text
+    and text of them; name is what was asked for, path what was read."""
+
+    network: Network
+    language: Language
+    name: str
+    path: Path
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the network is made of."""
+        return self.network.config
+
+    def translate(
+        self, lines: Iterable[str], *, beam: int = 5, alpha: float = 1.0, best: int = 1, window: int = 2048
+    ) -> Iterator[Translation]:
+        """Translates line by line, in order, by beam search; see `limelight.tasks.translate`.
+
+        beam: hypotheses that are followed (1: greedy). alpha: length penalty. best: translations of each line. window:
+        lines that are read ahead, which is faster; 1 answers each line at once.
+        """
+        from limelight.tasks import translate
+
+        return translate(self.network, self.language, lines, beam=beam, alpha=alpha, best=best, window=window)
+
+
 class _Row:
     """The text of one row, token by token: half characters and possible stop strings are held back."""
 
@@ -210,8 +239,9 @@ def open(
     dtype: str | None = None,
     device: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
-) -> Model:
-    """Opens a model by short name, folder, file (.gguf, .safetensors, torch zip) or hub id (org/name).
+) -> Model | Translator:
+    """Opens a model by short name, folder (also that of a training), file (.gguf, .safetensors, torch zip) or hub id
+    (org/name): a Model, which continues texts, or a Translator where it is an encoder–decoder.
 
     A model that is not on this machine is fetched first; one that is opens without any network call. dtype:
     "float32", "bfloat16" or "float16"; without it weights keep the type they have in the file, and low-bit layers
@@ -223,7 +253,9 @@ def open(
 
     opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
     if not isinstance(opened.network, Decoder):
-        raise RequestError(f"{model} is an encoder–decoder, which translates a text and does not continue one")
+        from limelight.tasks import Language
+
+        return Translator(opened.network, Language(opened.source, opened.tokenizer), str(model), opened.path)
     return Model(opened.network, opened.tokenizer, str(model), opened.path)
 
 

@@ -100,7 +100,23 @@ Seed = Annotated[
 
 
 def open_model(model: str | None, *, device: str, dtype: str | None, quiet: bool) -> "limelight.Model":
-    """Opens the model that was named, or the default one, with progress on stderr unless `quiet`."""
+    """Opens the language model that was named, or the default one, with progress on stderr unless `quiet`.
+
+    Raises RequestError for a model that translates.
+    """
+    import limelight
+    from limelight.errors import RequestError
+
+    opened = open_any(model, device=device, dtype=dtype, quiet=quiet)
+    if not isinstance(opened, limelight.Model):
+        raise RequestError(f"{opened.name} translates texts and does not continue them; use limelight translate")
+    return opened
+
+
+def open_any(
+    model: str | None, *, device: str, dtype: str | None, quiet: bool
+) -> "limelight.Model | limelight.Translator":
+    """Opens whatever model was named, or the default one, with progress on stderr unless `quiet`."""
     from limelight.cli.screen import progress
 
     name = model or default_model()
@@ -108,3 +124,22 @@ def open_model(model: str | None, *, device: str, dtype: str | None, quiet: bool
         import limelight
 
         return limelight.open(name, dtype=dtype, device=device, progress=tell)
+
+
+def open_translator(model: str, *, device: str, dtype: str | None, quiet: bool) -> "limelight.Translator":
+    """Opens a model that translates: an encoder–decoder, or a language model that was trained on pairs.
+
+    Raises RequestError for any other language model.
+    """
+    import limelight
+    from limelight.errors import RequestError
+
+    opened = open_any(model, device=device, dtype=dtype, quiet=quiet)
+    if isinstance(opened, limelight.Translator):
+        return opened
+    if not opened.tokenizer.suffix:  # sentences have a mark of their end, running text has none
+        raise RequestError(f"{model} continues texts; it was not trained to translate")
+    from limelight.tasks import Language
+
+    language = Language(opened.tokenizer, opened.tokenizer)
+    return limelight.Translator(opened.network, language, opened.name, opened.path)

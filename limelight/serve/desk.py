@@ -78,6 +78,8 @@ class Desk:
                     tell(done, total, note)
 
                 model = limelight.open(name, device=self._device, dtype=self._dtype, progress=note)
+                if not isinstance(model, limelight.Model):
+                    raise RequestError(f"{name} translates texts; the page looks at models that continue them")
                 with self._shelf:
                     self._twin = exactly(twin(model.network))
                     self._model, self.name = model, name

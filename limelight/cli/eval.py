@@ -1,0 +1,163 @@
+"""``limelight eval``: how good a model's translations are, and how well its attention aligns words."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from limelight.cli import options as o
+
+if TYPE_CHECKING:
+    from limelight import Translator
+    from limelight.tasks import Bucket, Score
+
+_TRANSLATE = "eval translate"
+_ALIGN = "eval align"
+
+
+def eval(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="translate or align.", show_default=False)],
+    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The folder of a training or a model.")],
+    test: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE...", help="Two aligned files, or tables of pairs.", rich_help_panel=_TRANSLATE),
+    ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="A table's columns: source and target.", rich_help_panel=_TRANSLATE),
+    ] = None,
+    beam: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Translations that are followed.", rich_help_panel=_TRANSLATE)
+    ] = 5,
+    alpha: Annotated[float, typer.Option(metavar="A", help="Length penalty.", rich_help_panel=_TRANSLATE)] = 1.0,
+    tokenized: Annotated[
+        bool, typer.Option("--tokenized", help="The files are tokenized already.", rich_help_panel=_TRANSLATE)
+    ] = False,
+    lowercase: Annotated[
+        bool, typer.Option("--lowercase", help="Capitals do not count.", rich_help_panel=_TRANSLATE)
+    ] = False,
+    gold: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE...",
+            help="Known links: JSON lines, or links and the two files of the sentences.",
+            rich_help_panel=_ALIGN,
+        ),
+    ] = None,
+    swap: Annotated[
+        bool,
+        typer.Option("--swap", help="The links are from the model's target to its source.", rich_help_panel=_ALIGN),
+    ] = False,
+    json: o.Json = False,
+    device: o.Device = "cpu",
+    dtype: o.Dtype = None,
+) -> None:
+    """Measure a translation model on sentences whose answer is known.
+
+    translate: BLEU and chrF by sacreBLEU, with signatures, and BLEU by the
+    length of the sentence. align: the error rate of the alignment that each
+    layer's attention gives.
+
+    Example:
+
+      limelight eval translate --model runs/en-de --test test.en test.de
+      limelight eval align --model runs/de-en --gold de-en.wa test.de test.en
+    """
+    from limelight.cli import screen
+    from limelight.errors import RequestError, suggestion
+
+    if task not in {"translate", "align"}:
+        raise RequestError(f"there is no measuring of {task!r}{suggestion(task, ['translate', 'align'])}")
+    needed, name = (test, "--test") if task == "translate" else (gold, "--gold")
+    if not needed:
+        raise RequestError(f"limelight eval {task} needs {name} and its files")
+    translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
+    if task == "align":
+        rates = _aligned(translator, needed, swap, quiet=json)
+        if json:
+            screen.print_json({"model": model, "gold": needed, "error_rates": rates})
+        else:
+            _show_rates(rates)
+        return
+    scores, buckets = _scored(translator, needed, columns or [], beam, alpha, tokenized, lowercase, quiet=json)
+    if json:
+        by_length = [{"words": _span(b), "sentences": b.sentences, "bleu": b.score.value} for b in buckets]
+        found: dict[str, Any] = {s.name.lower(): {"value": s.value, "signature": s.signature} for s in scores}
+        screen.print_json({"model": model, "test": needed, **found, "bleu_by_length": by_length})
+    else:
+        _show_scores(scores, buckets)
+
+
+def _scored(
+    translator: "Translator",
+    files: list[str],
+    columns: list[str],
+    beam: int,
+    alpha: float,
+    tokenized: bool,
+    lowercase: bool,
+    *,
+    quiet: bool,
+) -> tuple[list["Score"], list["Bucket"]]:
+    from limelight.cli.screen import progress
+    from limelight.tasks import bleu, bleu_by_length, chrf
+    from limelight.train.data import read_pairs
+
+    sources, references = map(list, zip(*read_pairs(files, columns), strict=True))
+    outputs: list[str] = []
+    with progress("translating", quiet=quiet, unit=str) as tell:
+        for each in translator.translate(sources, beam=beam, alpha=alpha, window=256):
+            outputs.append(each.text)
+            tell(len(outputs), len(sources))
+    scores = [bleu(outputs, references, tokenized=tokenized, lowercase=lowercase), chrf(outputs, references)]
+    return scores, bleu_by_length(outputs, references, sources, tokenized=tokenized, lowercase=lowercase)
+
+
+def _aligned(translator: "Translator", files: list[str], swap: bool, *, quiet: bool) -> list[float]:
+    """The alignment error rate of each layer."""
+    from limelight.cli.screen import progress
+    from limelight.errors import RequestError
+    from limelight.tasks import Gold, align, error_rate, read_gold
+
+    if len(files) not in {1, 3}:
+        raise RequestError("--gold takes JSON lines, or a file of links and the two files of their sentences")
+    gold = read_gold(*files)
+    if swap:
+        turned = (frozenset((j, i) for i, j in each.sure) for each in gold)
+        possible = (frozenset((j, i) for i, j in each.possible) for each in gold)
+        gold = [Gold(g.target, g.source, s, p) for g, s, p in zip(gold, turned, possible, strict=True)]
+    found = []
+    with progress("aligning", quiet=quiet, unit=str) as tell:
+        for sentence in gold:
+            found.append(align(translator.network, translator.language, sentence.source, sentence.target))
+            tell(len(found), len(gold))
+    return [error_rate(layer, gold) for layer in zip(*found, strict=True)]
+
+
+def _show_scores(scores: list["Score"], buckets: list["Bucket"]) -> None:
+    from rich.table import Table
+
+    from limelight.cli import screen
+
+    console = screen.stdout()
+    for score in scores:
+        console.print(f"{score.name} {score.value:.2f}   {score.signature}", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("words in the source", "sentences", "BLEU"):
+        table.add_column(heading, justify="right")
+    for bucket in buckets:
+        table.add_row(_span(bucket), f"{bucket.sentences:,}", f"{bucket.score.value:.1f}")
+    console.print()
+    console.print(table)
+
+
+def _show_rates(rates: list[float]) -> None:
+    from limelight.cli import screen
+
+    console = screen.stdout()
+    console.print("Alignment error rate (0: every link right), by the layer whose attention is read:\n")
+    for layer, rate in enumerate(rates):
+        console.print(f"  layer {layer}  {rate:.3f}", style="bold" if rate == min(rates) else "")
+
+
+def _span(bucket: "Bucket") -> str:
+    return f"{bucket.low} and more" if bucket.high is None else f"{bucket.low} to {bucket.high}"
