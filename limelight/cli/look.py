@@ -1,5 +1,6 @@
 """``limelight look``: how a text goes on, and which of its words made the model say so."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -66,6 +67,10 @@ def look(
     ] = None,
     go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show first how the model goes on.")] = True,
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the page for it into one file that opens anywhere.", dir_okay=False),
+    ] = None,
     json: o.Json = False,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
@@ -81,6 +86,7 @@ def look(
       limelight look "The cat sat on the mat because it was tired"
       limelight look "The cat sat on the mat because it was tired" --not hungry
       limelight look "Mary and John went out. John gave a drink to" --next
+      limelight look "The cat sat on the mat because it was tired" --html cat.html
       limelight look "The cat sat on the mat because it was tired" \\
         --attention --layer 13 --head 8
       limelight look "The cat sat on the mat because it was tired" --lens
@@ -162,6 +168,23 @@ def _or_last(seen: "Seen", word: str | None) -> int:
     from limelight.text.words import find
 
     return len(seen.words) if word is None else find(seen.words, word) + 1
+
+
+def _save(file: Path, model: "Model", seen: "Seen", word: str | None, against: str | None, method: str) -> None:
+    """Writes the page about one word into a file."""
+    from limelight.cli import screen
+    from limelight.errors import FileError
+    from limelight.serve import saved
+    from limelight.text.words import find
+
+    place = None if word is None else find(seen.words, word)
+    with screen.progress("listening without each word", quiet=False, unit=str, after=0.5) as tell:
+        page = saved.look(model, seen.text, word=place, against=against, method=method, progress=tell)
+    try:
+        file.write_text(page, "utf-8")
+    except OSError as error:
+        raise FileError(f"cannot write {file}: {error.strerror}") from None
+    screen.stdout().print(f"{screen.clean(str(file))} opens in any browser, without a network.", soft_wrap=True)
 
 
 def _stream(console: "Console", model: "Model", prompt: str, tokens: int) -> None:

@@ -157,12 +157,12 @@ def test_why_not_another_word(visit: Visit) -> None:
 
 def test_sliders_cut_words(visit: Visit) -> None:
     page = visit()
-    slider = page.get_by_label("top-k")
+    slider = page.get_by_role("slider", name="top-k")
     slider.focus()
     slider.press("Home")  # one word is left
     until(page, "document.querySelectorAll('.next .cut').length >= 9")
     slider.press("End")
-    page.get_by_label("top-p").press("End")
+    page.get_by_role("slider", name="top-p").press("End")
     until(page, "document.querySelectorAll('.next .cut').length === 0")
 
 
