@@ -1,0 +1,68 @@
+"""The default model itself, where it has been fetched (``limelight pull smollm2``)."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+import torch
+
+import limelight
+from limelight.checkpoints import wheel
+from limelight.checkpoints.named import default, names
+from limelight.quant.linear import LowBitLinear
+
+FILE = wheel.path_of(names()[default()])
+WIKITEXT = Path(__file__).parents[2] / "shared" / "data" / "wikitext2" / "wiki.valid.raw.gz"
+
+pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="the default model is not on this machine: limelight pull")
+
+
+@pytest.fixture(scope="module")
+def model() -> limelight.Model:
+    return limelight.open(default())
+
+
+def test_the_cat_is_why_it_was_tired(model: limelight.Model) -> None:
+    seen = model.look("The cat sat on the mat because it was tired")
+    found = seen.importance("tired")
+    values = {(heard.word, heard.start): heard.importance for heard in found.words}
+    expected = {("cat", 4): 5.0, ("sat", 8): 2.0, ("the", 15): 2.0, ("on", 12): 1.6, ("because", 23): 0.75}
+    assert {word: values[word] for word in expected} == pytest.approx(expected, abs=0.05)
+    assert [heard.word for heard in found.ranked() if not heard.asks][:4] == ["cat", "sat", "the", "on"]
+    assert found.words[-1].asks
+    assert found.check is not None
+    assert found.check.holds
+    attention = seen.attention(layer=13, head=8)
+    assert float(attention[7, 1]) == pytest.approx(0.80, abs=0.01)  # "it" looks at "cat"
+
+
+def test_mary_gets_the_drink(model: limelight.Model) -> None:
+    found = model.look("When Mary and John went to the store, John gave a drink to Mary").importance()
+    ranked = [heard for heard in found.ranked() if not heard.asks][:3]
+    assert [heard.word for heard in ranked] == ["Mary", "gave", "John"]
+    assert [heard.importance for heard in ranked] == pytest.approx([4.9, 4.1, 3.8], abs=0.06)
+
+
+def test_low_bit_layers_stay_low_bit(model: limelight.Model) -> None:
+    layers = [module for module in model.network.modules() if isinstance(module, LowBitLinear)]
+    assert len(layers) == 30 * 7 + 1
+    assert {layer.matrix.format for layer in layers} == {"Q4_1", "Q8_0"}
+
+
+def test_it_answers_in_its_own_template(model: limelight.Model) -> None:
+    answer = "".join(model.chat([{"role": "user", "content": "Say hello."}], max_tokens=24))
+    assert answer.strip()
+    assert "<|im_end|>" not in answer
+
+
+@pytest.mark.skipif(not WIKITEXT.is_file(), reason="../shared/data/wikitext2 is not here")
+def test_rounding_costs_next_to_nothing(model: limelight.Model) -> None:
+    text = gzip.decompress(WIKITEXT.read_bytes()).decode()[:6000]
+    tokens = torch.tensor([model.tokenizer.encode(text).ids[:1024]])
+    exact = limelight.open(default(), dtype="float32")
+    with torch.inference_mode():
+        losses = [
+            torch.nn.functional.cross_entropy(each.network(tokens)[0, :-1], tokens[0, 1:]).exp().item()
+            for each in (model, exact)
+        ]
+    assert losses[0] == pytest.approx(losses[1], rel=0.01)  # perplexity
