@@ -208,13 +208,17 @@ class _Shown:
 
     def progress(self, told: "Progress") -> None:
         """How far it is."""
+        import math
         import time
 
         from rich.text import Text
 
-        best = "" if told.best is None else f" · best {told.best:.3f}"
-        line = f"step {told.step:,} of {told.steps:,} · loss {told.loss:.3f}{best}"
-        line += f" · {told.tokens_per_second:,.0f} tokens/s · {_duration(told.left)} left"
+        line = f"step {told.step:,} of {told.steps:,}"
+        if math.isfinite(told.loss):  # the first steps are not measured yet
+            line += f" · loss {told.loss:.3f} · {told.tokens_per_second:,.0f} tokens/s"
+        if told.best is not None:
+            line += f" · best {told.best:.3f}"
+        line += f" · {_duration(told.left)} left"
         if self._live is not None:
             self._live.update(Text(line), refresh=True)
         elif time.monotonic() - self._spoken >= SPOKEN or told.step == told.steps:

@@ -70,12 +70,14 @@ def learn(
     joined = task == "translate" and _continues(name, base)
     if task == "generate" and name and not _continues(name, base):
         raise RequestError(f"{name} translates; to generate text train a language model such as gpt-modern-tiny")
+    if joined and not given.get("shared", True):
+        raise RequestError("a language model reads both languages with one vocabulary; leave shared = true")
+    if base is not None and given.get("context", 0) > base.network.context:
+        raise RequestError(f"{name} sees at most {base.network.context} tokens; set context to no more than that")
     with world(before.device if before else given.get("device", "cpu")) as processes:
         kept = None if base is None else (base.source, base.tokenizer)
         ready = prepare(given, folder, processes, tokenizers=kept, joined=joined)
         settings = ready.run.settings
-        if joined and not settings.shared:
-            raise RequestError("a decoder reads both languages with one vocabulary; leave shared = true")
         torch.manual_seed(settings.seed)
         network = _new(ready) if base is None else _further(base, settings)
         if begun is not None and processes.main:
@@ -130,8 +132,6 @@ def _new(ready: Prepared) -> Network:
 def _further(base: Opened, settings: Settings) -> Network:
     """The opened model, ready to learn: all of it, or adapters beside it."""
     network = base.network
-    if settings.task == "generate" and settings.context > network.context:
-        raise RequestError(f"the model sees at most {network.context} tokens; set context to no more than that")
     if settings.dropout:
         weights = network.state_dict()
         network = build(with_dropout(network.config, settings.dropout), "meta")
