@@ -187,21 +187,18 @@ def _strengths(network: Decoder, rows: Sequence[Sequence[int]], places: Places) 
     places = {role: place for role, place in places.items() if bool(place.any())}
     if not places:
         return {}
-    words = {role: (place > 0).any(-1).sum() for role, place in places.items()}
-    found = {role: torch.zeros(len(layers), max(heads_of(network, layer) for layer in layers)) for role in places}
+    words = torch.stack([(place > 0).any(-1).sum() for place in places.values()])
+    worth = torch.stack([place.flatten() for place in places.values()]).to(network.device, torch.float32)
 
-    def keep(weights: Tensor) -> dict[str, Tensor]:
-        shares = {}
-        for role, place in places.items():
-            shares[role] = torch.einsum("bhts,bts->h", weights, place.to(weights)).cpu() / words[role]
-        return shares
+    def keep(weights: Tensor) -> Tensor:
+        return (worth @ weights.transpose(0, 1).flatten(1).T).cpu() / words[:, None]  # [R, B · T · T] → [R, H]
 
     recording = record(network, attention=layers, keep=keep)
     recording.network.read(_padded(rows).to(network.device))
+    found = torch.zeros(len(places), len(layers), max(heads_of(network, layer) for layer in layers))
     for layer in layers:
-        for role, share in recording.attention[layer].items():
-            found[role][layer, : len(share)] = share
-    return found
+        found[:, layer, : heads_of(network, layer)] = recording.attention[layer]
+    return dict(zip(places, found, strict=True))
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Tensor:
