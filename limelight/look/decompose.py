@@ -18,8 +18,11 @@ from torch import Tensor, nn
 from limelight.errors import RequestError
 from limelight.look.linear import along_bias, backward, pull, push
 from limelight.look.record import twin
+from limelight.look.target import Question
+from limelight.look.text import Reading
+from limelight.look.variants import Progress
 from limelight.models.api import Decoder
-from limelight.nn.attention import Attention, mix
+from limelight.nn.attention import mix
 from limelight.nn.block import Block, ParallelBlock, PostNormBlock, PreNormBlock
 from limelight.nn.mask import Mask
 from limelight.nn.stack import Stack
@@ -108,6 +111,31 @@ class Trace:
         return Shares(tokens.cpu(), constant, total)
 
 
+def alti_logit(
+    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
+) -> list[float]:
+    """What each word gave to the log-odds, through every layer's attention; a pass for each token of the word in
+    question."""
+    values = [0.0] * target
+    for i, place in enumerate(question.at):
+        trace = Trace(network, reading.tokens[: place + 1])
+        tokens = trace.shares(*explained(network, question, i, trace.hidden)).tokens
+        for number, word in enumerate(reading.words[:target]):
+            values[number] += float(tokens[word.tokens.start : word.tokens.stop].sum())
+    return values
+
+
+def explained(network: Decoder, question: Question, i: int, hidden: Tensor) -> tuple[Tensor, float]:
+    """The word's logit less the mean of its rivals', each counted by its chance among them, as a direction [W] and an
+    offset: ``direction · hidden + offset``. A soft cap on the logits is held at what it did to each of them."""
+    with torch.inference_mode():
+        raw = network.head(hidden.to(network.dtype)).float()  # [V]
+        logits = network.logits(hidden.to(network.dtype))
+        slopes = question.slopes(i, logits) * torch.where(raw == 0, 1, logits / raw)
+        offset = float(network.head(torch.zeros_like(hidden, dtype=network.dtype)).float() @ slopes)
+    return backward(network.head, len(hidden), slopes[None], network.dtype)[0], offset
+
+
 def joints(block: Block) -> tuple[Joint, Joint]:
     """How a block's attention and its feed-forward join the stream."""
     nothing = nn.Identity()
@@ -158,7 +186,12 @@ def _watch(block: Block, layers: list[Layer]) -> None:
         kept[name] = output[0].float()
 
     def finish(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weights, values, stream, read = kept["weights"][0], kept["values"][0].float(), inputs[0][0].float(), kept["read"]
+        weights, values, stream, read = (
+            kept["weights"][0],
+            kept["values"][0].float(),
+            inputs[0][0].float(),
+            kept["read"],
+        )
         mixed = mixing(block, weights, values, stream, read)
         last = (kept[name][-1].clone() for name in ("read", "fed"))
         layers.append(Layer(mixed, weights[:, -1].clone(), values, stream[-1].clone(), *last))

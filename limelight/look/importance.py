@@ -1,4 +1,4 @@
-"""Which words made the model say a word, and whether the answer can be trusted.
+"""Which words made the model say a word: the methods there are, and whether an answer can be trusted.
 
 The yardstick is *blocking*: no later position may attend to a word's tokens, in any layer, and what is measured is
 how far the log-odds of the word in question fall against its rivals. Nothing is tokenised again and every position
@@ -6,90 +6,135 @@ stays where it was (compare attention knockout, Geva et al., 2023). The last wor
 the model asks from; it cannot be deaf to itself, so it is left out instead.
 """
 
-import random
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
-import torch
-
-from limelight.look.record import record
+from limelight.look.attend import attention, rollout, value_weighted
+from limelight.look.check import CHECKED, Check, check
+from limelight.look.decompose import alti_logit
+from limelight.look.gradients import gradient_input, integrated_gradients
+from limelight.look.perturb import blocking, leave_one_out, leave_one_replaced
 from limelight.look.target import Question
 from limelight.look.text import Reading
-from limelight.look.variants import Deaf, Progress, odds
+from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 
-CHECKED = 3
-"""Words blocked together by the check."""
+__all__ = ["CHECKED", "METHODS", "Check", "Measured", "Method", "measure"]
 
-DRAWS = 10
-"""Random draws of as many words that they are compared with."""
+Run = Callable[[Decoder, Reading, int, Question, Progress | None], list[float]]
+"""``run(network, reading, target, question, progress)`` → a value for each word before word number `target`."""
 
 
 @dataclass(frozen=True)
-class Check:
-    """What the log-odds lose when the k words ranked highest are blocked together, and when k random words are.
+class Method:
+    """A way to rank words. answers: the question that its values answer. cost: for a text of T words. kind: what is
+    measured, a change of the answer ("importance") or where the model looks ("attention")."""
 
-    top: places of the k words. random_drop, random_sd: mean and standard deviation over the draws.
-    """
+    name: str
+    title: str
+    answers: str
+    paper: str
+    cost: str
+    kind: Literal["importance", "attention"]
+    run: Run
 
-    k: int
-    top: tuple[int, ...]
-    top_drop: float
-    random_drop: float
-    random_sd: float
 
-    @property
-    def holds(self) -> bool:
-        """Whether the highest ranked words matter more than random ones, by more than chance would scatter."""
-        return self.top_drop > self.random_drop + self.random_sd
+_METHODS = (
+    Method(
+        "blocking",
+        "Blocking",
+        "How far do the odds fall when nothing later may attend to the word?",
+        "compare Geva et al. (2023), Dissecting Recall of Factual Associations in Auto-Regressive Language Models",
+        "T variants of the text, T / 8 above 200 words",
+        "importance",
+        blocking,
+    ),
+    Method(
+        "alti-logit",
+        "ALTI-Logit",
+        "What did the word give to the odds, through the attention of every layer?",
+        "Ferrando et al. (2023), Explaining How Transformers Use Context to Build Predictions",
+        "one pass for each token of the word in question",
+        "importance",
+        alti_logit,
+    ),
+    Method(
+        "leave-one-out",
+        "Leave one out",
+        "How far do the odds fall when the word is deleted?",
+        "Li et al. (2016), Understanding Neural Networks through Representation Erasure",
+        "T variants of the text",
+        "importance",
+        leave_one_out,
+    ),
+    Method(
+        "leave-one-replaced",
+        "Leave one replaced",
+        "How far can the odds fall when another likely word stands in its place?",
+        "compare Kim et al. (2020), Interpretation of NLP Models through Input Marginalization",
+        "6 T variants of the text",
+        "importance",
+        leave_one_replaced,
+    ),
+    Method(
+        "gradient-input",
+        "Gradient × input",
+        "Which way would the odds move if the word's embedding grew a little?",
+        "Denil et al. (2014), Extraction of Salient Sentences from Labelled Documents",
+        "one pass and one backward",
+        "importance",
+        gradient_input,
+    ),
+    Method(
+        "integrated-gradients",
+        "Integrated gradients",
+        "What do the odds gain from the word, on the way from an empty text to this one?",
+        "Sundararajan et al. (2017), Axiomatic Attribution for Deep Networks",
+        "20 passes, each with a backward",
+        "importance",
+        integrated_gradients,
+    ),
+    Method(
+        "attention",
+        "Attention",
+        "What does the asking position look at?",
+        "Bahdanau et al. (2015), Neural Machine Translation by Jointly Learning to Align and Translate",
+        "one pass",
+        "attention",
+        attention,
+    ),
+    Method(
+        "attention-rollout",
+        "Attention rollout",
+        "What does the asking position look at, through all layers?",
+        "Abnar & Zuidema (2020), Quantifying Attention Flow in Transformers",
+        "one pass",
+        "attention",
+        rollout,
+    ),
+    Method(
+        "value-weighted",
+        "Value-weighted attention",
+        "How long is what the asking position receives from the word?",
+        "Kobayashi et al. (2020), Attention is Not Only a Weight: Analyzing Transformers with Vector Norms",
+        "one pass",
+        "attention",
+        value_weighted,
+    ),
+)
+
+METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
+"""All methods by name, the yardstick first."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """values: one for each word before the one in question, last of them the one that asks. check: None where there
-    are too few words to compare."""
+    """values: one for each word before the one in question, last of them the one that asks. check: None where it was
+    not asked for, or where there are too few words to compare."""
 
     values: tuple[float, ...]
     check: Check | None
-
-
-Method = Callable[[Decoder, Reading, int, Question, Progress | None], list[float]]
-"""``method(network, reading, target, question, progress)`` → a value for each word before word number `target`."""
-
-
-def blocking(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
-    """The fall in log-odds when nothing behind a word may attend to it; the asking word is left out instead."""
-    before = reading.words[:target]
-    variants = [Deaf(blocked=(word.tokens,)) for word in before[:-1]] + [Deaf(without=before[-1].tokens)]
-    return _drops(network, reading, question, variants, progress)
-
-
-def leave_one_out(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
-    """The fall in log-odds when a word is deleted and what follows moves up (Li et al., 2016, "erasure")."""
-    variants = [Deaf(without=word.tokens) for word in reading.words[:target]]
-    return _drops(network, reading, question, variants, progress)
-
-
-def attention(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
-    """What the asking position attends to, averaged over all heads and layers: where the model looks, which is not
-    what changes its answer."""
-    layers = range(len(network.decoder.blocks))
-    place = question.at[0]
-    recording = record(network, attention=layers, keep=lambda weights: weights[0, :, place].mean(0).cpu())
-    with torch.inference_mode():
-        recording.network.read(torch.tensor([reading.tokens[: place + 1]], device=network.device))
-    mean = torch.stack([recording.attention[layer] for layer in layers]).mean(0)  # [S]
-    return [float(mean[word.tokens.start : word.tokens.stop].sum()) for word in reading.words[:target]]
-
-
-METHODS: dict[str, Method] = {"blocking": blocking, "leave-one-out": leave_one_out, "attention": attention}
 
 
 def measure(
@@ -99,32 +144,15 @@ def measure(
     question: Question,
     method: str,
     progress: Progress | None = None,
+    checked: bool = True,
 ) -> Measured:
-    """The importance of each word before word number `target` by one of METHODS, and the check of it."""
-    values = METHODS[method](network, reading, target, question, progress)
-    return Measured(tuple(values), check(network, reading, target, question, values))
+    """The importance of each word before word number `target` by one of METHODS, and the check of it.
 
-
-def check(network: Decoder, reading: Reading, target: int, question: Question, values: Sequence[float]) -> Check | None:
-    """Blocks the words ranked highest together, and as many random ones; the asking word takes no part.
-
-    The draws depend on nothing but the number of words, so that they are the same for every method and every run.
+    The check needs the yardstick, which costs far more than a method that takes one pass: without `checked` it is left
+    away.
     """
-    words = [word.tokens for word in reading.words[: target - 1]]
-    k = min(CHECKED, len(words) // 2)
-    if k == 0:
-        return None
-    top = sorted(range(len(words)), key=lambda i: -values[i])[:k]
-    generator = random.Random(0)
-    draws = [generator.sample(range(len(words)), k) for _ in range(DRAWS)]
-    variants = [Deaf(blocked=tuple(words[i] for i in sorted(chosen))) for chosen in (top, *draws)]
-    top_drop, *drops = _drops(network, reading, question, variants, None)
-    return Check(k, tuple(top), top_drop, statistics.fmean(drops), statistics.stdev(drops))
-
-
-def _drops(
-    network: Decoder, reading: Reading, question: Question, variants: Sequence[Deaf], progress: Progress | None
-) -> list[float]:
-    """By how much each variant lowers the log-odds; the whole text is run along with them."""
-    whole, *changed = odds(network, reading.tokens, question, [Deaf(), *variants], progress)
-    return [whole - value for value in changed]
+    values = METHODS[method].run(network, reading, target, question, progress)
+    if not checked:
+        return Measured(tuple(values), None)
+    yardstick = values if method == "blocking" else blocking(network, reading, target, question, None)
+    return Measured(tuple(values), check(network, reading, target, question, values, yardstick))

@@ -13,12 +13,16 @@ from limelight.look.edit import edit
 from limelight.look.importance import METHODS, Check
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
+from limelight.look.record import block_of, stack_of
+from limelight.look.recurrent import METHOD as LEAVING_OUT
+from limelight.look.recurrent import leave_one_out
 from limelight.look.roles import Roles
 from limelight.look.steps import Steps, steps
 from limelight.look.target import Question, likeliest_rivals, one_rival
 from limelight.look.text import parking, read
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
+from limelight.nn.recurrent import RecurrentDecoder
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word, find
 
@@ -101,15 +105,18 @@ class Seen:
 
         A word's row is the mean over its tokens, and what goes to a word is the sum over its tokens. With
         ``tokens=True`` [T, T] over `tokens`, as the model computed it. Raises RequestError for a layer or head that
-        does not exist; both count from 0.
+        does not exist, both counted from 0, and for a recurrent model.
         """
+        block_of(self._network, layer, head)
         heads = links.attention(self._network, self._plain, layer)
-        if not 0 <= head < len(heads):
-            raise RequestError(f"there is no head {head}: layer {layer} has heads 0 to {len(heads) - 1}")
         return heads[head] if tokens else links.by_word(heads[head], self._plain)
 
     def links(self, word: str | int | None = None, n: int = 10) -> list[Link]:
-        """The n strongest links of single heads from a word to words before it."""
+        """The n strongest links of single heads from a word to words before it.
+
+        Raises RequestError if there is no such word, and for a recurrent model.
+        """
+        stack_of(self._network)
         source = self._place(word)
         return links.strongest(self._network, self._plain, [source], range(source), n)
 
@@ -118,15 +125,20 @@ class Seen:
         word: str | int | None = None,
         *,
         against: str | None = None,
-        method: str = "blocking",
+        method: str | None = None,
+        check: bool = True,
         progress: Progress | None = None,
     ) -> Importance:
         """Which of the words before `word` made the model say it.
 
         word: its text, or its number from 1; without it the last word. against: another word; the question is then
-        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`. Raises
-        RequestError if there is no such word or method, or nothing in front of the word.
+        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; blocking if
+        none is named. A recurrent model has one method, leave-one-out, and no check. check:
+        whether the answer is checked, which costs more than some of the methods. Raises RequestError if there is no
+        such word or method, or nothing in front of the word.
         """
+        recurrent = isinstance(self._network.decoder, RecurrentDecoder)
+        method = method or (LEAVING_OUT if recurrent else "blocking")
         if method not in METHODS:
             near = suggestion(method, METHODS)
             raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
@@ -138,7 +150,11 @@ class Seen:
         logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
         whole = likeliest_rivals(logits, target.tokens.start, asked)
         question = whole if against is None else self._one_rival(target, asked, against)
-        found = importance.measure(self._network, self._parked, place, question, method, progress)
+        if recurrent:
+            values = leave_one_out(self._network, self._parked, place, question, method, progress)
+            found = importance.Measured(tuple(values), None)
+        else:
+            found = importance.measure(self._network, self._parked, place, question, method, progress, check)
         words = tuple(
             Heard(w.text, w.start, w.end, value, i == place - 1)
             for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
@@ -146,7 +162,9 @@ class Seen:
         ranked = sorted(range(place), key=lambda i: -words[i].importance)[: importance.CHECKED]
         # Heads that have nothing to say look at the first position, whatever stands there: that is no link.
         heard = [i for i in ranked if self._plain.words[i].tokens.start > 0]
-        behind = links.strongest(self._network, self._plain, range(place), heard, 5, apart=2)
+        behind = []
+        if not recurrent:
+            behind = links.strongest(self._network, self._plain, range(place), heard, 5, apart=2)
         rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
         logprob = float(whole.logprob(logits[None])[0])
         return Importance(self.words[place], logprob, rivals, method, words, found.check, tuple(behind))

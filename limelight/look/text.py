@@ -1,6 +1,6 @@
 """A text as a model sees it and as a person sees it: tokens, and words over them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from limelight.errors import RequestError
@@ -10,11 +10,13 @@ from limelight.text.words import Word, words
 
 @dataclass(frozen=True)
 class Reading:
-    """tokens: ids, the first of which may be no part of the text. words: `word.tokens` are places in `tokens`."""
+    """tokens: ids, the first of which may be no part of the text. words: `word.tokens` are places in `tokens`. spell:
+    a token's text."""
 
     text: str
     tokens: tuple[int, ...]
     words: tuple[Word, ...]
+    spell: Callable[[int], str]
 
 
 def read(text: str, tokenizer: Tokenizer, front: Sequence[int]) -> Reading:
@@ -28,7 +30,7 @@ def read(text: str, tokenizer: Tokenizer, front: Sequence[int]) -> Reading:
     )
     if not found:
         raise RequestError("the text has no words to look at; give at least one")
-    return Reading(text, (*front, *coded.ids), found)
+    return Reading(text, (*front, *coded.ids), found, tokenizer.token)
 
 
 def parking(tokenizer: Tokenizer) -> tuple[int, ...]:

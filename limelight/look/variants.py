@@ -23,10 +23,29 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True)
 class Deaf:
     """One variant. No position behind a blocked range may attend to it, in any layer, so every position stays where
-    it was; `without` is left out, and what follows moves up."""
+    it was; `without` is left out, and what follows moves up. instead: tokens, no more than are left out, that take the
+    place of `without`."""
 
     blocked: tuple[range, ...] = ()
     without: range = range(0)
+    instead: tuple[int, ...] = ()
+
+    @property
+    def shift(self) -> int:
+        """By how many places what follows moves up."""
+        return len(self.without) - len(self.instead)
+
+
+def drops(
+    network: Decoder,
+    tokens: Sequence[int],
+    question: Question,
+    variants: Sequence[Deaf],
+    progress: Progress | None = None,
+) -> list[float]:
+    """By how much each variant lowers the log-odds; the whole text is run along with them."""
+    whole, *changed = odds(network, tokens, question, [Deaf(), *variants], progress)
+    return [whole - value for value in changed]
 
 
 @torch.inference_mode()
@@ -64,7 +83,7 @@ def _first_change(variant: Deaf, asked: int) -> int:
     changes = [part.stop for part in variant.blocked]
     if variant.without:
         changes.append(variant.without.start)
-    return min([*changes, asked - len(variant.without)])
+    return min([*changes, asked - variant.shift])
 
 
 def _read_on(
@@ -80,12 +99,12 @@ def _read_on(
     places = torch.empty(len(variants), len(question.at), dtype=torch.int64)
     for row, variant in enumerate(variants):
         gone = variant.without
-        kept = tokens[start : gone.start] + tokens[gone.stop :] if gone else tokens[start:]
+        kept = [*tokens[start : gone.start], *variant.instead, *tokens[gone.stop :]] if gone else tokens[start:]
         counts[row] = len(kept)
         read[row, : len(kept)] = torch.tensor(kept)
-        places[row] = torch.tensor(question.at) - len(gone) - start
+        places[row] = torch.tensor(question.at) - variant.shift - start
         for part in variant.blocked:
-            shift = len(gone) if gone and part.start >= gone.stop else 0
+            shift = variant.shift if gone and part.start >= gone.stop else 0
             visible[row, max(0, part.stop - shift - start) :, part.start - shift : part.stop - shift] = False
     hidden = network.read(read.to(network.device), state, counts, visible)  # [B, T, W]
     rows = torch.arange(len(variants))[:, None]
