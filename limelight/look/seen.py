@@ -126,16 +126,14 @@ class Seen:
         *,
         against: str | None = None,
         method: str | None = None,
-        check: bool = True,
         progress: Progress | None = None,
     ) -> Importance:
         """Which of the words before `word` made the model say it.
 
         word: its text, or its number from 1; without it the last word. against: another word; the question is then
         why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; blocking if
-        none is named. A recurrent model has one method, leave-one-out, and no check. check:
-        whether the answer is checked, which costs more than some of the methods. Raises RequestError if there is no
-        such word or method, or nothing in front of the word.
+        none is named. A recurrent model has one method, leave-one-out, and no check. Raises RequestError if
+        there is no such word or method, or nothing in front of the word.
         """
         recurrent = isinstance(self._network.decoder, RecurrentDecoder)
         method = method or (LEAVING_OUT if recurrent else "blocking")
@@ -154,7 +152,7 @@ class Seen:
             values = leave_one_out(self._network, self._parked, place, question, method, progress)
             found = importance.Measured(tuple(values), None)
         else:
-            found = importance.measure(self._network, self._parked, place, question, method, progress, check)
+            found = importance.measure(self._network, self._parked, place, question, method, progress)
         words = tuple(
             Heard(w.text, w.start, w.end, value, i == place - 1)
             for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
