@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 
 import pytest
+import tokenizers
 import torch
 from references import saved
 from torch import Tensor
@@ -15,6 +16,8 @@ from limelight.look import roles as measuring
 from limelight.look.record import twin
 from limelight.models.api import Decoder
 from limelight.nn.mask import Mask
+from limelight.text.parts import Parts
+from limelight.text.tokenizer import Tokenizer
 
 LAYERS, HEADS = 3, 4
 TEXT = "w10 w11 w12 w10 w11 w13"
@@ -132,29 +135,19 @@ def test_the_places_of_repetitions_and_punctuation() -> None:
 
 
 def test_pronouns_count_for_the_right_word_and_against_the_wrong_one(model: limelight.Model) -> None:
-    words = {name: i for i, name in enumerate("Mary met John because she he was late".split(), 10)}
-
-    class English:
-        controls: frozenset[int] = frozenset()
-        prefix = (1,)
-        separator = 1
-
-        def encode(self, text: str) -> object:
-            from limelight.text.tokenizer import Encoding
-
-            ids, offsets, at = [], [], 0
-            for word in text.split():
-                ids.append(words[word])
-                offsets.append((text.index(word, at), text.index(word, at) + len(word)))
-                at = offsets[-1][1]
-            return Encoding(ids, offsets)
-
+    spelled = ["<s>", *(f"w{i}" for i in range(1, 10)), *"Mary met John because she he was late".split()]
+    inner = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({word: i for i, word in enumerate(spelled)}, unk_token="w1")
+    )
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    inner.add_special_tokens(["<s>"])
+    english = Tokenizer(Parts(inner, bos="<s>", unk="w1"))
     links = [
         ("Mary met John because she was late", "she", "Mary", "John"),
         ("John met Mary because she was late", "she", "Mary", "John"),
     ]
-    rows, places = measuring._linked(English(), links)
-    assert [list(row) for row in rows] == [[1, 10, 11, 12, 13, 14, 16, 17], [1, 12, 11, 10, 13, 14, 16, 17]]
+    rows, places = measuring._linked(english, links)
+    assert [list(row) for row in rows] == [[0, 10, 11, 12, 13, 14, 16, 17], [0, 12, 11, 10, 13, 14, 16, 17]]
     assert places.nonzero().tolist() == [[0, 5, 1], [0, 5, 3], [1, 5, 1], [1, 5, 3]]
     assert (int(places[0, 5, 1]), int(places[0, 5, 3]), int(places[1, 5, 1])) == (1, -1, -1)
 
