@@ -110,6 +110,9 @@ def look(
     elif go_on and not instead:
         _stream(console, opened, prompt, tokens)
     seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
+    if html is not None:
+        _save(html, opened, seen, word, against, method)
+        return
 
     found = None
     if json or not instead or ((attention or steps) and layer is None):

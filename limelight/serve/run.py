@@ -20,6 +20,7 @@ def listen(host: str, port: int | None) -> socket.socket:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port or 0))
+        sock.listen(128)  # from here on the browser may come; it waits until the server is there
     except OSError as error:
         sock.close()
         raise RequestError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None

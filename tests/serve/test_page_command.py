@@ -1,0 +1,67 @@
+"""``limelight page`` and ``limelight look --html``."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from cli.tiny_models import SENTENCE
+
+from limelight.cli import main
+
+
+def test_the_page_is_served_until_interrupted(tiny: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "LIMELIGHT_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "limelight", "page", "-m", str(tiny), "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as page:
+        timer = threading.Timer(60, page.kill)
+        timer.start()
+        assert page.stdout is not None
+        found = re.search(r"http://(127\.0\.0\.1:\d+)/", page.stdout.readline())
+        assert found
+        connection = http.client.HTTPConnection(found[1], timeout=30)
+        connection.request("GET", "/api/models")
+        assert json.loads(connection.getresponse().read())["first"] == str(tiny)
+        connection.close()
+        page.send_signal(signal.SIGINT)
+        _, complaints = page.communicate(timeout=30)
+        timer.cancel()
+        assert complaints == ""
+
+
+def test_a_taken_port_is_said_in_one_line(server: str, tiny: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    port = server.rstrip("/").rpartition(":")[2]
+    with pytest.raises(SystemExit) as ended:
+        main(["page", "--port", port, "--no-browser", "-m", str(tiny)])
+    assert ended.value.code == 1
+    assert "choose another --port" in capsys.readouterr().err
+
+
+def test_look_writes_a_file(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "cat.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["look", SENTENCE, "-m", str(tiny), "--word", "it", "--not", "she", "--no-continue", "--html", str(file)])
+    assert ended.value.code == 0
+    assert "opens in any browser" in capsys.readouterr().out
+    text = file.read_text("utf-8")
+    found = re.search(r'id="data">(.*?)</script>', text)
+    assert found
+    data = json.loads(found[1])
+    assert data["importance"]["word"] == 7
+    assert data["state"]["foil"] == "she"
+    assert not re.search(r"""(src|href)=["']""", text)  # nothing to fetch
+
+
+def test_a_file_that_cannot_be_written_is_said_in_one_line(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["look", SENTENCE, "-m", str(tiny), "--no-continue", "--html", str(tmp_path / "none" / "cat.html")])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.startswith("limelight: cannot write ")
