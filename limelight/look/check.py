@@ -21,17 +21,17 @@ DRAWS = 10
 class Check:
     """What the log-odds lose when k words are blocked together: those ranked highest, the yardstick's, random ones.
 
-    top: places of the k words ranked highest. best: places of the k words ranked highest by blocking. random_drop,
-    random_sd: mean and standard deviation over the draws.
+    top: places of the k words ranked highest. random_drop, random_sd: mean and standard deviation over the draws.
+    best: places of the k words ranked highest by blocking.
     """
 
     k: int
     top: tuple[int, ...]
     top_drop: float
-    best: tuple[int, ...]
-    best_drop: float
     random_drop: float
     random_sd: float
+    best: tuple[int, ...]
+    best_drop: float
 
     @property
     def holds(self) -> bool:
@@ -61,4 +61,5 @@ def check(
     draws = [generator.sample(range(len(words)), k) for _ in range(DRAWS)]
     variants = [Deaf(blocked=tuple(words[i] for i in sorted(chosen))) for chosen in (top, best, *draws)]
     top_drop, best_drop, *falls = drops(network, reading.tokens, question, variants)
-    return Check(k, tuple(top), top_drop, tuple(best), best_drop, statistics.fmean(falls), statistics.stdev(falls))
+    mean, scatter = statistics.fmean(falls), statistics.stdev(falls)
+    return Check(k, tuple(top), top_drop, mean, scatter, tuple(best), best_drop)

@@ -260,11 +260,11 @@ def test_the_sign_survives_on_a_terminal_with_16_colours() -> None:
 
 
 def test_the_check_in_words() -> None:
-    trusted = drawn(Check(2, (0, 1), 6.14, 1.5, 1.2))
+    trusted = drawn(Check(2, (0, 1), 6.14, 1.5, 1.2, (0, 1), 6.14))
     assert "Deaf to a and b, the odds of “d” fall by 6.1; deaf to two random words, they fall by 1.5 ± 1.2." in trusted
     assert "This picture can be trusted." in trusted
     assert "It was held against x or '\\n'." in trusted
-    doubted = drawn(Check(1, (0,), -0.5, 0.2, 0.1))
+    doubted = drawn(Check(1, (0,), -0.5, 0.2, 0.1, (1,), 0.3))
     assert "Deaf to a, the odds of “d” rise by 0.5; deaf to one random word, they fall by 0.2 ± 0.1." in doubted
     assert "This picture cannot be trusted here." in doubted
     assert "too few words to check" in drawn(None)

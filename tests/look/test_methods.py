@@ -1,0 +1,283 @@
+"""The methods of importance: each against a plain way to get its numbers, in every family where that differs."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from references import CONFIGS, saved
+from torch import Tensor
+
+import limelight
+from limelight.checkpoints.open import open_checkpoint
+from limelight.look import METHODS, Seen
+from limelight.look.decompose import Trace, explained, mixing
+from limelight.look.perturb import REPLACEMENTS
+from limelight.look.record import record
+from limelight.look.target import Question
+from limelight.look.variants import Deaf, odds
+from limelight.models import config as c
+from limelight.models.api import Decoder
+from limelight.models.build import build
+
+TOKENS = torch.randint(3, 99, (24,), generator=torch.Generator().manual_seed(3)).tolist()
+TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
+QUESTION = Question((23,), (40,), ((50, 51, 52),))
+
+
+def post_norm() -> Decoder:
+    """A decoder with its norms behind the parts, which no family of the references has."""
+    attention = c.Attention(4, 2, 16, 0.25, c.Rotary(16, 10000.0), bias=True, out_bias=True)
+    block = c.Block(attention, c.FeedForward(96, "relu"), c.LayerNorm(1e-5), order="post")
+    config = c.ModelConfig("post", 99, 128, c.TransformerStack(64, (block,) * 3, None), c.LMHead(tied=False, bias=True))
+    torch.manual_seed(0)
+    network = build(config).eval()
+    assert isinstance(network, Decoder)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3 + 0.1)
+    return network
+
+
+@pytest.fixture(scope="module", params=[*CONFIGS, "post-norm"])
+def network(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Decoder:
+    if request.param == "post-norm":
+        return post_norm()
+    folder = tmp_path_factory.mktemp(request.param)
+    saved(request.param, folder)
+    opened = open_checkpoint(folder).network
+    assert isinstance(opened, Decoder)
+    return opened
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
+    folder = tmp_path_factory.mktemp("llama")
+    saved("llama", folder)
+    return limelight.open(folder)
+
+
+@pytest.fixture
+def seen(model: limelight.Model) -> Seen:
+    return model.look(TEXT)
+
+
+def values(seen: Seen, method: str) -> list[float]:
+    return [heard.importance for heard in seen.importance(method=method, check=False).words]
+
+
+def test_contributions_and_constant_sum_to_the_logit_explained(network: Decoder) -> None:
+    trace = Trace(network, TOKENS)
+    direction, offset = explained(network, QUESTION, 0, trace.hidden)
+    shares = trace.shares(direction, offset)
+    with torch.inference_mode():
+        logits = network(torch.tensor([TOKENS]))[0, -1]
+    expected = float(logits @ QUESTION.slopes(0, logits))
+    assert shares.total == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert float(shares.tokens.sum()) + shares.constant == pytest.approx(expected, rel=1e-4, abs=1e-5)
+    assert float(shares.tokens.std()) > 1e-4
+
+
+def test_the_constant_is_what_biases_and_feed_forwards_gave(model: limelight.Model) -> None:
+    network = model.network
+    added: list[Tensor] = []
+    for block in network.decoder.blocks:
+        block.feedforward.register_forward_hook(lambda module, inputs, output: added.append(output[0, -1]))
+    try:
+        trace = Trace(network, TOKENS)
+    finally:
+        for block in network.decoder.blocks:
+            block.feedforward._forward_hooks.clear()
+    direction = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        stream = record(network, hidden=[2])
+        stream.network.read(torch.tensor([TOKENS]))
+        last = stream.hidden[2][0, -1]
+        spread = (last.square().mean() + network.decoder.norm.eps).sqrt()
+        expected = direction @ (network.decoder.norm.weight * torch.stack(added[:3]).sum(0) / spread)
+    assert trace.shares(direction).constant == pytest.approx(float(expected), rel=1e-4)  # Llama has no biases
+
+
+def test_a_model_of_one_layer_gives_each_token_what_attention_read_from_it() -> None:
+    """In one layer nothing is mixed before it is heard, so that the shares are exact and can be had by hand."""
+    attention = c.Attention(4, 2, 16, 0.25, c.Rotary(16, 10000.0))
+    block = c.Block(attention, c.GatedFeedForward(96, "silu"), c.RMSNorm(1e-6))
+    stack = c.TransformerStack(64, (block,), c.RMSNorm(1e-6))
+    torch.manual_seed(0)
+    network = build(c.ModelConfig("one", 99, 128, stack, c.LMHead(tied=True))).eval()
+    assert isinstance(network, Decoder)
+    recording = record(network, attention=[0], hidden=[0])
+    direction = torch.randn(64)
+    with torch.inference_mode():
+        recording.network.read(torch.tensor([TOKENS]))
+        spread = (recording.hidden[0][0, -1].square().mean() + 1e-6).sqrt()
+        embedded = network.embed(torch.tensor([TOKENS]))
+        part = network.decoder.blocks[0]
+        heard = part.attention.v(part.attention_norm(embedded))[0].view(24, 2, 16).repeat_interleave(2, 1)  # [T, H, D]
+        read = part.attention.out((recording.attention[0][0, :, -1].T[..., None] * heard).flatten(1))  # [T, W]
+        read[-1] += embedded[0, -1]
+        expected = read @ (direction / spread)
+    torch.testing.assert_close(Trace(network, TOKENS).shares(direction).tokens, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_mixing_is_each_vector_along_their_sum(network: Decoder) -> None:
+    """The proportions, against the vectors themselves: a block made deaf to all positions but one, by its weights."""
+    block = network.decoder.blocks[1]
+    caught: dict[str, Tensor] = {}
+    block.attention.register_forward_hook(lambda module, inputs, output: caught.update(read=output[0]))
+    hook = block.attention.v.register_forward_hook(lambda module, inputs, output: caught.update(v=output[0]))
+    try:
+        recording = record(network, attention=[1], hidden=[0])
+        with torch.inference_mode():
+            recording.network.read(torch.tensor([TOKENS]))
+            weights, stream = recording.attention[1][0], recording.hidden[0][0]
+            heads = caught["v"].view(24, -1, block.attention.head_width).transpose(0, 1)
+            shares = mixing(block, weights, heads, stream, caught["read"])
+    finally:
+        hook.remove()
+        block.attention._forward_hooks.clear()
+    torch.testing.assert_close(shares.sum(-1), torch.ones(24))
+    assert torch.equal(shares.triu(1), torch.zeros(24, 24))
+    assert shares.min() >= 0
+    if type(block).__name__ == "PreNormBlock" and isinstance(block.attention_after, torch.nn.Identity):
+        wide = heads.repeat_interleave(len(weights) // len(heads), 0)
+        with torch.inference_mode():
+            parts = (weights[..., None] * wide[:, None]).permute(1, 2, 0, 3).flatten(2)  # [T, S, H·D]
+            vectors = block.attention.out(parts) - block.attention.out(torch.zeros_like(parts))
+            vectors[range(24), range(24)] += stream
+            along = (vectors * (stream + caught["read"])[:, None]).sum(-1).clamp(min=0)
+        torch.testing.assert_close(shares, along / along.sum(-1, keepdim=True), rtol=1e-3, atol=1e-5)
+
+
+def test_alti_logit_by_word_and_rival(model: limelight.Model, seen: Seen) -> None:
+    found = seen.importance(method="alti-logit", against="w40", check=False)
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids][:-1]
+    trace = Trace(model.network, ids)
+    weight = model.network.head.weight.detach()
+    shares = trace.shares(weight[model.tokenizer.id("w18")] - weight[model.tokenizer.id("w40")])
+    assert [heard.importance for heard in found.words] == pytest.approx(shares.tokens[1:].tolist(), abs=1e-4)
+    assert found.check is None
+
+
+def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Model, seen: Seen) -> None:
+    network = model.network
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    found = seen.importance(method="gradient-input", check=False)
+    question = Question((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+
+    def at(place: int, scale: float) -> float:
+        with torch.inference_mode():
+            embedded = network.embed(torch.tensor([ids[:-1]])).double()
+            embedded[0, place] *= scale
+            wide = build(network.config, dtype=torch.float64)
+            wide.load_state_dict(network.state_dict())
+            assert isinstance(wide, Decoder)
+            hidden = wide.eval().decoder.decode(embedded, wide.start(1, 0), None, None)
+            return float(question.odds(wide.logits(hidden[:, [8]])))
+
+    for place in (1, 5, 8):
+        slope = (at(place, 1.01) - at(place, 0.99)) / 0.02
+        assert found.words[place - 1].importance == pytest.approx(slope, rel=2e-2, abs=2e-3)
+
+
+def test_integrated_gradients_sum_to_what_the_odds_gain(
+    model: limelight.Model, seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limelight.look.gradients.STEPS", 300)
+    found = seen.importance(method="integrated-gradients", check=False)
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    question = Question((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    with torch.inference_mode():
+        rows = torch.tensor([ids[:-1], ids[:1] * 9])
+        whole, empty = question.odds(model.network(rows)[:, [8]]).tolist()
+    assert sum(heard.importance for heard in found.words) == pytest.approx(whole - empty, rel=0.03, abs=0.03)
+
+
+def test_rollout_multiplies_the_layers(model: limelight.Model, seen: Seen) -> None:
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids][:-1]
+    recording = record(model.network, attention=range(3))
+    with torch.inference_mode():
+        recording.network.read(torch.tensor([ids]))
+    product = torch.eye(9)
+    for layer in range(3):
+        product = (recording.attention[layer][0].mean(0) / 2 + torch.eye(9) / 2) @ product
+    assert values(seen, "attention-rollout") == pytest.approx(product[-1, 1:].tolist(), abs=1e-6)
+    assert float(product[-1].sum()) == pytest.approx(1)
+
+
+def test_value_weighted_attention_is_the_length_of_what_is_received(model: limelight.Model, seen: Seen) -> None:
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids][:-1]
+    recording = record(model.network, attention=range(3), hidden=range(3))
+    total = torch.zeros(9)
+    with torch.inference_mode():
+        recording.network.read(torch.tensor([ids]))
+        stream = model.network.embed(torch.tensor([ids]))
+        for layer, block in enumerate(model.network.decoder.blocks):
+            attention = block.attention
+            v = attention.v(block.attention_norm(stream))[0].view(9, 2, 16)
+            for place in range(9):
+                heard = [recording.attention[layer][0, h, -1, place] * v[place, h // 2] for h in range(4)]
+                total[place] += attention.out(torch.cat(heard)).norm() / 3
+            stream = recording.hidden[layer]
+    assert values(seen, "value-weighted") == pytest.approx(total[1:].tolist(), rel=1e-4)
+
+
+def test_replacing_is_the_largest_fall_among_likely_words(model: limelight.Model, seen: Seen) -> None:
+    found = seen.importance(method="leave-one-replaced", check=False)
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    question = Question((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([ids[:-1]]))[0]
+        whole = float(question.odds(logits[None, [8]]))
+        for place in (1, 4, 8):
+            likely = [id for id in logits[place - 1].argsort(descending=True).tolist() if id != ids[place]]
+            rows = torch.tensor([[*ids[:place], other, *ids[place + 1 : -1]] for other in likely[:REPLACEMENTS]])
+            falls = whole - question.odds(model.network(rows)[:, [8]])
+            assert found.words[place - 1].importance == pytest.approx(float(falls.max()), abs=2e-4)
+
+
+def test_a_variant_may_put_fewer_tokens_in_the_place_of_many(model: limelight.Model) -> None:
+    variant = Deaf(without=range(4, 7), instead=(60, 61), blocked=(range(1, 3), range(12, 14)))
+    (found,) = odds(model.network, TOKENS, QUESTION, [variant])
+    changed = [*TOKENS[:4], 60, 61, *TOKENS[7:]]
+    visible = torch.ones(1, 23, 23, dtype=torch.bool)
+    visible[0, 3:, 1:3] = False
+    visible[0, 13:, 11:13] = False
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([changed]), visible=visible)[:, -1:]
+    assert found == pytest.approx(float(Question((22,), (40,), ((50, 51, 52),)).odds(logits)), abs=1e-4)
+
+
+def test_long_texts_are_blocked_in_spans_first(model: limelight.Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = " ".join(f"w{3 + i * 7 % 96}" for i in range(101))
+    whole = values(model.look(text), "blocking")
+    monkeypatch.setattr("limelight.look.perturb.LONG", 60)
+    monkeypatch.setattr("limelight.look.perturb.SPAN", 8)
+    told: list[tuple[int, int]] = []
+    grouped = model.look(text).importance(check=False, progress=lambda done, all: told.append((done, all)))
+    found = [heard.importance for heard in grouped.words]
+    assert len(found) == 100
+    assert found[-1] == pytest.approx(whole[-1], abs=2e-4)
+    exact = [i for i in range(100) if found[i] == pytest.approx(whole[i], abs=2e-4)]
+    assert len(exact) >= 3  # the words that were looked into down to the single word
+    assert max(found, key=lambda value: value) in [found[i] for i in exact]
+    assert [done for done, _ in told] == sorted(done for done, _ in told)
+    assert told[-1][0] == told[-1][1] < 40
+
+
+def test_the_check_holds_the_yardsticks_best_beside(seen: Seen) -> None:
+    by_blocking = seen.importance().check
+    assert by_blocking is not None
+    assert (by_blocking.best, by_blocking.best_drop) == (by_blocking.top, by_blocking.top_drop)
+    for method in ("attention", "alti-logit"):
+        check = seen.importance(method=method).check
+        assert check is not None
+        assert (check.k, check.best) == (by_blocking.k, by_blocking.best)
+        assert check.best_drop == pytest.approx(by_blocking.best_drop, abs=1e-5)
+
+
+def test_every_method_says_what_it_is() -> None:
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.answers.endswith("?")
+        assert method.kind == ("attention" if "attention" in name or name == "value-weighted" else "importance")
+        assert all((method.title, method.paper, method.cost))
