@@ -79,6 +79,19 @@ class Save(Ask, Settings):
     title: Annotated[str, Field(max_length=1000)] = ""
 
 
+class WhatIf(Body):
+    """A text under a model without some heads, given as [layer, head], some layers, or positions. asked: the word in
+    question, the last one that is spelled like that, else the last one."""
+
+    text: Words
+    asked: Annotated[str, Field(max_length=1000)]
+    against: Annotated[str, Field(max_length=200)] | None = None
+    method: Annotated[str, Field(max_length=50)] = "blocking"
+    heads_off: Annotated[list[tuple[Small, Small]], Field(max_length=10_000)] = []
+    layers_off: Annotated[list[Small], Field(max_length=1000)] = []
+    positions: bool = True
+
+
 class Layer(Text):
     """One layer's attention."""
 
@@ -216,6 +229,21 @@ def _looks(app: FastAPI, desk: Desk) -> None:
     def steps(body: Follow) -> dict[str, Any]:
         with desk.alone():
             return desk.looking(body.given, body.added).steps(body.word, body.layer, body.head, body.other)
+
+    @app.post("/api/what_if")
+    def what_if(body: WhatIf) -> StreamingResponse:
+        def work(emit: Emit) -> None:
+            with desk.alone():
+                emit({"done": 0, "total": 1})
+                looking = desk.edited(body.text, body.heads_off, body.layers_off, body.positions)
+                place = looking.last(body.asked)
+                found = looking.importance(
+                    place, body.against, body.method, lambda done, total: emit({"done": done, "total": total})
+                )
+                next = looking.next(place, _sampling(Settings(temperature=1.0)))
+            emit({"what_if": {"words": looking.words(), "importance": found, "next": next}})
+
+        return _streamed(work)
 
     @app.post("/api/save")
     def save(body: Save) -> Response:

@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,18 @@ class Desk:
                     self._lookings.popitem(last=False)
             self._lookings.move_to_end((given, added))
             return found
+
+    def edited(
+        self, text: str, heads_off: Sequence[tuple[int, int]], layers_off: Sequence[int], positions: bool
+    ) -> "Looking":
+        """A text under the open model with parts switched off. Raises RequestError for parts that it lacks."""
+        from limelight.serve.looking import edited
+
+        model = self.model()
+        assert self._twin is not None
+        return edited(
+            self._twin, model.tokenizer, text, heads_off=heads_off, layers_off=layers_off, positions=positions
+        )
 
     @property
     def has_roles(self) -> bool:

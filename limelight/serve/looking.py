@@ -1,6 +1,7 @@
 """One text looked at: what a page asks of it, as plain numbers."""
 
 import math
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -11,6 +12,7 @@ from limelight.decode import Sampling
 from limelight.decode.rules import History, Temperature
 from limelight.errors import RequestError
 from limelight.look import Importance, Seen
+from limelight.look.edit import edit
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
 from limelight.look.plain import plain
@@ -44,6 +46,11 @@ class Looking:
         self._parked = read(given + added, tokenizer, parking(tokenizer))
         self.seen = Seen(network, tokenizer, given + added)
         self.attention = lru_cache(4)(self._attention)
+
+    def last(self, text: str) -> int:
+        """The last place of a word, or of any word if this text does not have it."""
+        places = [place for place, word in enumerate(self._plain.words) if word.text == text]
+        return places[-1] if places else len(self._plain.words) - 1
 
     def words(self) -> Numbers:
         """The text cut into words. gap: what stands before each; tail: what stands behind the last one.
@@ -186,6 +193,20 @@ class Looking:
         if not 0 <= word < len(self._plain.words):
             raise RequestError(f"there is no word {word + 1}: the text has {len(self._plain.words)} words")
         return word
+
+
+def edited(
+    network: Decoder,
+    tokenizer: Tokenizer,
+    text: str,
+    *,
+    heads_off: Sequence[tuple[int, int]],
+    layers_off: Sequence[int],
+    positions: bool,
+) -> Looking:
+    """A text under a twin of the model with parts switched off, see `limelight.look.edit`."""
+    changed = edit(network, heads_off=heads_off, layers_off=layers_off, positions=positions)
+    return Looking(changed, tokenizer, text)
 
 
 def shape(config: ModelConfig) -> list[int]:

@@ -4,8 +4,12 @@ import { fill, h } from "./dom.js";
 import { heads } from "./heads.js";
 import { layers } from "./layers.js";
 import { steps } from "./steps.js";
+import { whatIf } from "./whatif.js";
 
 const kept = { share: 0.5, sink: false, only: false, pair: null };
+
+// What is switched off, and the sentence in place of the one on the screen.
+const change = { heads: [], layers: [], positions: true, instead: null, of: null };
 
 const waiting = (element, what) => fill(element, h("p", { class: "waiting", role: "status" }, what, h("progress")));
 
@@ -70,6 +74,39 @@ export const doors = [
       const bar = element.querySelector("progress");
       const tell = ({ done, total }) => ((bar.max = total), (bar.value = done));
       layers(element, { ...data, lens: await remembered(["lens", text, data.word], () => source.lens(text, data.word, tell, signal)) });
+    },
+  },
+  {
+    name: "what-if",
+    title: "What if",
+    says: "switch parts off, change the sentence, and compare",
+    async draw(element, need) {
+      const { data, text, source, remembered, signal } = need;
+      const whole = text.given + text.added;
+      if (change.of !== whole) Object.assign(change, { instead: null, of: whole });
+      const again = () => this.draw(element, need);
+      const asked = data.words[data.word].text;
+      const question = {
+        text: change.instead ?? whole,
+        asked,
+        against: data.foil,
+        ...(data.importance ? { method: data.importance.method } : {}),
+        heads_off: change.heads,
+        layers_off: change.layers,
+        positions: change.positions,
+      };
+      const changed = change.heads.length || change.layers.length || !change.positions || (change.instead ?? whole) !== whole;
+      const show = (after, progress) => whatIf(element, { ...data, text: whole, after, progress, changed, live: source.live }, change, again);
+      if (!changed) return show(null, null);
+      show(null, {});
+      const bar = element.querySelector(".after progress");
+      const tell = ({ done, total }) => bar && total > 1 && ((bar.max = total), (bar.value = done));
+      try {
+        show(await remembered(["what-if", question], () => source.whatIf(question, tell, signal)), null);
+      } catch (error) {
+        if (error.name === "AbortError") throw error;
+        show({ error: error.message }, null);
+      }
     },
   },
 ];

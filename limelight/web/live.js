@@ -87,6 +87,12 @@ export function live() {
 
     steps: (text, word, layer, head, other, signal) => json("steps", { ...text, word, layer, head, other }, signal),
 
+    async whatIf(change, progress, signal) {
+      let found;
+      await lines("what_if", change, signal, (line) => (line.what_if ? (found = line.what_if) : progress(line)));
+      return found;
+    },
+
     async save(text, word, against, method, settings, title, signal) {
       const answer = await post("save", { ...text, word, against, ...settings, title, ...(method ? { method } : {}) }, signal);
       return answer.blob();

@@ -29,6 +29,7 @@ export function saved(data) {
       const n = data.words.words.length;
       return data.model.heads.map((heads, number) => Array.from({ length: heads }, (_, head) => layer(number)[head * n * n + source * n + target]));
     },
+    whatIf: async () => refuse("A file cannot switch parts of the model off"),
     roles: async () => data.roles ?? false,
     async lens(text, word) {
       return word === data.importance.word ? data.lens : refuse("This file holds the layers for one word only");

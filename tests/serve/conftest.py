@@ -58,9 +58,10 @@ def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """A running Chromium; it is never installed by a test."""
+    """A running Chromium; it is never installed by a test. Playwright keeps an event loop running in this thread, so
+    it ends with the module."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
