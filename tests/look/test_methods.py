@@ -1,7 +1,5 @@
 """The methods of importance: each against a plain way to get its numbers, in every family where that differs."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from references import CONFIGS, saved
@@ -253,7 +251,7 @@ def test_long_texts_are_blocked_in_spans_first(model: limelight.Model, monkeypat
     monkeypatch.setattr("limelight.look.perturb.LONG", 60)
     monkeypatch.setattr("limelight.look.perturb.SPAN", 8)
     told: list[tuple[int, int]] = []
-    grouped = model.look(text).importance(check=False, progress=lambda done, all: told.append((done, all)))
+    grouped = model.look(text).importance(check=False, progress=lambda *step: told.append(step))
     found = [heard.importance for heard in grouped.words]
     assert len(found) == 100
     assert found[-1] == pytest.approx(whole[-1], abs=2e-4)
