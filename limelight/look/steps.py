@@ -195,7 +195,7 @@ def steps(
     (scaled, positions), (joined,) = at["scaled"], at["joined"]
     angles, amplitude = _turn(attention.rotary, positions, place)
     mine = slice(head * D, (head + 1) * D)
-    alone = torch.zeros_like(joined[0, :2])  # one row with this head, one with none, which leaves the bias
+    alone = joined.new_zeros(2, joined.shape[-1])  # one row with this head, one with none, which leaves the bias
     alone[0, mine] = joined[0, place, mine]
     with_head, without = attention.out(alone)
     hidden = at["hidden"]

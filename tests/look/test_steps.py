@@ -12,7 +12,8 @@ import limelight
 from limelight.errors import RequestError
 from limelight.look.plain import plain
 from limelight.look.record import record
-from limelight.look.steps import Steps
+from limelight.look.steps import Steps, steps
+from limelight.look.text import read
 
 TEXT = " ".join(f"w{i}" for i in range(10, 22))
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -32,14 +33,14 @@ def follow(model: limelight.Model, word: int = 9) -> Steps:
 
 
 def test_the_row_of_weights_is_worked_out_again_and_is_the_recorded_one(model: limelight.Model) -> None:
-    steps = follow(model)
-    place, at = steps.tokens.place, steps.projected
-    query, keys, scores, weights = at.query, at.keys, steps.scores, steps.weights
+    found = follow(model)
+    place, at = found.tokens.place, found.projected
+    query, keys, scores, weights = at.query, at.keys, found.scores, found.weights
     recording = record(model.network, attention=[HEAD[0]])
     with torch.inference_mode():
-        recording.network.read(torch.tensor([steps.tokens.ids]))
+        recording.network.read(torch.tensor([found.tokens.ids]))
     recorded = recording.attention[HEAD[0]][0, HEAD[1], place]
-    for key in range(len(steps.tokens.ids)):
+    for key in range(len(found.tokens.ids)):
         product = sum(float(a) * float(b) for a, b in zip(query, keys[key], strict=True))
         assert float(scores.products[key]) == pytest.approx(product, rel=1e-4, abs=1e-4)
         score = product * scores.scale
@@ -49,56 +50,56 @@ def test_the_row_of_weights_is_worked_out_again_and_is_the_recorded_one(model: l
         assert share == pytest.approx(float(recorded[key]), abs=1e-5)
     assert_close(weights.values, recorded, **CLOSE)
     assert float(weights.values.sum()) == pytest.approx(1, abs=1e-5)
-    expected = torch.arange(len(steps.tokens.ids)) <= place
+    expected = torch.arange(len(found.tokens.ids)) <= place
     if weights.window is not None:
-        expected &= torch.arange(len(steps.tokens.ids)) > place - weights.window
+        expected &= torch.arange(len(found.tokens.ids)) > place - weights.window
     assert torch.equal(weights.visible, expected)
 
 
 def test_queries_and_keys_are_turned_by_the_angles(model: limelight.Model) -> None:
-    steps = follow(model)
-    at, angles = steps.projected, steps.placed.angles
+    found = follow(model)
+    at, angles = found.projected, found.placed.angles
     half = len(angles)
     if not half:
-        assert steps.placed.added.abs().max() > 0
+        assert found.placed.added.abs().max() > 0
         assert torch.equal(at.query, at.query_before)
         return
-    assert torch.equal(steps.placed.added, torch.zeros_like(steps.placed.added))
+    assert torch.equal(found.placed.added, torch.zeros_like(found.placed.added))
     for before, after, turns in (
         (at.query_before, at.query, angles),
-        (at.keys_before[1], at.keys[1], angles / steps.tokens.place),
+        (at.keys_before[1], at.keys[1], angles / found.tokens.place),
     ):
-        cos, sin = turns.cos() * steps.placed.amplitude, turns.sin() * steps.placed.amplitude
+        cos, sin = turns.cos() * found.placed.amplitude, turns.sin() * found.placed.amplitude
         first, second = before[:half], before[half : 2 * half]
         turned = torch.cat((first * cos - second * sin, second * cos + first * sin, before[2 * half :]))
         assert_close(after, turned, rtol=1e-4, atol=1e-4)
 
 
 def test_the_vectors_lead_from_the_embedding_to_what_is_heard(model: limelight.Model) -> None:
-    steps = follow(model)
-    token = torch.tensor(steps.tokens.ids[steps.tokens.place])
-    assert_close(steps.embedded.vector, model.network.embed(token).detach())
-    assert_close(steps.placed.stream, steps.embedded.vector * steps.embedded.scale + steps.placed.added, **CLOSE)
-    assert_close(steps.joined.heard, steps.weights.values @ steps.projected.values, **CLOSE)
+    found = follow(model)
+    token = torch.tensor(found.tokens.ids[found.tokens.place])
+    assert_close(found.embedded.vector, model.network.embed(token).detach())
+    assert_close(found.placed.stream, found.embedded.vector * found.embedded.scale + found.placed.added, **CLOSE)
+    assert_close(found.joined.heard, found.weights.values @ found.projected.values, **CLOSE)
     heads = model.config.decoder.blocks[0].attention.heads
-    width = len(steps.joined.heard)
-    assert len(steps.joined.heads) == heads * width
-    assert torch.equal(steps.joined.heads[HEAD[1] * width : (HEAD[1] + 1) * width], steps.joined.heard)
+    width = len(found.joined.heard)
+    assert len(found.joined.heads) == heads * width
+    assert torch.equal(found.joined.heads[HEAD[1] * width : (HEAD[1] + 1) * width], found.joined.heard)
     out = model.network.decoder.blocks[HEAD[0]].attention.out.weight.detach()
-    assert_close(steps.joined.own, out[:, HEAD[1] * width : (HEAD[1] + 1) * width] @ steps.joined.heard, **LOOSE)
-    sharing = steps.projected.sharing
-    assert steps.projected.kv_head == HEAD[1] // sharing
+    assert_close(found.joined.own, out[:, HEAD[1] * width : (HEAD[1] + 1) * width] @ found.joined.heard, **LOOSE)
+    sharing = found.projected.sharing
+    assert found.projected.kv_head == HEAD[1] // sharing
     assert sharing == heads // model.config.decoder.blocks[0].attention.kv_heads
 
 
 def test_the_stream_is_what_was_there_and_what_was_added(model: limelight.Model) -> None:
-    steps = follow(model)
-    added = steps.added
+    found = follow(model)
+    added = found.added
     recording = record(model.network, hidden=[0, 1])
     with torch.inference_mode():
-        recording.network.read(torch.tensor([steps.tokens.ids]))
-    assert_close(added.before, recording.hidden[0][0, steps.tokens.place])
-    assert_close(added.after, recording.hidden[1][0, steps.tokens.place])
+        recording.network.read(torch.tensor([found.tokens.ids]))
+    assert_close(added.before, recording.hidden[0][0, found.tokens.place])
+    assert_close(added.after, recording.hidden[1][0, found.tokens.place])
     assert added.order == ("parallel" if model.config.decoder.blocks[0].order == "parallel" else "pre")
     assert_close(added.after, added.before + added.attention + added.feedforward, **LOOSE)
     assert added.attention.abs().max() > 1e-3
@@ -106,24 +107,24 @@ def test_the_stream_is_what_was_there_and_what_was_added(model: limelight.Model)
 
 
 def test_the_answer_is_the_models_own(model: limelight.Model) -> None:
-    steps = follow(model)
+    found = follow(model)
     with torch.inference_mode():
-        logits = model.network(torch.tensor([steps.tokens.ids]))[0, steps.tokens.place]
-    assert [logit for _, logit, _ in steps.output.top] == pytest.approx(logits.topk(10).values.tolist(), abs=1e-4)
-    for _, logit, chance in steps.output.top:
-        assert chance == pytest.approx(float(torch.tensor(logit - steps.output.total).exp()), rel=1e-4)
+        logits = model.network(torch.tensor([found.tokens.ids]))[0, found.tokens.place]
+    assert [logit for _, logit, _ in found.output.top] == pytest.approx(logits.topk(10).values.tolist(), abs=1e-4)
+    for _, logit, chance in found.output.top:
+        assert chance == pytest.approx(float(torch.tensor(logit - found.output.total).exp()), rel=1e-4)
     last = model.look(TEXT).steps(None, *HEAD).output.top
     said = model.look(TEXT).next_words(10)
     assert [chance for _, _, chance in last] == pytest.approx([chance for _, chance in said], abs=1e-5)
-    assert [t for t, _, _ in steps.output.top] == [model.tokenizer.token(i) for i in logits.topk(10).indices.tolist()]
+    assert [t for t, _, _ in found.output.top] == [model.tokenizer.token(i) for i in logits.topk(10).indices.tolist()]
 
 
 def test_it_is_json_and_names_what_does_not_exist(model: limelight.Model) -> None:
-    steps = follow(model)
-    said = json.loads(json.dumps(plain(steps)))
+    found = follow(model)
+    said = json.loads(json.dumps(plain(found)))
     assert list(said) == [field.name for field in fields(Steps)]
-    assert said["scores"]["values"] == pytest.approx(steps.scores.values.tolist())
-    assert said["weights"]["visible"][0] is bool(steps.weights.visible[0])
+    assert said["scores"]["values"] == pytest.approx(found.scores.values.tolist())
+    assert said["weights"]["visible"][0] is bool(found.weights.visible[0])
     seen = model.look(TEXT)
     with pytest.raises(RequestError, match="layers 0 to 2"):
         seen.steps(9, 3, 0)
@@ -131,3 +132,11 @@ def test_it_is_json_and_names_what_does_not_exist(model: limelight.Model) -> Non
         seen.steps(9, 0, 4)
     with pytest.raises(RequestError, match="no word is 'w99'"):
         seen.steps("w99", 0, 0)
+
+
+def test_a_single_token_hears_itself(model: limelight.Model) -> None:
+    alone = steps(model.network, model.tokenizer, read("w10", model.tokenizer, ()), 0, *HEAD, n=0)
+    assert alone.weights.values.tolist() == [1.0]
+    assert alone.weights.total == 1.0
+    assert_close(alone.joined.heard, alone.projected.values[0])
+    assert alone.output.top == ()
