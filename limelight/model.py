@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from limelight.models.api import Decoder, Network
     from limelight.models.config import ModelConfig
     from limelight.tasks import Language, Translation
+    from limelight.tasks.look import SeenTranslation
     from limelight.text.tokenizer import Tokenizer
 
 Message = Mapping[str, str]
@@ -196,6 +197,19 @@ class Translator:
         from limelight.tasks import translate
 
         return translate(self.network, self.language, lines, beam=beam, alpha=alpha, best=best, window=window)
+
+    def look(self, source: str, target: str | None = None) -> SeenTranslation:
+        """Looks at a translation of `source`, the model's own if none is given: what each word listens to, and which
+        words of the source made the model say it. Raises RequestError for a language model trained on pairs, which
+        `Model.look` looks at."""
+        from limelight.models.api import Seq2Seq
+        from limelight.tasks.look import SeenTranslation
+
+        if not isinstance(self.network, Seq2Seq):
+            raise RequestError("this model continues texts; open it with limelight.open and look at source and target")
+        if target is None:
+            target = next(self.translate([source])).text
+        return SeenTranslation(self.network, self.language, source, target)
 
 
 class _Row:

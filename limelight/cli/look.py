@@ -42,9 +42,9 @@ def look(
         ),
     ] = None,
     method: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="METHOD", help="blocking, leave-one-out or attention.", rich_help_panel=_PANEL),
-    ] = "blocking",
+    ] = None,
     attention: Annotated[
         bool, typer.Option("--attention", help="Show instead where one head looks.", rich_help_panel=_PANEL)
     ] = False,
@@ -64,6 +64,12 @@ def look(
     ] = None,
     head: Annotated[
         int | None, typer.Option(metavar="H", help="Which head of that layer, from 0.", rich_help_panel=_PANEL)
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT", help="A translation of the text, for a model that translates.", rich_help_panel=_PANEL
+        ),
     ] = None,
     go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show first how the model goes on.")] = True,
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
@@ -91,19 +97,30 @@ def look(
         --attention --layer 13 --head 8
       limelight look "The cat sat on the mat because it was tired" --lens
     """
+    import limelight
     from limelight.cli import picture, screen
+    from limelight.errors import RequestError
 
     if word is not None and next:
         raise typer.BadParameter("--word and --next ask for two different words; give one of them")
+
+    instead = attention or heads or lens or steps
+    prompt = screen.read(text)
+    console = screen.stdout()
+    opened = o.open_any(model, device=device, dtype=dtype, quiet=json)
+    if isinstance(opened, limelight.Translator):
+        from limelight.cli import aligned
+
+        if next or against or instead or method or html:
+            raise typer.BadParameter("a translation is asked with --target and --word alone")
+        aligned.show(console, opened, prompt, target, word, layer, json)
+        return
     if (layer is None) != (head is None):
         raise typer.BadParameter("a head is named by both --layer and --head")
     if layer is not None and not (attention or steps):
         raise typer.BadParameter("--layer and --head choose what --attention and --steps show; add one of them")
-
-    instead = attention or heads or lens or steps
-    prompt = screen.read(text)
-    opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
-    console = screen.stdout()
+    if target is not None:
+        raise RequestError(f"{opened.name} does not translate; leave out --target")
     continuation = None
     if json and go_on:
         continuation = opened.complete(prompt, max_tokens=tokens, parked=True).text
@@ -111,7 +128,7 @@ def look(
         _stream(console, opened, prompt, tokens)
     seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
     if html is not None:
-        _save(html, opened, seen, word, against, method)
+        _save(html, opened, seen, word, against, method or "blocking")
         return
 
     found = None

@@ -3,11 +3,15 @@
 It has no attention that could be blocked, so each word is left out and what follows moves up (Li et al., 2016).
 """
 
-from collections.abc import Collection, Sequence
+import random
+import statistics
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 
 from limelight.errors import RequestError
+from limelight.look.check import CHECKED, DRAWS, Check
+from limelight.look.importance import Measured
 from limelight.look.target import Question
 from limelight.look.text import Reading
 from limelight.look.variants import BATCH, ROWS, Progress
@@ -16,18 +20,48 @@ from limelight.models.api import Decoder
 METHOD = "leave-one-out"
 
 
-def leave_one_out(
+def measure(
     network: Decoder, reading: Reading, target: int, question: Question, method: str, progress: Progress | None
-) -> list[float]:
-    """The fall in log-odds when a word is left out, for each word before word number `target`.
+) -> Measured:
+    """The fall in log-odds when a word is left out, for each word before word number `target`, and the check of it.
 
     Raises RequestError for every other method.
     """
     if method != METHOD:
         raise RequestError(f"this model is recurrent and has no attention for {method}; its method is {METHOD}")
-    words = [set(word.tokens) for word in reading.words[:target]]
-    whole, *changed = _odds(network, reading.tokens, question, [set(), *words], progress)
-    return [whole - value for value in changed]
+    words = [word.tokens for word in reading.words[:target]]
+
+    def falls(sets: Sequence[Sequence[int]]) -> list[float]:
+        without = [{place for i in each for place in words[i]} for each in sets]
+        whole, *changed = _odds(network, reading.tokens, question, [set(), *without], progress)
+        return [whole - value for value in changed]
+
+    values = falls([(i,) for i in range(target)])
+    return Measured(tuple(values), checked(values[:-1], falls))
+
+
+def checked(values: Sequence[float], falls: Callable[[Sequence[Sequence[int]]], list[float]]) -> Check | None:
+    """What is lost without the words ranked highest together, and without as many random ones.
+
+    falls: for sets of words, given by their places, by how much the log-odds fall without each set. None where there
+    are too few words to compare.
+    """
+    k = min(CHECKED, len(values) // 2)
+    if k == 0:
+        return None
+    top = tuple(sorted(range(len(values)), key=lambda i: -values[i])[:k])
+    generator = random.Random(0)
+    draws = [generator.sample(range(len(values)), k) for _ in range(DRAWS)]
+    top_drop, *drops = falls([top, *draws])
+    return Check(
+        k=k,
+        top=top,
+        top_drop=top_drop,
+        random_drop=statistics.fmean(drops),
+        random_sd=statistics.stdev(drops),
+        best=top,
+        best_drop=top_drop,
+    )
 
 
 @torch.inference_mode()

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from limelight.errors import RequestError, suggestion
 from limelight.look import importance, links, roles
+from limelight.look import recurrent as leaving_out
 from limelight.look.edit import edit
 from limelight.look.importance import METHODS, Check
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
 from limelight.look.record import block_of, stack_of
-from limelight.look.recurrent import METHOD as LEAVING_OUT
-from limelight.look.recurrent import leave_one_out
 from limelight.look.roles import Roles
 from limelight.look.steps import Steps, steps
 from limelight.look.target import Question, likeliest_rivals, one_rival
@@ -132,11 +131,11 @@ class Seen:
 
         word: its text, or its number from 1; without it the last word. against: another word; the question is then
         why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; blocking if
-        none is named. A recurrent model has one method, leave-one-out, and no check. Raises RequestError if
+        none is named. A recurrent model has one method, leave-one-out. Raises RequestError if
         there is no such word or method, or nothing in front of the word.
         """
         recurrent = isinstance(self._network.decoder, RecurrentDecoder)
-        method = method or (LEAVING_OUT if recurrent else "blocking")
+        method = method or (leaving_out.METHOD if recurrent else "blocking")
         if method not in METHODS:
             near = suggestion(method, METHODS)
             raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
@@ -149,8 +148,7 @@ class Seen:
         whole = likeliest_rivals(logits, target.tokens.start, asked)
         question = whole if against is None else self._one_rival(target, asked, against)
         if recurrent:
-            values = leave_one_out(self._network, self._parked, place, question, method, progress)
-            found = importance.Measured(tuple(values), None)
+            found = leaving_out.measure(self._network, self._parked, place, question, method, progress)
         else:
             found = importance.measure(self._network, self._parked, place, question, method, progress)
         words = tuple(
