@@ -109,17 +109,17 @@ Places = dict[str, Tensor]
 def measure(network: Decoder, tokenizer: Tokenizer, sentences: Sequence[str] | None = None) -> Roles:
     """The roles of all heads, measured on random tokens and on sentences (English ones of our own, if none are given).
 
-    sentences: of a dozen words or more; in shorter ones attention that is spread evenly looks like a role.
-    They belong to the model and not to a text: keep them. "pronoun" and "subject" are left out where the tokenizer
-    does not tell the English words apart. Raises RequestError for a recurrent model, or if a sentence has no words.
+    They belong to the model and not to a text: keep them. sentences: of a dozen words or more; in shorter ones,
+    attention that is spread evenly looks like a role. "pronoun" and "subject" are left out where the tokenizer does
+    not tell the English words apart. Raises RequestError for a recurrent model, or if a sentence has no words.
     """
-    sentences = sentences or SENTENCES
-    texts = [read(sentence, tokenizer, parking(tokenizer)).tokens for sentence in sentences]
+    readings = (read(sentence, tokenizer, parking(tokenizer)) for sentence in sentences or SENTENCES)
+    texts = [reading.tokens[: network.context] for reading in readings]
     drawn = _random(network, tokenizer)
     found = _strengths(network, texts, _places(texts, tokenizer, ("previous", "punctuation", "self", "first")))
     found |= _strengths(network, drawn, _places(drawn, tokenizer, ("same", "induction")))
     for role, links in LINKS.items():
-        rows, places = _linked(tokenizer, links)
+        rows, places = _linked(tokenizer, links, network.context)
         found |= _strengths(network, rows, {role: places})
     return _in_order(found)
 
@@ -162,14 +162,18 @@ def _random(network: Decoder, tokenizer: Tokenizer) -> list[list[int]]:
     return [[parking(tokenizer)[-1], *(usable[i] for i in draw * 2)] for draw in draws]
 
 
-def _linked(tokenizer: Tokenizer, links: Iterable[Link]) -> tuple[list[Sequence[int]], Tensor]:
-    """Token rows of the sentences, and the places that count for and against; both empty where words look alike."""
+def _linked(tokenizer: Tokenizer, links: Iterable[Link], context: int) -> tuple[list[Sequence[int]], Tensor]:
+    """Token rows of the sentences, and the places that count for and against.
+
+    Sentences whose words look alike to the tokenizer are left out, and those that the model cannot see whole.
+    """
     rows: list[Sequence[int]] = []
     spans: list[tuple[range, range, range]] = []
     for sentence, *asked in links:
         reading = read(sentence, tokenizer, parking(tokenizer))
         source, right, wrong = (reading.words[find(reading.words, word)].tokens for word in asked)
-        if len({tuple(reading.tokens[span.start : span.stop]) for span in (source, right, wrong)}) == 3:
+        told_apart = len({reading.tokens[span.start : span.stop] for span in (source, right, wrong)}) == 3
+        if told_apart and len(reading.tokens) <= context:
             rows.append(reading.tokens)
             spans.append((source, right, wrong))
     longest = max(map(len, rows), default=0)

@@ -15,6 +15,8 @@ from limelight.look import ROLES, Roles, plain
 from limelight.look import roles as measuring
 from limelight.look.record import twin
 from limelight.models.api import Decoder
+from limelight.models.build import build
+from limelight.models.gpt import gpt
 from limelight.nn.mask import Mask
 from limelight.text.parts import Parts
 from limelight.text.tokenizer import Tokenizer
@@ -146,8 +148,9 @@ def test_pronouns_count_for_the_right_word_and_against_the_wrong_one(model: lime
         ("Mary met John because she was late", "she", "Mary", "John"),
         ("John met Mary because she was late", "she", "Mary", "John"),
     ]
-    rows, places = measuring._linked(english, links)
+    rows, places = measuring._linked(english, links, 8)
     assert [list(row) for row in rows] == [[0, 10, 11, 12, 13, 14, 16, 17], [0, 12, 11, 10, 13, 14, 16, 17]]
+    assert measuring._linked(english, links, 7)[0] == []
     assert places.nonzero().tolist() == [[0, 5, 1], [0, 5, 3], [1, 5, 1], [1, 5, 3]]
     assert (int(places[0, 5, 1]), int(places[0, 5, 3]), int(places[1, 5, 1])) == (1, -1, -1)
 
@@ -190,3 +193,12 @@ def test_of_names_what_holds() -> None:
 def test_sentences_without_words_are_refused(model: limelight.Model) -> None:
     with pytest.raises(RequestError, match="no words"):
         model.look(TEXT).roles(["  "])
+
+
+def test_a_model_that_sees_little_is_measured_on_what_it_sees(model: limelight.Model) -> None:
+    torch.manual_seed(0)
+    network = build(gpt(vocab=99, context=9, layers=1, width=16, heads=2, dropout=0.0)).eval()
+    assert isinstance(network, Decoder)
+    found = measuring.measure(network, model.tokenizer)
+    assert found.strengths["first"].shape == (1, 2)
+    assert set(found.strengths) == {"previous", "same", "induction", "self", "first"}
