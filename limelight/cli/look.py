@@ -190,7 +190,7 @@ def _or_last(seen: "Seen", word: str | None) -> int:
     return len(seen.words) if word is None else find(seen.words, word) + 1
 
 
-def _save(file: Path, model: "Model", seen: "Seen", word: str | None, against: str | None, method: str) -> None:
+def _save(file: Path, model: "Model", seen: "Seen", word: str | None, against: str | None, method: str | None) -> None:
     """Writes the page about one word into a file."""
     from limelight.cli import screen
     from limelight.errors import FileError

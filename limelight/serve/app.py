@@ -70,7 +70,7 @@ class Ask(Text):
 
     word: Word | None = None
     against: Annotated[str, Field(max_length=200)] | None = None
-    method: Annotated[str, Field(max_length=50)] = "blocking"
+    method: Annotated[str, Field(max_length=50)] | None = None
 
 
 class Save(Ask, Settings):
@@ -86,7 +86,7 @@ class WhatIf(Body):
     text: Words
     asked: Annotated[str, Field(max_length=1000)]
     against: Annotated[str, Field(max_length=200)] | None = None
-    method: Annotated[str, Field(max_length=50)] = "blocking"
+    method: Annotated[str, Field(max_length=50)] | None = None
     heads_off: Annotated[list[tuple[Small, Small]], Field(max_length=10_000)] = []
     layers_off: Annotated[list[Small], Field(max_length=1000)] = []
     positions: bool = True
@@ -251,7 +251,7 @@ def _looks(app: FastAPI, desk: Desk) -> None:
 
         with desk.alone():
             looking = desk.looking(body.given, body.added)
-            about = {**desk.about(), "methods": [body.method], "name": body.title or desk.name}
+            about = {**desk.about(), "name": body.title or desk.name}
             roles = desk.roles() if desk.has_roles else None
             data = hold(looking, about, body.word, body.against, body.method, _sampling(body), roles=roles)
         return Response(html(data), media_type="text/html", headers={"content-disposition": "attachment"})

@@ -153,5 +153,5 @@ class Desk:
             "name": self.name,
             "heads": shape(model.config),
             "context": model.config.context,
-            "methods": list(METHODS),
+            "methods": [{"name": method.name, "title": method.title} for method in METHODS.values()],
         }

@@ -11,7 +11,7 @@ from torch import Tensor
 from limelight.decode import Sampling
 from limelight.decode.rules import History, Temperature
 from limelight.errors import RequestError
-from limelight.look import Importance, Seen
+from limelight.look import METHODS, Importance, Seen
 from limelight.look.edit import edit
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
@@ -97,14 +97,19 @@ class Looking:
         return {"word": word, "rows": rows, "asked": None if own is None else ids.index(own), "left": left}
 
     def importance(
-        self, word: int | None, against: str | None, method: str, progress: Progress | None = None
+        self, word: int | None, against: str | None, method: str | None, progress: Progress | None = None
     ) -> Numbers:
-        """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check."""
+        """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check.
+
+        kind, answers: see `limelight.look.importance.Method`.
+        """
         number = None if word is None else self._known(word) + 1
         found = self.seen.importance(number, against=against, method=method, progress=progress)
         return {
             "word": len(found.words),
-            "method": method,
+            "method": found.method,
+            "kind": METHODS[found.method].kind,
+            "answers": METHODS[found.method].answers,
             "probability": math.exp(found.logprob),
             "against": list(found.against),
             "foil": against,
@@ -236,6 +241,8 @@ def _check(found: Importance) -> Numbers | None:
         "drop": check.top_drop,
         "random": check.random_drop,
         "spread": check.random_sd,
+        "best": list(check.best),
+        "best_drop": check.best_drop,
         "holds": check.holds,
     }
 

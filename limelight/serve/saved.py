@@ -7,6 +7,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING
 
+from limelight.look import METHODS
 from limelight.serve.looking import Looking, Numbers, shape
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def look(
     *,
     word: int | None = None,
     against: str | None = None,
-    method: str = "blocking",
+    method: str | None = None,
     progress: "Progress | None" = None,
 ) -> str:
     """The file for one question about a text, as HTML. word: counted from 0; the last one if None.
@@ -40,7 +41,7 @@ def look(
 
     looking = Looking(exactly(twin(model.network)), model.tokenizer, text)
     name = model.path.stem if model.name == str(model.path) else model.name
-    about = {"name": name, "heads": shape(model.config), "context": model.config.context, "methods": [method]}
+    about = {"name": name, "heads": shape(model.config), "context": model.config.context}
     return html(hold(looking, about, word, against, method, Sampling(0.8, 8, 0.9), progress=progress))
 
 
@@ -49,7 +50,7 @@ def hold(
     about: Numbers,
     word: int | None,
     against: str | None,
-    method: str,
+    method: str | None,
     sampling: "Sampling",
     *,
     roles: Numbers | None = None,
@@ -57,10 +58,10 @@ def hold(
 ) -> Numbers:
     """What a file holds: the answer, what could stand in the places, attention, layers, and the steps of one head.
 
-    about: name, heads, context and methods of the model. roles: what its heads do, where that was measured.
+    about: name, heads and context of the model. roles: what its heads do, where that was measured.
     """
     importance = looking.importance(word, against, method, progress)
-    asked, links = importance["word"], importance["links"]
+    asked, links, chosen = importance["word"], importance["links"], importance["method"]
     layer, head = (links[0]["layer"], links[0]["head"]) if links else (0, 0)
     words = looking.words()
     count = len(words["words"])
@@ -72,11 +73,11 @@ def hold(
         if size * about["heads"][layer] <= ROOM:
             attention[layer] = _text(looking.attention(layer).numpy().astype("<f4").tobytes())
     places = sorted({*range(max(0, asked - PLACES), min(count, asked + PLACES)), asked})
-    state = {"text": looking.seen.text, "word": asked, "foil": against, "method": method, "door": None}
+    state = {"text": looking.seen.text, "word": asked, "foil": against, "method": chosen, "door": None}
     drawn = {"temperature": sampling.temperature, "k": sampling.top_k or 50, "p": sampling.top_p or 1, "seed": 0}
     return {
         "state": {**state, "layer": layer, "head": head, "model": None, **drawn},
-        "model": about,
+        "model": {**about, "methods": [{"name": chosen, "title": METHODS[chosen].title}]},
         "words": words,
         "importance": importance,
         "next": {place: looking.next(place, sampling) for place in places},

@@ -8,7 +8,7 @@ export function answer(element, data, act) {
   if (error) return fill(element, h("p", { class: "error", role: "alert" }, error));
   if (!importance) return fill(element, waiting(asked, progress));
   const { check } = importance;
-  const shares = importance.method === "attention";
+  const shares = importance.kind === "attention";
   const rank = importance.values.map((value, i) => i).sort((a, b) => importance.values[b] - importance.values[a]);
   const top = (check?.top ?? rank.slice(0, 3)).filter((i) => importance.values[i] > 0);
   const button = (i) =>
@@ -24,10 +24,12 @@ export function answer(element, data, act) {
         : [asked, shares ? " is looked for most at " : foil ? ` rather than ${quoted(foil)}, because of ` : " listened most to ", ...listed(top.map(button)), "."],
       foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to all rivals")],
     ),
-    checked(check, asked),
+    checked(check, asked, words),
     note(
       shares
-        ? "Shares of attention, over all heads and layers: where the model looks, which is not what changes its answer."
+        ? `${importance.answers} Shares of that: where the model looks, which is not what changes its answer.`
+        : importance.method !== "blocking"
+        ? `${importance.answers} Above 0 the word speaks for ${asked}, below 0 against it. `
         : `The number under a word says how far the odds of ${asked} fall when the model is made deaf to it: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise. `,
       shares ? null : foil ? `It was held against ${quoted(foil)}.` : ["It was held against ", ...listed(rivals, "or"), `; its own chance here is ${percent(importance.probability)}.`],
     ),
@@ -44,13 +46,15 @@ function waiting(asked, progress) {
   );
 }
 
-function checked(check, asked) {
+function checked(check, asked, words) {
   if (!check) return h("p", { class: "check" }, "There are too few words to check this against random ones.");
   const count = COUNTS[check.k];
+  const alike = check.best.length === check.top.length && check.best.every((i) => check.top.includes(i));
+  const others = alike ? "" : `; deaf to ${listed(check.best.map((i) => words[i].text)).join("")}, which blocking names, they ${fold(check.best_drop)}`;
   return h(
     "p",
     { class: "check", title: `log-odds: −${check.drop.toFixed(1)} against −${check.random.toFixed(1)} ± ${check.spread.toFixed(1)} over 10 draws` },
-    `Deaf to ${check.k === 1 ? "it" : `those ${count} together`}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}. `,
+    `Deaf to ${check.k === 1 ? "it" : `those ${count} together`}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
     h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● This picture can be trusted." : "○ This picture cannot be trusted here."),
   );
 }

@@ -290,7 +290,7 @@ export function start(root, source) {
         drawAnswer();
       };
       now.model = await source.open(state.model ?? parts.models.value, tell, signal("open"));
-      fill(parts.methods, now.model.methods.map((name) => h("option", { value: name, selected: name === state.method }, name)));
+      fill(parts.methods, now.model.methods.map(({ name, title }) => h("option", { value: name, selected: name === state.method }, title)));
       await read();
     });
   }

@@ -83,7 +83,7 @@ export function arcs(element, data, act, keep) {
         if (strength < 0.08 || !seen(a, b)) return;
         const near = focus() === null || i === focus() || found.word === focus();
         g.setLineDash(value < 0 ? [2, 7] : []);
-        arc(a, b, ABOVE + LINE, BELOW, value < 0 ? c.lowered : c.raised, 1 + 6 * strength, near ? 0.3 + 0.7 * strength : 0.07);
+        arc(a, b, ABOVE + LINE, BELOW, found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised, 1 + 6 * strength, near ? 0.3 + 0.7 * strength : 0.07);
       });
       g.setLineDash([]);
     }

@@ -65,7 +65,7 @@ export function sliders(element, settings, act, live) {
     slider("temperature", "temperature", 0, 2, 0.05, (v) => (v === 0 ? "always the likeliest" : v.toFixed(2)), "0 always takes the likeliest word; higher is bolder"),
     slider("k", "top-k", 1, 50, 1, (v) => (v === 50 ? "off" : `the ${v} likeliest`), "draw among so many words only"),
     slider("p", "top-p", 0.05, 1, 0.05, (v) => (v === 1 ? "off" : `${Math.round(100 * v)} % of the chance`), "draw among the likeliest words that make up this share"),
-    h("button", { class: "small", disabled: !live, onclick: () => act.again(), title: "key: r" }, "continue differently"),
+    live && h("button", { class: "small", onclick: () => act.again(), title: "key: r" }, "continue differently"),
     note("These settings decide how the next word is drawn. What they cut is struck out; the rest shares its chance."),
     live ? null : note("Open this sentence in limelight to move these."),
   );

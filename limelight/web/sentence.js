@@ -6,7 +6,7 @@ export function sentence(element, data, act) {
   const { words, tail, word, importance } = data;
   const values = importance && importance.word === word ? importance.values : [];
   const most = Math.max(...values.map(Math.abs), 1e-9);
-  const share = importance?.method === "attention";
+  const share = importance?.kind === "attention";
   const spans = words.flatMap((one, i) => {
     const value = values[i];
     const strength = value === undefined ? 0 : Math.abs(value) / most;
@@ -43,7 +43,7 @@ export function about(data, i) {
   const tokens = one.tokens.map((token) => `[${token.replace(/ /g, "·").replace(/\n/g, "↵")}]`).join(" ");
   parts.push(one.tokens.length === 1 ? `one token ${tokens}` : `${one.tokens.length} tokens ${tokens}`);
   const value = importance?.word === word ? importance.values[i] : undefined;
-  if (value !== undefined && importance.method === "attention") parts.push(`gets ${value.toFixed(2)} of the attention`);
+  if (value !== undefined && importance.kind === "attention") parts.push(`gets ${value.toFixed(2)} of the attention`);
   else if (value !== undefined) {
     const raised = importance.values.filter((v) => v > 0).reduce((a, b) => a + b, 0);
     parts.push(

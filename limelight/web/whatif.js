@@ -67,6 +67,11 @@ function contents(found) {
   return [
     shown,
     h("table", { class: "shares" }, h("tbody", {}, rows.map((row) => h("tr", {}, h("td", {}, visible(row.token)), h("td", { class: "bar" }, h("span", { class: "fill plain-fill", style: { "--w": row.share / most } })), h("td", {}, percent(row.share)))))),
-    found.importance?.check && h("p", { class: found.importance.check.holds ? "holds" : "fails" }, `deaf to its top ${found.importance.check.k}, the odds ${fold(found.importance.check.drop)}; to random ones, they ${fold(found.importance.check.random)}`),
+    checked(found.importance?.check),
   ];
+}
+
+function checked(check) {
+  if (!check) return null;
+  return h("p", { class: "check" }, `Deaf to its top ${check.k}, the odds ${fold(check.drop)}; to random ones, they ${fold(check.random)}. `, h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● trusted" : "○ not trusted"));
 }
