@@ -61,4 +61,5 @@ def test_importing_limelight_is_quick_and_its_names_are_there() -> None:
         "import sys, limelight; assert 'torch' not in sys.modules; [getattr(limelight, n) for n in limelight.__all__]"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
-    assert set(limelight.__all__) == {"Completion", "LimelightError", "Model", "Sampling", "Seen", "open", "save"}
+    names = {"Completion", "LimelightError", "Model", "Sampling", "Seen", "Translator", "open", "save"}
+    assert set(limelight.__all__) == names
