@@ -1,5 +1,5 @@
 // The answer in a sentence, and the check of it in another.
-import { COUNTS, fill, fold, h, listed, note, percent, quoted, signed, visible } from "./dom.js";
+import { COUNTS, fill, fold, h, listed, named, note, percent, quoted, signed, visible } from "./dom.js";
 
 // data: { words, word, importance | null, progress | null, foil, error }. act: { choose(i), foil(null) }.
 export function answer(element, data, act) {
@@ -12,7 +12,7 @@ export function answer(element, data, act) {
   const rank = importance.values.map((value, i) => i).sort((a, b) => importance.values[b] - importance.values[a]);
   const top = (check?.top ?? rank.slice(0, 3)).filter((i) => importance.values[i] > 0);
   const button = (i) =>
-    h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, words[i].text), ` ${shares ? importance.values[i].toFixed(2) : signed(importance.values[i])}`);
+    h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${shares ? importance.values[i].toFixed(2) : signed(importance.values[i])}`);
   const rivals = [...new Set(importance.against.map((token) => visible(token).trim()).filter(Boolean))];
   fill(
     element,
@@ -31,7 +31,7 @@ export function answer(element, data, act) {
         : importance.method !== "blocking"
         ? `${importance.answers} Above 0 the word speaks for ${asked}, below 0 against it. `
         : `The number under a word says how far the odds of ${asked} fall when the model is made deaf to it: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise. `,
-      shares ? null : foil ? `It was held against ${quoted(foil)}.` : ["It was held against ", ...listed(rivals, "or"), `; its own chance here is ${percent(importance.probability)}.`],
+      shares ? null : foil ? `It was held against ${quoted(foil)}.` : ["It was held against ", ...listed(rivals.map(named), "or"), `; its own chance here is ${percent(importance.probability)}.`],
     ),
   );
 }
@@ -50,7 +50,7 @@ function checked(check, asked, words) {
   if (!check) return h("p", { class: "check" }, "There are too few words to check this against random ones.");
   const count = COUNTS[check.k];
   const alike = check.best.length === check.top.length && check.best.every((i) => check.top.includes(i));
-  const others = alike ? "" : `; deaf to ${listed(check.best.map((i) => words[i].text)).join("")}, which blocking names, they ${fold(check.best_drop)}`;
+  const others = alike ? "" : `; deaf to ${listed(check.best.map((i) => named(words[i].text))).join("")}, which blocking names, they ${fold(check.best_drop)}`;
   return h(
     "p",
     { class: "check", title: `log-odds: −${check.drop.toFixed(1)} against −${check.random.toFixed(1)} ± ${check.spread.toFixed(1)} over 10 draws` },

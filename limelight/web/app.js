@@ -237,6 +237,8 @@ export function start(root, source) {
   function drawSentence() {
     const data = view();
     sentence(parts.sentence, data, act);
+    parts.paper.dataset.size = parts.sentence.dataset.size;
+    reveal();
     parts.about.textContent = data.words.length ? about(data, now.hovered ?? data.word) : "";
     const asked = quoted(data.words[data.word]?.text ?? "");
     parts.ask.textContent = !data.words.length
@@ -245,6 +247,15 @@ export function start(root, source) {
         ? `Why ${asked} and not ${quoted(state.foil)}?`
         : `Which words made ${title()} say ${asked}?`;
     parts.place.textContent = data.words.length ? `In the place of ${asked} it could have said` : "";
+  }
+
+  // Scrolls a long sentence, not the page, to the word in question.
+  function reveal() {
+    const asked = parts.sentence.querySelector(".asked");
+    const box = parts.sentence;
+    if (!asked || box.scrollHeight <= box.clientHeight) return;
+    const [top, bottom] = [asked.offsetTop, asked.offsetTop + 2 * asked.offsetHeight];
+    if (top < box.scrollTop || bottom > box.scrollTop + box.clientHeight) box.scrollTop = bottom - box.clientHeight;
   }
 
   function drawAnswer() {

@@ -1,6 +1,6 @@
 // Words on a line: above it where one head looks, below it which words mattered.
 import { colours, sheet, strongest } from "./draw.js";
-import { fill, h, note, quoted } from "./dom.js";
+import { fill, h, named, note, quoted } from "./dom.js";
 
 const ABOVE = 190;
 const BELOW = 110;
@@ -19,10 +19,12 @@ export function arcs(element, data, act, keep) {
   let hovered = null;
   let places = [];
   let links = [];
+  const c = colours(element); // asking for styles while scrolling would lay the page out anew each time
+  const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
 
   function measure() {
     const context = canvas.getContext("2d");
-    context.font = `17px ${getComputedStyle(document.documentElement).getPropertyValue("--serif")}`;
+    context.font = `17px ${serif}`;
     const widths = words.map((word) => Math.min(160, context.measureText(word.text).width));
     const free = scroll.clientWidth - widths.reduce((a, b) => a + b, 0) - 40;
     const gap = Math.max(14, Math.min(60, free / Math.max(1, n)));
@@ -41,7 +43,7 @@ export function arcs(element, data, act, keep) {
   function choose() {
     links = strongest(matrix, n, keep.share, keep.sink ? -1 : 0);
     const mine = links.filter(([source]) => focus() === null || source === focus());
-    const few = mine.slice(0, 5).map(([source, target, weight]) => `${words[source].text} → ${words[target].text} ${weight.toFixed(2)}`);
+    const few = mine.slice(0, 5).map(([source, target, weight]) => `${named(words[source].text)} → ${named(words[target].text)} ${weight.toFixed(2)}`);
     said.textContent = `Head ${head} of layer ${layer}: ${few.length ? few.join(", ") : "nothing but the first word"}${mine.length > 5 ? " …" : "."}`;
   }
 
@@ -50,7 +52,7 @@ export function arcs(element, data, act, keep) {
   function paint() {
     const width = scroll.clientWidth;
     const left = scroll.scrollLeft;
-    const c = colours(element);
+    const only = focus();
     const g = sheet(canvas, width, ABOVE + LINE + BELOW);
     g.translate(-left, 0);
     g.lineCap = "round";
@@ -70,7 +72,7 @@ export function arcs(element, data, act, keep) {
       const a = places[source].x;
       const b = places[target].x;
       if (!seen(a, b)) continue;
-      const near = focus() === null || source === focus() || target === focus();
+      const near = only === null || source === only || target === only;
       arc(a, b, ABOVE, ABOVE, c.looks, 1 + 6 * weight, near ? 0.3 + 0.7 * weight : 0.07);
     }
     const found = data.importance;
@@ -81,7 +83,7 @@ export function arcs(element, data, act, keep) {
         const a = places[found.word].x;
         const b = places[i].x;
         if (strength < 0.08 || !seen(a, b)) return;
-        const near = focus() === null || i === focus() || found.word === focus();
+        const near = only === null || i === only || found.word === only;
         g.setLineDash(value < 0 ? [2, 7] : []);
         arc(a, b, ABOVE + LINE, BELOW, found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised, 1 + 6 * strength, near ? 0.3 + 0.7 * strength : 0.07);
       });
@@ -90,20 +92,19 @@ export function arcs(element, data, act, keep) {
     g.globalAlpha = 1;
     g.textAlign = "center";
     g.textBaseline = "middle";
-    const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
     words.forEach((word, i) => {
       const { x, width: wide } = places[i];
       if (!seen(x - wide / 2, x + wide / 2)) return;
       g.font = `${i === data.word ? "bold " : ""}17px ${serif}`;
-      g.fillStyle = focus() === null || i === focus() || i === data.word ? c.ink : c.grey;
+      g.fillStyle = only === null || i === only || i === data.word ? c.ink : c.grey;
       g.fillText(word.text, x, ABOVE + LINE / 2, 160);
       if (i === data.word) g.fillRect(x - wide / 2, ABOVE + LINE - 8, wide, 2);
     });
-    if (!keep.sink && n > 1) stub(g, c);
+    if (!keep.sink && n > 1) stub(g);
   }
 
   // What goes to the first word, as one grey bar that shows the mean share.
-  function stub(g, c) {
+  function stub(g) {
     let parked = 0;
     for (let row = 1; row < n; row++) parked += matrix[row * n];
     parked /= n - 1;
@@ -175,6 +176,5 @@ export function arcs(element, data, act, keep) {
     ),
   );
   measure();
-  refresh();
-  return () => (measure(), refresh());
-}
+  scroll.scrollLeft = places[data.word].x - 0.75 * scroll.clientWidth; // what is asked about, and what stands before it
+  refresh();}

@@ -44,7 +44,13 @@ export function listed(parts, last = "and") {
   return parts.flatMap((part, i) => (i === 0 ? [part] : [i === parts.length - 1 ? ` ${last} ` : ", ", part]));
 }
 
-export const quoted = (word) => `“${word}”`;
+// Words of scripts that run from right to left are kept from turning the numbers beside them around.
+export const isolated = (word) => (/[\u0590-\u08ff\ufb1d-\ufefc]/.test(word) ? `\u2068${word}\u2069` : word);
+
+export const quoted = (word) => `“${isolated(word)}”`;
+
+// Punctuation stands in quotes where words are listed.
+export const named = (word) => (/[\p{L}\p{N}]/u.test(word) ? isolated(word) : quoted(word));
 
 // A token with its white space made visible.
 export function visible(token) {
@@ -52,7 +58,3 @@ export function visible(token) {
 }
 
 export const COUNTS = ["no", "one", "two", "three", "four", "five"];
-
-export function words(data) {
-  return data.words.map((word) => word.text);
-}

@@ -1,5 +1,7 @@
 // The sentence: running text whose words can be chosen, each on a ground as strong as it mattered.
-import { fill, h, quoted, signed, visible } from "./dom.js";
+import { fill, h, quoted, signed } from "./dom.js";
+
+const MANY = 40; // words, from which on the weakest go without a number
 
 // data: { words, tail, word, importance | null, editable }. act: { choose(i), hover(i | null), edit() }.
 export function sentence(element, data, act) {
@@ -11,7 +13,7 @@ export function sentence(element, data, act) {
     const value = values[i];
     const strength = value === undefined ? 0 : Math.abs(value) / most;
     const heard = strength >= 0.05 ? (share ? "looked" : value > 0 ? "raised" : "lowered") : "";
-    const number = value === undefined ? null : share ? value.toFixed(2).replace(/^0/, "") : signed(value);
+    const number = value === undefined || (words.length > MANY && strength < 0.05) ? null : share ? value.toFixed(2).replace(/^0/, "") : signed(value);
     const span = h(
       "span",
       {
@@ -32,6 +34,7 @@ export function sentence(element, data, act) {
   });
   fill(element, spans, tail && h("span", { class: "added" }, tail));
   element.setAttribute("aria-activedescendant", `word-${word}`);
+  element.dataset.size = words.length > 200 ? "small" : words.length > MANY ? "middle" : "large";
 }
 
 // One line about one word: its number, its tokens, its share.
@@ -56,5 +59,3 @@ export function about(data, i) {
   if (i === word) parts.push("the word in question");
   return parts.join(" · ");
 }
-
-export { visible };
