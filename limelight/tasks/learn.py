@@ -16,7 +16,7 @@ from limelight.errors import RequestError, SourceError
 from limelight.models.api import Decoder, Network
 from limelight.models.build import build
 from limelight.models.init import initialise
-from limelight.models.presets import PRESETS, find, preset, with_dropout
+from limelight.models.presets import PRESETS, find, fit, preset, with_dropout
 from limelight.tasks.score import bleu
 from limelight.tasks.translate import Language, search
 from limelight.text.tokenizer import Tokenizer
@@ -117,11 +117,16 @@ def _new(ready: Prepared) -> Network:
     if settings.task == "translate":
         longest = settings.longest + 1
         needed = max(found.context, longest if found.translates else 2 * longest)
+    source_vocab = None if source is target or not found.translates else source.vocab
+    width = settings.width
+    if settings.parameters:
+        width = fit(settings.model, target.vocab, settings.parameters, source_vocab=source_vocab).decoder.width
     config = preset(
         settings.model,
         target.vocab,
-        source_vocab=None if source is target or not found.translates else source.vocab,
+        source_vocab=source_vocab,
         context=needed,
+        width=width or None,
         dropout=settings.dropout,
     )
     network = build(config)

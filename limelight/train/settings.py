@@ -21,6 +21,8 @@ class Settings:
 
     task: Task
     model: str = ""  # a preset, or a checkpoint to go on from; chosen from the data if empty
+    width: int = 0  # of a preset; 0: its own
+    parameters: int = 0  # in place of width: the widest that has no more
     train: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()  # without them, `held_out` of the training examples
     held_out: float = 0.02

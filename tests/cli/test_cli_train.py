@@ -88,7 +88,10 @@ def test_a_run_holds_all_that_was_said_and_opens(run: Run, data: list[Path], tmp
 
 def test_three_words_choose_everything(run: Run, data: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert run("train", "translate", "--train", *data, "--out", out, "--steps", 2).code == 0
+    small = ["--steps", 2, "--set", "parameters=100000"]
+    _, _, err = run("train", "translate", "--train", *data, "--out", out, *small)
+    learning = int(err.split("transformer-modern-tiny: ")[1].split(" weights")[0].replace(",", ""))
+    assert 50_000 < learning <= 100_000
     settings = from_toml(out / "settings.toml")
     assert (settings["model"], settings["tokenizer"]) == ("transformer-modern-tiny", "bpe")
     assert isinstance(limelight.open(out), limelight.Translator)
