@@ -71,6 +71,7 @@ class Score:
 def measure(limit: int, path: str, methods: Sequence[str], peers: bool) -> dict[str, Any]:
     """All methods on the first `limit` sentences of each set that can be asked."""
     model = limelight.open(path, dtype="float32")
+    assert isinstance(model, limelight.Model)
     rankers: dict[str, Ranker] = {name: _ours(model.network, name) for name in methods}
     if peers:
         rankers |= _captum(model.network)

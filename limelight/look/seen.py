@@ -125,14 +125,16 @@ class Seen:
         *,
         against: str | None = None,
         method: str | None = None,
+        check: bool = True,
         progress: Progress | None = None,
     ) -> Importance:
         """Which of the words before `word` made the model say it.
 
         word: its text, or its number from 1; without it the last word. against: another word; the question is then
         why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; blocking if
-        none is named. A recurrent model has one method, leave-one-out. Raises RequestError if
-        there is no such word or method, or nothing in front of the word.
+        none is named. A recurrent model has one method, leave-one-out. check: whether the
+        answer is checked, which costs more than some of the methods. Raises RequestError if there is no such word or
+        method, or nothing in front of the word.
         """
         recurrent = isinstance(self._network.decoder, RecurrentDecoder)
         method = method or (leaving_out.METHOD if recurrent else "blocking")
@@ -150,7 +152,7 @@ class Seen:
         if recurrent:
             found = leaving_out.measure(self._network, self._parked, place, question, method, progress)
         else:
-            found = importance.measure(self._network, self._parked, place, question, method, progress)
+            found = importance.measure(self._network, self._parked, place, question, method, progress, check)
         words = tuple(
             Heard(w.text, w.start, w.end, value, i == place - 1)
             for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
