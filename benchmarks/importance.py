@@ -56,7 +56,7 @@ class Sentence:
 @dataclass(frozen=True)
 class Score:
     """One method on one set. contrast: "none" or "foil". mrr: over all sentences; mrr_right: over those that the model
-    gets right. seconds: of processor time for each sentence."""
+    gets right, None if there are none. seconds: of processor time for each sentence."""
 
     set: str
     method: str
@@ -64,7 +64,7 @@ class Score:
     sentences: int
     right: int
     mrr: float
-    mrr_right: float
+    mrr_right: float | None
     seconds: float
 
 
@@ -123,7 +123,7 @@ def _score(name: str, method: str, contrast: str, ranker: Ranker, sentences: Seq
         ranks.append(1 / (1 + min(order.index(i) for i in sentence.deciding)))
     seconds = (time.process_time() - begin) / len(sentences)
     right = [rank for rank, sentence in zip(ranks, sentences, strict=True) if sentence.right]
-    mrr_right = fmean(right) if right else float("nan")
+    mrr_right = fmean(right) if right else None
     return Score(name, method, contrast, len(ranks), len(right), fmean(ranks), mrr_right, seconds)
 
 
@@ -131,8 +131,9 @@ def _averages(scores: Sequence[Score]) -> dict[str, dict[str, float]]:
     """method → contrast → the mean over the sets, for the sentences that the model gets right."""
     found: dict[str, dict[str, float]] = {}
     for method, contrast in dict.fromkeys((score.method, score.contrast) for score in scores):
-        of = [score.mrr_right for score in scores if (score.method, score.contrast) == (method, contrast)]
-        found.setdefault(method, {})[contrast] = fmean(of)
+        own = [score for score in scores if (score.method, score.contrast) == (method, contrast)]
+        ranks = [score.mrr_right for score in own if score.mrr_right is not None]
+        found.setdefault(method, {})[contrast] = fmean(ranks) if ranks else 0.0
     return found
 
 
@@ -184,7 +185,7 @@ def table(result: dict[str, Any]) -> str:
     for method, by_contrast in result["average"].items():
         for contrast, average in by_contrast.items():
             own = [row for row in rows if (row["method"], row["contrast"]) == (method, contrast)]
-            figures = "".join(f"{row['mrr_right']:>17.2f}" for row in own)
+            figures = "".join(f"{'-' if (rank := row['mrr_right']) is None else f'{rank:.2f}':>17}" for row in own)
             seconds = fmean(row["seconds"] for row in own)
             lines.append(f"{method:28}{contrast:>9}{figures}{average:>9.3f}{seconds:>8.2f}")
     return "\n".join(lines)
