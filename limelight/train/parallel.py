@@ -87,7 +87,7 @@ def spread(module: nn.Module, network: Network, world: World, *, shard: bool) ->
     recurrent model, whose cells are called as one.
     """
     if not shard:
-        return module if world.size == 1 else DistributedDataParallel(module, broadcast_buffers=False)
+        return module if world.size == 1 else DistributedDataParallel(module)
     stacks = [part for part in module.modules() if isinstance(part, Stack)]
     if not stacks:
         raise RequestError("a recurrent model is not cut into shares; leave out shard, and each process has a copy")
