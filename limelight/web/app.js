@@ -71,7 +71,8 @@ export function start(root, source) {
       now.shown = await remembered(["words", whole], () => source.words(whole, of));
       now.given = now.shown.words.filter((one) => one.given).length;
       draw();
-      ask();
+      const later = source.live && state.word >= now.given; // asked about a word that is still to be written
+      if (!later) ask();
       await goOn();
     });
   }
@@ -131,7 +132,7 @@ export function start(root, source) {
     const whole = { given, added: now.added };
     now.shown = joined(now.shown.base ?? now.shown, await remembered(["words", whole], () => source.words(whole, of)), now.added);
     drawSentence();
-    if (added()) ask();
+    if (state.word >= now.given) ask();
   }
 
   // --- what can be done -----------------------------------------------------------------------------------------
@@ -382,8 +383,8 @@ function frame(root, source) {
       h("span", { class: "brand" }, "limelight"),
       part("models", "select", { "aria-label": "Model", disabled: !source.live }),
       h("span", { class: "right" },
-        part("helpButton", "button", { class: "icon", title: "keys (?)" }, "? keys"),
-        part("saveButton", "button", { class: "icon", title: "save as one file that opens anywhere (s)", hidden: !source.live }, "⤓ save"),
+        part("helpButton", "button", { class: "icon", title: "keys (?)", "aria-label": "keys" }, "?", h("span", { class: "wide" }, " keys")),
+        part("saveButton", "button", { class: "icon", title: "save as one file that opens anywhere (s)", "aria-label": "save", hidden: !source.live }, "⤓", h("span", { class: "wide" }, " save")),
         part("themeButton", "button", { class: "icon", title: "light or dark (d)", "aria-label": "light or dark" }, "◐"))),
     h("main", {},
       h("div", { class: "stage" },
@@ -399,7 +400,7 @@ function frame(root, source) {
       h("div", { class: "beneath" },
         h("section", {},
           part("place", "h2"),
-          part("likely", "div"),
+          part("likely", "div", { class: "likely" }),
           part("whynot", "form", { class: "whynot", hidden: !source.live }, h("label", {}, "why not ", h("input", { name: "foil", maxlength: 200, "aria-label": "another word", autocomplete: "off" }), " ?"), h("button", { class: "small" }, "ask"))),
         h("section", {}, h("h2", {}, "How the next word is drawn"), part("sliders", "div")))),
     part("doors", "nav", { class: "doors", "aria-label": "More views" }),

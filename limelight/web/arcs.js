@@ -41,7 +41,7 @@ export function arcs(element, data, act, keep) {
   }
 
   function choose() {
-    links = strongest(matrix, n, keep.share, keep.sink ? -1 : 0);
+    links = strongest(matrix, n, keep.share, keep.sink ? -1 : 0, n > 60 ? 2 : 8);
     const mine = links.filter(([source]) => focus() === null || source === focus());
     const few = mine.slice(0, 5).map(([source, target, weight]) => `${named(words[source].text)} → ${named(words[target].text)} ${weight.toFixed(2)}`);
     said.textContent = `Head ${head} of layer ${layer}: ${few.length ? few.join(", ") : "nothing but the first word"}${mine.length > 5 ? " …" : "."}`;
@@ -53,12 +53,13 @@ export function arcs(element, data, act, keep) {
     const width = scroll.clientWidth;
     const left = scroll.scrollLeft;
     const only = focus();
+    const span = Math.log1p((places.at(-1).x - places[0].x) / 60) || 1;
     const g = sheet(canvas, width, ABOVE + LINE + BELOW);
     g.translate(-left, 0);
     g.lineCap = "round";
     const seen = (a, b) => Math.max(a, b) > left - 20 && Math.min(a, b) < left + width + 20;
     const arc = (a, b, y, deep, colour, wide, alpha) => {
-      const high = Math.min(deep - 12, 20 + Math.abs(a - b) * 0.42);
+      const high = ((deep - 12) * Math.log1p(Math.abs(a - b) / 60)) / span; // long arcs differ in height too
       const sign = y > ABOVE ? 1 : -1;
       g.strokeStyle = colour;
       g.globalAlpha = alpha;

@@ -3,7 +3,8 @@ import { fill, h, note, percent, quoted, visible } from "./dom.js";
 
 // data: { next | null, words, word, foil, settings, live }. act: { foil(token), settings({...}), again() }.
 export function likely(element, data, act) {
-  const { next, words, word, foil, live } = data;
+  const { words, word, foil, live } = data;
+  const next = data.next?.word === word ? data.next : null; // never the words for another place
   if (!next) return fill(element, h("p", { class: "waiting", role: "status" }, "Reading the sentence", h("progress")));
   const most = Math.max(...next.rows.map((row) => Math.max(row.share, row.kept)), 1e-9);
   const asked = words[word]?.text ?? "";

@@ -110,6 +110,14 @@ def test_a_word_is_chosen_by_click_and_by_arrow(visit: Visit) -> None:
     assert asked(page) == "it"
 
 
+def test_a_link_may_ask_about_a_word_that_the_model_adds(visit: Visit) -> None:
+    page = visit("#word=11&temperature=1.5&seed=2")
+    until(page, "document.querySelectorAll('.value').length === 11")
+    assert page.locator(".word.asked").evaluate("word => word.classList.contains('added')")
+    until(page, "document.querySelector('.next .own') !== null")
+    assert "it could have said" in page.locator(".beneath h2").first.inner_text()
+
+
 def test_layer_and_head_change_by_keyboard(visit: Visit) -> None:
     page = visit("#door=words&layer=0&head=0")
     until(page, "document.querySelector('.said')?.textContent.startsWith('Head 0 of layer 0')")

@@ -1,0 +1,92 @@
+"""Makes the pictures of the page in docs/pictures, with the default model and the Chromium on the path.
+
+    python scripts/screenshots.py [--model MODEL]
+
+Needs `pip install playwright` and a Chromium; nothing is downloaded but the model, if it is not here yet.
+"""
+
+import argparse
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import uvicorn
+
+from limelight.checkpoints.named import default
+from limelight.serve.app import make
+from limelight.serve.desk import Desk
+from limelight.serve.run import address, listen
+
+FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
+CAT = "The cat sat on the mat because it was tired"
+DRINK = "Mary and John went to the shop. John gave a drink to"
+DARK = {"color_scheme": "dark"}
+NARROW = {"viewport": {"width": 360, "height": 740}}
+TALL = {"viewport": {"width": 1280, "height": 1180}}
+
+PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "page": ({"text": DRINK, "word": 13, "seed": 3}, {}, ".check"),
+    "page-dark": ({"text": DRINK, "word": 13, "seed": 3}, DARK, ".check"),
+    "page-narrow": ({"text": CAT}, NARROW, ".check"),
+    "words": ({"text": CAT, "door": "words"}, TALL, ".room canvas"),
+    "heads": ({"text": CAT, "door": "heads"}, TALL, ".roles b"),
+    "steps": ({"text": CAT, "door": "steps"}, TALL, ".steps"),
+    "layers": ({"text": CAT, "door": "layers"}, TALL, ".lens"),
+}
+"""File name → what is on the page, how the browser looks at it, and what to wait for."""
+
+
+@contextmanager
+def served(model: str) -> Iterator[str]:
+    """The address of a server with the model."""
+    sock = listen("127.0.0.1", None)
+    server = uvicorn.Server(uvicorn.Config(make(Desk(model)), log_level="error", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield address(sock, None)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def main() -> None:
+    """Makes all pictures."""
+    from playwright.sync_api import sync_playwright
+
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default=default())
+    model = parser.parse_args().model
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        sys.exit("there is no Chromium on the path; on Debian: apt-get install chromium")
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with served(model) as home, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+        for name, (state, look, ready) in PICTURES.items():
+            page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **look})
+            page.set_default_timeout(300_000)
+            page.goto(f"{home}#{urlencode(state)}")
+            page.wait_for_selector(ready)
+            page.wait_for_selector(".check")
+            page.wait_for_selector(".added")
+            page.wait_for_timeout(1500)
+            page.evaluate(
+                "document.querySelector('.room').childElementCount && scrollTo(0, document.body.scrollHeight)"
+            )
+            page.screenshot(path=FOLDER / f"{name}.png")
+            page.close()
+            print(FOLDER / f"{name}.png")
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
