@@ -62,11 +62,12 @@ def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Calla
 
 def test_a_run_holds_all_that_was_said_and_opens(run: Run, data: list[Path], tmp_path: Path) -> None:
     out, config = tmp_path / "run", tmp_path / "options.toml"
-    config.write_text('lr = 0.1\nmodel = "gru-attention"\nseed = 7\n')
+    config.write_text('lr = 0.1\nmodel = "gru-attention"\nseed = 7\nwatch = "bleu"\n')
     command = ["train", "translate", "--config", config, "--train", *data, "--valid", *data, "--steps", 10, *SMALL]
     code, said, err = run(*command, "--lr", 0.01, "--out", out)
     assert code == 0
     assert said.startswith("Done after 10 steps: validation loss ")
+    assert ", BLEU " in said
     assert f"limelight translate --model {out}" in said
     assert "gru-attention: " in err
     assert "weights learn from 200 pairs" in err
