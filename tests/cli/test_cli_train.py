@@ -50,9 +50,9 @@ def trained(data: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Calla
     def trained(model: str) -> Path:
         if model not in found:
             out = tmp_path_factory.mktemp("runs") / model
-            steps = 160 if model == "gru-attention" else 30
+            steps = 200 if model == "gru-attention" else 30
             options = {"task": "translate", "train": tuple(map(str, data)), "model": model, "tokenizer": "word"}
-            options |= {"threads": 1, "batch_tokens": 128, "dropout": 0.0, "average": 1, "lr": 4e-3}
+            options |= {"threads": 1, "batch_tokens": 128, "dropout": 0.0, "average": 1, "lr": 8e-3, "width": 64}
             learn(options | {"steps": steps, "every": steps}, out)
             found[model] = out
         return found[model]
