@@ -42,7 +42,7 @@ export function steps(element, { words, place, layer, head, found, live }, act) 
       step("Weighted sum, heads joined", h("div", { class: "strips" }, strip("heard", joined.heard), strip("adds", joined.own)),
         note("What the pieces hold, mixed by those shares; then what this head alone adds to the word, through the matrix that joins the heads.")),
       step("Feed-forward and residual", h("div", { class: "strips" }, strip("before", added.before), strip("+ attention", added.attention), strip("+ feed-forward", added.feedforward), strip("after", added.after)),
-        note(`The layer only ever adds: lengths ${number(length(added.before))}, ${number(length(added.attention))} and ${number(length(added.feedforward))} make ${number(length(added.after))}. All layers do the same, one after the other.`)),
+        note(`${added.order === "post" ? "The layer adds, and normalises behind each part" : "The layer only ever adds"}: lengths ${number(length(added.before))}, ${number(length(added.attention))} and ${number(length(added.feedforward))} make ${number(length(added.after))}. All layers do the same, one after the other.`)),
       step("Logits and probabilities", h("table", { class: "shares" }, h("tbody", {}, output.top.slice(0, 6).map(([token, logit, share]) => h("tr", {}, h("td", {}, visible(token)), h("td", {}, number(logit)), h("td", { class: "bar" }, h("span", { class: "fill plain-fill", style: { "--w": share } })), h("td", {}, percent(share)))))),
         note(`What stands behind the last layer is held against every word of the vocabulary; exp(logit − ${number(output.total)}) is its chance.`))),
   );

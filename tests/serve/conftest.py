@@ -1,5 +1,6 @@
 """A server around a tiny random model, and a real browser to look at it."""
 
+import importlib.util
 import os
 import shutil
 import threading
@@ -61,11 +62,19 @@ def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A running Chromium; it is never installed by a test. Playwright keeps an event loop running in this thread, so
-    it ends with the module."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    it ends with the module. Where LIMELIGHT_TEST_BROWSER is set, a missing browser is a failure and not a skip."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium on the path")
+    missing = None
+    if importlib.util.find_spec("playwright") is None:
+        missing = "playwright is not installed"
+    elif path is None:
+        missing = "there is no Chromium on the path"
+    if missing and os.environ.get("LIMELIGHT_TEST_BROWSER"):
+        pytest.fail(missing)
+    if missing:
+        pytest.skip(missing)
+    from playwright import sync_api
+
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         yield browser
