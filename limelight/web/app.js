@@ -233,7 +233,7 @@ export function start(root, source) {
 
   const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, live: source.live, settings: settings() });
 
-  const title = () => (now.model && parts.models.selectedOptions[0]?.textContent) || "the model";
+  const title = () => (now.model && parts.models.selectedOptions[0]?.textContent.split(/[,(]/)[0].trim()) || "the model";
 
   function drawSentence() {
     const data = view();
