@@ -4,10 +4,13 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MADE_FROM := pyproject.toml constraints.txt hatch_build.py $(wildcard limelight/quant/native/*)
 
-.PHONY: run test lint bench clean
+.PHONY: run page test lint bench clean
 
 run: .venv/installed
 	@$(BIN)/limelight look "The cat sat on the mat because it was tired"
+
+page: .venv/installed
+	@$(BIN)/limelight page
 
 test: .venv/installed-test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal

@@ -18,6 +18,7 @@ ALLOWED = {
     "decode": {"errors", "text", "nn.state", "nn.cache", "models.api"},
     "look": {"errors", "text", "nn", "models.api", "decode"},
     "tasks": {"errors", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
+    "serve": {"errors", "models", "checkpoints", "quant", "decode", "look", "text", "Model"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }
 """Package → the packages and modules that its files may import besides their own."""

@@ -43,7 +43,9 @@ def look(
     ] = None,
     method: Annotated[
         str | None,
-        typer.Option(metavar="METHOD", help="blocking, leave-one-out or attention.", rich_help_panel=_PANEL),
+        typer.Option(
+            metavar="METHOD", help="How importance is measured; blocking if none is named.", rich_help_panel=_PANEL
+        ),
     ] = None,
     attention: Annotated[
         bool, typer.Option("--attention", help="Show instead where one head looks.", rich_help_panel=_PANEL)
