@@ -1,6 +1,5 @@
 """Every option of a training, with a default for each that is chosen from the size of the data."""
 
-import dataclasses
 import json
 import tomllib
 from collections.abc import Mapping
@@ -141,12 +140,6 @@ def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def to_toml(settings: Settings) -> str:
     """Every option, as TOML that `from_toml` reads back."""
     return "".join(f"{f.name} = {_toml(getattr(settings, f.name))}\n" for f in fields(settings))
-
-
-def differences(ours: Settings, theirs: Settings) -> list[str]:
-    """What two settings disagree on, one sentence each."""
-    pairs = zip(dataclasses.asdict(ours).items(), dataclasses.asdict(theirs).values(), strict=True)
-    return [f"{name} is {value!r}, was {other!r}" for (name, value), other in pairs if value != other]
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
