@@ -259,8 +259,8 @@ def open(
 
     A model that is not on this machine is fetched first; one that is opens without any network call. dtype:
     "float32", "bfloat16" or "float16"; without it weights keep the type they have in the file, and low-bit layers
-    stay low-bit. progress: called with bytes done, bytes in all and a note while fetching. Raises a LimelightError
-    that says what to do.
+    stay low-bit; "q8_0" rounds float weights to 8 bits, for speed on a CPU. progress: called with bytes done, bytes in
+    all and a note while fetching. Raises a LimelightError that says what to do.
     """
     from limelight.checkpoints.open import open_checkpoint
     from limelight.models.api import Decoder

@@ -19,12 +19,12 @@ from limelight.models.build import build
 from limelight.models.config import ModelConfig
 from limelight.models.mapping import Table
 from limelight.models.registry import config_from_hf, family
-from limelight.quant.kernels import prepare
-from limelight.quant.linear import LowBitEmbedding, LowBitLinear
-from limelight.quant.packed import Packed
+from limelight.quant.linear import LowBitEmbedding, LowBitLinear, fits, low_bit
+from limelight.quant.packed import Packed, pack
 from limelight.text.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+ROUNDED = {"q8_0": "Q8_0"}  # low-bit formats that float weights can be rounded to while they are read
 SOURCE_TOKENIZER = "tokenizer-source"  # the folder in a translator's folder, where source and target have their own
 CONFIG_LIMIT = 1 << 22  # bytes; real ones take a few kB
 
@@ -58,22 +58,30 @@ def open_checkpoint(
 
     dtype: "float32", "bfloat16" or "float16". Without it weights keep the type they have in the file: low-bit layers
     stay packed on a CPU (with float32 between the layers), and float16, which CPUs multiply slowly, becomes float32
-    there. Raises SourceError, FileError, ConfigError, TextError or RequestError, each saying what to do.
+    there. "q8_0", on a CPU, is the same but rounds float weights to 8 bits as they are read, which makes a model a
+    quarter of its float32 size and faster (`quant.quantise`). Raises SourceError, FileError, ConfigError, TextError or
+    RequestError, each saying what to do.
     """
     place = usable_device(device)
-    if dtype is not None and dtype not in DTYPES:
-        raise RequestError(f"the number type {dtype!r} is not one of {', '.join(DTYPES)}")
+    if dtype is not None and dtype not in DTYPES and dtype not in ROUNDED:
+        raise RequestError(f"the number type {dtype!r} is not one of {', '.join([*DTYPES, *ROUNDED])}")
+    rounded = ROUNDED.get(dtype or "")
+    if rounded and place.type != "cpu":
+        raise RequestError(f"{dtype} is a number type for the CPU alone; on {device} use bfloat16")
     found = contents(fetch(resolve(model), progress))
     network = build(found.config, "meta")
     wanted = set(network.state_dict()) - ({"head.weight"} if found.config.head.tied else set())
-    number = _dtype(found.reader, dtype, place)
+    number = torch.float32 if rounded else _dtype(found.reader, dtype, place)
+    rounds = {f"{name}.weight" for name, layer in network.named_modules() if rounded and fits(layer, rounded)}
     packed: dict[str, Packed] = {}
     for move in found.table.loads(found.reader.names(), wanted):
         weights = move.rule.load([found.reader.read(name) for name in move.theirs])
         for name, weight in zip(move.ours, weights, strict=True):
-            if isinstance(weight, Tensor):
+            if isinstance(weight, Tensor) and rounded and name in rounds:
+                packed[name] = pack(weight, rounded)
+            elif isinstance(weight, Tensor):
                 _assign(network, name, weight.to(place, number), found.path)
-            elif isinstance(weight, Packed) and dtype is None and place.type == "cpu":
+            elif isinstance(weight, Packed) and dtype not in DTYPES and place.type == "cpu":
                 packed[name] = weight
             elif isinstance(weight, Packed):
                 _assign(network, name, weight.dequantize(number).to(place), found.path)
@@ -160,10 +168,8 @@ def _swap(network: Network, packed: Mapping[str, Packed], dtype: torch.dtype) ->
         module = network.get_submodule(place)
         if tuple(getattr(module, leaf).shape) != tuple(weight.shape):
             raise ConfigError(f"the tensor for {name!r} has shape {tuple(weight.shape)}; the config does not fit it")
-        if isinstance(module, nn.Linear):
-            network.set_submodule(place, LowBitLinear(prepare(weight), module.bias))
-        elif isinstance(module, nn.Embedding):
-            network.embed = LowBitEmbedding(prepare(weight), dtype)
+        if isinstance(module, nn.Linear | nn.Embedding):
+            network.set_submodule(place, low_bit(module, weight, dtype))
         else:
             _assign(network, name, weight.dequantize(dtype), Path())
     if network.config.head.tied and isinstance(network.embed, LowBitEmbedding):

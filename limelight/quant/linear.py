@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeGuard, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from limelight.quant.kernels import ExactMatrix, Matrix, prepare
+from limelight.quant.packed import pack, packable
 
 if TYPE_CHECKING:
     from limelight.quant.packed import Packed
@@ -75,6 +76,35 @@ class LowBitEmbedding(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.num_embeddings} × {self.embedding_dim}, {self.matrix.format}, {self.dtype}"
+
+
+def low_bit(layer: nn.Linear | nn.Embedding, weights: Packed | Matrix, dtype: torch.dtype) -> nn.Module:
+    """What stands for `layer` over low-bit weights; an embedding gives its rows in `dtype`."""
+    if isinstance(layer, nn.Linear):
+        return LowBitLinear(weights, layer.bias)
+    return LowBitEmbedding(weights, dtype)
+
+
+def fits(layer: nn.Module, format: str) -> TypeGuard[nn.Linear | nn.Embedding]:
+    """Whether `quantise` rounds the layer's weights: those of projections and tables whose rows are whole blocks."""
+    return isinstance(layer, nn.Linear | nn.Embedding) and packable(layer.weight.shape, format)
+
+
+def quantise(network: M, format: str = "Q8_0") -> M:
+    """Rounds the weights of every projection and embedding table to low-bit blocks, in place.
+
+    Weights that layers share, as embeddings and head often do, stay shared. Layers whose rows are not whole blocks
+    keep their weights, and so does all that is neither: norms, biases, learned positions, recurrent cells. Raises
+    ``ConfigError`` where ``pack`` does.
+    """
+    matrices: dict[Tensor, Matrix] = {}
+    for name, layer in list(network.named_modules(remove_duplicate=False)):
+        if fits(layer, format):
+            weight = layer.weight
+            if weight not in matrices:
+                matrices[weight] = prepare(pack(weight, format))
+            network.set_submodule(name, low_bit(layer, matrices[weight], weight.dtype))
+    return network
 
 
 def exactly(network: M) -> M:

@@ -15,7 +15,7 @@ import torch
 from limelight.errors import ConfigError, suggestion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
@@ -37,13 +37,15 @@ class Groups(NamedTuple):
 
 
 class Format(NamedTuple):
-    """One block layout: weights a block, bytes a block, weights a group, and how blocks are taken apart."""
+    """One block layout: weights a block, bytes a block, weights a group, how blocks are taken apart and, where we make
+    such blocks ourselves, how weights are rounded to them."""
 
     block: int
     bytes: int
     group: int
     symmetric: bool
     unpack: Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]  # uint8 [N, bytes] → q [N, block], scale, minimum
+    pack: Callable[[Tensor], Tensor] | None = None  # float32 [N, block] → uint8 [N, bytes]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +95,36 @@ class Packed:
                 values.add_(minimum.unsqueeze(-1))
             weights[part] = values.flatten(1)
         return weights.view(self.shape)
+
+
+def packable(shape: Sequence[int], format: str) -> bool:
+    """Whether weights of this shape can be rounded to the format: their rows must be whole blocks.
+
+    Raises ``ConfigError`` for a format that is only read.
+    """
+    if format not in FORMATS or FORMATS[format].pack is None:
+        makes = ", ".join(name for name, each in FORMATS.items() if each.pack)
+        raise ConfigError(f"weights cannot be rounded to the format {format!r}; choose from: {makes}")
+    return len(shape) > 0 and shape[-1] % FORMATS[format].block == 0
+
+
+def pack(weight: Tensor, format: str = "Q8_0") -> Packed:
+    """Rounds weights [..., columns] to low-bit blocks, bit for bit as ggml does (``quantize_row_q8_0_ref``).
+
+    Raises ``ConfigError`` for a format that is only read, for columns that are not whole blocks, and for weights that
+    are not numbers or too large for a float16 scale.
+    """
+    if not packable(weight.shape, format):
+        raise ConfigError(f"weights of shape {tuple(weight.shape)} cannot be cut into the blocks of {format}")
+    layout, columns = FORMATS[format], weight.shape[-1]
+    assert layout.pack is not None
+    rows = weight.detach().reshape(math.prod(weight.shape[:-1]), columns)
+    data = torch.empty(len(rows), columns // layout.block * layout.bytes, dtype=torch.uint8, device=weight.device)
+    step = max(1, CHUNK // max(1, columns))
+    for start in range(0, len(rows), step):
+        part = slice(start, start + step)
+        data[part] = layout.pack(rows[part].float().reshape(-1, layout.block)).view(-1, data.shape[1])
+    return Packed(data, format, tuple(weight.shape))
 
 
 def groups(packed: Packed) -> Groups:
@@ -157,6 +189,18 @@ def _q8_0(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
     return blocks[:, 2:].contiguous().view(torch.int8), _halves(blocks[:, :2]), None
 
 
+def _pack_q8_0(weights: Tensor) -> Tensor:
+    scale = weights.abs().amax(1, keepdim=True) / 127
+    stored = scale.half()
+    if not bool(stored.isfinite().all()):
+        raise ConfigError("the weights are not all numbers, or are too large to be rounded to Q8_0")
+    exact = weights * (1 / scale).nan_to_num_(posinf=0)  # a block of zeros stays one
+    # Halves go away from zero, as in C's roundf; torch.round has them go to the even neighbour.
+    whole = exact.trunc()
+    q = whole + (2 * (exact - whole)).trunc()
+    return torch.cat((stored.view(torch.uint8), q.to(torch.int8).view(torch.uint8)), 1)
+
+
 def _q4_k(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _nibbles(blocks[:, 16:], 32), *_scales_and_minima(blocks)
 
@@ -179,7 +223,7 @@ FORMATS = {
     "Q4_1": Format(32, 20, 32, False, _q4_1),
     "Q5_0": Format(32, 22, 32, True, _q5_0),
     "Q5_1": Format(32, 24, 32, False, _q5_1),
-    "Q8_0": Format(32, 34, 32, True, _q8_0),
+    "Q8_0": Format(32, 34, 32, True, _q8_0, _pack_q8_0),
     "Q4_K": Format(256, 144, 32, False, _q4_k),
     "Q5_K": Format(256, 176, 32, False, _q5_k),
     "Q6_K": Format(256, 210, 16, True, _q6_k),
