@@ -48,6 +48,11 @@ class Model:
         """What the network is made of."""
         return self.network.config
 
+    @property
+    def title(self) -> str:
+        """What to call it in a sentence: its name, without the folders where that is a path."""
+        return self.path.stem if self.name == str(self.path) else self.name
+
     def stream(
         self,
         text: str,
@@ -129,12 +134,13 @@ class Model:
         """Looks at `text`: which words mattered, where heads look, what comes next.
 
         What is looked at is a twin over the same weights, whose low-bit layers multiply without rounding their inputs.
+        A notebook shows it as a page, see `limelight.notebook`.
         """
         from limelight.look import Seen
         from limelight.look.record import twin
         from limelight.quant.linear import exactly
 
-        return Seen(exactly(twin(self.network)), self.tokenizer, text)
+        return Seen(exactly(twin(self.network)), self.tokenizer, text, self.title)
 
     def _prompt(self, text: str, parked: bool) -> list[int]:
         front = self.tokenizer.prefix

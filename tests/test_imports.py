@@ -16,7 +16,7 @@ ALLOWED = {
     "quant": {"errors", "nn"},
     "checkpoints": {"errors", "models", "quant", "text", "nn.positions"},
     "decode": {"errors", "text", "nn.state", "nn.cache", "models.api"},
-    "look": {"errors", "text", "nn", "models.api", "decode"},
+    "look": {"errors", "text", "nn", "models.api", "decode", "notebook"},  # which shows a look that is displayed
     "tasks": {"errors", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
     "serve": {"errors", "models", "checkpoints", "quant", "decode", "look", "text", "Model"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},

@@ -66,10 +66,11 @@ class Importance:
 class Seen:
     """A text looked at by a model. Everything is computed when asked for, and nothing is kept but the text.
 
-    words: the text's words, which are the axes of `attention`.
+    words: the text's words, which are the axes of `attention`. title: what the model is called.
     """
 
-    def __init__(self, network: Decoder, tokenizer: Tokenizer, text: str) -> None:
+    def __init__(self, network: Decoder, tokenizer: Tokenizer, text: str, title: str = "the model") -> None:
+        self.title = title
         self._network = network
         self._tokenizer = tokenizer
         self._plain = read(text, tokenizer, tokenizer.prefix)
@@ -94,6 +95,17 @@ class Seen:
         """The tokens that the model reads, as text; the axes of `attention` with ``tokens=True``."""
         return tuple(self._tokenizer.token(id) for id in self._plain.tokens)
 
+    def place(self, word: str | int | None = None) -> int:
+        """The place in `words` of one given by its text, or by its number from 1; the last one if None.
+
+        Raises RequestError if there is no such word.
+        """
+        if word is None:
+            return len(self.words) - 1
+        if isinstance(word, int) and 1 <= word <= len(self.words):  # in a text with the word "8", 8 is still the eighth
+            return word - 1
+        return find(self.words, str(word))
+
     def next_words(self, n: int = 10) -> list[tuple[str, float]]:
         """The n likeliest next tokens, as text, and their probabilities."""
         values, ids = self._logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
@@ -116,7 +128,7 @@ class Seen:
         Raises RequestError if there is no such word, and for a recurrent model.
         """
         stack_of(self._network)
-        source = self._place(word)
+        source = self.place(word)
         return links.strongest(self._network, self._plain, [source], range(source), n)
 
     def importance(
@@ -141,7 +153,7 @@ class Seen:
         if method not in METHODS:
             near = suggestion(method, METHODS)
             raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
-        place = self._place(word)
+        place = self.place(word)
         if place == 0:
             raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
         target = self._parked.words[place]
@@ -176,7 +188,7 @@ class Seen:
         """
         places = range(len(self._parked.tokens))
         if word is not None:
-            asked = self._parked.words[self._place(word)].tokens
+            asked = self._parked.words[self.place(word)].tokens
             places = range(asked.start - 1, asked.stop - 1)
         return lens(self._network, self._tokenizer, self._parked, places, n, progress)
 
@@ -187,7 +199,7 @@ class Seen:
         stands behind the parking token, as it does for `next_words`, which step 9 of the last word repeats. Raises
         RequestError for a layer or head that does not exist.
         """
-        return steps(self._network, self._tokenizer, self._parked, self._place(word), layer, head)
+        return steps(self._network, self._tokenizer, self._parked, self.place(word), layer, head)
 
     def heads(self) -> Roles:
         """What the heads do in this text: how strongly each holds to each role, and what it parks on the first token.
@@ -209,7 +221,13 @@ class Seen:
         Raises RequestError for a layer or head that does not exist.
         """
         edited = edit(self._network, heads_off=heads_off, layers_off=layers_off, positions=positions)
-        return Seen(edited, self._tokenizer, self.text)
+        return Seen(edited, self._tokenizer, self.text, f"a changed {self.title}")
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it: the page about its last word."""
+        from limelight.notebook import frame
+
+        return frame(self._network, self._tokenizer, self.text, self.title)
 
     @cached_property
     def _hidden(self) -> Tensor:
@@ -222,13 +240,6 @@ class Seen:
         """The model's logits [n, V] at some positions; all of them at once would take more room than the model."""
         with torch.inference_mode():
             return self._network.logits(self._hidden[places]).cpu()
-
-    def _place(self, word: str | int | None) -> int:
-        if word is None:
-            return len(self.words) - 1
-        if isinstance(word, int) and 1 <= word <= len(self.words):  # in a text with the word "8", 8 is still the eighth
-            return word - 1
-        return find(self.words, str(word))
 
     def _one_rival(self, target: Word, asked: Sequence[int], against: str) -> Question:
         # The other word takes the same place in the sentence: with the white space that stands before this one.

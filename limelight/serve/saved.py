@@ -4,22 +4,27 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from limelight.decode import Sampling
 from limelight.look import METHODS
 from limelight.serve.looking import Looking, Numbers, shape
 
 if TYPE_CHECKING:
     from limelight import Model
-    from limelight.decode import Sampling
     from limelight.look.variants import Progress
+    from limelight.models.config import ModelConfig
 
 ROOM = 4 << 20
-"""Bytes of attention that a file may hold: of all layers if they fit, of the telling one if that does."""
+"""Bytes of attention that a file may hold."""
 
 PLACES = 200
 """Words for which a file holds what could have stood there."""
+
+DRAWN = Sampling(0.8, 8, 0.9)
+"""How the next word is drawn where nobody chose."""
 
 
 def look(
@@ -35,14 +40,16 @@ def look(
 
     Raises RequestError as `Seen.importance` does.
     """
-    from limelight.decode import Sampling
     from limelight.look.record import twin
     from limelight.quant.linear import exactly
 
     looking = Looking(exactly(twin(model.network)), model.tokenizer, text)
-    name = model.path.stem if model.name == str(model.path) else model.name
-    about = {"name": name, "heads": shape(model.config), "context": model.config.context}
-    return html(hold(looking, about, word, against, method, Sampling(0.8, 8, 0.9), progress=progress))
+    return html(hold(looking, about(model.title, model.config), word, against, method, progress=progress))
+
+
+def about(name: str, config: "ModelConfig") -> Numbers:
+    """What a page says of a model."""
+    return {"name": name, "heads": shape(config), "context": config.context}
 
 
 def hold(
@@ -51,14 +58,17 @@ def hold(
     word: int | None,
     against: str | None,
     method: str | None,
-    sampling: "Sampling",
+    sampling: Sampling = DRAWN,
     *,
     roles: Numbers | None = None,
+    room: int = ROOM,
     progress: "Progress | None" = None,
 ) -> Numbers:
     """What a file holds: the answer, what could stand in the places, attention, layers, and the steps of one head.
 
-    about: name, heads and context of the model. roles: what its heads do, where that was measured.
+    about: name, heads and context of the model. roles: what its heads do, where that was measured. room: bytes of
+    attention; of all layers if they fit, of the telling one if that does. A recurrent model has neither heads nor
+    layers that could be read like this.
     """
     importance = looking.importance(word, against, method, progress)
     asked, links, chosen = importance["word"], importance["links"], importance["method"]
@@ -66,11 +76,12 @@ def hold(
     words = looking.words()
     count = len(words["words"])
     size = 4 * count * count
-    if size * sum(about["heads"]) <= ROOM:
+    walked = bool(about["heads"])
+    if walked and size * sum(about["heads"]) <= room:
         attention = [_text(layer.numpy().astype("<f4").tobytes()) for layer in looking.every_attention()]
     else:
         attention = [""] * len(about["heads"])
-        if size * about["heads"][layer] <= ROOM:
+        if walked and size * about["heads"][layer] <= room:
             attention[layer] = _text(looking.attention(layer).numpy().astype("<f4").tobytes())
     places = sorted({*range(max(0, asked - PLACES), min(count, asked + PLACES)), asked})
     state = {"text": looking.seen.text, "word": asked, "foil": against, "method": chosen, "door": None}
@@ -82,30 +93,27 @@ def hold(
         "importance": importance,
         "next": {place: looking.next(place, sampling) for place in places},
         "attention": attention,
-        "lens": looking.lens(asked),
-        "steps": looking.steps(max(0, asked - 1), layer, head),
+        "lens": looking.lens(asked) if walked else None,
+        "steps": looking.steps(max(0, asked - 1), layer, head) if walked else None,
         "roles": roles,
     }
 
 
 def html(data: Numbers) -> str:
-    """One file with the views and `data`: it runs nothing but them, and its own policy lets it ask nobody.
-
-    Modules in a file cannot import each other by path, so an import map gives each a name and its text.
-    """
-    folder = resources.files("limelight") / "web"
-    modules = {}
-    for file in folder.iterdir():
-        if file.name.endswith(".js"):
-            code = re.sub(r'from "\./(\w+\.js)"', r'from "limelight/\1"', file.read_text("utf-8"))
-            modules[f"limelight/{file.name}"] = f"data:text/javascript;base64,{_text(code.encode())}"
-    imports = json.dumps({"imports": modules})
+    """One file with the views and `data`: it runs nothing but them, and its own policy lets it ask nobody."""
     main = (
-        'import { start } from "limelight/app.js"; import { saved } from "limelight/saved.js"; '
+        'import { start } from "./app.js";\nimport { saved } from "./saved.js";\n'
         'start(document.body, saved(JSON.parse(document.getElementById("data").textContent)));'
     )
-    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {_hash(imports)} {_hash(main)} data:"
-    held = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no text can end the element it is in
+    held = json.dumps(_short(data), separators=(",", ":")).replace("<", "\\u003c")  # no text can end its element
+    return document(main, f'<script type="application/json" id="data">{held}</script>')
+
+
+def document(main: str, body: str = "") -> str:
+    """A page that needs no other file: `main`, a module that imports the page's own, behind what else it holds."""
+    folder = resources.files("limelight") / "web"
+    code = linked({file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".js")}, main)
+    policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {_hash(code)}; form-action 'none'"
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -114,14 +122,50 @@ def html(data: Numbers) -> str:
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>limelight</title>
 <style>{(folder / "page.css").read_text("utf-8")}</style>
-<script type="importmap">{imports}</script>
 </head>
 <body>
-<script type="application/json" id="data">{held}</script>
-<script type="module">{main}</script>
+{body}
+<script type="module">{code}</script>
 </body>
 </html>
 """
+
+
+def linked(modules: Mapping[str, str], main: str) -> str:
+    """`main` and the modules that it needs as one script: each is a function that returns what it exports.
+
+    Modules in one file cannot import each other by path, and not every place that shows a page lets it import text
+    (an editor's notebook does not). The page's modules import by name or as a whole, and never in a circle.
+    """
+    done: dict[str, str] = {}
+
+    def add(name: str) -> None:
+        if name not in done:
+            code = link(modules[name])
+            exports = re.findall(r"^export (?:async )?(?:function|const) (\w+)", code, re.M)
+            code = re.sub(r"^export ", "", code, flags=re.M)
+            done[name] = f'modules["{name}"] = (() => {{\n{code}\nreturn {{ {", ".join(exports)} }};\n}})();\n'
+
+    def link(code: str) -> str:
+        for name in re.findall(_IMPORT, code, re.M):
+            add(name[1])
+        code = re.sub(_IMPORT, r'const \1 = modules["\2"];', code, flags=re.M)
+        return re.sub(r"^const \* as ", "const ", code, flags=re.M)
+
+    script = link(main)
+    return f"const modules = {{}};\n{''.join(done.values())}{script}"
+
+
+_IMPORT = r'^import (.+) from "\./(\w+\.js)";$'
+
+
+def _short(value: Any) -> Any:
+    """Numbers with the seven digits that a float32 has."""
+    if isinstance(value, float):
+        return float(f"{value:.7g}")
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    return [_short(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _text(data: bytes) -> str:

@@ -42,7 +42,7 @@ export function heads(element, data, act) {
 
 // What a head was measured to do, as words.
 function named({ roles }, layer, head) {
-  const found = roles?.roles[layer]?.[head];
+  const found = roles?.roles?.[layer]?.[head];
   return found?.role ? `; looks at ${roles.meanings[found.role]} (${found.strength.toFixed(2)})` : "";
 }
 
@@ -91,7 +91,7 @@ function paintMap(canvas, data, element) {
   g.globalAlpha = 1;
   g.textAlign = "center";
   g.font = `600 ${Math.min(12, high - 2)}px ${c.sans}`;
-  data.roles?.roles.forEach((row, layer) =>
+  data.roles?.roles?.forEach((row, layer) =>
     row.forEach(({ role, strength }, head) => {
       if (!role) return;
       g.globalAlpha = role === "first" ? 0.35 : Math.min(1, 0.4 + strength);

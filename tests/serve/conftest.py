@@ -1,13 +1,10 @@
-"""A server around a tiny random model, and a real browser to look at it."""
+"""A server around a tiny random model."""
 
-import importlib.util
 import os
-import shutil
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -57,25 +54,3 @@ def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     sock.close()
     for name, value in homes.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    """A running Chromium; it is never installed by a test. Playwright keeps an event loop running in this thread, so
-    it ends with the module. Where LIMELIGHT_TEST_BROWSER is set, a missing browser is a failure and not a skip."""
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    missing = None
-    if importlib.util.find_spec("playwright") is None:
-        missing = "playwright is not installed"
-    elif path is None:
-        missing = "there is no Chromium on the path"
-    if missing and os.environ.get("LIMELIGHT_TEST_BROWSER"):
-        pytest.fail(missing)
-    if missing:
-        pytest.skip(missing)
-    from playwright import sync_api
-
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()

@@ -1,0 +1,101 @@
+"""A look in a notebook: the page's own views as the output of a cell.
+
+The output is one element of HTML, a frame that holds the whole page for one question: it needs no kernel, no
+extension and no network, so that every notebook shows it, also when it is opened again or exported. It may ask nobody
+(its own policy forbids it) and cannot reach the notebook around it (it is sandboxed). Its size is bounded by that of
+what it holds, a few hundred kilobytes for a sentence.
+"""
+
+from dataclasses import dataclass
+from html import escape
+from typing import TYPE_CHECKING
+
+from limelight.errors import RequestError
+
+if TYPE_CHECKING:
+    from limelight import Model
+    from limelight.models.api import Decoder
+    from limelight.serve.looking import Numbers
+    from limelight.text.tokenizer import Tokenizer
+
+ROOM = 1 << 20
+"""Bytes of attention that an output may hold: a notebook has many of them."""
+
+HEIGHT = 680
+"""Pixels; the lower edge can be dragged."""
+
+
+@dataclass(frozen=True)
+class Page:
+    """What a notebook displays. html: the element."""
+
+    html: str
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+
+def page(
+    model: "Model", text: str, *, word: str | int | None = None, against: str | None = None, method: str | None = None
+) -> Page:
+    """The page about one question; the arguments are those of `Seen.importance`.
+
+    Raises RequestError as that does.
+    """
+    from limelight.look.record import twin
+    from limelight.quant.linear import exactly
+
+    network = exactly(twin(model.network))
+    return Page(_frame(network, model.tokenizer, text, model.title, word, against, method))
+
+
+def frame(network: "Decoder", tokenizer: "Tokenizer", text: str, title: str) -> str:
+    """The page about the last word of a text, as HTML; one sentence where there is nothing to show.
+
+    network: opened for looking. title: what it is called.
+    """
+    try:
+        return _frame(network, tokenizer, text, title, None, None, None)
+    except RequestError as error:  # whoever displays something cannot be expected to catch
+        return f"<p>{escape(str(error))}</p>"
+
+
+def _frame(
+    network: "Decoder",
+    tokenizer: "Tokenizer",
+    text: str,
+    title: str,
+    word: str | int | None,
+    against: str | None,
+    method: str | None,
+) -> str:
+    from limelight.serve.looking import Looking
+    from limelight.serve.saved import about, hold, html
+
+    looking = Looking(network, tokenizer, text)
+    place = None if word is None else looking.seen.place(word)
+    data = hold(looking, about(title, network.config), place, against, method, room=ROOM)
+    return framed(html(data), _told(data))
+
+
+def framed(document: str, told: str) -> str:
+    """A document as one element. told: what stands there where a notebook takes the frame away.
+
+    Notebooks that were not trusted lose their frames, and their styles with them, one of which hides `told`.
+    """
+    held = document.replace("&", "&amp;").replace("'", "&#39;")  # in data, " is far more frequent than '
+    return (
+        f"<style>.limelight-told {{ display: none }}</style><p class='limelight-told'>{escape(told)}</p>"
+        f"<div style='height: {HEIGHT}px; resize: vertical; overflow: hidden'><iframe title='limelight'"
+        f" sandbox='allow-scripts allow-forms' style='border: 0; width: 100%; height: 100%' srcdoc='{held}'>"
+        "</iframe></div>"
+    )
+
+
+def _told(data: "Numbers") -> str:
+    """The answer in a sentence."""
+    found, words = data["importance"], [word["text"] for word in data["words"]["words"]]
+    ranked = sorted(range(found["word"]), key=lambda place: -found["values"][place])[:5]
+    named = ", ".join(f"{words[place]} {found['values'][place]:+.1f}" for place in ranked)
+    foil = f" and not “{found['foil']}”" if found["foil"] else ""
+    return f"Which words made {data['model']['name']} say “{words[found['word']]}”{foil}? {named}"
