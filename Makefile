@@ -20,8 +20,9 @@ lint: .venv/installed-lint
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: .venv/installed-bench
-	@$(BIN)/python -m benchmarks
+# Half an hour on two cores, and some minutes before that to build llama.cpp; `make bench PARTS=decode` measures less.
+bench: .venv/installed-bench .venv/llama.cpp
+	@$(BIN)/python -m benchmarks $(PARTS)
 
 clean:
 	rm -rf .venv limelight/quant/_native.so
@@ -33,6 +34,13 @@ clean:
 	@$(PYTHON) -m venv .venv
 	@$(PIP) torch
 	@$(PIP) --editable .
+	@touch $@
+
+# A peer for the benchmarks alone, built for this very machine. Where it cannot be, its rows say so; `make clean` or
+# removing the mark tries again.
+.venv/llama.cpp: .venv/installed-bench
+	@echo "Building llama.cpp to measure against (once; some minutes)"
+	@CMAKE_ARGS=-DGGML_NATIVE=ON $(PIP) llama-cpp-python || echo "llama.cpp cannot be built; measuring without it"
 	@touch $@
 
 .venv/installed-%: .venv/installed

@@ -1,76 +1,134 @@
-"""Opening, reading and writing with the default model: ``python -m benchmarks.decode [--json] [--runs N]``."""
+"""Opening, reading and writing with the default model: ``python -m benchmarks.decode [--json] [--runs N]``.
+
+Beside llama.cpp, with the file as it is and turned into Q4_0, its fast format, and beside transformers.
+"""
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from statistics import median
+from typing import Any
 
-from benchmarks.engines import Remote
-from benchmarks.report import Row, machine, table
+from benchmarks import perplexity
+from benchmarks.engines import MissingError, Remote, default_file
+from benchmarks.report import Row, beside, machine, table
 
 OURS = "limelight"
 EXACT = "transformers float32"
 FAST = "transformers bfloat16"
+LLAMA = ("llama.cpp Q4_1", "llama.cpp Q4_0")
+
+TOGETHER = 16  # sequences that are written at once
+MADE = 48  # tokens that a measurement of writing takes from each sequence
+TEXT = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "wikitext2" / "wiki.valid.raw.gz"
+READ = 20_000  # its tokens that perplexity is taken over
 
 
-def measure(runs: int, path: str) -> dict[str, object]:
-    """All rows; engines take turns within each, and every figure is a median of `runs`."""
-    rows = [_opening(runs, path)]
-    engines = {name: Remote(name) for name in (OURS, EXACT, FAST)}
-    try:
-        for engine in engines.values():
-            engine.ask("open", path)
-        rows.append(_speed("prefill 512 tokens", engines[OURS], engines[FAST], runs, 512, "prefill", 512))
-        rows.append(_speed("decode after 32 tokens", engines[OURS], engines[EXACT], runs, 48, "decode", 32, 48))
-        peak = engines[OURS].peak_mb()
-    finally:
-        for engine in engines.values():
+class Engines:
+    """All engines that are installed, with the file opened in each; they take turns within every measurement."""
+
+    def __init__(self, path: str) -> None:
+        self.missing: dict[str, str] = {}
+        self.here: dict[str, Remote] = {}
+        for name in (OURS, *LLAMA, FAST, EXACT):
+            try:
+                self.here[name] = Remote(name)
+            except MissingError as reason:
+                self.missing[name] = str(reason)
+            else:
+                self.here[name].ask("open", path)
+
+    def seconds(self, runs: int, names: Sequence[str], what: str, *values: int) -> dict[str, float]:
+        """The median time of each engine among `names`, after one run that does not count."""
+        engines = [self.here[name] for name in names if name in self.here]
+        times = [[engine.ask(what, *values) for engine in engines] for _ in range(runs + 1)]
+        medians = map(median, zip(*times[1:], strict=True))
+        return dict(zip((engine.name for engine in engines), medians, strict=True))
+
+    def absent(self, names: Sequence[str]) -> dict[str, str]:
+        """Those among `names` that are missing, and why."""
+        return {name: self.missing[name] for name in names if name in self.missing}
+
+    def close(self) -> None:
+        for engine in self.here.values():
             engine.close()
+
+
+def measure(runs: int, path: str) -> dict[str, Any]:
+    """All rows; every figure is a median of `runs`. figures: those of every engine, by row."""
+    rows: list[Row] = []
+    figures: dict[str, dict[str, float]] = {}
+    opening = _opening(runs, path)
+    engines = Engines(path)
+
+    def add(name: str, unit: str, found: dict[str, float], peers: Sequence[str]) -> None:
+        present = {peer: found[peer] for peer in peers if peer in found}
+        rows.append(beside(name, unit, found[OURS], present, engines.absent(peers)))
+        figures[name] = {OURS: found[OURS], **present}
+
+    def speeds(tokens: int, names: Sequence[str], what: str, *values: int) -> dict[str, float]:
+        return {name: tokens / seconds for name, seconds in engines.seconds(runs, names, what, *values).items()}
+
+    try:
+        readers, writers = (*LLAMA, FAST), (*LLAMA, EXACT)
+        short = speeds(512, (OURS, *readers), "prefill", 512)
+        long = speeds(1500, (OURS, *readers), "prefill", 1500)
+        early = speeds(MADE, (OURS, *writers), "decode", 32, MADE, 1)
+        late = speeds(MADE, (OURS, *LLAMA), "decode", 1024, MADE, 1)
+        first = engines.seconds(runs, (OURS, *readers), "prefill", 32)
+        peak = engines.here[OURS].peak_mb()
+        together = speeds(TOGETHER * MADE, (OURS, *LLAMA), "decode", 32, MADE, TOGETHER)
+        peak_together = engines.here[OURS].peak_mb()
+    finally:
+        engines.close()
+    add("prefill 512 tokens", "tokens/s", short, readers)
+    add("prefill 1,500 tokens", "tokens/s", long, readers)
+    add("decode after 32 tokens", "tokens/s", early, LLAMA)
+    add("decode after 1,024 tokens", "tokens/s", late, LLAMA)
+    add(f"{TOGETHER} sequences together", "tokens/s", together, LLAMA)
+    add("first token after a prompt of 32", "ms", {name: 1000 * each for name, each in first.items()}, readers)
+    add("prefill 512 tokens, transformers", "tokens/s", short, (FAST,))
+    add("decode after 32 tokens, transformers", "tokens/s", early, (EXACT,))
+    add("open the file, transformers", "s", opening, (EXACT,))
+    if not TEXT.exists():
+        engines.missing["perplexity"] = f"{TEXT.name} is not there"
+    loss = perplexity.measure(TEXT if TEXT.exists() else None, READ, path)
     return {
         "rows": [asdict(row) for row in rows],
+        "figures": figures,
+        "open_s": opening[OURS],
         "peak_rss_mb": round(peak, 1),
-        "open_s": rows[0].ours,
+        f"peak_rss_{TOGETHER}_sequences_mb": round(peak_together, 1),
+        **{key: value for key, value in loss.items() if key != "machine"},
+        "missing": engines.missing,
         "machine": machine(),
     }
 
 
-def _opening(runs: int, path: str) -> Row:
-    """Each opening in a fresh process, imports not counted."""
+def _opening(runs: int, path: str) -> dict[str, float]:
+    """Seconds to open the file in a fresh process, imports not counted, for ours and the peer if it is there."""
     seconds: dict[str, list[float]] = {OURS: [], EXACT: []}
     for _ in range(runs):
-        for name, times in seconds.items():
-            engine = Remote(name)
-            times.append(engine.ask("open", path))
+        for name in list(seconds):
+            try:
+                engine = Remote(name)
+            except MissingError:
+                del seconds[name]
+                continue
+            seconds[name].append(engine.ask("open", path))
             engine.close()
-    ours, peer = median(seconds[OURS]), median(seconds[EXACT])
-    return Row("open the default GGUF", ours, peer, EXACT, peer / ours, "s")
-
-
-def _speed(name: str, ours: Remote, peer: Remote, runs: int, tokens: int, what: str, *values: int) -> Row:
-    """Tokens a second, after one run each that does not count."""
-    pair = (ours, peer)
-    for engine in pair:
-        engine.ask(what, *values)
-    times = [[engine.ask(what, *values) for engine in pair] for _ in range(runs)]
-    own, other = (tokens / median(column) for column in zip(*times, strict=True))
-    return Row(name, own, other, peer.name, own / other, "tokens/s")
-
-
-def default_file() -> str:
-    """The default model's file, fetched if it is not on this machine."""
-    from limelight.checkpoints.named import default
-    from limelight.checkpoints.source import fetch, resolve
-
-    return str(fetch(resolve(default())))
+    return {name: median(times) for name, times in seconds.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--runs", type=int, default=7, help="runs of each figure, 5 or more")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each figure; for figures to be told, 5 or more")
     parser.add_argument("--model", help="another GGUF file than the default model's")
     options = parser.parse_args()
-    result = measure(max(5, options.runs), options.model or default_file())
+    result = measure(options.runs, options.model or default_file())
     print(json.dumps(result, indent=2) if options.json else table(result))
 
 

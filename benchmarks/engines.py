@@ -4,33 +4,38 @@ A process that is not being measured waits for its next order, so engines take t
 sharing memory, threads or caches: ``Remote`` is the near end, this module run as a program the far end.
 """
 
+import ctypes
+import importlib
 import json
 import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, Protocol
 
 import limelight
 
+THREADS = int(os.environ["OMP_NUM_THREADS"])
 PROMPT = "The transformer reads every word of a sentence at once, and "
 
 
 class Engine(Protocol):
-    """What is asked of an engine; all answers are seconds."""
+    """What is asked of an engine that runs language models; all answers are seconds."""
 
     def open(self, path: str) -> float:
         """Opens a GGUF file; what was imported for it before does not count."""
         ...
 
     def prefill(self, tokens: int) -> float:
-        """Reads that many tokens and computes the logits behind the last one."""
+        """Reads a prompt of that many tokens and chooses the token behind it."""
         ...
 
-    def decode(self, after: int, tokens: int) -> float:
-        """Makes that many tokens, greedily and one by one, behind a prompt of `after` tokens that is read before."""
+    def decode(self, after: int, tokens: int, rows: int) -> float:
+        """Makes that many tokens in each of `rows` sequences, greedily and one by one, behind prompts of `after` tokens
+        that are read before."""
         ...
 
 
@@ -46,26 +51,23 @@ class Limelight:
         self.model = limelight.open(path)
         return time.perf_counter() - start
 
-    def _tokens(self, n: int) -> list[int]:
-        ids = self.model.tokenizer.encode(PROMPT).ids
-        return (ids * (n // len(ids) + 1))[:n]
-
     def prefill(self, tokens: int) -> float:
         from limelight.decode import generate
 
-        prompt = self._tokens(tokens)
+        given = prompts(self.model.tokenizer.encode(PROMPT).ids, tokens, 1)
         start = time.perf_counter()
-        next(generate(self.model.network, [prompt], max_tokens=1))
+        next(generate(self.model.network, given, max_tokens=1))
         return time.perf_counter() - start
 
-    def decode(self, after: int, tokens: int) -> float:
+    def decode(self, after: int, tokens: int, rows: int) -> float:
         from limelight.decode import generate
 
-        steps = generate(self.model.network, [self._tokens(after)], max_tokens=tokens + 1)
+        given = prompts(self.model.tokenizer.encode(PROMPT).ids, after, rows)
+        steps = generate(self.model.network, given, max_tokens=tokens + 1)
         next(steps)
         start = time.perf_counter()
-        made = sum(1 for _ in steps)
-        assert made == tokens
+        made = sum(len(step) for step in steps)
+        assert made == tokens * rows
         return time.perf_counter() - start
 
 
@@ -89,31 +91,132 @@ class Transformers:
         self.model = AutoModelForCausalLM.from_pretrained(file.parent, gguf_file=file.name, dtype=self.dtype).eval()
         return time.perf_counter() - start
 
-    def _tokens(self, n: int) -> Any:
+    def _tokens(self, n: int, rows: int) -> Any:
         import torch
 
-        ids = self.tokenizer(PROMPT)["input_ids"]
-        return torch.tensor([(ids * (n // len(ids) + 1))[:n]])
+        return torch.tensor(prompts(self.tokenizer(PROMPT)["input_ids"], n, rows))
 
     def prefill(self, tokens: int) -> float:
         import torch
 
-        prompt = self._tokens(tokens)
+        prompt = self._tokens(tokens, 1)
         start = time.perf_counter()
         with torch.inference_mode():
-            self.model(prompt, logits_to_keep=1)
+            self.model(prompt, logits_to_keep=1).logits.argmax(-1).tolist()
         return time.perf_counter() - start
 
-    def decode(self, after: int, tokens: int) -> float:
+    def decode(self, after: int, tokens: int, rows: int) -> float:
         import torch
 
         with torch.inference_mode():
-            out = self.model(self._tokens(after), use_cache=True, logits_to_keep=1)
+            out = self.model(self._tokens(after, rows), use_cache=True, logits_to_keep=1)
             start = time.perf_counter()
             for _ in range(tokens):
                 token = out.logits[:, -1:].argmax(-1)
                 out = self.model(token, past_key_values=out.past_key_values, use_cache=True)
             return time.perf_counter() - start
+
+
+class LlamaCpp:
+    """llama.cpp by its C functions, logits only where a token is chosen.
+
+    requantised: the format that the file is turned into first, in a folder that goes with the process; None: as it is.
+    """
+
+    ROOM = 4096  # tokens that its contexts hold, of all sequences together
+    BATCH = 2048  # tokens that it takes at a time
+
+    def __init__(self, requantised: str | None) -> None:
+        import llama_cpp
+        import numpy
+
+        self.lib, self.numpy = llama_cpp, numpy
+        self.requantised = requantised
+        self._quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
+        llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p(0))
+        self.contexts: dict[int, Any] = {}
+
+    def open(self, path: str) -> float:
+        lib = self.lib
+        if self.requantised:
+            self.folder = tempfile.TemporaryDirectory()
+            path = self._requantise(path, str(Path(self.folder.name) / "model.gguf"))
+        start = time.perf_counter()
+        self.model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
+        assert self.model, f"llama.cpp cannot open {path}"
+        self.vocab = lib.llama_model_get_vocab(self.model)
+        self._context(1)
+        return time.perf_counter() - start
+
+    def _requantise(self, path: str, to: str) -> str:
+        parameters = self.lib.llama_model_quantize_default_params()
+        parameters.ftype = getattr(self.lib, f"LLAMA_FTYPE_MOSTLY_{self.requantised}")
+        parameters.allow_requantize = True
+        parameters.nthread = THREADS
+        failed = self.lib.llama_model_quantize(path.encode(), to.encode(), ctypes.byref(parameters))
+        assert not failed, f"llama.cpp cannot turn {path} into {self.requantised}"
+        return to
+
+    def _context(self, rows: int) -> Any:
+        """An empty context for so many sequences."""
+        if rows not in self.contexts:
+            parameters = self.lib.llama_context_default_params()
+            parameters.n_ctx, parameters.n_seq_max, parameters.n_batch = self.ROOM, rows, self.BATCH
+            parameters.n_threads = parameters.n_threads_batch = THREADS
+            self.contexts[rows] = self.lib.llama_init_from_model(self.model, parameters)
+            assert self.contexts[rows], f"llama.cpp has no context for {rows} sequences"
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.contexts[rows]), True)
+        return self.contexts[rows]
+
+    def _read(self, context: Any, tokens: list[list[int]], start: int) -> list[int]:
+        """Reads tokens [rows, T] behind `start` others and chooses the next of each row."""
+        lib, rows, length = self.lib, len(tokens), len(tokens[0])
+        batch = lib.llama_batch_init(rows * length, 0, 1)
+        batch.n_tokens = rows * length
+        for row, ids in enumerate(tokens):
+            for i, token in enumerate(ids):
+                at = row * length + i
+                batch.token[at], batch.pos[at] = token, start + i
+                batch.n_seq_id[at], batch.seq_id[at][0] = 1, row
+                batch.logits[at] = i == length - 1
+        failed = lib.llama_decode(context, batch)
+        assert not failed, f"llama.cpp refuses {rows} × {length} tokens behind {start}"
+        lib.llama_batch_free(batch)
+        size = lib.llama_vocab_n_tokens(self.vocab)
+        logits = self.numpy.ctypeslib.as_array(lib.llama_get_logits(context), (rows, size))
+        return logits.argmax(1).tolist()
+
+    def _prompts(self, n: int, rows: int) -> list[list[int]]:
+        text, ids = PROMPT.encode(), (ctypes.c_int32 * 64)()
+        count = self.lib.llama_tokenize(self.vocab, text, len(text), ids, len(ids), False, False)
+        return prompts(ids[:count], n, rows)
+
+    def prefill(self, tokens: int) -> float:
+        given, context = self._prompts(tokens, 1), self._context(1)
+        start = time.perf_counter()
+        self._read(context, given, 0)
+        return time.perf_counter() - start
+
+    def decode(self, after: int, tokens: int, rows: int) -> float:
+        context = self._context(rows)
+        chosen = self._read(context, self._prompts(after, rows), 0)
+        start = time.perf_counter()
+        for n in range(tokens):
+            chosen = self._read(context, [[token] for token in chosen], after + n)
+        return time.perf_counter() - start
+
+
+def prompts(ids: list[int], n: int, rows: int) -> list[list[int]]:
+    """Prompts of `n` tokens, the ids again and again, each beginning at another of them."""
+    return [(ids * (n // len(ids) + 2))[row % len(ids) :][:n] for row in range(rows)]
+
+
+def default_file() -> str:
+    """The default model's file, fetched if it is not on this machine."""
+    from limelight.checkpoints.named import default
+    from limelight.checkpoints.source import fetch, resolve
+
+    return str(fetch(resolve(default())))
 
 
 def engine(name: str) -> Engine:
@@ -125,23 +228,29 @@ def engine(name: str) -> Engine:
             return Transformers("float32")
         case "transformers bfloat16":
             return Transformers("bfloat16")
+        case "llama.cpp Q4_1":
+            return LlamaCpp(None)
+        case "llama.cpp Q4_0":
+            return LlamaCpp("Q4_0")
     raise ValueError(name)
 
 
+class MissingError(Exception):
+    """A peer that is not installed; the text says what is missing."""
+
+
 class Remote:
-    """An engine in a process of its own."""
+    """An engine in a process of its own: what ``module.engine(name)`` makes. Raises MissingError where it cannot."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, module: str = "benchmarks.engines") -> None:
         self.name = name
-        command = [sys.executable, "-m", "benchmarks.engines", name]
-        # As the command line sets it; for the peers too, so that all share the cores on the same terms.
-        environment = {"GOMP_SPINCOUNT": "10000", **os.environ}
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self._answer()
+        command = [sys.executable, "-m", "benchmarks.engines", module, name]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        if missing := self._answer():
+            self.close()
+            raise MissingError(missing)
 
-    def ask(self, what: str, *values: object) -> float:
+    def ask(self, what: str, *values: object) -> Any:
         """Calls a method over there and returns its answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([what, *values]) + "\n")
@@ -150,7 +259,7 @@ class Remote:
 
     def peak_mb(self) -> float:
         """The most memory that the process ever held, in MB."""
-        return self.ask("peak")
+        return float(self.ask("peak"))
 
     def close(self) -> None:
         """Ends the process."""
@@ -158,20 +267,24 @@ class Remote:
         self._process.stdin.close()
         self._process.wait()
 
-    def _answer(self) -> float:
+    def _answer(self) -> Any:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise RuntimeError(f"the engine {self.name!r} ended; its message stands above")
-        return float(json.loads(line))
+        return json.loads(line)
 
 
-def serve(name: str) -> None:
-    """The far end of `Remote`: one answer for each line of standard input."""
+def serve(module: str, name: str) -> None:
+    """The far end of `Remote`: one answer for each line of standard input, and before that what is missing, if any."""
     answers = sys.stdout
     sys.stdout = sys.stderr  # what libraries print must not look like an answer
-    here = engine(name)
-    print(0.0, file=answers, flush=True)
+    try:
+        here = importlib.import_module(module).engine(name)
+    except ImportError as error:
+        print(json.dumps(f"{name}: {error}"), file=answers, flush=True)
+        return
+    print("null", file=answers, flush=True)
     for line in sys.stdin:
         what, *values = json.loads(line)
         if what == "peak":
@@ -179,8 +292,8 @@ def serve(name: str) -> None:
             answer = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / scale
         else:
             answer = getattr(here, what)(*values)
-        print(answer, file=answers, flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(*sys.argv[1:])

@@ -1,7 +1,7 @@
-"""What low-bit products cost: ``python -m benchmarks.perplexity TEXT [--tokens N] [--json]``.
+"""What low-bit products cost: ``python -m benchmarks.perplexity [TEXT] [--tokens N] [--json]``.
 
-Perplexity of the default model as it is served, and of the same file widened to float32, over the first N tokens of a
-text (plain or gzip) in windows of 1,024.
+The default model as it is served beside the same file widened to float32: perplexity over the first N tokens of a text
+(plain or gzip) in windows of 1,024, and whether both write the same, always taking the likeliest token.
 """
 
 import argparse
@@ -9,55 +9,93 @@ import gzip
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.nn import functional as F
 
 import limelight
-from benchmarks.decode import default_file
-from benchmarks.report import machine
+from benchmarks.engines import default_file
+from benchmarks.report import described, machine
+from limelight.decode import collect, generate
 from limelight.models.api import Decoder
 
 WINDOW = 1024
+BEGINNINGS = (
+    "The cat sat on the mat because it was tired, and",
+    "In 1905 Albert Einstein published four papers.",
+    "def fibonacci(n):",
+    "<|im_start|>user\nWhy is the sky blue?<|im_end|>\n<|im_start|>assistant\n",
+)
+WRITTEN = 64  # tokens behind each beginning
 
 
+@torch.inference_mode()
 def losses(network: Decoder, tokens: torch.Tensor) -> torch.Tensor:
     """The loss of each predicted token in nats [n], window by window."""
     found = []
-    with torch.inference_mode():
-        for window in tokens.split(WINDOW):
-            hidden = network.read(window[None])[0, :-1]
-            for part, targets in zip(hidden.split(256), window[1:].split(256), strict=True):
-                found.append(F.cross_entropy(network.logits(part), targets, reduction="none"))
+    for window in tokens.split(WINDOW):
+        hidden = network.read(window[None])[0, :-1]
+        for part, targets in zip(hidden.split(256), window[1:].split(256), strict=True):
+            found.append(F.cross_entropy(network.logits(part), targets, reduction="none"))
     return torch.cat(found)
 
 
-def measure(text: Path, count: int, path: str) -> dict[str, object]:
+def perplexities(ours: limelight.Model, reference: limelight.Model, text: Path, count: int) -> dict[str, float]:
     """Both perplexities, their ratio, and the standard error of its logarithm over the tokens."""
     raw = text.read_bytes()
     if text.suffix == ".gz":
         raw = gzip.decompress(raw)
-    means, each = [], []
-    for dtype in (None, "float32"):
-        model = limelight.open(path, dtype=dtype)
-        assert isinstance(model, limelight.Model)
-        tokens = torch.tensor(model.tokenizer.encode(raw.decode()[: count * 8]).ids[:count])
-        each.append(losses(model.network, tokens))
-        means.append(math.exp(float(each[-1].mean())))
-    difference = each[0] - each[1]
+    tokens = torch.tensor(ours.tokenizer.encode(raw.decode()[: count * 8]).ids[:count])
+    own, exact = (losses(model.network, tokens) for model in (ours, reference))
+    difference = own - exact
     return {
-        "tokens": len(difference),
-        "perplexity_ours": means[0],
-        "perplexity_reference": means[1],
-        "ratio": means[0] / means[1],
-        "standard_error": float(difference.std()) / len(difference) ** 0.5,
-        "machine": machine(),
+        "perplexity_tokens": len(tokens),
+        "perplexity_ours": math.exp(float(own.mean())),
+        "perplexity_reference": math.exp(float(exact.mean())),
+        "perplexity_ratio": math.exp(float(difference.mean())),
+        "perplexity_standard_error": float(difference.std()) / len(difference) ** 0.5,
     }
+
+
+@torch.inference_mode()
+def greedy(ours: limelight.Model, reference: limelight.Model) -> dict[str, float]:
+    """Ours writes behind `BEGINNINGS`, and the reference reads what was written.
+
+    greedy_equal: how many of the tokens the reference finds likeliest too. greedy_widest_gap: by how much, in logits,
+    it prefers another where it does not. logit_rounding: the typical difference between the logits of both.
+    """
+    given = [ours.tokenizer.encode(text).ids for text in BEGINNINGS]
+    written = collect(generate(ours.network, given, max_tokens=WRITTEN))
+    equal, widest, rounding = 0, 0.0, []
+    for prompt, made in zip(given, written, strict=True):
+        ids = [token.id for token in made.tokens]
+        read = torch.tensor([[*prompt, *ids[:-1]]])
+        own, exact = (model.network(read)[0, len(prompt) - 1 :] for model in (ours, reference))
+        gaps = exact.amax(-1) - exact.gather(1, torch.tensor(ids)[:, None])[:, 0]
+        equal += int((gaps == 0).sum())
+        widest = max(widest, float(gaps.max()))
+        rounding.append((own - exact).std(-1))
+    return {
+        "greedy_tokens": WRITTEN * len(given),
+        "greedy_equal": equal,
+        "greedy_widest_gap": widest,
+        "logit_rounding": float(torch.cat(rounding).mean()),
+    }
+
+
+def measure(text: Path | None, count: int, path: str) -> dict[str, Any]:
+    """Both comparisons; without a text the second alone."""
+    ours, reference = limelight.open(path), limelight.open(path, dtype="float32")
+    assert isinstance(ours, limelight.Model)
+    assert isinstance(reference, limelight.Model)
+    found = {} if text is None else perplexities(ours, reference, text, count)
+    return {**found, **greedy(ours, reference), "machine": machine()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("text", type=Path)
+    parser.add_argument("text", type=Path, nargs="?", help="without it writing alone is compared")
     parser.add_argument("--tokens", type=int, default=20_000)
     parser.add_argument("--model", help="another GGUF file than the default model's")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -66,8 +104,8 @@ def main() -> None:
     if options.json:
         print(json.dumps(result, indent=2))
     else:
-        ours, reference, ratio = (result[key] for key in ("perplexity_ours", "perplexity_reference", "ratio"))
-        print(f"as served {ours:.3f}, float32 {reference:.3f}, ratio {ratio:.5f} ± {result['standard_error']:.5f}")
+        print("\n".join(f"{name}: {value:.5g}" for name, value in result.items() if name != "machine"))
+        print(described(result["machine"]))
 
 
 if __name__ == "__main__":
