@@ -1,14 +1,21 @@
-"""Decoding: rules on logits, sampling, stopping, the loop that streams tokens, and beam search."""
+"""Decoding: rules on logits, sampling, stopping, the engine and the loop that stream tokens, drafts, beam search."""
 
 from limelight.decode.beam import Hypothesis, beam_search
-from limelight.decode.loop import Finish, Generated, Step, Token, collect, generate
+from limelight.decode.draft import Draft, Drafting
+from limelight.decode.engine import Engine
+from limelight.decode.loop import Generated, collect, generate
+from limelight.decode.request import Finish, Request, Step, Token
 from limelight.decode.sampling import Sampling
 from limelight.decode.stopping import StopStrings
 
 __all__ = [
+    "Draft",
+    "Drafting",
+    "Engine",
     "Finish",
     "Generated",
     "Hypothesis",
+    "Request",
     "Sampling",
     "Step",
     "StopStrings",

@@ -48,6 +48,21 @@ class KVCache:
         selected[:, :, : self.written] = kept[:, :, : self.written][rows]
         return selected
 
+    def narrow(self, start: int, stop: int) -> "KVCache":
+        """The rows from `start` up to `stop`, in the same memory."""
+        return KVCache(self.keys[start:stop], self.values[start:stop], self.written)
+
+    def put(self, row: int, other: "KVCache", length: int) -> None:
+        """Replaces the rows from `row` on by the first `length` positions of the other's, unless they are the same."""
+        last = row + len(other.keys)
+        if self.keys[row:last].data_ptr() == other.keys.data_ptr():
+            self.written = max(self.written, other.written)
+            return
+        for kept, new in ((self.keys, other.keys), (self.values, other.values)):
+            kept[row:last, :, :length] = new[:, :, :length]
+            kept[row:last, :, length : self.written] = 0  # what another text left there may not be numbers
+        self.written = max(self.written, length)
+
     @property
     def nbytes(self) -> int:
         """Bytes set aside."""

@@ -35,6 +35,17 @@ class Carried:
         """The given rows, in that order; rows may repeat."""
         return Carried(tuple(tensor[rows] for tensor in self.tensors))
 
+    def narrow(self, start: int, stop: int) -> "Carried":
+        """The rows from `start` up to `stop`."""
+        return Carried(tuple(tensor[start:stop] for tensor in self.tensors))
+
+    def put(self, row: int, other: "Carried", length: int) -> None:
+        """Replaces the rows from `row` on by those of `other`."""
+        self.tensors = tuple(
+            torch.cat((own[:row], new, own[row + len(new) :]))
+            for own, new in zip(self.tensors, other.tensors, strict=True)
+        )
+
     @property
     def nbytes(self) -> int:
         """Bytes in use."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
@@ -77,6 +77,14 @@ class Part(Protocol):
         """The given rows, in that order."""
         ...
 
+    def narrow(self, start: int, stop: int) -> "Part":
+        """The rows from `start` up to `stop`, in the same memory where there is much of it."""
+        ...
+
+    def put(self, row: int, other: Self, length: int) -> None:
+        """Replaces the rows from `row` on by those of `other`, which have seen at most `length` tokens."""
+        ...
+
     @property
     def nbytes(self) -> int:
         """Bytes in use."""
@@ -108,6 +116,30 @@ class State:
     def fork(self, n: int) -> "State":
         """Each row n times, copies side by side."""
         return self.select(torch.arange(len(self.lengths)).repeat_interleave(n))
+
+    def narrow(self, start: int, stop: int) -> "State":
+        """A state of the rows from `start` up to `stop`, which goes on in this one's memory where there is much of it.
+
+        What its steps come to is seen here only when it is put back.
+        """
+        parts = [part.narrow(start, stop) for part in self.parts]
+        source = None if self.source is None else self.source.select(torch.arange(start, stop))
+        return State(parts, self.lengths[start:stop], self.room, source, self.rewinds)
+
+    def put(self, row: int, other: "State") -> None:
+        """Replaces the rows from `row` on by those of `other`, whose room may differ; it is of the same model.
+
+        Raises RequestError if a row has seen more than there is room for here, or if the states hear a source.
+        """
+        length = int(other.lengths.max())
+        if length > self.room:
+            raise RequestError(f"a text of {length:,} tokens does not fit a state with room for {self.room:,}")
+        if self.source is not None or other.source is not None:
+            raise RequestError("states that hear a source cannot be put together; start one for all of the sources")
+        for part, others in zip(self.parts, other.parts, strict=True):
+            part.put(row, others, length)
+        self.lengths = self.lengths.clone()
+        self.lengths[row : row + len(other.lengths)] = other.lengths
 
     def rewind(self, to: int | Tensor) -> None:
         """Forgets everything after `to` tokens (one number, or one for each row).

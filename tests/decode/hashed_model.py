@@ -17,23 +17,32 @@ class Prefixes:
     def select(self, rows: Tensor) -> "Prefixes":
         return Prefixes([self.rows[row] for row in rows.tolist()])
 
+    def narrow(self, start: int, stop: int) -> "Prefixes":
+        return Prefixes(self.rows[start:stop])
+
+    def put(self, row: int, other: "Prefixes", length: int) -> None:
+        assert row + len(other.rows) <= len(self.rows), "there are no such rows"
+        self.rows[row : row + len(other.rows)] = [prefix[:length] for prefix in other.rows]
+
     @property
     def nbytes(self) -> int:
         return 0
 
 
 class HashedModel:
-    """Implements `start` and `step` of a decoder and records the calls, as (rows, T, counts)."""
+    """Implements `start` and `step` of a decoder and records the calls of `step`, as (rows, T, counts)."""
 
     def __init__(self, vocab: int = 50, context: int = 4096) -> None:
         self.vocab = vocab
         self.context = context
         self.device = torch.device("cpu")
         self.rooms: list[int] = []
+        self.sizes: list[int] = []  # rows × room
         self.calls: list[tuple[int, int, list[int] | None]] = []
 
     def start(self, rows: int, room: int) -> State:
         self.rooms.append(room)
+        self.sizes.append(rows * room)
         return State([Prefixes([()] * rows)], torch.zeros(rows, dtype=torch.int64), room)
 
     def step(
@@ -44,7 +53,6 @@ class HashedModel:
         last: bool = False,
         visible: Tensor | None = None,
     ) -> Tensor:
-        assert last, "the loop never needs the logits of every position"
         assert visible is None
         B, T = tokens.shape
         self.calls.append((B, T, None if counts is None else counts.tolist()))
@@ -53,11 +61,18 @@ class HashedModel:
         (prefixes,) = state.parts
         assert isinstance(prefixes, Prefixes)
         real = [T] * B if counts is None else counts.tolist()
-        prefixes.rows = [row + tuple(new[:n]) for row, new, n in zip(prefixes.rows, tokens.tolist(), real, strict=True)]
+        before = [row[:seen] for row, seen in zip(prefixes.rows, state.lengths.tolist(), strict=True)]
+        prefixes.rows = [row + tuple(new[:n]) for row, new, n in zip(before, tokens.tolist(), real, strict=True)]
         state.lengths = state.lengths + torch.tensor(real)
-        nothing = torch.full((self.vocab,), torch.nan)  # there is no last real token
-        scores = [self.scores(row) if n else nothing for row, n in zip(prefixes.rows, real, strict=True)]
-        return torch.stack(scores)[:, None]
+        nothing = torch.full((self.vocab,), torch.nan)  # behind what is no token
+        logits = [
+            [
+                self.scores(row[: len(seen) + at]) if at <= n else nothing
+                for at in ([n or 1] if last else range(1, T + 1))
+            ]
+            for row, seen, n in zip(prefixes.rows, before, real, strict=True)
+        ]
+        return torch.stack([torch.stack(row) for row in logits])
 
     def scores(self, prefix: tuple[int, ...]) -> Tensor:
         """The logits [V] after `prefix`."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from limelight.decode import Sampling, collect, generate
-from limelight.decode.loop import CHUNK
+from limelight.decode.request import CHUNK
 from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.models.build import build

@@ -1,0 +1,101 @@
+"""Drafts for speculative decoding: cheap guesses at the next tokens, which the model checks all in one step.
+
+A guess is a definite token, never a draw. The model chooses each token as it would without a draft, and goes on through
+the guesses for as long as it chooses the same (Leviathan et al., 2023, where the draft's distribution has one token):
+so a draft changes how many steps a text takes and nothing else, in greedy decoding and in sampling alike.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+
+import torch
+
+from limelight.decode.request import CHUNK
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from limelight.models.api import Decoder
+    from limelight.nn.state import State
+
+
+class Draft(Protocol):
+    """Guesses how one text goes on."""
+
+    def propose(self, tokens: Sequence[int], most: int) -> list[int]:
+        """At most `most` tokens that may follow `tokens`, which begin as those of the last call did."""
+        ...
+
+
+class Lookup:
+    """Guesses that a text goes on as it did where its last few tokens stood before; costs next to nothing.
+
+    Prompt lookup (Saxena, 2023); pays where texts repeat themselves or their prompt. most: the most tokens that are
+    guessed at a time. longest, shortest: how many of the last tokens must have stood there, the more the better.
+    """
+
+    def __init__(self, most: int = 8, longest: int = 4, shortest: int = 2) -> None:
+        self._most = most
+        self._sizes = range(longest, shortest - 1, -1)
+        self._after: dict[tuple[int, ...], int] = {}  # where the text went on behind such tokens, the last time
+        self._indexed = 0
+
+    def propose(self, tokens: Sequence[int], most: int) -> list[int]:
+        """See `Draft`."""
+        for end in range(self._indexed + 1, len(tokens)):
+            for size in self._sizes:
+                if size <= end:
+                    self._after[tuple(tokens[end - size : end])] = end
+        self._indexed = max(self._indexed, len(tokens) - 1)
+        for size in self._sizes:
+            at = self._after.get(tuple(tokens[-size:]))
+            if at is not None:
+                return list(tokens[at : at + min(most, self._most)])
+        return []
+
+
+class Smaller:
+    """Guesses what a smaller model with the same vocabulary thinks likeliest.
+
+    most: tokens that are guessed at a time. Behind the smaller model's context nothing is guessed any more.
+    """
+
+    def __init__(self, model: Decoder, room: int, most: int = 4) -> None:
+        """room: the longest text that will be asked about."""
+        self._model = model
+        self._room = min(room + most, model.context)
+        self._most = most
+        self._state = model.start(1, self._room)
+
+    @torch.inference_mode()
+    def propose(self, tokens: Sequence[int], most: int) -> list[int]:
+        """See `Draft`."""
+        most = min(most, self._most, self._room - len(tokens) + 1)
+        if most < 1:
+            return []
+        for start in range(int(self._state.lengths[0]), len(tokens), CHUNK):
+            logits = self._read(tokens[start : start + CHUNK], self._state)
+        # What is guessed is taken back again, or by a recurrent model, which cannot, read into a copy.
+        state = self._state if self._state.rewinds else self._state.fork(1)
+        ids = [int(logits.argmax())]
+        while len(ids) < most:
+            ids.append(int(self._read(ids[-1:], state).argmax()))
+        if state is self._state:
+            state.rewind(len(tokens))
+        return ids
+
+    def _read(self, tokens: Sequence[int], state: State) -> Tensor:
+        """The logits [V] behind the last of `tokens`."""
+        return self._model.step(torch.tensor([tokens], device=self._model.device), state, last=True)[0, -1]
+
+
+Drafting: TypeAlias = "Literal['lookup'] | Decoder"
+"""How to guess: by `Lookup`, or by a smaller model."""
+
+
+def drafts(drafting: Drafting, room: int) -> Draft:
+    """The draft for one text of at most `room` tokens."""
+    return Lookup() if drafting == "lookup" else Smaller(drafting, room)

@@ -1,0 +1,331 @@
+"""Many texts continued at once: each joins the running batch when there is room and leaves it when it ends."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from limelight.decode.draft import Drafting, drafts
+from limelight.decode.request import CHUNK, Request, Step, Token
+from limelight.decode.sampling import Sampling, likeliest
+from limelight.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Sequence
+
+    from torch import Tensor
+
+    from limelight.models.api import Decoder
+    from limelight.nn.state import State
+
+ROOM = 256
+"""Positions that a row is given at first; when they are used up, twice as many."""
+
+HEADROOM = 32
+"""Tokens by which all must be able to grow before another one is let in, or it would be put out again at once."""
+
+
+class Engine:
+    """Continues texts that are submitted and cancelled at any time; each comes out as it would alone.
+
+    Every `step` continues all that are running by a token and reads on in prompts that are joining. What is submitted
+    waits, first come first served, until one of the `rows` is free and the cache has room. The cache is a rectangle,
+    rows × the room of each, that grows as it is used up to `positions` in all. When it cannot hold those that are
+    running any longer, the youngest is put out and waits at the front. Its tokens are read again when there is room,
+    and since its source of random numbers is kept, it goes on as if nothing had been.
+
+    rows: the most that run together. positions: None, or the most that the cache may hold, beside the prompts that are
+    just being read; also the longest that a text can be. chunk: prompt tokens that are read in a step while others run,
+    the fewer, the less they are held up. Raises RequestError if a number is below 1.
+    """
+
+    def __init__(self, model: Decoder, *, rows: int = 16, positions: int | None = None, chunk: int = 64) -> None:
+        for name, value in (("rows", rows), ("positions", positions), ("chunk", chunk)):
+            if value is not None and value < 1:
+                raise RequestError(f"{name} is {value}; it must be at least 1")
+        self.model = model
+        self.rows = rows
+        self.positions = rows * model.context if positions is None else positions
+        self.chunk = chunk
+        self.waiting: deque[Request] = deque()
+        self.running: list[Request] = []  # by their rows in the state
+        self._joining: _Joining | None = None
+        self._pool: State | None = None  # rows of which those of the state are the first
+        self._state: State | None = None  # of `running`: all tokens but the last
+        self._made: list[Token] = []  # not returned yet
+        self._submitted = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is left to do."""
+        return bool(self.running or self.waiting or self._joining)
+
+    def submit(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_tokens: int,
+        sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
+        stop: frozenset[int] = frozenset(),
+        logprobs: int | None = None,
+        draft: Drafting | None = None,
+        generator: torch.Generator | None = None,
+        name: str = "the prompt",
+    ) -> Request:
+        """Lines up a prompt (token ids) to be continued by up to `max_tokens` tokens; see `generate`.
+
+        generator: where random numbers come from, in place of the seed. name: what to call the prompt in an error.
+
+        Raises RequestError for a prompt that is empty, too long, or not of the model's vocabulary, for numbers out of
+        range, and for a draft if the model is recurrent, since it cannot take back what it read.
+        """
+        self._check(prompt, max_tokens, logprobs, draft, name)
+        # The last token need not be read again, so a text may go one token past what the model can see.
+        limit = min(max_tokens, self.model.context - len(prompt) + 1, self.positions - len(prompt) + 1)
+        request = Request(
+            row=self._submitted,
+            tokens=list(prompt),
+            given=len(prompt),
+            limit=limit,
+            max_tokens=max_tokens,
+            sampling=sampling,
+            generator=generator or sampling.generators([prompt])[0],
+            stop=stop,
+            logprobs=logprobs,
+            draft=None if draft is None else drafts(draft, len(prompt) + limit),
+        )
+        self._submitted += 1
+        self.waiting.append(request)
+        return request
+
+    def cancel(self, request: Request) -> None:
+        """Takes a request out, wherever it is; nothing happens if it has ended."""
+        if request in self.waiting:
+            self.waiting.remove(request)
+        elif request in self.running:
+            self._leave(self.running.index(request))
+        elif self._joining and request in self._joining.requests:
+            self._joining = self._joining.without(request)
+
+    def run(self) -> Generator[Step, None, None]:
+        """Steps until nothing is left to do, yielding what each makes."""
+        while self.busy:
+            if step := self.step():
+                yield step
+
+    @torch.inference_mode()
+    def step(self) -> Step:
+        """Runs the model and returns the tokens it made, if any, in the order of submission.
+
+        Raises RequestError if the model's logits behind a prompt are not numbers, and cancels that request; nothing is
+        lost to the others, and the next step goes on.
+        """
+        self._admit()
+        self._decode()
+        self._read()
+        made, self._made = self._made, []
+        made.sort(key=lambda token: token.row)
+        return tuple(made)
+
+    # ---- who runs
+
+    def _admit(self) -> None:
+        """Lets in those who wait, from the front, while there is room; only when nobody else is joining.
+
+        While others run, it is no more of them than can be read in a step, but always one.
+        """
+        if self._joining:
+            return
+        joining: list[Request] = []
+        while self.waiting and len(self.running) + len(joining) < self.rows:
+            candidates = [*joining, self.waiting[0]]
+            longest = max(len(request.tokens) for request in candidates)
+            if self.running and joining and longest * len(candidates) > self.chunk:
+                break
+            together = [*self.running, *candidates]
+            room = max(min(len(request.tokens) + HEADROOM, request.need) for request in together)
+            if len(together) > 1 and len(together) * room > self.positions:
+                break
+            joining.append(self.waiting.popleft())
+        if joining:
+            joining.sort(key=lambda request: -len(request.tokens))
+            rows, room = len(joining), len(joining[0].tokens)
+            if not self.running:  # what they are read into will be the cache
+                _, room = self._rectangle(joining, rows, room)
+            self._joining = _Joining(joining, self.model.start(rows, room), 0)
+
+    def _evict(self) -> None:
+        """Puts the youngest out, back to the front of those who wait, until the cache can hold the next step."""
+        while True:
+            together = [*self.running, *(self._joining.requests if self._joining else ())]
+            if len(together) < 2 or len(together) * _longest(together) <= self.positions:
+                return
+            youngest = max(together, key=lambda request: request.row)
+            self.cancel(youngest)
+            self.waiting.appendleft(youngest)
+
+    def _join(self, requests: list[Request], state: State) -> None:
+        running = len(self.running)
+        self.running = [*self.running, *requests]
+        if self._state is None:
+            self._pool = self._state = state
+        else:
+            pool = self._fit(self.running)
+            pool.put(0, self._state)
+            pool.put(running, state)
+            self._state = pool.narrow(0, len(self.running))
+
+    def _leave(self, row: int) -> None:
+        """Frees a row; the last one moves into it."""
+        assert self._state is not None
+        last = len(self.running) - 1
+        if row < last:
+            self._state.put(row, self._state.narrow(last, last + 1))
+            self.running[row] = self.running[last]
+        self.running.pop()
+        self._state = self._state.narrow(0, last)
+        if not last:
+            self._pool = self._state = None
+
+    def _leave_ended(self) -> None:
+        for row in reversed(range(len(self.running))):
+            if self.running[row].finish is not None:
+                self._leave(row)
+
+    def _fit(self, requests: list[Request]) -> State:
+        """The pool, made anew if too small for the tokens of `requests`, whose first ones are the state's rows."""
+        assert self._pool is not None
+        assert self._state is not None
+        rows, room = len(requests), _longest(requests)
+        if rows > len(self._pool.lengths) or room > self._pool.room:
+            self._pool = self.model.start(*self._rectangle(requests, rows, room))
+            self._pool.put(0, self._state)
+            self._state = self._pool.narrow(0, len(self._state.lengths))
+        return self._pool
+
+    def _rectangle(self, requests: list[Request], rows: int, room: int) -> tuple[int, int]:
+        """Rows and room of a new cache: what is necessary, and more, so that it need not be made anew each time."""
+        room = min(max(ROOM, 2 * room), max(request.need for request in requests), self.positions // rows)
+        wanted = max(rows + len(self.waiting), 1 << (rows - 1).bit_length())
+        return max(rows, min(wanted, self.rows, self.positions // room)), room
+
+    # ---- what the model does
+
+    def _decode(self) -> None:
+        """Reads the last token of all that run, and the guesses behind it; goes on by what the model says to them."""
+        self._evict()
+        if not self.running:
+            return
+        room = self._fit(self.running).room - _longest(self.running)
+        guesses = [request.guess(room) for request in self.running]
+        texts = [[request.tokens[-1], *guess] for request, guess in zip(self.running, guesses, strict=True)]
+        logits = self._step(texts, self._state, last=not any(guesses))  # [B, T, V]
+
+        self._choose(self.running, logits[:, 0])
+        right = list(range(len(self.running)))  # the rows whose guesses were right so far
+        for at in range(1, logits.shape[1]):
+            right = [row for row in right if self.running[row].went(guesses[row][at - 1 : at])]
+            self._choose([self.running[row] for row in right], logits[right, at])
+        if logits.shape[1] > 1:
+            assert self._state is not None
+            self._state.rewind(torch.tensor([len(request.tokens) - 1 for request in self.running]))
+        self._leave_ended()
+
+    def _read(self) -> None:
+        """Reads a chunk of the prompts that are joining; those that end with it join, with their first token."""
+        self._evict()
+        if self._joining is None:
+            return
+        requests, state, at = self._joining.requests, self._joining.state, self._joining.at
+        chunk = max(1, self.chunk // len(requests)) if self.running else CHUNK
+        logits = self._step([request.tokens[at : at + chunk] for request in requests], state, last=True)[:, 0]  # [B, V]
+
+        at += chunk
+        reading = sum(len(request.tokens) > at for request in requests)  # the longest, which are the first
+        self._joining = _Joining(requests[:reading], state.narrow(0, reading), at) if reading else None
+        requests, logits, state = requests[reading:], logits[reading:], state.narrow(reading, len(requests))
+        if bool(logits.isnan().any()):
+            numbers = (~logits.isnan().any(-1)).tolist()
+            good = [request for request, fine in zip(requests, numbers, strict=True) if fine]
+            self.waiting.extendleft(sorted(good, key=lambda request: -request.row))
+            raise RequestError(
+                "the model's logits are not numbers: its number type overflows; open it as float32 or bfloat16"
+            )
+        if requests:
+            self._join(requests, state)
+            self._choose(requests, logits)
+            self._leave_ended()
+
+    def _step(self, texts: list[list[int]], state: State | None, last: bool) -> Tensor:
+        """The model's logits for texts of any lengths: [B, T, V], or [B, 1, V] behind the last token of each."""
+        assert state is not None
+        counts = [len(text) for text in texts]
+        longest = max(counts)
+        even = longest == min(counts)
+        tokens = torch.tensor(texts if even else [text + text[-1:] * (longest - len(text)) for text in texts])
+        counted = None if even else torch.tensor(counts)
+        return self.model.step(tokens.to(self.model.device), state, counted, last=last)
+
+    def _choose(self, requests: list[Request], logits: Tensor) -> None:
+        """Each goes on by a token, given the logits [B, V] behind its last one."""
+        if all(request.sampling.greedy for request in requests):
+            ids = likeliest(logits)
+        else:
+            ids = [request.choose(logits[row : row + 1]) for row, request in enumerate(requests)]
+        for row, (request, id) in enumerate(zip(requests, ids, strict=True)):
+            scores = None if request.logprobs is None else logits[row].log_softmax(-1)
+            self._made.append(request.add(id, scores))
+
+    def _check(
+        self, prompt: Sequence[int], max_tokens: int, logprobs: int | None, draft: Drafting | None, name: str
+    ) -> None:
+        model = self.model
+        if max_tokens < 1:
+            raise RequestError(f"max_tokens is {max_tokens}; it must be at least 1")
+        if logprobs is not None and not 0 <= logprobs <= model.vocab:
+            raise RequestError(f"logprobs is {logprobs}; it must be from 0 to {model.vocab:,}, the model's vocabulary")
+        if not prompt:
+            raise RequestError(f"{name} is empty; give at least one token to continue")
+        if len(prompt) > model.context:
+            raise RequestError(
+                f"{name} has {len(prompt):,} tokens and the model sees at most {model.context:,}: "
+                f"shorten it by {len(prompt) - model.context:,}, or open a model with a longer context"
+            )
+        if len(prompt) > self.positions:
+            raise RequestError(f"{name} has {len(prompt):,} tokens and the cache holds {self.positions:,}: enlarge it")
+        if min(prompt) < 0 or max(prompt) >= model.vocab:
+            raise RequestError(f"{name} holds a token outside the model's vocabulary of {model.vocab:,}")
+        if draft is None:
+            return
+        if not model.start(1, 1).rewinds:
+            raise RequestError(
+                "a recurrent model cannot take back what it read, so it cannot use a draft; leave it out"
+            )
+        if draft != "lookup" and draft.vocab != model.vocab:
+            raise RequestError(
+                f"the draft has a vocabulary of {draft.vocab:,} and the model one of {model.vocab:,}: "
+                "they must share their tokenizer"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class _Joining:
+    """Prompts that are being read, the longest first, each up to position `at`, into a state of their own."""
+
+    requests: list[Request]
+    state: State
+    at: int
+
+    def without(self, request: Request) -> _Joining | None:
+        keep = [row for row, each in enumerate(self.requests) if each is not request]
+        if not keep:
+            return None
+        return _Joining([self.requests[row] for row in keep], self.state.select(torch.tensor(keep)), self.at)
+
+
+def _longest(requests: Iterable[Request]) -> int:
+    """The positions of the cache that the longest of them takes when its last token has been read."""
+    return max(len(request.tokens) for request in requests)

@@ -1,0 +1,108 @@
+"""What is to be continued and what came of it: the plain objects that the engine hands about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import torch
+
+from limelight.decode.rules import History
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limelight.decode.draft import Draft
+    from limelight.decode.sampling import Sampling
+
+CHUNK = 512
+"""The most tokens of a text that a row reads in one step, so that memory doesn't grow with the text."""
+
+Finish: TypeAlias = Literal["stop", "length", "context"]
+"""Why a row ended: a stop token, `max_tokens` reached, or the model's context full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One generated token.
+
+    row: which prompt it continues. id: the token. finish: why the row ends with it, or None if it goes on; with "stop"
+    the token is the stop token itself. logprob, best: the natural logarithm of its probability and the likeliest
+    (id, logprob), best first, both by the model's own distribution, before any rule; only if asked for.
+    """
+
+    row: int
+    id: int
+    finish: Finish | None = None
+    logprob: float | None = None
+    best: tuple[tuple[int, float], ...] = ()
+
+
+Step: TypeAlias = tuple[Token, ...]
+"""What one step of the model gives: the next token of each row that is running, in the order of the prompts; where a
+draft was right, several tokens of a row, one behind the other."""
+
+
+@dataclass(eq=False, slots=True)
+class Request:
+    """A prompt, how to continue it, and what has been generated so far; made by `Engine.submit`.
+
+    row: its number, in the order of submission. tokens: the prompt, `given` tokens, and behind it what was generated.
+    limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. finish: why
+    it ended; None while it goes on, and for ever if it was cancelled.
+    """
+
+    row: int
+    tokens: list[int]
+    given: int
+    limit: int
+    max_tokens: int
+    sampling: Sampling
+    generator: torch.Generator
+    stop: frozenset[int]
+    logprobs: int | None
+    draft: Draft | None
+    finish: Finish | None = None
+
+    @property
+    def generated(self) -> list[int]:
+        """The tokens behind the prompt, a stop token included."""
+        return self.tokens[self.given :]
+
+    @property
+    def left(self) -> int:
+        """How many tokens may still be generated."""
+        return self.given + self.limit - len(self.tokens)
+
+    @property
+    def need(self) -> int:
+        """The most positions of the cache that it can come to; the last token is never read."""
+        return self.given + self.limit - 1
+
+    def guess(self, room: int) -> list[int]:
+        """At most `room` tokens that its draft expects; nothing without a draft."""
+        most = min(room, self.left - 1)
+        return [] if self.draft is None or most < 1 else self.draft.propose(self.tokens, most)
+
+    def went(self, guess: list[int]) -> bool:
+        """Whether it went on by this token, and goes on; it never does by a guess that is empty."""
+        return self.finish is None and self.tokens[-1:] == guess
+
+    def choose(self, logits: Tensor) -> int:
+        """The next token, from the logits [1, V] behind the last one."""
+        sampling = self.sampling
+        history = History(torch.tensor([self.tokens if sampling.remembers else []], device=logits.device), self.given)
+        return int(sampling.choose(logits, history, [self.generator]))
+
+    def add(self, id: int, scores: Tensor | None) -> Token:
+        """Goes on by one token. scores: [V], the model's log-probabilities, if they are asked for."""
+        self.tokens.append(id)
+        if id in self.stop:
+            self.finish = "stop"
+        elif not self.left:
+            self.finish = "length" if self.limit == self.max_tokens else "context"
+        if scores is None:
+            return Token(self.row, id, self.finish)
+        values, ids = scores.topk(self.logprobs or 0)
+        best = tuple(zip(ids.tolist(), values.tolist(), strict=True))
+        return Token(self.row, id, self.finish, float(scores[id]), best)

@@ -1,0 +1,246 @@
+"""The engine: whoever joins, leaves, waits or is put out at whatever step, each text comes out as it would alone."""
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import pytest
+import torch
+from hashed_model import HashedModel, Prefixes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limelight.decode import Engine, Request, Sampling, Step, collect, generate
+from limelight.errors import RequestError
+
+STOP = frozenset({0, 17})
+SAMPLINGS = [
+    Sampling(),
+    Sampling(repetition=1.4, frequency=0.5, presence=0.3),
+    Sampling(temperature=1.0, seed=7),
+    Sampling(temperature=1.3, top_k=20, top_p=0.95, min_p=0.01, repetition=1.2, seed=8),
+]
+
+
+def alone(prompt: list[int], n: int, sampling: Sampling, context: int) -> tuple[list[int], str | None]:
+    """What one prompt gives by itself, without the engine: the model asked again for each token."""
+    model = HashedModel(context=context)
+    text, generators = list(prompt), sampling.generators([prompt])
+    lone = Request(0, text, len(prompt), n, n, sampling, generators[0], STOP, None, None)
+    while lone.finish is None:
+        lone.add(lone.choose(model.scores(tuple(text))[None]), None)
+        if lone.finish is None and len(text) > context:
+            return lone.generated, "context"
+    return lone.generated, lone.finish
+
+
+@dataclass(frozen=True)
+class Visit:
+    """A request that is submitted before some step and perhaps cancelled before a later one."""
+
+    prompt: list[int]
+    n: int
+    sampling: Sampling
+    arrives: int
+    cancelled: int | None
+
+
+visits = st.lists(
+    st.builds(
+        Visit,
+        st.lists(st.integers(0, 49), min_size=1, max_size=30),
+        st.integers(1, 25),
+        st.sampled_from(SAMPLINGS),
+        st.integers(0, 20),
+        st.none() | st.integers(0, 40),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(visits, st.integers(1, 5), st.integers(30, 120), st.integers(1, 20), st.sampled_from([None, "lookup"]))
+@settings(max_examples=150, deadline=None)
+def test_each_text_comes_out_as_it_would_alone(
+    visits: list[Visit], rows: int, positions: int, chunk: int, draft: str | None
+) -> None:
+    model = HashedModel(context=40)
+    engine = Engine(model, rows=rows, positions=positions, chunk=chunk)
+    requests: dict[int, Request] = {}
+    steps: list[Step] = []
+    now = 0
+    while engine.busy or len(requests) < len(visits):
+        for at, visit in enumerate(visits):
+            if visit.arrives == now:
+                requests[at] = engine.submit(
+                    visit.prompt, max_tokens=visit.n, sampling=visit.sampling, stop=STOP, draft=draft
+                )
+            elif visit.cancelled == now and at in requests:
+                engine.cancel(requests[at])
+        steps.append(engine.step())
+        assert len(engine.running) <= rows
+        now += 1
+        assert now < 2000, "it never comes to an end"
+
+    assert all(size <= positions for size in model.sizes)
+    made = {row.tokens[0].row: row for row in collect(steps)}
+    for at, request in requests.items():
+        visit = visits[at]
+        expected, finish = alone(visit.prompt, visit.n, visit.sampling, min(40, positions))
+        got = [token.id for token in made[request.row].tokens] if request.row in made else []
+        assert got == request.generated
+        if request.finish is None:
+            assert visit.cancelled is not None
+            assert got == expected[: len(got)]
+        else:
+            assert (got, request.finish) == (expected, finish)
+
+
+def run(engine: Engine) -> list[list[int]]:
+    return [row.ids for row in collect(engine.run())]
+
+
+def test_who_comes_first_is_served_first() -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=2)
+    requests = [engine.submit([number + 1] * (9 - number), max_tokens=6) for number in range(5)]
+    begun: list[int] = []
+    for step in engine.run():
+        begun += [token.row for token in step if token.row not in begun]
+        assert [token.row for token in step] == sorted(token.row for token in step)
+        assert len(step) <= 2
+    assert begun == [0, 1, 2, 3, 4]
+    assert [request.generated for request in requests] == [model.greedy([n + 1] * (9 - n), 6) for n in range(5)]
+
+
+def test_a_long_prompt_holds_nobody_up() -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=2, chunk=16)
+    first = engine.submit([1, 2, 3], max_tokens=100)
+    assert [token.row for token in engine.step()] == [0]
+    long = [at % 50 for at in range(100)]
+    second = engine.submit(long, max_tokens=5)
+    for _ in range(6):
+        assert [token.row for token in engine.step()] == [0]  # 16 of 100 tokens read each time
+    assert [token.row for token in engine.step()] == [0, 1]
+    assert max(T for _, T, _ in model.calls) == 16
+    run(engine)
+    assert first.generated == model.greedy([1, 2, 3], 100)
+    assert second.generated == model.greedy(long, 5)
+
+
+def test_short_prompts_are_read_together() -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=8, chunk=16)
+    engine.submit([1], max_tokens=50)
+    engine.step()
+    for number in range(5):
+        engine.submit([number, 2, 3, 4], max_tokens=3)
+    assert [token.row for token in engine.step()] == [0, 1, 2, 3, 4]
+    assert [token.row for token in engine.step()] == [0, 1, 2, 3, 4, 5]
+
+
+def test_when_the_cache_is_full_the_youngest_goes_and_comes_back() -> None:
+    model = HashedModel()
+    sampling = Sampling(temperature=1.2, frequency=0.5, seed=3)
+    engine = Engine(model, rows=3, positions=120)
+    prompts = [[1, 2], [3, 4], [5, 6]]
+    requests = [engine.submit(prompt, max_tokens=70, sampling=sampling) for prompt in prompts]
+    running: list[tuple[int, ...]] = []
+    steps = []
+    while engine.busy:
+        steps.append(engine.step())
+        running.append(tuple(sorted(request.row for request in engine.running)))
+    # All three fit up to 40 positions each, two up to 60, then one; each comes back only when it can go on for a while.
+    assert [rows for rows, _ in groupby(running) if rows] == [(0, 1, 2), (0, 1), (0,), (1,), (2,)]
+    assert max(model.sizes) <= 120
+    assert len(collect(steps)) == 3
+    for prompt, request in zip(prompts, requests, strict=True):
+        (lone,) = collect(generate(HashedModel(), [prompt], max_tokens=70, sampling=sampling))
+        assert request.generated == [token.id for token in lone.tokens]
+
+
+def test_the_cache_ends_a_text_that_fills_it() -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=4, positions=10)
+    request = engine.submit([1, 2, 3], max_tokens=50)
+    run(engine)
+    assert (request.generated, request.finish) == (model.greedy([1, 2, 3], 8), "context")
+    with pytest.raises(RequestError, match="the prompt has 11 tokens and the cache holds 10"):
+        engine.submit([1] * 11, max_tokens=1)
+
+
+@pytest.mark.parametrize("before", [0, 1, 2, 3, 8], ids=["waiting", "joining", "joining too", "running", "ended"])
+def test_cancelling_at_any_time_ends_one_and_no_other(before: int) -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=3, chunk=8)
+    first = engine.submit([1, 2], max_tokens=20)
+    engine.step()
+    others = [engine.submit([at] * 10, max_tokens=4) for at in (3, 4)]
+    steps = [engine.step() for _ in range(before)]
+    done = list(others[0].generated)
+    engine.cancel(others[0])
+    engine.cancel(others[0])
+    steps += list(engine.run())
+    assert others[0].generated == done == model.greedy([3] * 10, 4)[: len(done)]
+    assert (others[0].finish is None) == (before < 8)
+    assert others[1].generated == model.greedy([4] * 10, 4)
+    assert first.generated == model.greedy([1, 2], 20)
+    assert not engine.busy
+
+
+def test_nothing_is_copied_but_rows_that_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved: list[int] = []
+    put = Prefixes.put
+
+    def watched(own: Prefixes, row: int, other: Prefixes, length: int) -> None:
+        moved.append(len(other.rows))
+        put(own, row, other, length)
+
+    monkeypatch.setattr(Prefixes, "put", watched)
+    monkeypatch.setattr(Prefixes, "select", None)
+    model = HashedModel()
+    prompts = [[at, at + 1] for at in range(8)]
+    engine = Engine(model, rows=8)
+    requests = [engine.submit(prompt, max_tokens=3 + (at * 5) % 8) for at, prompt in enumerate(prompts)]
+    run(engine)
+    assert len(model.rooms) == 1, "memory was set aside once"
+    assert set(moved) == {1}
+    assert len(moved) < 8
+    for at, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
+        assert request.generated == model.greedy(prompt, 3 + (at * 5) % 8)
+
+
+def test_the_cache_grows_by_doubling() -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=16)
+    requests = []
+    for at in range(5):
+        requests.append(engine.submit([at], max_tokens=600))
+        engine.step()
+    run(engine)
+    assert [size for size in model.sizes if size > 1] == [256, 2 * 256, 4 * 256, 8 * 256, 8 * 514, 8 * 600]
+    assert requests[3].generated == model.greedy([3], 600)
+
+
+def test_logits_that_are_not_numbers_end_their_own_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HashedModel()
+    scores = model.scores
+    monkeypatch.setattr(model, "scores", lambda text: scores(text) * (torch.nan if 13 in text[:2] else 1))
+    engine = Engine(model, rows=4)
+    first = engine.submit([1, 2], max_tokens=9)
+    engine.step()
+    bad, good = engine.submit([13, 2], max_tokens=9), engine.submit([5, 2], max_tokens=9)
+    with pytest.raises(RequestError, match="not numbers"):
+        engine.step()
+    steps = list(engine.run())
+    assert [token.row for token in steps[0]] == [0, 0, 2], "a token made before the error is not lost"
+    assert (bad.generated, bad.finish) == ([], None)
+    monkeypatch.undo()
+    assert good.generated == model.greedy([5, 2], 9)
+    assert first.generated == model.greedy([1, 2], 9)
+
+
+@pytest.mark.parametrize("options", [{"rows": 0}, {"positions": 0}, {"chunk": 0}], ids=str)
+def test_impossible_sizes_are_refused(options: dict[str, int]) -> None:
+    with pytest.raises(RequestError, match=r"is 0; it must be at least 1"):
+        Engine(HashedModel(), **options)
