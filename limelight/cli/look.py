@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from limelight.look import Importance
 
 _PANEL = "What is asked"
+_FILES = "Files instead of a picture"
 _AHEAD = 16
 """Tokens in which the first word that the model adds is looked for."""
 
@@ -77,7 +78,30 @@ def look(
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write the page for it into one file that opens anywhere.", dir_okay=False),
+        typer.Option(
+            metavar="FILE",
+            help="Write the page for it into one file that opens anywhere.",
+            dir_okay=False,
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    npz: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write all numbers: importance by word and token, attention [L, H, T, T], next words, the lens.",
+            dir_okay=False,
+            rich_help_panel=_FILES,
+        ),
+    ] = None,
+    parquet: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write the same numbers as a table (pip install 'limelight[parquet]').",
+            dir_okay=False,
+            rich_help_panel=_FILES,
+        ),
     ] = None,
     json: o.Json = False,
     device: o.Device = "cpu",
@@ -92,28 +116,35 @@ def look(
     Example:
 
       limelight look "The cat sat on the mat because it was tired"
-      limelight look "The cat sat on the mat because it was tired" --not hungry
+      limelight look "The cat sat on the mat because it was tired" --word it
       limelight look "Mary and John went out. John gave a drink to" --next
-      limelight look "The cat sat on the mat because it was tired" --html cat.html
-      limelight look "The cat sat on the mat because it was tired" \\
-        --attention --layer 13 --head 8
-      limelight look "The cat sat on the mat because it was tired" --lens
+      limelight look "The keys to the cabinet are" --why-not is
+      limelight look "The keys to the cabinet are" --method alti-logit
+      limelight look "The keys to the cabinet are" --lens
+      limelight look "The keys to the cabinet are" --heads
+      limelight look "The keys to the cabinet are" --steps --layer 13 --head 8
+      limelight look "The keys to the cabinet are" --attention
+      limelight look "The keys to the cabinet are" --html keys.html
+      limelight look "The keys to the cabinet are" --npz keys.npz
     """
     import limelight
-    from limelight.cli import picture, screen
+    from limelight.cli import numbers, picture, screen
     from limelight.errors import RequestError
 
     if word is not None and next:
         raise typer.BadParameter("--word and --next ask for two different words; give one of them")
 
     instead = attention or heads or lens or steps
+    files = [file for file in (html, npz, parquet) if file is not None]
+    if parquet is not None:
+        numbers.needs_pyarrow()
     prompt = screen.read(text)
     console = screen.stdout()
     opened = o.open_any(model, device=device, dtype=dtype, quiet=json)
     if isinstance(opened, limelight.Translator):
         from limelight.cli import aligned
 
-        if next or against or instead or method or html:
+        if next or against or instead or method or files:
             raise typer.BadParameter("a translation is asked with --target and --word alone")
         aligned.show(console, opened, prompt, target, word, layer, json)
         return
@@ -126,17 +157,24 @@ def look(
     continuation = None
     if json and go_on:
         continuation = opened.complete(prompt, max_tokens=tokens, parked=True).text
-    elif go_on and not instead:
+    elif go_on and not instead and not files:
         _stream(console, opened, prompt, tokens)
     seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
     if html is not None:
-        _save(html, opened, seen, word, against, method or "blocking")
-        return
-
+        _save(html, opened, seen, word, against, method)
+    tables = [(file, write) for file, write in ((npz, numbers.npz), (parquet, numbers.parquet)) if file is not None]
     found = None
-    if json or not instead or ((attention or steps) and layer is None):
+    if json or tables or not (files or instead) or ((attention or steps) and layer is None and not files):
         with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
             found = seen.importance(word, against=against, method=method, progress=tell)
+            arrays = numbers.numbers(opened, seen, found, against, tell) if tables else {}
+        for file, write in tables:
+            write(file, arrays)
+    if files and not json:
+        for file in files:
+            told = "opens in any browser, without a network" if file is html else "holds the numbers"
+            console.print(f"{screen.clean(str(file))} {told}.", soft_wrap=True)
+        return
     if layer is None or head is None:  # the one that looks hardest at the words that mattered most
         layer, head = (found.links[0].layer, found.links[0].head) if found and found.links else (0, 0)
     asked = [name for name, wanted in zip(VIEWS, (attention, heads, lens, steps), strict=True) if wanted]
@@ -162,7 +200,7 @@ def _numbers(view: str, seen: "Seen", word: str | None, layer: int, head: int) -
         case "heads":
             numbers = {"measured": plain(seen.roles())["strengths"], "here": plain(seen.heads())["strengths"]}
         case "lens":
-            numbers = plain(seen.lens(_or_last(seen, word)))
+            numbers = plain(seen.lens(seen.place(word) + 1))
         case _:
             numbers = plain(seen.steps(word, layer, head))
     return numbers
@@ -172,6 +210,7 @@ def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, wid
     """One of VIEWS as a picture."""
     from limelight.cli import inside, picture, screen
 
+    place = seen.place(word)
     match view:
         case "attention":
             return picture.head(seen, word, layer, head, width)
@@ -180,33 +219,21 @@ def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, wid
                 return inside.heads(seen.roles(), seen.heads(), width)
         case "lens":
             with screen.progress("reading every layer", quiet=False):
-                return inside.lens(seen.lens(asked := _or_last(seen, word)), seen.words[asked - 1].text, width)
+                return inside.lens(seen.lens(place + 1), seen.words[place].text, width)
         case _:
-            return inside.steps(seen.steps(word, layer, head), seen.words[_or_last(seen, word) - 1].text, width)
-
-
-def _or_last(seen: "Seen", word: str | None) -> int:
-    """The number, from 1, of the word in question."""
-    from limelight.text.words import find
-
-    return len(seen.words) if word is None else find(seen.words, word) + 1
+            return inside.steps(seen.steps(word, layer, head), seen.words[place].text, width)
 
 
 def _save(file: Path, model: "Model", seen: "Seen", word: str | None, against: str | None, method: str | None) -> None:
     """Writes the page about one word into a file."""
-    from limelight.cli import screen
-    from limelight.errors import FileError
+    from limelight.cli import numbers, screen
     from limelight.serve import saved
-    from limelight.text.words import find
 
-    place = None if word is None else find(seen.words, word)
     with screen.progress("listening without each word", quiet=False, unit=str, after=0.5) as tell:
+        place = seen.place(word)
         page = saved.look(model, seen.text, word=place, against=against, method=method, progress=tell)
-    try:
-        file.write_text(page, "utf-8")
-    except OSError as error:
-        raise FileError(f"cannot write {file}: {error.strerror}") from None
-    screen.stdout().print(f"{screen.clean(str(file))} opens in any browser, without a network.", soft_wrap=True)
+    with numbers.beside(file) as stream:
+        stream.write(page.encode())
 
 
 def _stream(console: "Console", model: "Model", prompt: str, tokens: int) -> None:

@@ -41,7 +41,7 @@ def importance(
 ) -> RenderableType:
     """The sentence in colour, its words ranked, the check, and the strongest single heads."""
     asked = f"“{clean(found.target.text)}”"
-    looks = found.method == "attention"
+    looks = _looks(found)
     title = f"Where does the model look before {asked}?" if looks else f"Which words made the model say {asked}?"
     if against is not None and not looks:
         title = f"Which words made the model say {asked} and not “{clean(against)}”?"
@@ -141,12 +141,15 @@ def _ranking(found: "Importance", width: int) -> Group:
 
 
 def _explained(found: "Importance", asked: str) -> Text:
-    if found.method == "attention":
-        return Text(f"The numbers are shares of attention, averaged over all heads and layers. {LOOKS}", "dim")
-    how = "a word is deleted" if found.method == "leave-one-out" else "the model is made deaf to a word"
+    from limelight.look import METHODS
+
+    method = METHODS[found.method]
+    if method.kind == "attention":
+        unit = "lengths" if found.method == "value-weighted" else "shares of attention"
+        return Text(f"{method.answers} The numbers are {unit}. {LOOKS}", "dim")
     return Text(
-        f"The numbers say how far the odds of {asked} fall when {how}. They are logarithms: at 0.7 the odds are "
-        "halved, at 2.3 they are a tenth, at 4.6 a hundredth; below 0 they rise.",
+        f"{method.answers} “The odds” are those of {asked} against what it is held against. The numbers are logarithms:"
+        " at 0.7 the odds are halved, at 2.3 they are a tenth, at 4.6 a hundredth; below 0 they rise.",
         "dim",
     )
 
@@ -188,7 +191,7 @@ def _links(links: "Sequence[Link]", words: "Sequence[Word]") -> Group:
 
 
 def _number(found: "Importance", value: float) -> Text:
-    if found.method == "attention":
+    if _looks(found):
         return Text(f"{value:.2f}")
     return Text(f"{value:+.1f}".replace("-", "−"))
 
@@ -209,8 +212,15 @@ def _listed(names: Sequence[str], last: str = "and") -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
 
 
+def _looks(found: "Importance") -> bool:
+    """Whether the numbers say where the model looks, and not what changed its answer."""
+    from limelight.look import METHODS
+
+    return METHODS[found.method].kind == "attention"
+
+
 def _hue(found: "Importance", value: float) -> Hue:
-    if found.method == "attention":
+    if _looks(found):
         return VIOLET
     return AMBER if value >= 0 else BLUE
 

@@ -1,7 +1,7 @@
 """What `model.look` returns: one text, and the questions that can be asked about it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -11,14 +11,14 @@ from limelight.errors import RequestError, suggestion
 from limelight.look import importance, links, roles
 from limelight.look import recurrent as leaving_out
 from limelight.look.edit import edit
-from limelight.look.importance import METHODS, Check
+from limelight.look.importance import METHODS, Check, Measured
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
-from limelight.look.record import block_of, stack_of
+from limelight.look.record import block_of, record, stack_of
 from limelight.look.roles import Roles
 from limelight.look.steps import Steps, steps
 from limelight.look.target import Question, likeliest_rivals, one_rival
-from limelight.look.text import parking, read
+from limelight.look.text import Reading, parking, read
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.nn.recurrent import RecurrentDecoder
@@ -66,15 +66,18 @@ class Importance:
 class Seen:
     """A text looked at by a model. Everything is computed when asked for, and nothing is kept but the text.
 
-    words: the text's words, which are the axes of `attention`. title: what the model is called.
+    words: the text's words, which are the axes of `attention`. title: what the model is called. pieces: whether each
+    token is taken for a word.
     """
 
-    def __init__(self, network: Decoder, tokenizer: Tokenizer, text: str, title: str = "the model") -> None:
+    def __init__(
+        self, network: Decoder, tokenizer: Tokenizer, text: str, title: str = "the model", pieces: bool = False
+    ) -> None:
         self.title = title
         self._network = network
         self._tokenizer = tokenizer
-        self._plain = read(text, tokenizer, tokenizer.prefix)
-        self._parked = read(text, tokenizer, parking(tokenizer))
+        self._plain = read(text, tokenizer, tokenizer.prefix, pieces)
+        self._parked = read(text, tokenizer, parking(tokenizer), pieces)
         if (length := len(self._parked.tokens)) > network.context:
             raise RequestError(
                 f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
@@ -122,6 +125,17 @@ class Seen:
         heads = links.attention(self._network, self._plain, layer)
         return heads[head] if tokens else links.by_word(heads[head], self._plain)
 
+    @torch.inference_mode()
+    def every_attention(self) -> Tensor:
+        """All heads of all layers over `tokens`, from one reading: [L, H, T, T] in float32.
+
+        They take 4 · L · H · T² bytes. Raises RequestError for a recurrent model.
+        """
+        layers = range(len(stack_of(self._network).blocks))
+        recording = record(self._network, attention=layers, keep=lambda weights: weights[0].cpu())
+        recording.network.read(torch.tensor([self._plain.tokens], device=self._network.device))
+        return torch.stack([recording.attention[layer] for layer in layers])
+
     def links(self, word: str | int | None = None, n: int = 10) -> list[Link]:
         """The n strongest links of single heads from a word to words before it.
 
@@ -148,23 +162,10 @@ class Seen:
         answer is checked, which costs more than some of the methods. Raises RequestError if there is no such word or
         method, or nothing in front of the word.
         """
-        recurrent = isinstance(self._network.decoder, RecurrentDecoder)
-        method = method or (leaving_out.METHOD if recurrent else "blocking")
-        if method not in METHODS:
-            near = suggestion(method, METHODS)
-            raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
+        method = self._method(method)
         place = self.place(word)
-        if place == 0:
-            raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
-        target = self._parked.words[place]
-        asked = self._parked.tokens[target.tokens.start : target.tokens.stop]
-        logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
-        whole = likeliest_rivals(logits, target.tokens.start, asked)
-        question = whole if against is None else self._one_rival(target, asked, against)
-        if recurrent:
-            found = leaving_out.measure(self._network, self._parked, place, question, method, progress)
-        else:
-            found = importance.measure(self._network, self._parked, place, question, method, progress, check)
+        whole, question = self._questions(place, against)
+        found = self._measured(self._parked, place, question, method, progress, check)
         words = tuple(
             Heard(w.text, w.start, w.end, value, i == place - 1)
             for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
@@ -173,11 +174,32 @@ class Seen:
         # Heads that have nothing to say look at the first position, whatever stands there: that is no link.
         heard = [i for i in ranked if self._plain.words[i].tokens.start > 0]
         behind = []
-        if not recurrent:
+        if not self._recurrent:
             behind = links.strongest(self._network, self._plain, range(place), heard, 5, apart=2)
         rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
-        logprob = float(whole.logprob(logits[None])[0])
+        logprob = float(whole.logprob(self._logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
         return Importance(self.words[place], logprob, rivals, method, words, found.check, tuple(behind))
+
+    def token_importance(
+        self,
+        word: str | int | None = None,
+        *,
+        against: str | None = None,
+        method: str | None = None,
+        progress: Progress | None = None,
+    ) -> dict[int, float]:
+        """What `importance` measures, token by token: place in `tokens` → importance, for those before the word.
+
+        Tokens that stand for no text are left away. Raises RequestError as `importance` does.
+        """
+        place, method = self.place(word), self._method(method)
+        _, question = self._questions(place, against)
+        ahead = len(self._parked.tokens) - len(self._plain.tokens)
+        places = range(self._parked.words[0].tokens.start, self._parked.words[place].tokens.start)
+        single = tuple(Word(self._tokenizer.token(self._parked.tokens[i]), 0, 0, range(i, i + 1)) for i in places)
+        reading = replace(self._parked, words=(*single, self._parked.words[place]))
+        found = self._measured(reading, len(single), question, method, progress, False)
+        return {i - ahead: value for i, value in zip(places, found.values, strict=True)}
 
     def lens(self, word: str | int | None = None, n: int = 5, progress: Progress | None = None) -> Lens:
         """What each layer would have said next, were it the last one: in front of each token of `word`.
@@ -228,6 +250,38 @@ class Seen:
         from limelight.notebook import frame
 
         return frame(self._network, self._tokenizer, self.text, self.title)
+
+    @property
+    def _recurrent(self) -> bool:
+        return isinstance(self._network.decoder, RecurrentDecoder)
+
+    def _method(self, method: str | None) -> str:
+        """The method that was named, or the model's first. Raises RequestError for a name that is none."""
+        method = method or (leaving_out.METHOD if self._recurrent else "blocking")
+        if method not in METHODS:
+            near = suggestion(method, METHODS)
+            raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
+        return method
+
+    def _questions(self, place: int, against: str | None) -> tuple[Question, Question]:
+        """Why this word rather than any other, and rather than `against` if that is named.
+
+        Raises RequestError for the first word, which nothing could have made the model say.
+        """
+        if place == 0:
+            raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
+        target = self._parked.words[place]
+        asked = self._parked.tokens[target.tokens.start : target.tokens.stop]
+        logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
+        whole = likeliest_rivals(logits, target.tokens.start, asked)
+        return whole, whole if against is None else self._one_rival(target, asked, against)
+
+    def _measured(
+        self, reading: Reading, place: int, question: Question, method: str, progress: Progress | None, check: bool
+    ) -> Measured:
+        if self._recurrent:
+            return leaving_out.measure(self._network, reading, place, question, method, progress)
+        return importance.measure(self._network, reading, place, question, method, progress, check)
 
     @cached_property
     def _hidden(self) -> Tensor:

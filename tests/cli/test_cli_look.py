@@ -15,7 +15,7 @@ from tiny_models import SENTENCE, Run
 import limelight
 from limelight.cli import picture
 from limelight.cli.screen import clean
-from limelight.look import Check, Heard, Importance, Link
+from limelight.look import METHODS, Check, Heard, Importance, Link
 from limelight.text.words import Word
 
 ESCAPES = re.compile(r"\x1b\[[\d;]*m")
@@ -278,3 +278,22 @@ def test_many_words_are_ranked_up_to_a_point(run: Run, tiny: Path) -> None:
     _, out, _ = run("look", " ".join([SENTENCE] * 3), "-m", tiny, "--no-continue")
     assert len(re.findall(r"^ *\d+ \w+ +[+−]", out, re.M)) == picture.SHOWN
     assert re.search(r"^and 9 more, from [+−][\d.]+ to [+−][\d.]+$", out, re.M)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "blocking"])
+def test_every_method_says_what_it_answers(run: Run, tiny: Path, method: str) -> None:
+    code, out, err = run("look", SENTENCE, "-m", tiny, "--no-continue", "--method", method)
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    told = " ".join(out.split())
+    assert METHODS[method].answers in told
+    assert ("Where does the model look" in told) == (METHODS[method].kind == "attention")
+
+
+def test_every_view_has_an_example(run: Run) -> None:
+    code, out, _ = run("look", "--help")
+    assert code == 0
+    examples = [line for line in out.splitlines() if line.strip().startswith("limelight look")]
+    for option in ("word", "next", "why-not", "method", "lens", "heads", "steps", "attention", "html", "npz"):
+        assert any(f"--{option}" in line for line in examples), option
+    assert max(map(len, out.splitlines())) <= 80
