@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.decode import Hypothesis, Sampling, beam_search, collect, generate
+from limelight.decode.beam import PART, _largest
 from limelight.errors import RequestError
 from limelight.models import config as c
 from limelight.models.api import Decoder, Seq2Seq
@@ -235,3 +236,15 @@ def test_language_models_search_as_they_are_greedy(name: str) -> None:
     found = beam_search(network, state, padded, counts=torch.tensor([3, 1, 2]), limits=[12] * 3, stop={EOS}, beam=1)
     assert [list(row[0].tokens) for row in found] == [row.ids for row in greedy]
     assert isinstance(network.config.decoder, c.TransformerStack | c.RecurrentStack)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.integers(1, 4), vocab=st.integers(1, 5 * PART), n=st.integers(1, 8), seed=st.integers(0, 2**31))
+def test_the_largest_of_a_vocabulary_are_those_of_topk(rows: int, vocab: int, n: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = torch.stack([torch.randperm(vocab, generator=generator) for _ in range(rows)]).float()
+    n = min(n, vocab)
+    if n < vocab:  # tokens that are forbidden
+        scores[:, scores[0].argmin()] = float("-inf")
+    for ours, theirs in zip(_largest(scores, n), scores.topk(n), strict=True):
+        assert torch.equal(ours, theirs)
