@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from limelight.errors import RequestError
 from limelight.text.tokenizer import Tokenizer
-from limelight.text.words import Word, words
+from limelight.text.words import Word, pieces, words
 
 
 @dataclass(frozen=True)
@@ -19,13 +19,17 @@ class Reading:
     spell: Callable[[int], str]
 
 
-def read(text: str, tokenizer: Tokenizer, front: Sequence[int]) -> Reading:
-    """The text behind the tokens `front`. Raises RequestError if it has no words."""
+def read(text: str, tokenizer: Tokenizer, front: Sequence[int], tokens: bool = False) -> Reading:
+    """The text behind the tokens `front`. Raises RequestError if it has no words.
+
+    tokens: whether each token that shows is a word of its own; a character that is several tokens stays one.
+    """
     coded = tokenizer.encode(text)
     shift = len(front)
+    cut = pieces if tokens else words
     found = tuple(
         Word(word.text, word.start, word.end, range(word.tokens.start + shift, word.tokens.stop + shift))
-        for word in words(text, coded.offsets)
+        for word in cut(text, coded.offsets)
         if word.text.strip()
     )
     if not found:

@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from limelight.errors import LimelightError
+from limelight.errors import LimelightError, RequestError
 from limelight.serve.desk import Desk
 from limelight.serve.guard import App, Guard
 from limelight.serve.stream import Emit, lines, sentence
@@ -37,10 +37,12 @@ class Opening(Body):
 
 
 class Text(Body):
-    """A text as it was given, and what the model added to it."""
+    """A text as it was given, and what the model added to it, be it a translation. tokens: whether each token is taken
+    for a word."""
 
     given: Words
     added: Words = ""
+    tokens: bool = False
 
 
 class Settings(Body):
@@ -66,11 +68,12 @@ class Next(Text, Settings):
 
 
 class Ask(Text):
-    """A word in question; the last one if none is named."""
+    """A word in question; the last one if none is named. check: it may take longer than the answer itself."""
 
     word: Word | None = None
     against: Annotated[str, Field(max_length=200)] | None = None
     method: Annotated[str, Field(max_length=50)] | None = None
+    check: bool = True
 
 
 class Save(Ask, Settings):
@@ -80,8 +83,8 @@ class Save(Ask, Settings):
 
 
 class WhatIf(Body):
-    """A text under a model without some heads, given as [layer, head], some layers, or positions. asked: the word in
-    question, the last one that is spelled like that, else the last one."""
+    """A text under a model without some heads, given as [layer, head], some layers, or positions. name: another model
+    of the list. asked: the word in question, the last one that is spelled like that, else the last one."""
 
     text: Words
     asked: Annotated[str, Field(max_length=1000)]
@@ -90,12 +93,15 @@ class WhatIf(Body):
     heads_off: Annotated[list[tuple[Small, Small]], Field(max_length=10_000)] = []
     layers_off: Annotated[list[Small], Field(max_length=1000)] = []
     positions: bool = True
+    name: Annotated[str, Field(max_length=1000)] | None = None
+    tokens: bool = False
 
 
 class Layer(Text):
-    """One layer's attention."""
+    """One layer's attention. head: of one head alone."""
 
     layer: Small
+    head: Small | None = None
 
 
 class Place(Text):
@@ -166,16 +172,13 @@ def _models(app: FastAPI, desk: Desk) -> None:
 def _looks(app: FastAPI, desk: Desk) -> None:
     @app.post("/api/words")
     def words(body: Text) -> dict[str, Any]:
-        return desk.looking(body.given, body.added).words()
+        return desk.seen(body.given, body.added, body.tokens).words()
 
     @app.post("/api/continue")
     def go_on(body: Continue) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
-                pieces = desk.model().stream(
-                    body.given, max_tokens=body.most, sampling=_sampling(body), stop=["\n"], parked=True
-                )
-                for piece in pieces:
+                for piece in desk.go_on(body.given, body.most, _sampling(body)):
                     emit({"piece": piece})
 
         return _streamed(work)
@@ -183,31 +186,50 @@ def _looks(app: FastAPI, desk: Desk) -> None:
     @app.post("/api/next")
     def next(body: Next) -> dict[str, Any]:
         with desk.alone():
-            return desk.looking(body.given, body.added).next(body.word, _sampling(body))
+            return desk.seen(body.given, body.added, body.tokens).next(body.word, _sampling(body))
 
     @app.post("/api/importance")
     def importance(body: Ask) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
                 emit({"done": 0, "total": 1})
-                found = desk.looking(body.given, body.added).importance(
-                    body.word, body.against, body.method, lambda done, total: emit({"done": done, "total": total})
+                found = desk.seen(body.given, body.added, body.tokens).importance(
+                    body.word,
+                    body.against,
+                    body.method,
+                    lambda done, total: emit({"done": done, "total": total}),
+                    body.check,
                 )
             emit({"importance": found})
 
         return _streamed(work)
 
+    @app.post("/api/translation")
+    def translation(body: Text) -> StreamingResponse:
+        def work(emit: Emit) -> None:
+            with desk.alone():
+                found = desk.translating(body.given, body.added)
+                alignment = found.alignment()
+                grid = found.grid(lambda done, total: emit({"done": done, "total": total}))
+            emit({"translation": {"alignment": alignment, "grid": grid}})
+
+        return _streamed(work)
+
     @app.post("/api/attention")
     def attention(body: Layer) -> Response:
-        """All heads of one layer: [H, N, N], little-endian float32, row by row."""
+        """All heads of one layer, [H, N, N], or one head, [N, N]: little-endian float32, row by row."""
         with desk.alone():
-            weights = desk.looking(body.given, body.added).attention(body.layer)
+            weights = desk.looking(body.given, body.added, body.tokens).attention(body.layer)
+        if body.head is not None:
+            if body.head >= len(weights):
+                raise RequestError(f"there is no head {body.head}: layer {body.layer} has {len(weights)}")
+            weights = weights[body.head]
         return Response(weights.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
 
     @app.post("/api/linking")
     def linking(body: Pair) -> dict[str, Any]:
         with desk.alone():
-            return {"weights": desk.looking(body.given, body.added).linking(body.source, body.target)}
+            return {"weights": desk.looking(body.given, body.added, body.tokens).linking(body.source, body.target)}
 
     @app.post("/api/roles")
     def roles() -> dict[str, Any]:
@@ -218,7 +240,7 @@ def _looks(app: FastAPI, desk: Desk) -> None:
     def lens(body: Place) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
-                found = desk.looking(body.given, body.added).lens(
+                found = desk.looking(body.given, body.added, body.tokens).lens(
                     body.word, progress=lambda done, total: emit({"done": done, "total": total})
                 )
             emit({"lens": found})
@@ -228,14 +250,16 @@ def _looks(app: FastAPI, desk: Desk) -> None:
     @app.post("/api/steps")
     def steps(body: Follow) -> dict[str, Any]:
         with desk.alone():
-            return desk.looking(body.given, body.added).steps(body.word, body.layer, body.head, body.other)
+            return desk.looking(body.given, body.added, body.tokens).steps(body.word, body.layer, body.head, body.other)
 
     @app.post("/api/what_if")
     def what_if(body: WhatIf) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
                 emit({"done": 0, "total": 1})
-                looking = desk.edited(body.text, body.heads_off, body.layers_off, body.positions)
+                looking = desk.edited(
+                    body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens
+                )
                 place = looking.last(body.asked)
                 found = looking.importance(
                     place, body.against, body.method, lambda done, total: emit({"done": done, "total": total})
@@ -250,7 +274,7 @@ def _looks(app: FastAPI, desk: Desk) -> None:
         from limelight.serve.saved import hold, html
 
         with desk.alone():
-            looking = desk.looking(body.given, body.added)
+            looking = desk.looking(body.given, body.added, body.tokens)
             about = {**desk.about(), "name": body.title or desk.name}
             roles = desk.roles() if desk.has_roles else None
             data = hold(looking, about, body.word, body.against, body.method, _sampling(body), roles=roles)

@@ -4,21 +4,37 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limelight.errors import RequestError, suggestion
 
 if TYPE_CHECKING:
-    from limelight import Model
+    from limelight import Model, Translator
     from limelight.checkpoints.source import Listed
+    from limelight.decode import Sampling
     from limelight.models.api import Decoder
     from limelight.serve.looking import Looking
+    from limelight.serve.translating import Translating
 
 REMEMBERED = 8
 """Texts whose readings are kept: the one on the screen, and some to come back to."""
 
+RUNS = Path("runs")
+"""Where trainings are looked for: the folder that `limelight train` is mostly told to write to."""
+
 Tell = Callable[[int, int, str], None]
 """``tell(done, total, note)`` while a model is opened."""
+
+
+@dataclass
+class Opened:
+    """An open model that continues texts, its twin for looking, and what was found out about it."""
+
+    model: "Model"
+    network: "Decoder"
+    roles: dict[str, Any] | None = None
 
 
 class Desk:
@@ -33,10 +49,9 @@ class Desk:
         self._device = device
         self._dtype = dtype
         self._first = name
-        self._model: Model | None = None
-        self._twin: Decoder | None = None
-        self._roles: dict[str, Any] | None = None
-        self._lookings: OrderedDict[tuple[str, str], Looking] = OrderedDict()
+        self._open: Opened | Translator | None = None
+        self._beside: tuple[str, Opened] | None = None  # the model that the open one was compared with last
+        self._lookings: OrderedDict[tuple[str, str, bool], Looking | Translating] = OrderedDict()
         self._progress = (0, 0, "opening the model")
         self._busy = threading.Lock()  # held while the model computes
         self._shelf = threading.Lock()  # held while the model or the list of texts changes
@@ -44,50 +59,55 @@ class Desk:
     @property
     def is_open(self) -> bool:
         """Whether a model is open by now."""
-        return self._model is not None
+        return self._open is not None
 
     def listed(self) -> "list[Listed]":
-        """What may be opened: the model that the server was started with, then all that `limelight models` lists."""
+        """What may be opened: the model that the server was started with, then all that `limelight models` lists,
+        then the trainings in `RUNS`."""
         from limelight.checkpoints.source import Listed, available
 
         found = available()
+        runs = sorted(file.parent for depth in ("*", "*/*") for file in RUNS.glob(f"{depth}/settings.toml"))
+        found += [Listed(str(run), "", "", "", 0, run) for run in runs]
         if all(model.name != self._first for model in found):
             found.insert(0, Listed(self._first, "", "", "", 0, None))
         return found
 
-    def open(self, name: str, tell: Tell) -> "Model":
-        """Opens a listed model in place of the one before, or returns it if it is the one.
+    def open(self, name: str, tell: Tell) -> None:
+        """Opens a listed model in place of the one before, unless it is the one.
 
         Raises RequestError for a name that is not in the list, and whatever opening raises; the model before stays
         open then.
         """
-        import limelight
-
-        names = [model.name for model in self.listed()]
-        if name not in names:
-            raise RequestError(f"no model here is called {name!r}{suggestion(name, names)}")
+        self._known(name)
         while not self._busy.acquire(timeout=0.25):  # somebody computes, or opens this very model
             tell(*self._progress)
         try:
-            if self._model is None or name != self.name:
-                from limelight.look.record import twin
-                from limelight.quant.linear import exactly
+            if self._open is None or name != self.name:
 
                 def note(done: int, total: int, note: str) -> None:
                     self._progress = (done, total, note)
                     tell(done, total, note)
 
-                model = limelight.open(name, device=self._device, dtype=self._dtype, progress=note)
-                if not isinstance(model, limelight.Model):
-                    raise RequestError(f"{name} translates texts; the page looks at models that continue them")
+                opened = self._opened(name, note)
                 with self._shelf:
-                    self._twin = exactly(twin(model.network))
-                    self._model, self.name = model, name
-                    self._roles = None
+                    self._open, self._beside, self.name = opened, None, name
                     self._lookings.clear()
-            return self._model
         finally:
             self._busy.release()
+
+    def _known(self, name: str) -> None:
+        names = [model.name for model in self.listed()]
+        if name not in names:
+            raise RequestError(f"no model here is called {name!r}{suggestion(name, names)}")
+
+    def _opened(self, name: str, tell: Tell) -> "Opened | Translator":
+        import limelight
+        from limelight.look.record import twin
+        from limelight.quant.linear import exactly
+
+        model = limelight.open(name, device=self._device, dtype=self._dtype, progress=tell)
+        return Opened(model, exactly(twin(model.network))) if isinstance(model, limelight.Model) else model
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -95,63 +115,129 @@ class Desk:
         with self._busy:
             yield
 
-    def model(self) -> "Model":
-        """The open model. Raises RequestError if none is open yet."""
-        if self._model is None:
+    def _now(self) -> "Opened | Translator":
+        if self._open is None:
             raise RequestError("no model is open yet; wait until it is, or choose another one")
-        return self._model
+        return self._open
 
-    def looking(self, given: str, added: str) -> "Looking":
-        """A text under the open model, which costs next to nothing. Raises RequestError if none is open yet."""
+    def go_on(self, given: str, most: int, sampling: "Sampling") -> Iterator[str]:
+        """Pieces of what the open model adds to a text, up to the end of the line; a translation is one piece."""
+        opened = self._now()
+        if isinstance(opened, Opened):
+            return opened.model.stream(given, max_tokens=most, sampling=sampling, stop=["\n"], parked=True)
+        return (found.text for found in opened.translate([given]))
+
+    def seen(self, given: str, added: str, tokens: bool = False) -> "Looking | Translating":
+        """A text under the open model, or a source text and its translation; which costs next to nothing.
+
+        tokens: whether it is cut into tokens instead of words. Raises RequestError if none is open yet.
+        """
         from limelight.serve.looking import Looking
+        from limelight.serve.translating import Translating
 
         with self._shelf:
-            model = self.model()
-            found = self._lookings.get((given, added))
+            opened = self._now()
+            found = self._lookings.get((given, added, tokens))
             if found is None:
-                assert self._twin is not None
-                found = self._lookings[given, added] = Looking(self._twin, model.tokenizer, given, added)
+                if isinstance(opened, Opened):
+                    found = Looking(opened.network, opened.model.tokenizer, given, added, tokens)
+                else:
+                    found = Translating(opened, given, added)
+                self._lookings[given, added, tokens] = found
                 if len(self._lookings) > REMEMBERED:
                     self._lookings.popitem(last=False)
-            self._lookings.move_to_end((given, added))
+            self._lookings.move_to_end((given, added, tokens))
             return found
 
+    def looking(self, given: str, added: str, tokens: bool = False) -> "Looking":
+        """A text under the open model. Raises RequestError if none is open yet, or if it translates."""
+        from limelight.serve.looking import Looking
+
+        found = self.seen(given, added, tokens)
+        if not isinstance(found, Looking):
+            raise RequestError("this model translates texts; open one that continues them to look at this")
+        return found
+
+    def translating(self, source: str, target: str) -> "Translating":
+        """A source text and its translation. Raises RequestError if no model is open, or one that continues texts."""
+        from limelight.serve.translating import Translating
+
+        found = self.seen(source, target)
+        if not isinstance(found, Translating):
+            raise RequestError("this model continues texts; open one that translates them to look at this")
+        return found
+
     def edited(
-        self, text: str, heads_off: Sequence[tuple[int, int]], layers_off: Sequence[int], positions: bool
+        self,
+        text: str,
+        heads_off: Sequence[tuple[int, int]],
+        layers_off: Sequence[int],
+        positions: bool,
+        name: str | None,
+        tokens: bool = False,
     ) -> "Looking":
-        """A text under the open model with parts switched off. Raises RequestError for parts that it lacks."""
+        """A text under the open model with parts switched off, or under another one of the list.
+
+        Raises RequestError for parts that it lacks, and for another model that is not listed or translates.
+        """
         from limelight.serve.looking import edited
 
-        model = self.model()
-        assert self._twin is not None
+        opened = self._continuing() if name is None or name == self.name else self._other(name)
         return edited(
-            self._twin, model.tokenizer, text, heads_off=heads_off, layers_off=layers_off, positions=positions
+            opened.network,
+            opened.model.tokenizer,
+            text,
+            heads_off=heads_off,
+            layers_off=layers_off,
+            positions=positions,
+            tokens=tokens,
         )
+
+    def _continuing(self) -> Opened:
+        opened = self._now()
+        if not isinstance(opened, Opened):
+            raise RequestError("this model translates texts; open one that continues them to look at this")
+        return opened
+
+    def _other(self, name: str) -> Opened:
+        """A second model, which stays open until a third one is asked for."""
+        if self._beside is None or self._beside[0] != name:
+            self._known(name)
+            opened = self._opened(name, lambda done, total, note: None)
+            if not isinstance(opened, Opened):
+                raise RequestError(f"{name} translates texts; a text can be compared under models that continue it")
+            self._beside = name, opened
+        return self._beside[1]
 
     @property
     def has_roles(self) -> bool:
         """Whether it is known by now what the heads do."""
-        return self._roles is not None
+        return isinstance(self._open, Opened) and self._open.roles is not None
 
     def roles(self) -> dict[str, Any]:
         """What the open model's heads do; measured once a model. Raises RequestError if none is open yet."""
         from limelight.serve.looking import roles
 
-        if self._roles is None:
-            model = self.model()
-            assert self._twin is not None
-            self._roles = roles(self._twin, model.tokenizer)
-        return self._roles
+        opened = self._continuing()
+        if opened.roles is None:
+            opened.roles = roles(opened.network, opened.model.tokenizer)
+        return opened.roles
 
     def about(self) -> dict[str, Any]:
         """The open model's name and shape. Raises RequestError if none is open yet."""
         from limelight.look import METHODS
+        from limelight.look.recurrent import METHOD
         from limelight.serve.looking import shape
 
-        model = self.model()
+        opened = self._now()
+        translates = not isinstance(opened, Opened)
+        config = opened.model.config if isinstance(opened, Opened) else opened.config
+        heads = shape(config)
+        fitting = [] if translates else [m for m in METHODS.values() if heads or m.name == METHOD]
         return {
             "name": self.name,
-            "heads": shape(model.config),
-            "context": model.config.context,
-            "methods": [{"name": method.name, "title": method.title} for method in METHODS.values()],
+            "translates": translates,
+            "heads": heads,
+            "context": config.context,
+            "methods": [{"name": method.name, "title": method.title} for method in fitting],
         }

@@ -24,6 +24,7 @@ from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.models.config import ModelConfig, TransformerStack
 from limelight.text.tokenizer import Tokenizer
+from limelight.text.words import Word
 
 Numbers = dict[str, Any]
 """What JSON can hold: one object."""
@@ -32,20 +33,27 @@ WIDEST = 40
 """Tokens over which the layers are shown."""
 
 
+SHORT = 40
+"""Words before which blocking is done twice, first without its check, so that there is something to see at once."""
+
+
 class Looking:
     """A given text and what a model added to it, under a model that is opened for looking.
 
     Words are numbered from 0 here, as in a page's lists. Nothing is computed before it is asked for.
     """
 
-    def __init__(self, network: Decoder, tokenizer: Tokenizer, given: str, added: str = "") -> None:
+    def __init__(
+        self, network: Decoder, tokenizer: Tokenizer, given: str, added: str = "", tokens: bool = False
+    ) -> None:
+        """tokens: whether each token is taken for a word."""
         self._network = network
         self._tokenizer = tokenizer
         self._given = len(given)
-        self._plain = read(given + added, tokenizer, tokenizer.prefix)
-        self._parked = read(given + added, tokenizer, parking(tokenizer))
-        self.seen = Seen(network, tokenizer, given + added)
-        self.attention = lru_cache(4)(self._attention)
+        self._plain = read(given + added, tokenizer, tokenizer.prefix, tokens)
+        self._parked = read(given + added, tokenizer, parking(tokenizer), tokens)
+        self.seen = Seen(network, tokenizer, given + added, pieces=tokens)
+        self.attention = lru_cache(1)(self._attention)  # of 2,000 words it takes as much room as the model
 
     def last(self, text: str) -> int:
         """The last place of a word, or of any word if this text does not have it."""
@@ -57,65 +65,39 @@ class Looking:
 
         Concatenated they are the text again, so that nobody has to count characters in another language's units.
         """
-        text, at, words = self.seen.text, 0, []
-        for word in self._plain.words:
-            tokens = [self._tokenizer.token(self._plain.tokens[i]) for i in word.tokens]
-            given = word.end <= self._given
-            words.append({"gap": text[at : word.start], "text": word.text, "tokens": tokens, "given": given})
-            at = word.end
-        return {"words": words, "tail": text[at:], "count": len(self._plain.tokens)}
+        found = listed(self.seen.text, self._plain.words, self._plain.tokens, self._tokenizer)
+        for shown, word in zip(found["words"], self._plain.words, strict=True):
+            shown["given"] = word.end <= self._given
+        return found
 
     def next(self, word: int | None, sampling: Sampling, n: int = 10) -> Numbers:
-        """The n likeliest tokens in the place of a word, or behind the text: what the model thinks, and what some
-        settings leave of it.
-
-        share: the probability by the model itself. kept: the probability by which it would be drawn, 0 if it is cut.
-        cut: the name of the setting that cut it. asked: the place in the list of the word's own first token, which is
-        put behind the others if it is not among them, with its rank.
-        """
+        """The n likeliest tokens in the place of a word, or behind the text; see `likely`."""
         reading = self._parked
         place = len(reading.tokens) if word is None else reading.words[self._known(word)].tokens.start
         with torch.inference_mode():
             logits = self._network.logits(self._hidden[place - 1 : place]).cpu()  # [1, V]
-        shares = logits.softmax(-1)[0]
-        kept, cuts = _drawn(logits, sampling)
-        ids: list[int] = shares.topk(min(n, len(shares))).indices.tolist()
         own = None if word is None else reading.tokens[place]
-        if own is not None and own not in ids:
-            ids.append(own)
-        rows = [
-            {
-                "token": self._tokenizer.token(id),
-                "share": float(shares[id]),
-                "kept": float(kept[id]),
-                "cut": next((name for name, gone in cuts.items() if gone[id]), None),
-                "rank": int((shares > shares[id]).sum()) + 1,
-            }
-            for id in ids
-        ]
-        left = int((kept > 0).sum())
-        return {"word": word, "rows": rows, "asked": None if own is None else ids.index(own), "left": left}
+        return {"word": word, **likely(logits, own, self._tokenizer, sampling, n)}
 
     def importance(
-        self, word: int | None, against: str | None, method: str | None, progress: Progress | None = None
+        self,
+        word: int | None,
+        against: str | None,
+        method: str | None,
+        progress: Progress | None = None,
+        check: bool = True,
     ) -> Numbers:
-        """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check.
+        """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check if it is wanted.
 
-        kind, answers: see `limelight.look.importance.Method`.
+        kind, answers: see `limelight.look.importance.Method`. links: single heads that tell something about it. A long
+        text is blocked once and checked with that, whether or not it is wanted: the check costs little beside it.
         """
         number = None if word is None else self._known(word) + 1
-        found = self.seen.importance(number, against=against, method=method, progress=progress)
+        check = check or (method in (None, "blocking") and (number or len(self._plain.words)) > SHORT)
+        found = self.seen.importance(number, against=against, method=method, check=check, progress=progress)
         return {
-            "word": len(found.words),
-            "method": found.method,
-            "kind": METHODS[found.method].kind,
-            "answers": METHODS[found.method].answers,
-            "probability": math.exp(found.logprob),
-            "against": list(found.against),
-            "foil": against,
-            "values": [heard.importance for heard in found.words],
-            "asks": len(found.words) - 1,
-            "check": _check(found),
+            **told(found, against, len(found.words) - 1),
+            "checked": check,
             "links": [
                 {
                     "layer": link.layer,
@@ -208,10 +190,13 @@ def edited(
     heads_off: Sequence[tuple[int, int]],
     layers_off: Sequence[int],
     positions: bool,
+    tokens: bool,
 ) -> Looking:
     """A text under a twin of the model with parts switched off, see `limelight.look.edit`."""
-    changed = edit(network, heads_off=heads_off, layers_off=layers_off, positions=positions)
-    return Looking(changed, tokenizer, text)
+    changed = network
+    if heads_off or layers_off or not positions:
+        changed = edit(network, heads_off=heads_off, layers_off=layers_off, positions=positions)
+    return Looking(changed, tokenizer, text, tokens=tokens)
 
 
 def shape(config: ModelConfig) -> list[int]:
@@ -228,6 +213,57 @@ def roles(network: Decoder, tokenizer: Tokenizer) -> Numbers:
     return {
         "roles": [[{"role": role, "strength": strength} for role, strength in row] for row in table],
         "meanings": ROLES,
+    }
+
+
+def listed(text: str, words: Sequence[Word], tokens: Sequence[int], tokenizer: Tokenizer) -> Numbers:
+    """A text cut into words, with what stands between them and the tokens of each."""
+    at, found = 0, []
+    for word in words:
+        pieces = [tokenizer.token(tokens[i]) for i in word.tokens]
+        found.append({"gap": text[at : word.start], "text": word.text, "tokens": pieces})
+        at = word.end
+    return {"words": found, "tail": text[at:], "count": len(tokens)}
+
+
+def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Sampling, n: int) -> Numbers:
+    """The n likeliest tokens by logits [1, V]: what the model thinks, and what some settings leave of it.
+
+    share: the probability by the model itself. kept: the probability by which it would be drawn, 0 if it is cut. cut:
+    the name of the setting that cut it. asked: the place in the list of the token `own`, which is put behind the
+    others if it is not among them, with its rank.
+    """
+    shares = logits.softmax(-1)[0]
+    kept, cuts = _drawn(logits, sampling)
+    ids: list[int] = shares.topk(min(n, len(shares))).indices.tolist()
+    if own is not None and own not in ids:
+        ids.append(own)
+    rows = [
+        {
+            "token": tokenizer.token(id),
+            "share": float(shares[id]),
+            "kept": float(kept[id]),
+            "cut": next((name for name, gone in cuts.items() if gone[id]), None),
+            "rank": int((shares > shares[id]).sum()) + 1,
+        }
+        for id in ids
+    ]
+    return {"rows": rows, "asked": None if own is None else ids.index(own), "left": int((kept > 0).sum())}
+
+
+def told(found: Importance, against: str | None, asks: int | None) -> Numbers:
+    """An answer as numbers. asks: the word that the model asks from, which is left out where others are blocked."""
+    return {
+        "word": len(found.words),
+        "method": found.method,
+        "kind": METHODS[found.method].kind,
+        "answers": METHODS[found.method].answers,
+        "probability": math.exp(found.logprob),
+        "against": list(found.against),
+        "foil": against,
+        "values": [heard.importance for heard in found.words],
+        "asks": asks,
+        "check": _check(found),
     }
 
 

@@ -4,13 +4,13 @@ import socket
 import threading
 import webbrowser
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
-import uvicorn
-
 from limelight.errors import RequestError
-from limelight.serve.app import make
-from limelight.serve.desk import Desk
+
+if TYPE_CHECKING:
+    from limelight.serve.desk import Desk
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -36,7 +36,7 @@ def address(sock: socket.socket, text: str | None) -> str:
 
 
 def serve(
-    sock: socket.socket, desk: Desk, text: str | None, open_browser: bool, opened: Callable[[Exception | None], None]
+    sock: socket.socket, desk: "Desk", text: str | None, open_browser: bool, opened: Callable[[Exception | None], None]
 ) -> None:
     """Serves the page until interrupted; the model opens while the browser does. opened: told how that ended."""
 
@@ -48,8 +48,13 @@ def serve(
         else:
             opened(None)
 
-    threading.Thread(target=open_model, daemon=True).start()
+    # The browser takes a while to come and the model to open: both begin before the server's own parts are imported.
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address(sock, text),), daemon=True).start()
+    threading.Thread(target=open_model, daemon=True).start()
+    import uvicorn
+
+    from limelight.serve.app import make
+
     config = uvicorn.Config(make(desk), log_level="error", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[sock])

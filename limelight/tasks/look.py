@@ -1,6 +1,7 @@
 """Looking at a translation: which source words each target word listens to, and which ones made the model say it."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,9 +10,9 @@ from torch.nn.utils.rnn import pad_sequence
 from limelight.errors import RequestError
 from limelight.look import Heard, Importance
 from limelight.look.recurrent import checked
-from limelight.look.target import likeliest_rivals
+from limelight.look.target import likeliest_rivals, one_rival
 from limelight.models.api import Seq2Seq
-from limelight.nn.recurrent import RecurrentEncoder
+from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
 from limelight.tasks.align import Step, by_word
 from limelight.tasks.translate import Language
 from limelight.text.words import Word, find, words
@@ -39,6 +40,11 @@ class SeenTranslation:
                     f"the {side} has {len(tokens):,} tokens and the model reads at most {network.context:,}; shorten it"
                 )
 
+    @property
+    def layers(self) -> int:
+        """The layers that listen to the source: one in a recurrent model, none if it listens to its end alone."""
+        return len(self._network.crosses)
+
     def alignment(self, layer: int | None = None, step: Step | None = None) -> Tensor:
         """How much each target word listens to each source word: [target words, source words].
 
@@ -60,56 +66,133 @@ class SeenTranslation:
             raise RequestError(f"there is no layer {layer}: the decoder has layers 0 to {len(layers) - 1}")
         return layers[layer]
 
-    def importance(self, word: str | int | None = None) -> Importance:
+    def logits(self, word: str | int | None = None) -> Tensor:
+        """The model's logits [n, V] in the places of the n tokens of a word of the translation, the last if None."""
+        return self._logits([()], self._word(word))[0]
+
+    def importance(
+        self,
+        word: str | int | None = None,
+        *,
+        against: str | None = None,
+        written: bool = False,
+        check: bool = True,
+    ) -> Importance:
         """Which source words made the model say a word of the translation, where it stands.
 
-        word: of the translation, by its text or its number from 1; without it the last one. A transformer is made deaf
-        to each source word (method "blocking"); for a recurrent model the word is left out ("leave-one-out"). What
-        falls are the log-odds of the word against the ten likeliest others. Raises RequestError if there is no such
-        word.
+        word: of the translation, by its text or its number from 1; without it the last one. against: another word; the
+        question is then why this word rather than that one; without it the ten likeliest others. written: whether the
+        words of the translation before it are judged too; they stand behind the source's in the answer, with their
+        places in the translation. A transformer is made deaf to each word (method "blocking"), only the word written
+        last is left out, since the model asks from there; for a recurrent model all words are left out
+        ("leave-one-out"). What falls are the log-odds. Raises RequestError if there is no such word.
         """
-        place = len(self.target_words) - 1 if word is None else find(self.target_words, str(word))
-        asked = self.target_words[place]
+        asked = self._word(word)
         first = asked.tokens.start + 1  # behind the mark of the start
         whole = self._logits([()], asked)
         question = likeliest_rivals(whole[0], first, self._target[first : asked.tokens.stop + 1])
+        probability = float(question.logprob(whole)[0])
+        if against is not None:
+            other = self._language.target.encode(f"{self._gap(asked)}{against.strip()}").ids
+            question = one_rival(first, question.tokens, other, against)
+
+        def odds(sets: Sequence[Sequence[int]]) -> list[float]:
+            logits = self._logits(sets, asked)
+            found: list[float] = question.odds(logits[:, [at + 1 - first for at in question.at]]).tolist()
+            return found
+
+        before = odds([()])[0]
 
         def falls(sets: Sequence[Sequence[int]]) -> list[float]:
-            before = float(question.odds(whole)[0])
-            return [before - odds for odds in question.odds(self._logits(sets, asked)).tolist()]
+            return [before - each for each in odds(sets)]
 
-        values = falls([(i,) for i in range(len(self.source_words))])
-        heard = zip(self.source_words, values, strict=True)
+        judged = [*self.source_words, *(self._before(asked) if written else ())]
+        values = falls([(i,) for i in range(len(judged))])
+        asks = len(judged) - 1 if len(judged) > len(self.source_words) else None
+        heard = enumerate(zip(judged, values, strict=True))
         return Importance(
             asked,
-            float(question.logprob(whole)[0]),
+            probability,
             tuple(self._language.target.token(id) for id in question.rivals[0]),
-            "leave-one-out" if isinstance(self._network.encoder, RecurrentEncoder) else "blocking",
-            tuple(Heard(each.text, each.start, each.end, value, False) for each, value in heard),
-            checked(values, falls),
+            "leave-one-out" if self._leaves_out else "blocking",
+            tuple(Heard(each.text, each.start, each.end, value, i == asks) for i, (each, value) in heard),
+            checked(values[:asks], falls) if check else None,
             (),
+        )
+
+    def _word(self, word: str | int | None) -> Word:
+        if isinstance(word, int) and 1 <= word <= len(self.target_words):
+            return self.target_words[word - 1]  # in a translation with the word "8", 8 is still the eighth
+        return self.target_words[-1 if word is None else find(self.target_words, str(word))]
+
+    def _gap(self, word: Word) -> str:
+        """The white space in front of a word of the translation."""
+        ahead = self.target[: word.start]
+        return ahead[len(ahead.rstrip()) :]
+
+    def _before(self, asked: Word) -> tuple[Word, ...]:
+        """The words of the translation in front of one."""
+        return tuple(word for word in self.target_words if word.tokens.stop <= asked.tokens.start)
+
+    @property
+    def _leaves_out(self) -> bool:
+        """Whether nothing can be hidden from the model, so that words are left out instead."""
+        return isinstance(self._network.encoder, RecurrentEncoder) or isinstance(
+            self._network.decoder, RecurrentDecoder
         )
 
     @torch.inference_mode()
     def _logits(self, sets: Sequence[Sequence[int]], asked: Word) -> Tensor:
-        """Logits [B, n, V] for the tokens of a target word, each time deaf to some of the source words."""
+        """Logits [B, n, V] for the tokens of a target word, each time deaf to some words: those of the source by their
+        places, behind them those of the translation."""
         network, device = self._network, self._network.device
-        places = torch.arange(asked.tokens.start, asked.tokens.stop)
         found = []
         for at in range(0, len(sets), ROWS):
-            gone = [{token for i in each for token in self.source_words[i].tokens} for each in sets[at : at + ROWS]]
-            if isinstance(network.encoder, RecurrentEncoder):
-                kept = [[id for i, id in enumerate(self._source) if i not in each] for each in gone]
-                source = pad_sequence([torch.tensor(row) for row in kept], batch_first=True)
-                memory = network.encode(source.to(device), torch.tensor([len(row) for row in kept]))
-            else:
-                visible = torch.tensor([[i not in each for i in range(len(self._source))] for each in gone])
-                source = torch.tensor(self._source).expand(len(gone), -1)
-                memory = network.encode(source.to(device), None, visible.to(device))
-            target = torch.tensor(self._target, device=device).expand(len(gone), -1)
-            hidden = network.read(target, network.start(memory, 0))  # [B, T, W]
-            found.append(network.logits(hidden[:, places]).cpu())
+            variants = [self._variant(each, asked) for each in sets[at : at + ROWS]]
+            sources = pad_sequence([torch.tensor(each.source) for each in variants], batch_first=True)
+            lengths = torch.tensor([len(each.source) for each in variants])
+            targets = pad_sequence([torch.tensor(each.target) for each in variants], batch_first=True)  # [B, T]
+            heard = shown = None
+            if not self._leaves_out:
+                heard = torch.stack([each.heard for each in variants]).to(device)  # [B, S]
+                length = targets.shape[1]
+                shown = torch.ones(len(variants), length, length, dtype=torch.bool)
+                for row, each in zip(shown, variants, strict=True):
+                    for part in each.hidden:
+                        row[part.stop :, part.start : part.stop] = False
+                shown = shown.to(device)
+            state = network.start(network.encode(sources.to(device), lengths, heard), 0)
+            hidden = network.read(targets.to(device), state, visible=shown)  # [B, T, W]
+            ends = torch.tensor([len(each.target) for each in variants])
+            places = ends[:, None] - len(asked.tokens) + torch.arange(len(asked.tokens))  # [B, n]
+            found.append(network.logits(hidden[torch.arange(len(variants))[:, None], places]).cpu())
         return torch.cat(found)
+
+    def _variant(self, deaf: Sequence[int], asked: Word) -> "_Variant":
+        """Both texts up to the word in question, without or deaf to some words."""
+        read = self._target[: asked.tokens.stop]
+        source = {token for i in deaf if i < len(self.source_words) for token in self.source_words[i].tokens}
+        written = [self._before(asked)[i - len(self.source_words)] for i in deaf if i >= len(self.source_words)]
+        parts = [range(word.tokens.start + 1, word.tokens.stop + 1) for word in written]  # behind the start mark
+        asks = [part for part in parts if self._leaves_out or part.stop == asked.tokens.start + 1]
+        gone = {token for part in asks for token in part}
+        return _Variant(
+            [id for i, id in enumerate(self._source) if not (self._leaves_out and i in source)],
+            [id for i, id in enumerate(read) if i not in gone],
+            torch.tensor([i not in source for i in range(len(self._source))]),
+            [part for part in parts if part not in asks],
+        )
+
+
+@dataclass(frozen=True)
+class _Variant:
+    """What the model reads: tokens of both sides, which of the source [S] it hears, and which ranges of the target are
+    hidden from what follows them."""
+
+    source: list[int]
+    target: list[int]
+    heard: Tensor
+    hidden: list[range]
 
 
 def _words(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[Word, ...]:

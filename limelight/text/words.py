@@ -67,6 +67,32 @@ def words(text: str, offsets: Sequence[tuple[int, int]]) -> list[Word]:
     ]
 
 
+def pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[Word]:
+    """The tokens of `text` as if each were a word, without the white space in front of it.
+
+    Tokens that share a character, as those of an emoji do, are one; one that is only white space belongs to the one
+    after it, or at the end of the text to the one before.
+    """
+    found: list[Word] = []
+    waiting: int | None = None
+    for token, (start, end) in enumerate(offsets):
+        start += len(text[start:end]) - len(text[start:end].lstrip())
+        if start >= end:
+            waiting = token if waiting is None else waiting
+            continue
+        front = token if waiting is None else waiting
+        waiting = None
+        if found and start < found[-1].end:
+            before = found.pop()
+            start, front = before.start, before.tokens.start
+        end = start + len(text[start:end].rstrip())
+        found.append(Word(text[start:end], start, end, range(front, token + 1)))
+    if waiting is not None and found:
+        last = found.pop()
+        found.append(Word(last.text, last.start, last.end, range(last.tokens.start, len(offsets))))
+    return found
+
+
 def find(words: Sequence[Word], query: str) -> int:
     """The place in `words` of the word that a person asked for: its text, or else its number counted from 1.
 

@@ -7,10 +7,11 @@ export function answer(element, data, act) {
   const asked = quoted(words[word]?.text ?? "");
   if (error) return fill(element, h("p", { class: "error", role: "alert" }, error));
   if (!importance) return fill(element, waiting(asked, progress));
+  if (importance.onwards) return fill(element, onwards(data, act));
   const { check } = importance;
   const shares = importance.kind === "attention";
-  const rank = importance.values.map((value, i) => i).sort((a, b) => importance.values[b] - importance.values[a]);
-  const top = (check?.top ?? rank.slice(0, 3)).filter((i) => importance.values[i] > 0);
+  const rank = importance.values.map((_, i) => i).filter((i) => i !== importance.asks).sort((a, b) => importance.values[b] - importance.values[a]);
+  const top = (check?.top ?? rank.slice(0, Math.min(3, Math.max(1, Math.floor(rank.length / 2))))).filter((i) => importance.values[i] > 0);
   const button = (i) =>
     h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${shares ? importance.values[i].toFixed(2) : signed(importance.values[i])}`);
   const rivals = [...new Set(importance.against.map((token) => visible(token).trim()).filter(Boolean))];
@@ -24,7 +25,7 @@ export function answer(element, data, act) {
         : [asked, shares ? " is looked for most at " : foil ? ` rather than ${quoted(foil)}, because of ` : " listened most to ", ...listed(top.map(button)), "."],
       foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to all rivals")],
     ),
-    checked(check, asked, words),
+    importance.checked === false ? checking(progress) : checked(check, asked, words),
     note(
       shares
         ? `${importance.answers} Shares of that: where the model looks, which is not what changes its answer.`
@@ -36,14 +37,26 @@ export function answer(element, data, act) {
   );
 }
 
+// A word of a source text: what the translation owes to it.
+function onwards({ words, word, importance }, act) {
+  const asked = quoted(words[word].text);
+  const rank = words.map((_, i) => i).filter((i) => importance.values[i] > 0.05).sort((a, b) => importance.values[b] - importance.values[a]).slice(0, 3);
+  const button = (i) => h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${signed(importance.values[i])}`);
+  return [
+    h("p", { class: "answer" }, rank.length ? [asked, " mattered most for ", ...listed(rank.map(button)), "."] : `No word of the translation owes anything to ${asked}.`),
+    h("p", { class: "check" }, "Choose one of them to see what else it comes from, with the check."),
+    note(`The number under a word of the translation says how far its odds fall without ${asked} in the source: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise.`),
+  ];
+}
+
+const bar = (progress) => h("progress", progress && progress.total > 1 ? { value: progress.done / progress.total, max: 1 } : {});
+
 function waiting(asked, progress) {
-  const share = progress && progress.total > 1 ? progress.done / progress.total : null;
-  return h(
-    "p",
-    { class: "waiting", role: "status" },
-    progress?.note ?? `Listening without each word before ${asked}`,
-    h("progress", share === null ? {} : { value: share, max: 1 }),
-  );
+  return h("p", { class: "waiting", role: "status" }, progress?.note ?? `Listening without each word before ${asked}`, bar(progress));
+}
+
+function checking(progress) {
+  return h("p", { class: "checking", role: "status" }, "Is that so? Blocking these words together, and random ones ", bar(progress));
 }
 
 function checked(check, asked, words) {

@@ -19,16 +19,16 @@ export function start(root, source) {
 
   // --- the question ---------------------------------------------------------------------------------------------
 
-  const word = () => Math.max(0, Math.min(state.word ?? now.given - 1, now.shown.words.length - 1));
-  const added = () => now.shown.words.slice(now.given).length > 0 && word() >= now.given;
-  const text = () => ({ given: state.text, added: added() ? now.added : "" });
+  const translates = () => Boolean(now.model?.translates); // then what was added is the translation of what was given
+  const word = () => Math.max(0, Math.min(state.word ?? (translates() ? telling(now.shown.words) : now.given - 1), now.shown.words.length - 1));
+  const added = () => now.shown.words.length > now.given && (translates() || word() >= now.given);
+  const tokens = () => state.tokens === 1 && !translates();
+  const text = () => ({ given: state.text, added: added() ? now.added : "", tokens: tokens() });
   const words = () => (added() || !source.live ? now.shown.words : now.shown.words.slice(0, now.given));
-  const settings = () => ({
-    temperature: state.temperature,
-    top_k: state.k >= 50 ? null : state.k,
-    top_p: state.p >= 1 ? null : state.p,
-    seed: state.seed,
-  });
+  const settings = () =>
+    translates() // a translation is searched for and not drawn
+      ? { temperature: 1, top_k: null, top_p: null, seed: 0 }
+      : { temperature: state.temperature, top_k: state.k >= 50 ? null : state.k, top_p: state.p >= 1 ? null : state.p, seed: state.seed };
 
   function signal(name) {
     pending[name]?.abort();
@@ -66,41 +66,53 @@ export function start(root, source) {
       return draw();
     }
     await attempt(async () => {
-      const whole = { given: state.text, added: "" };
+      const whole = { given: state.text, added: "", tokens: tokens() };
       const of = signal("words");
       now.shown = await remembered(["words", whole], () => source.words(whole, of));
       now.given = now.shown.words.filter((one) => one.given).length;
       draw();
-      const later = source.live && state.word >= now.given; // asked about a word that is still to be written
-      if (!later) ask();
+      const later = translates() || (source.live && state.word >= now.given); // asked about a word still to be written
+      if (!later) await ask(); // the answer first: all of it is computed by one machine
       await goOn();
     });
   }
 
-  function ask() {
+  // Ends when the answer is there; the check of it may take longer and comes by itself.
+  async function ask() {
     if (!now.shown.words.length || !now.model) return;
-    now.error = null;
-    now.importance = null;
-    now.progress = null;
+    Object.assign(now, { error: null, importance: null, progress: null });
     const asked = text();
     const place = word();
-    refreshNext();
+    const read = translates() && place < now.given; // a word of the source, which the model read and did not say
+    if (read) drawNext();
+    else refreshNext();
     drawSentence();
     drawAnswer();
-    attempt(async () => {
-      const of = signal("importance");
-      const tell = (progress) => {
-        now.progress = progress;
-        drawAnswer();
-      };
-      now.importance = await remembered(["importance", asked, place, state.foil, state.method], () =>
-        source.importance(asked, place, state.foil, state.method, tell, of),
-      );
+    const of = signal("importance");
+    const tell = (progress) => {
+      now.progress = progress;
+      drawAnswer();
+    };
+    const find = (check) => remembered(["importance", asked, place, state.foil, state.method, check], () => source.importance(asked, place, state.foil, state.method, check, tell, of));
+    const show = (found) => {
+      now.importance = found;
       drawSentence();
       drawAnswer();
       drawDoor();
+    };
+    await attempt(async () => {
+      if (read) return show(onwards(place, (await remembered(["translation", asked], () => source.translation(asked, tell, of))).grid));
+      const found = await find(false);
+      show(found);
+      if (!found.checked) find(true).then(show, (error) => attempt(() => Promise.reject(error)));
     });
     if (place === 0) drawDoor(); // nothing stands before the first word, so no answer will come to draw it
+  }
+
+  // How much a word of the source mattered for each word of the translation.
+  function onwards(place, grid) {
+    const values = now.shown.words.map((_, i) => (i < now.given ? undefined : grid[i - now.given][place]));
+    return { word: place, kind: "importance", values, onwards: true, check: null, checked: true, links: [] };
   }
 
   function refreshNext() {
@@ -123,16 +135,17 @@ export function start(root, source) {
       const base = now.shown.base ?? now.shown;
       await source.go_on(given, settings(), (piece) => {
         grown += piece;
-        now.shown = { ...base, tail: base.tail + grown, base };
+        now.shown = { ...base, tail: `${base.tail}${translates() ? "\n" : ""}${grown}`, base };
         drawSentence();
       }, of);
       known.set(key, grown);
     }
     now.added = known.get(key);
-    const whole = { given, added: now.added };
-    now.shown = joined(now.shown.base ?? now.shown, await remembered(["words", whole], () => source.words(whole, of)), now.added);
+    const whole = { given, added: now.added, tokens: tokens() };
+    const found = await remembered(["words", whole], () => source.words(whole, of));
+    now.shown = translates() ? found : joined(now.shown.base ?? now.shown, found, now.added);
     drawSentence();
-    if (state.word >= now.given) ask();
+    if (translates() || state.word >= now.given) await ask();
   }
 
   // --- what can be done -----------------------------------------------------------------------------------------
@@ -172,6 +185,7 @@ export function start(root, source) {
       attempt(goOn);
     },
     door(name) {
+      if (!fitting().some((door) => door.name === name)) return;
       go({ door: state.door === name ? null : name });
       drawDoor();
       if (state.door) parts.room.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
@@ -182,6 +196,11 @@ export function start(root, source) {
       layer = Math.max(0, Math.min(layer, counts.length - 1));
       go({ layer, head: Math.max(0, Math.min(head, counts[layer] - 1)) }, { keep: true });
       drawDoor();
+    },
+    tokens() {
+      if (!source.live || translates()) return;
+      go({ tokens: state.tokens ? null : 1, word: null, foil: null });
+      read();
     },
     walk(layers, heads) {
       if (state.door) act.head(at().layer + layers, at().head + heads);
@@ -222,16 +241,20 @@ export function start(root, source) {
     },
   };
 
-  // The head on the screen: the one chosen, or the one that looks hardest at the words that mattered.
+  const fitting = () => doors.filter((door) => !now.model || door.fits(now.model));
+
+  // The head on the screen: the one chosen, or the one that looks hardest at the words that mattered. Translations are
+  // aligned best in the middle.
   function at() {
     const link = now.importance?.links[0];
-    const layer = Math.min(state.layer ?? link?.layer ?? 0, Math.max(0, (now.model?.heads.length ?? 1) - 1));
+    const first = translates() ? Math.floor(now.model.heads.length / 2) : 0;
+    const layer = Math.min(state.layer ?? link?.layer ?? first, Math.max(0, (now.model?.heads.length ?? 1) - 1));
     return { layer, head: Math.min(state.head ?? link?.head ?? 0, (now.model?.heads[layer] ?? 1) - 1) };
   }
 
   // --- drawing --------------------------------------------------------------------------------------------------
 
-  const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, live: source.live, settings: settings() });
+  const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, live: source.live, tokens: tokens(), settings: settings() });
 
   const title = () => (now.model && parts.models.selectedOptions[0]?.textContent.split(/[,(]/)[0].trim()) || "the model";
 
@@ -242,11 +265,14 @@ export function start(root, source) {
     reveal();
     parts.about.textContent = data.words.length ? about(data, now.hovered ?? data.word) : "";
     const asked = quoted(data.words[data.word]?.text ?? "");
+    parts.tokensButton.setAttribute("aria-pressed", data.tokens ? "true" : "false");
     parts.ask.textContent = !data.words.length
       ? "Write a sentence."
       : state.foil
         ? `Why ${asked} and not ${quoted(state.foil)}?`
-        : `Which words made ${title()} say ${asked}?`;
+        : translates() && data.word < now.given
+          ? `What did ${title()} say because of ${asked}?`
+          : `Which words made ${title()} say ${asked}?`;
     parts.place.textContent = data.words.length ? `In the place of ${asked} it could have said` : "";
   }
 
@@ -266,13 +292,14 @@ export function start(root, source) {
   }
 
   function drawNext() {
-    if (!now.shown.words.length) return fill(parts.likely);
+    parts.beneath.hidden = translates() && word() < now.given; // nothing else could have stood in what was read
+    if (!now.shown.words.length || parts.beneath.hidden) return fill(parts.likely);
     likely(parts.likely, view(), act);
   }
 
   function drawDoor() {
     parts.doors.querySelectorAll("button").forEach((button) => button.setAttribute("aria-expanded", button.dataset.door === state.door ? "true" : "false"));
-    const door = doors.find((one) => one.name === state.door);
+    const door = fitting().find((one) => one.name === state.door);
     if (!door || !now.model || !now.shown.words.length) return fill(parts.room);
     const of = signal("door");
     const places = { ...view(), words: words() };
@@ -302,6 +329,10 @@ export function start(root, source) {
         drawAnswer();
       };
       now.model = await source.open(state.model ?? parts.models.value, tell, signal("open"));
+      parts.doors.querySelectorAll("button").forEach((button) => (button.hidden = !fitting().some((door) => door.name === button.dataset.door)));
+      [parts.measured, parts.drawing, parts.tokensButton].forEach((part) => (part.hidden = translates()));
+      parts.saveButton.hidden = !source.live || translates();
+      parts.tokensButton.hidden ||= !source.live;
       fill(parts.methods, now.model.methods.map(({ name, title }) => h("option", { value: name, selected: name === state.method }, title)));
       await read();
     });
@@ -322,6 +353,7 @@ export function start(root, source) {
   parts.sentence.addEventListener("click", (event) => event.target.classList.contains("word") || act.edit());
   parts.sentence.addEventListener("dblclick", () => act.edit());
   parts.sentence.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), act.edit()));
+  parts.tokensButton.addEventListener("click", act.tokens);
   parts.editButton.addEventListener("click", () => act.edit());
   parts.models.addEventListener("change", () => act.model(parts.models.value));
   parts.methods.addEventListener("change", () => act.method(parts.methods.value));
@@ -343,7 +375,7 @@ export function start(root, source) {
     const before = { ...state };
     Object.assign(state, address.read(location.hash));
     if (before.model !== state.model) open();
-    else if (before.text !== state.text) read();
+    else if (before.text !== state.text || before.tokens !== state.tokens) read();
     else if (before.word !== state.word || before.foil !== state.foil || before.method !== state.method) ask();
     drawDoor();
   });
@@ -351,6 +383,7 @@ export function start(root, source) {
   draw();
   attempt(async () => {
     const { models, first } = await source.models();
+    now.models = models;
     const chosen = models.find((model) => model.name === state.model)?.name ?? first;
     fill(parts.models, models.map((model) => h("option", { value: model.name, selected: model.name === chosen }, `${model.title || short(model.name)}${model.here || model.name === first ? "" : " (fetched when chosen)"}`)));
     await open();
@@ -358,6 +391,9 @@ export function start(root, source) {
 }
 
 const short = (name) => name.split(/[\\/]/).filter(Boolean).pop().replace(/\.(gguf|safetensors|bin|pth?)$/, "");
+
+// The last word that is more than a mark.
+const telling = (words) => Math.max(0, words.findLastIndex((one) => /[\p{L}\p{N}]/u.test(one.text)));
 
 // A text that has not been cut into words yet.
 const plain = (text) => ({ words: [], tail: text });
@@ -394,15 +430,16 @@ function frame(root, source) {
           part("editor", "textarea", { class: "editor", dir: "auto", "aria-label": "Edit the sentence", spellcheck: "false", maxlength: 100000 })),
         h("div", { class: "under" },
           part("about", "span", { class: "about", role: "status" }),
-          h("label", {}, "measured by ", part("methods", "select", { disabled: !source.live })),
+          part("measured", "label", {}, "measured by ", part("methods", "select", { disabled: !source.live })),
+          part("tokensButton", "button", { class: "small", title: "key: t", "aria-pressed": "false" }, "tokens"),
           part("editButton", "button", { class: "small", title: "key: /", hidden: !source.live }, "edit the sentence"))),
       part("replies", "div", { class: "replies", "aria-live": "polite" }),
-      h("div", { class: "beneath" },
+      part("beneath", "div", { class: "beneath" },
         h("section", {},
           part("place", "h2"),
           part("likely", "div", { class: "likely" }),
           part("whynot", "form", { class: "whynot", hidden: !source.live }, h("label", {}, "why not ", h("input", { name: "foil", maxlength: 200, "aria-label": "another word", autocomplete: "off" }), " ?"), h("button", { class: "small" }, "ask"))),
-        h("section", {}, h("h2", {}, "How the next word is drawn"), part("sliders", "div")))),
+        part("drawing", "section", {}, h("h2", {}, "How the next word is drawn"), part("sliders", "div")))),
     part("doors", "nav", { class: "doors", "aria-label": "More views" }),
     part("room", "main", { class: "room" }),
     part("help", "dialog", { "aria-label": "Keys" }),

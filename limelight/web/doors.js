@@ -4,26 +4,38 @@ import { fill, h } from "./dom.js";
 import { heads } from "./heads.js";
 import { layers } from "./layers.js";
 import { steps } from "./steps.js";
+import { translation } from "./translation.js";
 import { whatIf } from "./whatif.js";
 
 const kept = { share: 0.5, sink: false, only: false, pair: null };
 
 // What is switched off, and the sentence in place of the one on the screen.
-const change = { heads: [], layers: [], positions: true, instead: null, of: null };
+const change = { heads: [], layers: [], positions: true, instead: null, name: null, picked: [], of: null };
 
 const waiting = (element, what) => fill(element, h("p", { class: "waiting", role: "status" }, what, h("progress")));
 
-// One head of a layer that comes with all its heads.
+const MANY = 250; // words, from which on heads are fetched one by one
+
+// One head of a layer, which mostly comes with all its heads.
 async function matrix({ data, text, source, remembered, signal }) {
   const n = data.words.length;
-  const all = await remembered(["attention", text, data.layer], () => source.attention(text, data.layer, signal));
+  if (n > MANY && source.live) {
+    const key = JSON.stringify([data.model.name, text, data.layer, data.head]);
+    if (kept.large?.key !== key) kept.large = { key, weights: await source.attention(text, data.layer, data.head, signal) }; // one is megabytes
+    return kept.large.weights;
+  }
+  const all = await remembered(["attention", text, data.layer], () => source.attention(text, data.layer, null, signal));
   return all.subarray(data.head * n * n, (data.head + 1) * n * n);
 }
 
+const attends = (model) => !model.translates && model.heads.length > 0; // a recurrent model has no heads to look into
+
+// fits: whether a model has what the view shows.
 export const doors = [
   {
     name: "words",
     title: "Words",
+    fits: attends,
     says: "which words look at which, and which mattered",
     async draw(element, need) {
       if (!element.querySelector("canvas")) waiting(element, "Reading this layer");
@@ -33,6 +45,7 @@ export const doors = [
   },
   {
     name: "heads",
+    fits: attends,
     title: "Heads",
     says: "all heads, and what each looks for",
     async draw(element, need) {
@@ -54,6 +67,7 @@ export const doors = [
   },
   {
     name: "steps",
+    fits: attends,
     title: "Steps",
     says: "the nine steps, with this sentence's numbers",
     async draw(element, need, other = null) {
@@ -66,6 +80,7 @@ export const doors = [
   },
   {
     name: "layers",
+    fits: attends,
     title: "Layers",
     says: "what each layer would have said",
     async draw(element, need) {
@@ -78,12 +93,13 @@ export const doors = [
   },
   {
     name: "what-if",
+    fits: attends,
     title: "What if",
     says: "switch parts off, change the sentence, and compare",
     async draw(element, need) {
       const { data, text, source, remembered, signal } = need;
       const whole = text.given + text.added;
-      if (change.of !== whole) Object.assign(change, { instead: null, of: whole });
+      if (change.of !== whole) Object.assign(change, { instead: null, picked: [], of: whole });
       const again = () => this.draw(element, need);
       const asked = data.words[data.word].text;
       const question = {
@@ -94,8 +110,10 @@ export const doors = [
         heads_off: change.heads,
         layers_off: change.layers,
         positions: change.positions,
+        name: change.name,
+        tokens: text.tokens,
       };
-      const changed = change.heads.length || change.layers.length || !change.positions || (change.instead ?? whole) !== whole;
+      const changed = change.name || change.heads.length || change.layers.length || !change.positions || (change.instead ?? whole) !== whole;
       const show = (after, progress) => whatIf(element, { ...data, text: whole, after, progress, changed, live: source.live }, change, again);
       if (!changed) return show(null, null);
       show(null, {});
@@ -107,6 +125,20 @@ export const doors = [
         if (error.name === "AbortError") throw error;
         show({ error: error.message }, null);
       }
+    },
+  },
+  {
+    name: "translation",
+    title: "Translation",
+    says: "which words of the source each word of the translation comes from",
+    fits: (model) => model.translates,
+    async draw(element, { data, text, source, act, remembered, signal }) {
+      if (!text.added) return fill(element, h("p", { class: "waiting", role: "status" }, "Translating", h("progress")));
+      if (!element.querySelector("canvas")) waiting(element, "Listening without each word, for every word of the translation");
+      const bar = element.querySelector("progress");
+      const tell = ({ done, total }) => bar && ((bar.max = total), (bar.value = done));
+      const found = await remembered(["translation", text], () => source.translation(text, tell, signal));
+      translation(element, { ...data, ...found }, act);
     },
   },
 ];

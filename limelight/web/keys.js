@@ -9,6 +9,7 @@ export function keys(page, act, doors) {
     [`1 – ${doors.length}`, "doors", Object.fromEntries(doors.map((door, i) => [String(i + 1), () => act.door(door.name)]))],
     ["/", "edit the sentence", { "/": () => act.edit() }],
     ["r", "continue differently", { r: () => act.again() }],
+    ["t", "words or tokens", { t: () => act.tokens() }],
     ["n", "hide or show the explanations", { n: () => act.notes() }],
     ["s", "save as a file", { s: () => act.save() }],
     ["d", "light or dark", { d: () => act.theme() }],

@@ -56,9 +56,10 @@ export function live() {
 
     next: (text, word, settings, signal) => json("next", { ...text, word, ...settings }, signal),
 
-    async importance(text, word, against, method, progress, signal) {
+    // check: whether the answer is checked too, which may take longer than the answer.
+    async importance(text, word, against, method, check, progress, signal) {
       let found;
-      const body = { ...text, word, against, ...(method ? { method } : {}) };
+      const body = { ...text, word, against, check, ...(method ? { method } : {}) };
       await lines("importance", body, signal, (line) => (line.importance ? (found = line.importance) : progress(line)));
       return found;
     },
@@ -67,9 +68,15 @@ export function live() {
       await lines("continue", { given, ...settings }, signal, (line) => piece(line.piece));
     },
 
-    // All heads of a layer: [H, N, N] in one array.
-    async attention(text, layer, signal) {
-      const answer = await post("attention", { ...text, layer }, signal);
+    async translation(text, progress, signal) {
+      let found;
+      await lines("translation", text, signal, (line) => (line.translation ? (found = line.translation) : progress(line)));
+      return found;
+    },
+
+    // All heads of a layer in one array, [H, N, N], or one head, [N, N].
+    async attention(text, layer, head, signal) {
+      const answer = await post("attention", { ...text, layer, head }, signal);
       return new Float32Array(await answer.arrayBuffer()); // little-endian, as every browser's machine is
     },
 

@@ -35,7 +35,7 @@ export function likely(element, data, act) {
         h(
           "span",
           { class: "why" },
-          own ? `in question, no. ${row.rank.toLocaleString("en")}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
+          own ? `in question, no. ${row.rank.toLocaleString("en")}` : data.model?.translates ? `no. ${row.rank}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
         ),
         own || !live || !row.token.trim() ? null : h("span", { class: "hint" }, `why not ${quoted(name)}?`),
       ),
@@ -44,7 +44,7 @@ export function likely(element, data, act) {
   fill(
     element,
     h("ol", { class: "next", "aria-label": `Likely words in the place of ${asked}` }, rows),
-    note("Outlined: how likely the model finds a word here. Filled: what the settings make of that. Choose a word to ask why it is not that one."),
+    note(`${data.model?.translates ? "How likely the model finds a word here." : "Outlined: how likely the model finds a word here. Filled: what the settings make of that."} Choose a word to ask why it is not that one.`),
   );
 }
 

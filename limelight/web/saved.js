@@ -24,7 +24,7 @@ export function saved(data) {
     words: async () => data.words,
     next: async (text, word) => data.next[word] ?? refuse("This file does not hold what could stand here"),
     importance: async (text, word) => (word === data.importance.word ? data.importance : refuse(`This file answers for “${data.words.words[data.importance.word].text}” only`)),
-    attention: async (text, number) => layer(number),
+    attention: async (text, number) => layer(number), // of all heads
     async linking(text, source, target) {
       const n = data.words.words.length;
       return data.model.heads.map((heads, number) => Array.from({ length: heads }, (_, head) => layer(number)[head * n * n + source * n + target]));

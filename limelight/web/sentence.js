@@ -7,7 +7,7 @@ const MANY = 40; // words, from which on the weakest go without a number
 export function sentence(element, data, act) {
   const { words, tail, word, importance } = data;
   const values = importance && importance.word === word ? importance.values : [];
-  const most = Math.max(...values.map(Math.abs), 1e-9);
+  const most = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-9);
   const share = importance?.kind === "attention";
   const spans = words.flatMap((one, i) => {
     const value = values[i];
@@ -21,7 +21,7 @@ export function sentence(element, data, act) {
         role: "option",
         "aria-selected": i === word ? "true" : "false",
         "aria-label": number ? `${one.text}, ${number}` : one.text,
-        class: `word ${heard} ${one.given ? "given" : "added"} ${i === word ? "asked" : ""} ${i === importance?.asks && values.length ? "asks" : ""}`,
+        class: `word ${heard} ${one.given ? "given" : "added"} ${i === word ? "asked" : ""} ${i === importance?.asks && values.length ? "asks" : ""} ${data.tokens && i > 0 && !one.gap ? "joined" : ""}`,
         style: { "--s": strength.toFixed(3) },
         onclick: () => act.choose(i),
         onpointerenter: () => act.hover(i),
@@ -37,16 +37,27 @@ export function sentence(element, data, act) {
   element.dataset.size = words.length > 200 ? "small" : words.length > MANY ? "middle" : "large";
 }
 
+// The word that a token is part of: letters and digits with nothing between them.
+function around(words, i) {
+  const joins = (a, b) => words[b]?.gap === "" && /[\p{L}\p{N}\p{M}]$/u.test(words[a].text) && /^[\p{L}\p{N}\p{M}]/u.test(words[b].text);
+  let [from, to] = [i, i];
+  while (from > 0 && joins(from - 1, from)) from--;
+  while (joins(to, to + 1)) to++;
+  return words.slice(from, to + 1).map((one) => one.text).join("");
+}
+
 // One line about one word: its number, its tokens, its share.
 export function about(data, i) {
   const { words, word, importance } = data;
   const one = words[i];
   if (!one) return "";
-  const parts = [`${quoted(one.text)}, word ${i + 1}`];
+  const parts = [`${quoted(one.text)}, ${data.tokens ? "token" : "word"} ${i + 1}`];
   const tokens = one.tokens.map((token) => `[${token.replace(/ /g, "·").replace(/\n/g, "↵")}]`).join(" ");
-  parts.push(one.tokens.length === 1 ? `one token ${tokens}` : `${one.tokens.length} tokens ${tokens}`);
-  const value = importance?.word === word ? importance.values[i] : undefined;
+  if (data.tokens) parts.push(`${tokens} of the word ${quoted(around(words, i))}`);
+  else parts.push(one.tokens.length === 1 ? `one token ${tokens}` : `${one.tokens.length} tokens ${tokens}`);
+  const value = importance?.word === word ? importance.values[i] : undefined; // none for a word behind it
   if (value !== undefined && importance.kind === "attention") parts.push(`gets ${value.toFixed(2)} of the attention`);
+  else if (value !== undefined && importance.onwards) parts.push(`${signed(value)}: what it owes to ${quoted(words[word].text)}`);
   else if (value !== undefined) {
     const raised = importance.values.filter((v) => v > 0).reduce((a, b) => a + b, 0);
     parts.push(
@@ -54,7 +65,7 @@ export function about(data, i) {
         ? `${signed(value)}: ${Math.round((100 * value) / raised)} % of all that speaks for ${quoted(words[word].text)}`
         : `${signed(value)}: speaks against ${quoted(words[word].text)}`,
     );
-    if (i === importance.asks) parts.push("the model asks from here, so it was left out instead of blocked");
+    if (i === importance.asks && importance.method === "blocking") parts.push("the model asks from here, so it was left out instead of blocked");
   }
   if (i === word) parts.push("the word in question");
   return parts.join(" · ");

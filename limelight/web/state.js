@@ -5,6 +5,7 @@ export const FIRST = {
   word: null, // number from 0; null: the last given word
   foil: null, // “why not this one?”
   method: null,
+  tokens: null, // 1: cut into tokens instead of words
   door: null,
   layer: null,
   head: null,
@@ -15,7 +16,7 @@ export const FIRST = {
   model: null,
 };
 
-const NUMBERS = new Set(["word", "layer", "head", "temperature", "k", "p", "seed"]);
+const NUMBERS = new Set(["word", "tokens", "layer", "head", "temperature", "k", "p", "seed"]);
 
 export function read(hash) {
   const state = { ...FIRST };

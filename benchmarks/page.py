@@ -1,0 +1,132 @@
+"""From `limelight` typed to the first picture, and scrolling: ``python -m benchmarks.page [--json] [--runs N]``.
+
+A real Chromium is started anew for each run. Needs playwright and a Chromium on the path.
+"""
+
+import argparse
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from statistics import median
+from typing import Any
+from urllib.parse import urlencode
+
+from benchmarks.decode import default_file
+from benchmarks.report import Row, machine, table
+
+FIRST_PICTURE = 5.0
+"""Seconds within which the first picture has to be there."""
+
+FRAMES = 30.0
+"""Frames a second below which scrolling would not be fluid."""
+
+WORDS = " ".join(["The cat sat on the mat because it was tired and hungry too ,"] * 37)  # 518 words
+NAMES = {"sentence": "the sentence as words", "picture": "the first picture", "check": "the check of it"}
+SELECTORS = {"sentence": ".word", "picture": ".value", "check": ".check"}
+
+_SCROLL = """async (box) => {
+    const along = box.matches(".scroll") ? "scrollLeft" : "scrollTop";
+    const next = () => new Promise(requestAnimationFrame);
+    const begin = await next();
+    let now = begin, frames = 0;
+    while (now - begin < 2000) {
+        box[along] = (now - begin) % 1000;
+        now = await next();
+        frames++;
+    }
+    return (1000 * frames) / (now - begin);
+}"""
+"""Scrolls for two seconds and counts the frames that were drawn."""
+
+
+@contextmanager
+def typed(model: str) -> Iterator[tuple[str, float]]:
+    """`limelight page` as somebody types it: the address that it prints, and when it was typed."""
+    command = [sys.executable, "-u", "-m", "limelight", "page", "--model", model, "--no-browser"]
+    begin = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://\S+/", process.stdout.readline())
+        assert found is not None
+        try:
+            yield found[0], begin
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def first_picture(playwright: Any, model: str) -> dict[str, float]:
+    """Seconds from typing to each of `SELECTORS`; the browser starts when limelight would start it."""
+    seconds = {}
+    with typed(model) as (address, begin):
+        browser = launched(playwright)
+        page = browser.new_page()
+        page.goto(address)
+        for name, selector in SELECTORS.items():
+            page.wait_for_selector(selector, timeout=120_000)
+            seconds[name] = time.perf_counter() - begin
+        browser.close()
+    return seconds
+
+
+def scrolling(playwright: Any, model: str, runs: int) -> dict[str, list[float]]:
+    """Frames a second while 512 words scroll: the sentence, and the picture of its words."""
+    with typed(model) as (address, _):
+        browser = launched(playwright)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.goto(f"{address}#{urlencode({'text': WORDS, 'door': 'words', 'method': 'attention'})}")
+        page.wait_for_selector(".room canvas", timeout=120_000)
+        page.wait_for_selector(".value", timeout=120_000)
+        found = {
+            "scroll 512 words, sentence": [page.locator(".sentence").evaluate(_SCROLL) for _ in range(runs)],
+            "scroll 512 words, arcs": [page.locator(".room .scroll").evaluate(_SCROLL) for _ in range(runs)],
+        }
+        browser.close()
+    return found
+
+
+def launched(playwright: Any) -> Any:
+    """A Chromium of its own."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        sys.exit("there is no Chromium on the path; on Debian: apt-get install chromium")
+    return playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
+
+
+def measure(runs: int, model: str) -> dict[str, object]:
+    """All rows; every figure is a median of `runs`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        times = [first_picture(playwright, model) for _ in range(runs)]
+        frames = scrolling(playwright, model, runs)
+    rows = []
+    for name, title in NAMES.items():
+        seconds = median(each[name] for each in times)
+        rows.append(Row(title, seconds, FIRST_PICTURE, "bar", FIRST_PICTURE / seconds, "s"))
+    rows += [Row(name, median(each), FRAMES, "bar", median(each) / FRAMES, "frames/s") for name, each in frames.items()]
+    return {
+        "rows": [asdict(row) for row in rows],
+        "best_s": min(each["picture"] for each in times),
+        "machine": machine(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--runs", type=int, default=5, help="runs of each figure")
+    parser.add_argument("--model", help="another GGUF file than the default model's")
+    options = parser.parse_args()
+    result = measure(options.runs, options.model or default_file())
+    print(json.dumps(result, indent=2) if options.json else table(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""One source text and its translation looked at: what a page asks of them, as plain numbers."""
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from limelight.decode import Sampling
+from limelight.errors import RequestError
+from limelight.look.variants import Progress
+from limelight.serve.looking import Numbers, likely, listed, told
+
+if TYPE_CHECKING:
+    from limelight import Translator
+    from limelight.tasks.look import SeenTranslation
+
+
+class Translating:
+    """A source text and its translation under a translation model.
+
+    Their words stand in one list, numbered from 0, those of the source first: to a page a translation is a text that
+    the model added to the one it was given.
+    """
+
+    def __init__(self, translator: "Translator", source: str, target: str) -> None:
+        self._language = translator.language
+        self._source = source.strip()
+        # Without a translation, its words are those of the source: they are never shown.
+        self._seen: SeenTranslation = translator.look(source, target or source)
+        self._target = target.strip()
+
+    def words(self) -> Numbers:
+        """Both texts cut into words, see `Looking.words`; the translation begins on a line of its own."""
+        seen, language = self._seen, self._language
+        found = listed(self._source, seen.source_words, language.source.encode(self._source).ids, language.source)
+        for word in found["words"]:
+            word["given"] = True
+        if self._target:
+            theirs = listed(self._target, seen.target_words, language.target.encode(self._target).ids, language.target)
+            for word in theirs["words"]:
+                word["given"] = False
+            theirs["words"][0]["gap"] = f"{found['tail']}\n{theirs['words'][0]['gap']}"
+            count = found["count"] + theirs["count"]
+            found = {"words": found["words"] + theirs["words"], "tail": theirs["tail"], "count": count}
+        return found
+
+    def next(self, word: int | None, sampling: Sampling, n: int = 10) -> Numbers:
+        """What else the model could have said in the place of a word of the translation; see `likely`."""
+        number = self._number(word)
+        logits = self._seen.logits(number)[:1]
+        own = self._language.target.encode(self._target).ids[self._seen.target_words[number - 1].tokens.start]
+        return {"word": self._first + number - 1, **likely(logits, own, self._language.target, sampling, n)}
+
+    def importance(
+        self,
+        word: int | None,
+        against: str | None,
+        method: str | None = None,
+        progress: Progress | None = None,
+        check: bool = True,
+    ) -> Numbers:
+        """Which words of the source and of the translation so far made the model say a word; see `told`.
+
+        Raises RequestError for a method by name: the model's own is the only one.
+        """
+        if method is not None:
+            raise RequestError(f"a translation has one method of its own; leave {method!r} away")
+        number = self._number(word)
+        found = self._seen.importance(number, against=against, written=True, check=check)
+        asks = len(found.words) - 1 if found.words[-1].asks else None
+        return {**told(found, against, asks), "word": self._first + number - 1, "checked": check, "links": []}
+
+    def alignment(self) -> list[list[list[float]]]:
+        """How much each word of the translation listens to each of the source, layer by layer, the mean over heads:
+        [L][M][N]; no layer for a model that listens to no single word."""
+        return [self._seen.alignment(layer).tolist() for layer in range(self._seen.layers)]
+
+    def grid(self, progress: Progress) -> list[list[float]]:
+        """The importance of all words in front of it for each word of the translation, without checks."""
+        rows = []
+        for number in range(1, len(self._seen.target_words) + 1):
+            found = self._seen.importance(number, written=True, check=False)
+            rows.append([heard.importance for heard in found.words])
+            progress(number, len(self._seen.target_words))
+        return rows
+
+    @cached_property
+    def _first(self) -> int:
+        """The place of the translation's first word."""
+        return len(self._seen.source_words)
+
+    def _number(self, word: int | None) -> int:
+        """A word of the translation, counted from 1. Raises RequestError for one of the source, or for none."""
+        if not self._target:
+            raise RequestError("there is no translation yet to ask about")
+        count = len(self._seen.target_words)
+        number = count if word is None else word - self._first + 1
+        if not 1 <= number <= count:
+            raise RequestError("the model did not say this word, it read it; choose a word of the translation")
+        return number
