@@ -10,7 +10,10 @@ import pytest
 import torch
 import uvicorn
 from cli.tiny_models import llama, saved, trained
+from tasks.small_languages import language, network
 
+from limelight.checkpoints.save import save_checkpoint
+from limelight.serve import desk
 from limelight.serve.app import make
 from limelight.serve.desk import Desk
 from limelight.serve.run import address, listen
@@ -37,8 +40,19 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a running server whose first model is the tiny one."""
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two trainings that translate: a Transformer and a recurrent model."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("transformer-modern-tiny", "lstm-attention"):
+        save_checkpoint(network(name), language().target, folder / name / "model")
+        (folder / name / "settings.toml").write_text("", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(tiny: Path, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a running server whose first model is the tiny one, and that lists the trainings in `runs`."""
+    before, desk.RUNS = desk.RUNS, runs
     homes = {name: os.environ.get(name) for name in ("LIMELIGHT_HOME", "HF_HUB_CACHE")}
     for name in homes:
         os.environ[name] = str(tmp_path_factory.mktemp("home"))
@@ -52,5 +66,6 @@ def server(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     running.should_exit = True
     thread.join()
     sock.close()
+    desk.RUNS = before
     for name, value in homes.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})

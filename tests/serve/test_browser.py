@@ -29,7 +29,7 @@ def visit(chromium: Any, server: str) -> Iterator[Visit]:
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: complaints.append(request.url) if foreign(request.url) else None)
@@ -61,7 +61,7 @@ def written(page: Any) -> str:
 
 
 def until(page: Any, condition: str) -> None:
-    for _ in range(400):  # the page's policy forbids waiting inside it by a condition that is text
+    for _ in range(1200):  # the page's policy forbids waiting inside it by a condition that is text
         if page.evaluate(condition):
             return
         page.wait_for_timeout(50)
@@ -181,6 +181,81 @@ def test_a_head_is_switched_off(visit: Visit) -> None:
     before = page.locator(".before .value").all_inner_texts()
     assert page.locator(".after .value").all_inner_texts() != before
     assert page.locator(".off").inner_text().startswith("layer 1, head 2")
+
+
+def test_two_words_are_swapped_and_one_is_replaced(visit: Visit) -> None:
+    page = visit("#text=The+cat+chased+the+mouse+today&door=what-if")
+    page.locator(".before .word", has_text="cat").click()
+    page.locator(".before .word", has_text="mouse").click()
+    page.get_by_role("button", name="swap “cat” and “mouse”").click()
+    page.wait_for_selector(".after .value")
+    assert page.locator("[name=instead]").input_value() == "The mouse chased the cat today"
+    assert "Most changed" in page.locator(".after").inner_text()
+    page.locator(".before .word", has_text="chased").click()
+    page.locator(".picked input").fill("drank")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.after .word:nth-of-type(3)') !== null")
+    until(page, "[...document.querySelectorAll('.after .word')].some(word => word.textContent.startsWith('drank'))")
+    page.get_by_role("button", name="another sentence ×").click()
+    until(page, "document.querySelector('.after .value') === null")
+
+
+def test_positions_are_switched_off(visit: Visit) -> None:
+    page = visit("#door=what-if")
+    page.get_by_role("button", name="switch off positions").click()
+    page.wait_for_selector(".after .value")
+    assert page.locator(".after .value").all_inner_texts() != page.locator(".before .value").all_inner_texts()
+    assert "was" in page.locator(".after td.faint").first.inner_text() or "new" in page.locator(".after").inner_text()
+
+
+def test_words_are_cut_into_tokens_and_back(visit: Visit) -> None:
+    page = visit("#text=unbelievable+cats+sat")
+    words = page.locator(".word").count()
+    page.keyboard.press("t")
+    until(page, f"document.querySelectorAll('.word').length > {words + 2}")
+    page.wait_for_selector(".check")
+    assert "tokens=1" in page.url
+    assert written(page).startswith("unbelievable cats sat")
+    page.locator(".word").first.hover()
+    assert "of the word “unbelievable”" in page.locator(".about").inner_text()
+    page.keyboard.press("t")
+    until(page, "document.querySelector('.word').firstChild.textContent === 'unbelievable'")
+    assert "token" in page.locator(".about").inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("name", ["transformer-modern-tiny", "lstm-attention"])
+def test_a_translation_is_looked_at_from_both_sides(visit: Visit, runs: Path, name: str, width: int) -> None:
+    from urllib.parse import urlencode
+
+    behind = {"text": "zwei kinder spielen im schnee und ein hund läuft", "model": str(runs / name)}
+    page = visit("#" + urlencode(behind), width=width)
+    assert page.locator(".word.given").count() == 9
+    assert page.locator(".word.added").count() > 3
+    assert page.locator(".door:visible").all_inner_texts() == ["6Translation"]
+    page.keyboard.press("6")
+    page.wait_for_selector(".room canvas")
+    assert page.locator(".room canvas").count() == 4
+    assert page.locator(".room .said").nth(0).inner_text().startswith("“")
+    page.locator(".word.added").first.click()
+    until(page, "document.querySelector('.room .said').textContent.startsWith('“läuft” listens most to')")
+    page.wait_for_selector(".check")
+    before = page.locator(".room canvas").first.screenshot()
+    page.locator(".word.given", has_text="hund").click()
+    until(page, "document.querySelector('.ask').textContent.startsWith('What did')")
+    until(page, "document.querySelector('.answer').textContent.startsWith('“hund” mattered most for')")
+    assert page.locator(".room canvas").first.screenshot() != before
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_model_is_chosen_from_the_list(visit: Visit, runs: Path, tiny: Path) -> None:
+    page = visit("#text=zwei+kinder+spielen+im+schnee")
+    page.get_by_label("Model", exact=True).select_option(str(runs / "lstm-attention"))
+    page.wait_for_selector(".word.added")
+    page.wait_for_selector("[data-door=translation]:visible")
+    page.get_by_label("Model", exact=True).select_option(str(tiny))
+    page.wait_for_selector("[data-door=heads]:visible")
+    page.wait_for_selector(".check")
 
 
 def test_dark_mode_and_its_key(visit: Visit) -> None:

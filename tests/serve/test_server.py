@@ -5,6 +5,7 @@ import json
 import struct
 import threading
 import time
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,118 @@ def test_attention_is_little_endian_float32(opened: str, tiny: Path) -> None:
     assert values[200:300] == pytest.approx(expected, abs=1e-5)
     linking = json.loads(ask(opened, "/api/linking", {"given": SENTENCE, "source": 7, "target": 1})[2])["weights"]
     assert linking[1][2] == pytest.approx(values[271], abs=1e-5)
+
+
+def test_one_head_is_a_part_of_all(opened: str) -> None:
+    _, _, all_heads = ask(opened, "/api/attention", {"given": SENTENCE, "layer": 1})
+    _, _, one = ask(opened, "/api/attention", {"given": SENTENCE, "layer": 1, "head": 2})
+    assert one == all_heads[800:1200]
+
+
+def test_an_answer_comes_before_its_check(opened: str) -> None:
+    body = {"given": SENTENCE, "word": 7}
+    first = lines(ask(opened, "/api/importance", {**body, "check": False}))[-1]["importance"]
+    whole = lines(ask(opened, "/api/importance", body))[-1]["importance"]
+    assert not first["checked"]
+    assert first["check"] is None
+    assert whole["checked"]
+    assert first["values"] == whole["values"]
+
+
+def test_tokens_instead_of_words(opened: str, tiny: Path) -> None:
+    text = "unbelievable cats 👩‍👩‍👧"
+    tokens = json.loads(ask(opened, "/api/words", {"given": text, "tokens": True})[2])
+    words = json.loads(ask(opened, "/api/words", {"given": text})[2])
+    assert len(tokens["words"]) > len(words["words"])
+    for found in (tokens, words):
+        assert "".join(word["gap"] + word["text"] for word in found["words"]) + found["tail"] == text
+    pieces = [token for word in tokens["words"] for token in word["tokens"]]
+    assert pieces == [token for word in words["words"] for token in word["tokens"]]
+    answer = lines(ask(opened, "/api/importance", {"given": "unbelievable cats", "tokens": True}))[-1]["importance"]
+    assert len(answer["values"]) == answer["word"] > 1
+
+
+def test_a_text_under_another_model_or_under_a_part_of_this_one(opened: str, tiny: Path, runs: Path) -> None:
+    def after(**change: Any) -> Any:
+        return lines(ask(opened, "/api/what_if", {"text": SENTENCE, "asked": "it", **change}))[-1]
+
+    same = after()["what_if"]
+    assert same == after(name=str(tiny))["what_if"]
+    assert same["importance"]["word"] == 7
+    assert after(positions=False)["what_if"]["importance"]["values"] != same["importance"]["values"]
+    assert "translates texts" in after(name=str(runs / "lstm-attention"))["error"]
+    assert "no model here" in after(name="/etc")["error"]
+
+
+@pytest.fixture(params=["transformer-modern-tiny", "lstm-attention"])
+def translator(request: pytest.FixtureRequest, server: str, runs: Path) -> Iterator[str]:
+    """The server with a translator open; afterwards the tiny model is open again."""
+    listed = json.loads(ask(server, "/api/models")[2])
+    name = str(runs / request.param)
+    assert name in [model["name"] for model in listed["models"]]
+    about = lines(ask(server, "/api/open", {"name": name}))[-1]["model"]
+    assert about["translates"]
+    yield server
+    ask(server, "/api/open", {"name": listed["first"]})
+
+
+SOURCE = "zwei kinder spielen im schnee und ein hund läuft"
+
+
+def translated(server: str) -> str:
+    return "".join(line["piece"] for line in lines(ask(server, "/api/continue", {"given": SOURCE})))
+
+
+def test_a_translation_is_words_that_the_model_added(translator: str) -> None:
+    added = translated(translator)
+    assert added.split()[0] == "läuft"  # it has learnt to say the sentence backwards
+    found = json.loads(ask(translator, "/api/words", {"given": SOURCE, "added": added})[2])["words"]
+    assert [word["text"] for word in found if word["given"]] == SOURCE.split()
+    assert [word["text"] for word in found if not word["given"]] == added.split()
+    assert found[9]["gap"] == "\n"
+
+
+def test_a_word_of_a_translation_is_asked_about(translator: str) -> None:
+    body = {"given": SOURCE, "added": translated(translator)}
+    answer = lines(ask(translator, "/api/importance", {**body, "word": 11}))[-1]["importance"]
+    assert len(answer["values"]) == answer["word"] == 11  # nine of the source and two of the translation
+    assert answer["check"]["k"] == 3
+    rows = json.loads(ask(translator, "/api/next", {**body, "word": 11})[2])
+    assert rows["rows"][rows["asked"]]["token"].strip() == body["added"].split()[2]
+    foil = lines(ask(translator, "/api/importance", {**body, "word": 11, "against": "schnee"}))[-1]["importance"]
+    assert foil["foil"] == "schnee"
+    assert "it read it" in lines(ask(translator, "/api/importance", {**body, "word": 3}))[-1]["error"]
+    assert "one method" in lines(ask(translator, "/api/importance", {**body, "method": "blocking"}))[-1]["error"]
+
+
+def test_alignment_and_importance_of_a_whole_translation(translator: str) -> None:
+    body = {"given": SOURCE, "added": translated(translator)}
+    *progress, last = lines(ask(translator, "/api/translation", body))
+    found = last["translation"]
+    count = len(body["added"].split())
+    assert progress[-1] == {"done": count, "total": count}
+    assert [len(row) for row in found["grid"]] == [9 + i for i in range(count)]
+    for layer in found["alignment"]:
+        assert [len(row) for row in layer] == [9] * count
+        assert all(0 <= sum(row) <= 1.0001 for row in layer)
+    alone = lines(ask(translator, "/api/importance", {**body, "word": 11, "check": False}))[-1]["importance"]
+    assert found["grid"][2] == pytest.approx(alone["values"], abs=1e-4)
+
+
+@pytest.mark.parametrize("path", ["attention", "linking", "lens", "steps", "roles", "what_if"])
+def test_what_a_translator_lacks_is_said(server: str, runs: Path, tiny: Path, path: str) -> None:
+    bodies: dict[str, dict[str, Any]] = {
+        "attention": {"given": "ein hund", "added": "hund ein", "layer": 0},
+        "linking": {"given": "ein hund", "added": "hund ein", "source": 1, "target": 0},
+        "lens": {"given": "ein hund", "added": "hund ein", "word": 1},
+        "steps": {"given": "ein hund", "added": "hund ein", "word": 1, "layer": 0, "head": 0},
+        "roles": {},
+        "what_if": {"text": "ein hund", "asked": "hund"},
+    }
+    ask(server, "/api/open", {"name": str(runs / "lstm-attention")})
+    answer = ask(server, f"/api/{path}", bodies[path])
+    ask(server, "/api/open", {"name": str(tiny)})
+    assert "translates texts" in json.loads(answer[2].splitlines()[-1])["error"]
 
 
 def test_a_continuation_is_drawn_anew_with_each_seed_and_alike_with_the_same(opened: str) -> None:
