@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
-    from limelight.decode import Finish, Sampling, StopStrings
+    from limelight.decode import Drafting, Finish, Sampling, StopStrings
     from limelight.look import Seen
     from limelight.models.api import Decoder, Network
     from limelight.models.config import ModelConfig
@@ -25,11 +25,13 @@ Message = Mapping[str, str]
 @dataclass(frozen=True)
 class Completion:
     """text: what the model added. finish: why it ended, "stop", "length" or "context". tokens: how many it made.
-    logprobs: for each token its text and the natural logarithm of its probability; empty unless asked for."""
+    steps: how often the model ran for them, which is less where a draft was right. logprobs: for each token its text
+    and the natural logarithm of its probability; empty unless asked for."""
 
     text: str
     finish: Finish | None
     tokens: int
+    steps: int
     logprobs: tuple[tuple[str, float], ...] = ()
 
 
@@ -61,14 +63,17 @@ class Model:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         parked: bool = False,
+        draft: Literal["lookup"] | Model | None = None,
     ) -> Iterator[str]:
         """Continues `text`, yielding pieces of the continuation as they are known; never half a character.
 
         sampling: how tokens are chosen (always the likeliest one, if not given). stop: strings that end the text and
-        are not part of it. parked: the text is read as `look` reads it, behind the model's document separator. Raises
-        RequestError if the text does not fit the model's context.
+        are not part of it. parked: the text is read as `look` reads it, behind the model's document separator. draft:
+        for speed alone, guess the next tokens from what the text said before ("lookup"), or by a smaller model with the
+        same tokenizer; the model checks all guesses in one step. Raises RequestError if the text does not fit the
+        model's context, or if the model cannot use the draft.
         """
-        return self._stream(self._prompt(text, parked), max_tokens, sampling, stop)
+        return self._stream(self._prompt(text, parked), max_tokens, sampling, stop, draft)
 
     def complete(
         self,
@@ -79,10 +84,11 @@ class Model:
         stop: Sequence[str] = (),
         logprobs: bool = False,
         parked: bool = False,
+        draft: Literal["lookup"] | Model | None = None,
     ) -> Completion:
         """Continues `text` and returns the whole continuation; see `stream`."""
         return self.complete_all(
-            [text], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs, parked=parked
+            [text], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs, parked=parked, draft=draft
         )[0]
 
     def complete_all(
@@ -94,25 +100,29 @@ class Model:
         stop: Sequence[str] = (),
         logprobs: bool = False,
         parked: bool = False,
+        draft: Literal["lookup"] | Model | None = None,
     ) -> list[Completion]:
-        """Continues several texts of any lengths in one batch; each gives what it would give alone."""
-        from limelight.decode import Sampling, StopStrings, generate
+        """Continues several texts of any lengths together; each gives what it would give alone."""
+        from limelight.decode import Sampling, StopStrings
+        from limelight.decode.loop import start
 
-        prompts = [self._prompt(text, parked) for text in texts]
-        steps = generate(
+        engine, requests = start(
             self.network,
-            prompts,
+            [self._prompt(text, parked) for text in texts],
             max_tokens=max_tokens,
             sampling=sampling or Sampling(),
             stop=self.tokenizer.eos,
             logprobs=0 if logprobs else None,
+            draft=_drafting(draft),
         )
-        rows = [_Row(self.tokenizer, StopStrings(stop)) for _ in prompts]
-        for step in steps:
+        rows = [_Row(self.tokenizer, StopStrings(stop)) for _ in requests]
+        for step in engine.run():
+            for row in {token.row for token in step}:
+                rows[row].steps += 1
             for token in step:
                 rows[token.row].push(token.id, token.finish, token.logprob)
-            if all(row.finish is not None for row in rows):
-                break
+                if rows[token.row].finish is not None:  # perhaps by a stop string, of which the engine does not know
+                    engine.cancel(requests[token.row])
         return [row.completion() for row in rows]
 
     def chat(
@@ -128,7 +138,7 @@ class Model:
         Raises TextError if the model has no template, RequestError if the conversation does not fit its context.
         """
         prompt = self.tokenizer.encode(self.tokenizer.chat(messages), special=True).ids
-        return self._stream(prompt, max_tokens, sampling, stop)
+        return self._stream(prompt, max_tokens, sampling, stop, None)
 
     def look(self, text: str) -> Seen:
         """Looks at `text`: which words mattered, where heads look, what comes next.
@@ -154,7 +164,12 @@ class Model:
         return ids
 
     def _stream(
-        self, prompt: Sequence[int], max_tokens: int, sampling: Sampling | None, stop: Sequence[str]
+        self,
+        prompt: Sequence[int],
+        max_tokens: int,
+        sampling: Sampling | None,
+        stop: Sequence[str],
+        draft: Literal["lookup"] | Model | None,
     ) -> Iterator[str]:
         from limelight.decode import Sampling, StopStrings, generate
 
@@ -164,17 +179,22 @@ class Model:
             max_tokens=max_tokens,
             sampling=sampling or Sampling(),
             stop=self.tokenizer.eos,
+            draft=_drafting(draft),
         )
         row = _Row(self.tokenizer, StopStrings(stop))
 
         def pieces() -> Iterator[str]:
-            for (token,) in steps:
-                if piece := row.push(token.id, token.finish):
+            for step in steps:
+                if piece := "".join(row.push(token.id, token.finish) for token in step):
                     yield piece
                 if row.finish is not None:
                     break
 
         return pieces()
+
+
+def _drafting(draft: Literal["lookup"] | Model | None) -> Drafting | None:
+    return draft.network if isinstance(draft, Model) else draft
 
 
 @dataclass(frozen=True)
@@ -230,11 +250,12 @@ class _Row:
         self._pieces: list[str] = []
         self._logprobs: list[tuple[str, float]] = []
         self._tokens = 0
+        self.steps = 0
         self.finish: Finish | None = None
 
     def push(self, id: int, finish: Finish | None, logprob: float | None = None) -> str:
         """The text that became certain with this token."""
-        if self.finish is not None:  # ended by a stop string while others of its batch run on
+        if self.finish is not None:  # ended by a stop string, with more tokens in the same step
             return ""
         piece = ""
         if finish != "stop":
@@ -250,7 +271,7 @@ class _Row:
 
     def completion(self) -> Completion:
         """All of it."""
-        return Completion("".join(self._pieces), self.finish, self._tokens, tuple(self._logprobs))
+        return Completion("".join(self._pieces), self.finish, self._tokens, self.steps, tuple(self._logprobs))
 
 
 def open(

@@ -1,8 +1,11 @@
 """``limelight complete``: continue a text."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from limelight.cli import options as o
+
+if TYPE_CHECKING:
+    from limelight import Model
 
 
 def complete(
@@ -20,6 +23,7 @@ def complete(
     presence: o.Presence = 0.0,
     seed: o.Seed = None,
     stop: o.Stop = None,
+    draft: o.Draft = None,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
@@ -31,6 +35,7 @@ def complete(
 
       limelight complete "The recipe for a good pancake is" --temperature 0.8
       echo "Once upon a time" | limelight complete - --max-tokens 100 > story.txt
+      limelight complete - --draft lookup < program.py
     """
     import time
 
@@ -38,25 +43,33 @@ def complete(
 
     prompt = screen.read(text)
     opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
+    guess: Literal["lookup"] | Model | None = None
+    if draft == "lookup":
+        guess = "lookup"
+    elif draft is not None:
+        guess = o.open_model(draft, device=device, dtype=dtype, quiet=json)
     from limelight import Sampling
 
     sampling = Sampling(temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
     if json:
         begun = time.perf_counter()
-        done = opened.complete(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), logprobs=logprobs)
+        done = opened.complete(
+            prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), logprobs=logprobs, draft=guess
+        )
         answer: dict[str, Any] = {
             "model": opened.name,
             "prompt": prompt,
             "text": done.text,
             "finish": done.finish,
             "tokens": done.tokens,
+            "steps": done.steps,
             "tokens_per_second": done.tokens / (time.perf_counter() - begun),
         }
         if logprobs:
             answer["logprobs"] = [{"token": token, "logprob": value} for token, value in done.logprobs]
         screen.print_json(answer)
         return
-    pieces = opened.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or ())
+    pieces = opened.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), draft=guess)
     console = screen.stdout()
     if console.is_terminal:
         screen.put(console, prompt)

@@ -41,6 +41,15 @@ Logprobs = Annotated[
     bool, typer.Option("--logprobs", help="With --json: every token and the logarithm of its probability.")
 ]
 
+Draft = Annotated[
+    str | None,
+    typer.Option(
+        metavar="lookup|MODEL",
+        help="Faster, with the same text: guess what comes next from the text itself, or by a smaller model.",
+        show_default=False,
+    ),
+]
+
 _PANEL = "How the next word is chosen"
 MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens to add.")]
 Stop = Annotated[

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 import torch
 
 from limelight.decode.request import CHUNK
+from limelight.decode.sampling import likeliest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from torch import Tensor
 
     from limelight.models.api import Decoder
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 class Draft(Protocol):
     """Guesses how one text goes on."""
 
-    def propose(self, tokens: Sequence[int], most: int) -> list[int]:
+    def propose(self, tokens: list[int], most: int) -> list[int]:
         """At most `most` tokens that may follow `tokens`, which begin as those of the last call did."""
         ...
 
@@ -45,7 +44,7 @@ class Lookup:
         self._guessed_at = 0
         self._trust = 1
 
-    def propose(self, tokens: Sequence[int], most: int) -> list[int]:
+    def propose(self, tokens: list[int], most: int) -> list[int]:
         """See `Draft`."""
         for end in range(self._indexed + 1, len(tokens)):
             self._after[tuple(tokens[max(0, end - 3) : end])] = self._after[tuple(tokens[max(0, end - 2) : end])] = end
@@ -54,8 +53,11 @@ class Lookup:
         if self._guess:
             right = tokens[self._guessed_at : self._guessed_at + len(self._guess)] == self._guess
             self._trust = min(2 * self._trust, self._most) if right else 1
-        at = self._after.get(tuple(tokens[-3:]), self._after.get(tuple(tokens[-2:]), len(tokens)))
-        self._guessed_at, self._guess = len(tokens), list(tokens[at : at + min(most, self._trust)])
+        at = self._after.get(tuple(tokens[-3:]), self._after.get(tuple(tokens[-2:])))
+        # What stood there goes on up to the end of the text, and then, in a text that goes round, once more.
+        size = min(most, self._trust)
+        self._guess = [] if at is None else [tokens[at + i % (len(tokens) - at)] for i in range(size)]
+        self._guessed_at = len(tokens)
         return self._guess
 
 
@@ -70,28 +72,30 @@ class Smaller:
         self._model = model
         self._room = min(room + most, model.context)
         self._most = most
-        self._state = model.start(1, self._room)
+        self._state: State | None = None
 
     @torch.inference_mode()
-    def propose(self, tokens: Sequence[int], most: int) -> list[int]:
+    def propose(self, tokens: list[int], most: int) -> list[int]:
         """See `Draft`."""
         most = min(most, self._most, self._room - len(tokens) + 1)
         if most < 1:
             return []
+        if self._state is None:
+            self._state = self._model.start(1, self._room)
         for start in range(int(self._state.lengths[0]), len(tokens), CHUNK):
             logits = self._read(tokens[start : start + CHUNK], self._state)
         # What is guessed is taken back again, or by a recurrent model, which cannot, read into a copy.
         state = self._state if self._state.rewinds else self._state.fork(1)
-        ids = [int(logits.argmax())]
+        ids = likeliest(logits)
         while len(ids) < most:
-            ids.append(int(self._read(ids[-1:], state).argmax()))
+            ids += likeliest(self._read(ids[-1:], state))
         if state is self._state:
             state.rewind(len(tokens))
         return ids
 
-    def _read(self, tokens: Sequence[int], state: State) -> Tensor:
-        """The logits [V] behind the last of `tokens`."""
-        return self._model.step(torch.tensor([tokens], device=self._model.device), state, last=True)[0, -1]
+    def _read(self, tokens: list[int], state: State) -> Tensor:
+        """The logits [1, V] behind the last of `tokens`."""
+        return self._model.step(torch.tensor([tokens], device=self._model.device), state, last=True)[0]
 
 
 Drafting: TypeAlias = "Literal['lookup'] | Decoder"

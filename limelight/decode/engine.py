@@ -103,12 +103,11 @@ class Engine:
 
     def cancel(self, request: Request) -> None:
         """Takes a request out, wherever it is; nothing happens if it has ended."""
+        request.draft = None
         if request in self.waiting:
             self.waiting.remove(request)
-        elif request in self.running:
-            self._leave(self.running.index(request))
-        elif self._joining and request in self._joining.requests:
-            self._joining = self._joining.without(request)
+        else:
+            self._put_out(request)
 
     def run(self) -> Generator[Step, None, None]:
         """Steps until nothing is left to do, yielding what each makes."""
@@ -164,8 +163,14 @@ class Engine:
             if len(together) < 2 or len(together) * _longest(together) <= self.positions:
                 return
             youngest = max(together, key=lambda request: request.row)
-            self.cancel(youngest)
+            self._put_out(youngest)
             self.waiting.appendleft(youngest)
+
+    def _put_out(self, request: Request) -> None:
+        if request in self.running:
+            self._leave(self.running.index(request))
+        elif self._joining and request in self._joining.requests:
+            self._joining = self._joining.without(request)
 
     def _join(self, requests: list[Request], state: State) -> None:
         running = len(self.running)

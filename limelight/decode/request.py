@@ -101,6 +101,8 @@ class Request:
             self.finish = "stop"
         elif not self.left:
             self.finish = "length" if self.limit == self.max_tokens else "context"
+        if self.finish is not None:
+            self.draft = None  # it may hold much memory
         if scores is None:
             return Token(self.row, id, self.finish)
         values, ids = scores.topk(self.logprobs or 0)

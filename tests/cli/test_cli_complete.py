@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_models import SENTENCE, Run
+from tiny_models import SENTENCE, Run, llama, saved, trained
 
 import limelight
 
@@ -40,9 +40,9 @@ def test_json(run: Run, tiny: Path) -> None:
     code, out, err = run("complete", SENTENCE, "-m", tiny, "--max-tokens", 4, "--json")
     assert (code, err) == (0, "")
     answer = json.loads(out)
-    assert list(answer) == ["model", "prompt", "text", "finish", "tokens", "tokens_per_second"]
+    assert list(answer) == ["model", "prompt", "text", "finish", "tokens", "steps", "tokens_per_second"]
     assert answer["text"] == limelight.open(tiny).complete(SENTENCE, max_tokens=4).text
-    assert (answer["finish"], answer["tokens"]) == ("length", 4)
+    assert (answer["finish"], answer["tokens"], answer["steps"]) == ("length", 4, 4)
     assert answer["tokens_per_second"] > 0
 
 
@@ -65,7 +65,26 @@ def test_every_way_of_choosing_reaches_the_model(run: Run, tiny: Path, monkeypat
     options += " --presence-penalty .4 --seed 7 --stop a --stop b --max-tokens 9"
     assert run("complete", SENTENCE, "-m", tiny, *options.split()).out == "!\n"
     sampling = limelight.Sampling(0.5, 3, 0.9, 0.1, 1.2, 0.3, 0.4, 7)
-    assert given == [(SENTENCE, {"max_tokens": 9, "sampling": sampling, "stop": ["a", "b"]})]
+    assert given == [(SENTENCE, {"max_tokens": 9, "sampling": sampling, "stop": ["a", "b"], "draft": None})]
+
+
+def test_a_draft_saves_steps_and_changes_nothing(run: Run, parrot: Callable[[str], Path], tiny: Path) -> None:
+    model = parrot("x")
+    plain = run("complete", SENTENCE, "-m", model, "--max-tokens", 40).out
+    for draft in ("lookup", model, tiny):
+        assert run("complete", SENTENCE, "-m", model, "--max-tokens", 40, "--draft", draft).out == plain
+        answer = json.loads(run("complete", SENTENCE, "-m", model, "--max-tokens", 40, "--draft", draft, "--json").out)
+        assert (answer["text"] + "\n", answer["tokens"]) == (plain, 40)
+        assert answer["steps"] == 40 if draft == tiny else answer["steps"] < 12
+
+
+def test_a_draft_with_another_vocabulary_is_refused(
+    run: Run, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    other = saved(llama(trained().vocab + 8), trained(), tmp_path_factory)
+    code, out, err = run("complete", SENTENCE, "-m", tiny, "--draft", other)
+    assert (code, out) == (1, "")
+    assert "they must share their tokenizer" in err
 
 
 def test_a_number_out_of_range_is_refused(run: Run, tiny: Path) -> None:

@@ -106,6 +106,17 @@ def test_lookup_guesses_more_the_longer_it_is_right() -> None:
     assert draft.propose([*text, 77, 1, 2, 78, 1, 2, 3], 0) == []
 
 
+def test_lookup_goes_round_with_a_text_that_does() -> None:
+    draft, text = Lookup(), [3, 3, 3, 3]
+    sizes = []
+    for _ in range(5):
+        guess = draft.propose(text, 100)
+        text += [*guess, 3]
+        sizes.append(len(guess))
+    assert sizes == [1, 2, 4, 8, 8]
+    assert set(text) == {3}
+
+
 def test_lookup_prefers_the_longer_match_and_the_later_one() -> None:
     assert Lookup().propose([1, 2, 3, 4, 9, 2, 3, 5, 1, 2, 3], 1) == [4]
     assert Lookup().propose([1, 2, 7, 1, 2, 8, 1, 2], 1) == [8]
