@@ -18,7 +18,7 @@ ALLOWED = {
     "decode": {"errors", "text", "nn.state", "nn.cache", "models.api"},
     "look": {"errors", "text", "nn", "models.api", "decode", "notebook"},  # which shows a look that is displayed
     "tasks": {"errors", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
-    "serve": {"errors", "models", "checkpoints", "quant", "decode", "look", "text", "Model"},
+    "serve": {"errors", "models", "checkpoints", "quant", "decode", "look", "tasks", "text", "Model", "Translator"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }
 """Package → the packages and modules that its files may import besides their own."""

@@ -96,6 +96,13 @@ class Desk:
         finally:
             self._busy.release()
 
+    def put(self, model: "Model | Translator") -> None:
+        """Puts a model that is open already in place of the one before; from then on its name is in the list."""
+        with self._busy, self._shelf:
+            self._open, self._beside, self.name = _looked_at(model), None, model.name
+            self._first = model.name
+            self._lookings.clear()
+
     def _known(self, name: str) -> None:
         names = [model.name for model in self.listed()]
         if name not in names:
@@ -103,11 +110,8 @@ class Desk:
 
     def _opened(self, name: str, tell: Tell) -> "Opened | Translator":
         import limelight
-        from limelight.look.record import twin
-        from limelight.quant.linear import exactly
 
-        model = limelight.open(name, device=self._device, dtype=self._dtype, progress=tell)
-        return Opened(model, exactly(twin(model.network))) if isinstance(model, limelight.Model) else model
+        return _looked_at(limelight.open(name, device=self._device, dtype=self._dtype, progress=tell))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -241,3 +245,11 @@ class Desk:
             "context": config.context,
             "methods": [{"name": method.name, "title": method.title} for method in fitting],
         }
+
+
+def _looked_at(model: "Model | Translator") -> "Opened | Translator":
+    import limelight
+    from limelight.look.record import twin
+    from limelight.quant.linear import exactly
+
+    return Opened(model, exactly(twin(model.network))) if isinstance(model, limelight.Model) else model

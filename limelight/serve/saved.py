@@ -100,17 +100,20 @@ def hold(
 
 
 def html(data: Numbers) -> str:
-    """One file with the views and `data`: it runs nothing but them, and its own policy lets it ask nobody."""
+    """One file with the views and `data`."""
     main = (
         'import { start } from "./app.js";\nimport { saved } from "./saved.js";\n'
         'start(document.body, saved(JSON.parse(document.getElementById("data").textContent)));'
     )
-    held = json.dumps(_short(data), separators=(",", ":")).replace("<", "\\u003c")  # no text can end its element
-    return document(main, f'<script type="application/json" id="data">{held}</script>')
+    return document(main, _short(data))
 
 
-def document(main: str, body: str = "") -> str:
-    """A page that needs no other file: `main`, a module that imports the page's own, behind what else it holds."""
+def document(main: str, data: Numbers) -> str:
+    """A page that needs no other file: a module that imports the page's own, and in the element "data" what it reads.
+
+    It runs nothing else, and its own policy lets it ask nobody.
+    """
+    held = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no text can end the element it is in
     folder = resources.files("limelight") / "web"
     code = linked({file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".js")}, main)
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {_hash(code)}; form-action 'none'"
@@ -124,7 +127,7 @@ def document(main: str, body: str = "") -> str:
 <style>{(folder / "page.css").read_text("utf-8")}</style>
 </head>
 <body>
-{body}
+<script type="application/json" id="data">{held}</script>
 <script type="module">{code}</script>
 </body>
 </html>

@@ -32,12 +32,10 @@ export function saved(data) {
     whatIf: async () => refuse("A file cannot switch parts of the model off"),
     roles: async () => data.roles ?? false,
     async lens(text, word) {
-      if (!data.lens) refuse("A recurrent model has no layers to read like this");
       return word === data.importance.word ? data.lens : refuse("This file holds the layers for one word only");
     },
     async steps(text, word, layer, head) {
       const held = data.steps;
-      if (!held) refuse("A recurrent model has no heads to follow a word through");
       if (word === data.importance.word - 1 && layer === held.layer && head === held.head) return held;
       return refuse(`This file holds the steps of head ${held.head} of layer ${held.layer} only`);
     },

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from limelight.models.api import Decoder
 from limelight.models.build import build
 from limelight.models.recurrent import language_model
 from limelight.notebook import framed, page
+from limelight.serve.saved import linked
 
 EDITOR = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
@@ -163,9 +165,17 @@ def test_a_changed_model_is_not_shown_as_the_model(tiny: Path) -> None:
 def test_a_recurrent_model_is_shown_by_what_it_has(visit: Visit) -> None:
     frame = visit(around(recurrent()._repr_html_()))
     assert frame.locator(".ask").inner_text() == "Which words made the model say “tired”?"
-    frame.locator("[data-door=layers]").click()
-    frame.locator(".room .error").wait_for()
-    assert "recurrent" in frame.locator(".room .error").inner_text()
+    assert frame.locator(".value").count() == 9
+    assert frame.locator("[data-door=layers]").is_hidden()
+
+
+def test_all_of_the_page_fits_into_one_script() -> None:
+    folder = resources.files("limelight") / "web"
+    modules = {file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".js")}
+    code = linked(modules, "".join(f'import {{ {name} }} from "./{name}.js";\n' for name in ("live", "saved", "wire")))
+    main = linked(modules, modules["main.js"])
+    assert not re.search(r"^ *(?:import|export)\b", code + main, re.M)
+    assert main.index('modules["dom.js"] =') < main.index('modules["app.js"] =')
 
 
 def test_quotes_and_ampersands_survive_the_attribute() -> None:

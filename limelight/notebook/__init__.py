@@ -1,20 +1,23 @@
 """A look in a notebook: the page's own views as the output of a cell.
 
-The output is one element of HTML, a frame that holds the whole page for one question: it needs no kernel, no
-extension and no network, so that every notebook shows it, also when it is opened again or exported. It may ask nobody
-(its own policy forbids it) and cannot reach the notebook around it (it is sandboxed). Its size is bounded by that of
-what it holds, a few hundred kilobytes for a sentence.
+What `Model.look` returns displays itself, and `page` asks another question. The output is one element of HTML, a frame
+that holds the whole page for one question: it needs no kernel, no extension and no network, so that every notebook
+shows it, also when it is opened again or exported. It may ask nobody (its own policy forbids it) and cannot reach the
+notebook around it (it is sandboxed). Its size is bounded by that of what it holds, a few hundred kilobytes for a
+sentence. `live` is the page with the kernel behind it.
 """
 
 from dataclasses import dataclass
 from html import escape
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
-    from limelight import Model
+    from limelight import Model, Translator
     from limelight.models.api import Decoder
+    from limelight.notebook.widget import Live
     from limelight.serve.looking import Numbers
     from limelight.text.tokenizer import Tokenizer
 
@@ -47,6 +50,30 @@ def page(
 
     network = exactly(twin(model.network))
     return Page(_frame(network, model.tokenizer, text, model.title, word, against, method))
+
+
+def live(
+    model: "Model | Translator",
+    text: str,
+    *,
+    word: str | int | None = None,
+    against: str | None = None,
+    method: str | None = None,
+) -> "Live":
+    """The whole page as a widget that the kernel answers: any word, method, head and change, and other texts.
+
+    The arguments say what it shows at first; they are those of `Seen.importance`. A model that translates is shown
+    with the last word of its own translation. Raises RequestError where anywidget is missing.
+    """
+    if find_spec("anywidget") is None:
+        raise RequestError('widgets are made by anywidget; install it with: pip install "limelight[notebook]"')
+    from limelight.notebook.widget import Live
+    from limelight.serve.desk import Desk
+
+    desk = Desk(model.name)
+    desk.put(model)
+    place = None if word is None else desk.looking(text, "").seen.place(word)
+    return Live(desk, {"text": text, "word": place, "foil": against, "method": method})
 
 
 def frame(network: "Decoder", tokenizer: "Tokenizer", text: str, title: str) -> str:
