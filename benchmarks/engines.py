@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -75,6 +76,9 @@ class Transformers:
     """Hugging Face transformers, with the file's weights widened to one number type."""
 
     def __init__(self, dtype: str) -> None:
+        os.environ["TQDM_DISABLE"] = "1"
+        warnings.simplefilter("ignore")  # about names of arguments that are to change
+
         import torch
         import transformers
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.engines import Limelight, Remote, default_file, prompts
-from benchmarks.report import described, machine
+from benchmarks.report import described, machine, markdown
 
 SIZES = (*((tokens, 1) for tokens in (1024, 2048, 4096, 8000)), *((512, rows) for rows in (1, 2, 4, 8, 16, 32)))
 """Tokens of each sequence, and how many sequences."""
@@ -82,21 +82,14 @@ def measure(path: str) -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """A result as a table in Markdown, which a person can read too."""
-    head = (
-        "tokens",
-        "sequences",
-        "reading, s",
-        "read, tokens/s",
-        "written, tokens/s",
-        "keys and values, MB",
-        "peak, MB",
-    )
-    lines = ["| " + " | ".join(head) + " |", "|" + "---:|" * len(head)]
+    """A result as a table that a person can read."""
+    cells = [
+        ("tokens", "sequences", "read, s", "read, tokens/s", "written, tokens/s", "keys and values, MB", "peak, MB")
+    ]
     for row in result["rows"]:
-        figures = [f"{row[key]:,.0f}" for key in ("read", "write", "cache_mb", "peak_mb")]
-        lines.append(f"| {row['tokens']:,} | {row['sequences']} | {row['read_s']:.2f} | " + " | ".join(figures) + " |")
-    return "\n".join([*lines, "", described(result["machine"])])
+        figures = (f"{row[key]:,.0f}" for key in ("read", "write", "cache_mb", "peak_mb"))
+        cells.append((f"{row['tokens']:,}", str(row["sequences"]), f"{row['read_s']:.2f}", *figures))
+    return "\n".join([*markdown(cells, range(7)), "", described(result["machine"])])
 
 
 def main() -> None:

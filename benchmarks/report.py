@@ -1,6 +1,7 @@
 """How results are told: rows of ours beside a peer's, and the machine they were measured on."""
 
 import platform
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -56,18 +57,31 @@ def machine() -> dict[str, Any]:
 
 
 def table(result: dict[str, Any]) -> str:
-    """A result as lines that a person can read."""
-    wide = max([28, *(len(row["name"]) + 1 for row in result["rows"])])
-    lines = [f"{'':{wide}}{'limelight':>12}{'peer':>12}{'ratio':>8}   unit, peer"]
+    """A result as lines that a person can read: its rows in Markdown, and what else was found."""
+    cells = [("", "limelight", "peer", "ratio", "unit", "peer is")]
     for row in result["rows"]:
-        peer = "–" if row["peer"] is None else f"{row['peer']:.4g}"
-        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f}×"
-        lines.append(
-            f"{row['name']:{wide}}{row['ours']:>12.4g}{peer:>12}{ratio:>8}   {row['unit']}, {row['peer_name']}"
-        )
-    lines += [f"{key}: {value:.5g}" for key, value in result.items() if isinstance(value, int | float)]
+        peer = "–" if row["peer"] is None else _short(row["peer"])
+        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.2f} ×"
+        cells.append((row["name"], _short(row["ours"]), peer, ratio, row["unit"], row["peer_name"]))
+    lines = markdown(cells, numbers=(1, 2, 3))
+    lines += ["", *(f"{key}: {value:.5g}" for key, value in result.items() if isinstance(value, int | float))]
     lines += [f"not measured: {name} ({reason})" for name, reason in result.get("missing", {}).items()]
     return "\n".join([*lines, described(result["machine"])])
+
+
+def markdown(cells: list[tuple[str, ...]], numbers: Collection[int]) -> list[str]:
+    """A table in Markdown, its columns aligned. cells: the head and the rows. numbers: columns that are flush right."""
+    wide = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    lines = [
+        "| " + " | ".join(f"{cell:{'>' if i in numbers else '<'}{wide[i]}}" for i, cell in enumerate(row)) + " |"
+        for row in cells
+    ]
+    rule = "|".join("-" * (width + 1) + (":" if i in numbers else "-") for i, width in enumerate(wide))
+    return [lines[0], f"|{rule}|", *lines[1:]]
+
+
+def _short(figure: float) -> str:
+    return f"{figure:,.0f}" if figure >= 1000 else f"{figure:.3g}"
 
 
 def described(machine: dict[str, Any]) -> str:
