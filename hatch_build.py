@@ -42,6 +42,11 @@ class CustomBuildHook(BuildHookInterface[Any]):
             self.folder.cleanup()
 
 
+def checksum(folder: Path) -> int:
+    """Of all that a library is made of, as `limelight.quant.native` computes it."""
+    return zlib.crc32(b"".join(source.read_bytes() for source in sorted(folder.iterdir())))
+
+
 def build(source: Path, library: Path) -> str | None:
     """Compiles ``source`` into ``library``; returns what was in the way, or nothing."""
     named = os.environ.get("CXX")
@@ -52,7 +57,7 @@ def build(source: Path, library: Path) -> str | None:
     # Compiled beside its place and moved there: a process that has the old library open keeps it.
     fresh = library.with_suffix(".new")
     # The library carries its source's checksum, so that one built from another version is not used.
-    command = [*compiler, *FLAGS, f"-DSOURCE={zlib.crc32(source.read_bytes())}u", str(source), "-o", str(fresh)]
+    command = [*compiler, *FLAGS, f"-DSOURCE={checksum(source.parent)}u", str(source), "-o", str(fresh)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         fresh.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ from limelight.models.mapping import Table
 from limelight.models.registry import config_from_hf, family
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear, fits, low_bit
 from limelight.quant.packed import Packed, pack
+from limelight.quant.program import fuse
 from limelight.text.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -90,7 +91,8 @@ def open_checkpoint(
         network.head.weight = network.embed.weight
     other = found.path / SOURCE_TOKENIZER
     source = Tokenizer.from_folder(other) if other.is_dir() else found.tokenizer
-    return Opened(network.eval(), found.tokenizer, found.path, source)
+    fuse(network.eval())
+    return Opened(network, found.tokenizer, found.path, source)
 
 
 def contents(path: Path) -> Contents:

@@ -72,7 +72,7 @@ def _weighed(weigh: Weigh, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: f
     return mix(weigh(q, k, mask, scale, cap), v)
 
 
-def _dropping(
+def dropping(
     core: Core,
     weigh: Weigh,
     dropout: nn.Module,
@@ -148,7 +148,7 @@ class Attention(nn.Module):
         self.core = fused if plain and cap is None else explicit if plain else partial(_weighed, weigh)
         if dropout:
             self.dropout = nn.Dropout(dropout)
-            self.core = partial(_dropping, self.core, weigh, self.dropout)
+            self.core = partial(dropping, self.core, weigh, self.dropout)
 
     def cache(self, rows: int, room: int, dtype: torch.dtype, device: torch.device) -> KVCache:
         """Memory for the keys and values of `rows` sequences of at most `room` positions."""

@@ -18,10 +18,12 @@ class Mask:
 
     causal: query i sees keys 0..i; only where queries and keys are the same positions.
     allowed: bool, broadcastable to [B, H, T, S]; True may be seen. None: everything (or causal).
+    lengths: [B] int64 on CPU, where all that is hidden of each row is what stands behind its length.
     """
 
     causal: bool = False
     allowed: Tensor | None = None
+    lengths: Tensor | None = None
 
     def tensor(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """The mask as a tensor [.., T, S], or None where all is visible; for explicit cores."""
@@ -44,17 +46,18 @@ class FullMasks:
     def __init__(self, lengths: Tensor, keys: int, visible: Tensor | None, device: torch.device) -> None:
         self.place = 0
         self.keys = keys
+        prefix = lengths if visible is None else None
         self.index = torch.arange(keys, device=device)
         padded = bool((lengths < keys).any())
         if not padded and visible is None:
-            self.mask = OPEN
+            self.mask = Mask(lengths=prefix)
             return
         allowed = self.index < lengths.to(device)[:, None]  # [B, S]
         if visible is not None:
             allowed = allowed & visible.to(device)
         if not bool((lengths > 0).all()) or (visible is not None and not bool(allowed.any(-1).all())):
             raise RequestError("a source text has no word left that the model may see; leave at least one")
-        self.mask = Mask(allowed=allowed[:, None, None])
+        self.mask = Mask(allowed=allowed[:, None, None], lengths=prefix)
 
     def for_window(self, window: int | None) -> Mask:
         """The mask, which is the same for all layers; there are no windows here."""
@@ -73,6 +76,7 @@ class CausalMasks:
     """
 
     def __init__(self, starts: Tensor, queries: int, visible: Tensor | None, device: torch.device) -> None:
+        self.starts = starts
         self.queries = queries
         self.visible = visible
         self.device = device

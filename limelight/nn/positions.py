@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -157,20 +158,36 @@ class Rotary(nn.Module):
         self.width = width
         self.base = base
         self.scaling = scaling
+        self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
     def table(self, index: Tensor, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines for `index` ([T] → [T, R], [B, T] → [B, 1, T, R]).
 
         The sine's first half is negated, so that rotating is ``x·cos + swap_halves(x)·sin``.
         """
+        if isinstance(self.scaling, DynamicScaling | LongRopeScaling):  # follow the longest position
+            cos, sin = self._made(index, longest, dtype)
+        else:
+            cos, sin = (F.embedding(index, kept) for kept in self._kept(longest, dtype, index.device))
+        return (cos, sin) if index.dim() == 1 else (cos[:, None], sin[:, None])
+
+    def _kept(self, longest: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The same for all positions up to `longest`, made once: making them takes as long as a small layer."""
+        cos, sin = self._tables.get((dtype, device), (None, None))
+        if cos is None or sin is None or len(cos) < longest:
+            room = max(256, 1 << (longest - 1).bit_length())
+            cos, sin = self._made(torch.arange(room, device=device), room, dtype)
+            self._tables[dtype, device] = cos, sin
+        return cos, sin
+
+    def _made(self, index: Tensor, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if self.scaling is None:
             frequencies, amplitude = plain_frequencies(self.width, self.base), 1.0
         else:
             frequencies, amplitude = self.scaling.frequencies(self.width, self.base, longest), self.scaling.amplitude
         angles = index[..., None].float() * frequencies.to(index.device)  # [..., T, R / 2]
         cos, sin = angles.cos() * amplitude, angles.sin() * amplitude
-        cos, sin = torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
-        return (cos, sin) if index.dim() == 1 else (cos[:, None], sin[:, None])
+        return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)
 
     def forward(self, x: Tensor, positions: Positions) -> Tensor:
         """Rotates heads x [B, H, T, D] by their positions."""

@@ -1,6 +1,6 @@
 """A stack of blocks over one residual stream."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
@@ -13,13 +13,31 @@ from limelight.nn.mask import CausalMasks, FullMasks, Masks
 from limelight.nn.positions import Positions
 from limelight.nn.state import Memory, Source, State
 
+Run = Callable[["Stack", Tensor, Positions, Masks, Sequence[KVCache], Source | None], Tensor]
+"""``run(stack, x [B, T, W], positions, masks, caches, source) → [B, T, W]``: through all blocks and the norm behind."""
+
+
+def in_turn(
+    stack: "Stack", x: Tensor, positions: Positions, masks: Masks, caches: Sequence[KVCache], source: Source | None
+) -> Tensor:
+    """Runs the blocks one after another, and the norm."""
+    for i, block in enumerate(stack.blocks):
+        cache = caches[i] if caches else None
+        heard = None if source is None else (source.layers[i], source.mask)
+        x = block(x, positions, masks.for_window(stack.windows[i]), cache, masks.place, heard)
+    out: Tensor = stack.norm(x)
+    return out
+
 
 class Stack(nn.Module):
     """Blocks one after another; in front the embeddings are scaled, positions added and dropout applied, behind is a
     norm.
 
-    `encode` reads a whole text in both directions, `decode` a growing one from left to right.
+    `encode` reads a whole text in both directions, `decode` a growing one from left to right. `run` takes the stream
+    through all of it and may be replaced by something that does the same faster.
     """
+
+    run: Run
 
     def __init__(
         self, positions: nn.Module, blocks: Sequence[Block], norm: nn.Module, *, scale: float, dropout: nn.Module
@@ -29,6 +47,7 @@ class Stack(nn.Module):
         self.positions = positions
         self.dropout = dropout
         self.blocks = nn.ModuleList(blocks)
+        self.run = in_turn
         self.norm = norm
         self.windows = [block.attention.window for block in blocks]
 
@@ -75,9 +94,4 @@ class Stack(nn.Module):
             x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
         positions = Positions(masks.index, masks.keys)
         x = self.dropout(self.positions(x, positions))
-        for i, block in enumerate(self.blocks):
-            cache = caches[i] if caches else None
-            heard = None if source is None else (source.layers[i], source.mask)
-            x = block(x, positions, masks.for_window(self.windows[i]), cache, masks.place, heard)
-        out: Tensor = self.norm(x)
-        return out
+        return self.run(self, x, positions, masks, caches, source)

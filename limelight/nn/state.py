@@ -67,7 +67,8 @@ class Source:
 
 
 def _select_mask(mask: Mask, rows: Tensor) -> Mask:
-    return mask if mask.allowed is None else Mask(allowed=mask.allowed[rows])
+    allowed = None if mask.allowed is None else mask.allowed[rows]
+    return Mask(mask.causal, allowed, None if mask.lengths is None else mask.lengths[rows])
 
 
 class Part(Protocol):

@@ -11,7 +11,7 @@ import os
 import zlib
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TILE = 16  # rows whose bytes are interleaved
 CHUNK = 1 << 20  # weights reordered at a time, so that what lies between stays small
 LIBRARY = Path(__file__).with_name("_native.so")
-SOURCE = Path(__file__).parent / "native" / "kernels.cpp"
+SOURCES = sorted((Path(__file__).parent / "native").iterdir())
 
 
 class Layout(NamedTuple):
@@ -71,7 +71,7 @@ def _load() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(str(LIBRARY))
         library.limelight_source.restype = ctypes.c_uint32
-        if library.limelight_source() != zlib.crc32(SOURCE.read_bytes()):
+        if library.limelight_source() != zlib.crc32(b"".join(source.read_bytes() for source in SOURCES)):
             return None  # built from another version of the source: its functions may have changed
     except (OSError, AttributeError):
         return None  # not built, or built for another machine
@@ -83,6 +83,8 @@ def _load() -> ctypes.CDLL | None:
     library.limelight_linear.restype = None
     library.limelight_rows.argtypes = (*matrix, pointer, size, pointer, number, number)
     library.limelight_rows.restype = number
+    library.limelight_run.argtypes = (number, pointer, size, pointer, number)
+    library.limelight_run.restype = None
     return library
 
 
@@ -148,6 +150,12 @@ def rows(data: Tensor, index: Tensor, format: str, shape: tuple[int, int], dtype
     if missing:
         raise RequestError(f"a row was asked for that is not among the {shape[0]} of the weights")
     return y
+
+
+def run(kernel: int, steps: ctypes.Array[Any], call: ctypes.Structure) -> None:
+    """Runs the steps of a stack of blocks; see ``limelight.quant.program``."""
+    assert _library is not None
+    _library.limelight_run(kernel, steps, len(steps), ctypes.byref(call), torch.get_num_threads())
 
 
 # ---- the order of bytes

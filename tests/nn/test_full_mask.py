@@ -4,13 +4,15 @@ import pytest
 import torch
 
 from limelight.errors import RequestError
-from limelight.nn.mask import OPEN, FullMasks
+from limelight.nn.mask import FullMasks
 
 CPU = torch.device("cpu")
 
 
 def test_without_padding_there_is_no_tensor() -> None:
-    assert FullMasks(torch.tensor([4, 4]), 4, None, CPU).for_window(None) is OPEN
+    mask = FullMasks(torch.tensor([4, 4]), 4, None, CPU).for_window(None)
+    assert mask.allowed is None
+    assert not mask.causal
 
 
 def test_padding_and_blocked_positions_are_hidden() -> None:

@@ -22,6 +22,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -61,7 +62,7 @@ struct Matrix {
 struct Group {                   // what is known of a group of a row's inputs, besides its codes
     float scale;                 // input = scale * code
     float sum;                   // of the inputs, as rounded: what a minimum is multiplied by
-    int32_t start;               // where the sum of products starts, making up for codes counted from another zero
+    int32_t codes;               // sum of the codes, which makes up for weights' codes counted from another zero
 };
 
 // ---- numbers
@@ -102,8 +103,7 @@ INLINE float scale_of(const uint8_t* scales, int row, bool wide) {
 
 // ---- inputs to 8 bits; plain loops, which each instruction set's copy turns into its own instructions
 
-template <class T, int GROUP>
-INLINE void quantise(const T* x, int64_t columns, int32_t shift, int8_t* codes, Group* groups) {
+template <class T, int GROUP> INLINE void quantise(const T* x, int64_t columns, int8_t* codes, Group* groups) {
     for (int64_t at = 0; at < columns; at += GROUP) {
         float values[GROUP];
         int32_t peak_bits = 0;  // magnitudes compare as integers, and NaN is above them all: it reaches the output
@@ -119,29 +119,69 @@ INLINE void quantise(const T* x, int64_t columns, int32_t shift, int8_t* codes, 
             sum += code;
         }
         const float scale = peak / 127.0f;
-        *groups++ = {scale, scale * float(sum), shift * sum};
+        *groups++ = {scale, scale * float(sum), sum};
     }
 }
+
+// ---- what a block does besides products, see rows.h
+
+#pragma GCC diagnostic ignored "-Wpsabi"  // about vectors as arguments, but these functions are always inlined
+
+using lanes = float __attribute__((vector_size(64)));
+using lanes_8 = float __attribute__((vector_size(32)));
+using ints = int32_t __attribute__((vector_size(64)));
+using loose = float __attribute__((vector_size(64), aligned(4), may_alias));  // at any address
+
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, ints{__VA_ARGS__})
+#endif
+
+enum class Activation : int32_t { relu, gelu, gelu_tanh, silu };
+
+struct Norm {                    // as `Norm` in program.py
+    enum Kind : int32_t { none, rms, layer };
+    Kind kind;
+    float eps;
+    const float *weight, *bias;  // bias may be null
+};
+
+struct Heads {                   // one head's keys and values of one row of a batch
+    const float *keys, *values;  // [positions][step]
+    int64_t step, width;
+    float cap;                   // 0: scores are not capped
+};
+
+struct Rows {
+    void (*norm)(const Norm&, const float* x, int64_t width, bool add, float* y);
+    void (*activate)(Activation, const float* gate, const float* up, int64_t width, float* y);
+    void (*turn)(const Norm&, float* x, int64_t width, const float* cos, const float* sin, int64_t rotated);
+    void (*attend)(const Heads&, const float* q, int64_t rows, const int64_t* first, const int64_t* last, int64_t begin,
+                   int64_t end, float* most, float* weight, float* sums);
+    void (*merge)(const float* most, const float* weight, const float* sums, int64_t stride, int64_t splits,
+                  int64_t width, float* y);
+};
 
 // ---- one tile times a few rows of inputs: out [rows of x][16]
 
 using Tile = void (*)(const Matrix&, const uint8_t* tile, const int8_t* x, const Group* groups, float* out);
-using Quantise = void (*)(const void* x, bool half, int group, int64_t columns, int32_t shift, int8_t*, Group*);
+using Quantise = void (*)(const void* x, bool half, int group, int64_t columns, int8_t* codes, Group* groups);
 
 struct Kernels {
     const char* name;
-    bool signed_codes;                      // 8-bit codes are read as code - 128
     int most;                               // rows of x that the registers hold, 4 or 8
     Quantise quantise;
     Tile (*tile)(const Layout&, int rows);  // the loop for so many rows of x: `most`, 4, 2 or 1
+    const Rows& rows;
 };
 
 #define QUANTISE(NAME, TARGET)                                                                                        \
-    TARGET void NAME(const void* x, bool half, int group, int64_t columns, int32_t shift, int8_t* codes, Group* to) { \
-        if (half && group == 32) quantise<bfloat16, 32>((const bfloat16*)x, columns, shift, codes, to);               \
-        else if (half) quantise<bfloat16, 16>((const bfloat16*)x, columns, shift, codes, to);                         \
-        else if (group == 32) quantise<float, 32>((const float*)x, columns, shift, codes, to);                        \
-        else quantise<float, 16>((const float*)x, columns, shift, codes, to);                                         \
+    TARGET void NAME(const void* x, bool half, int group, int64_t columns, int8_t* codes, Group* groups) {            \
+        if (half && group == 32) quantise<bfloat16, 32>((const bfloat16*)x, columns, codes, groups);                  \
+        else if (half) quantise<bfloat16, 16>((const bfloat16*)x, columns, codes, groups);                            \
+        else if (group == 32) quantise<float, 32>((const float*)x, columns, codes, groups);                           \
+        else quantise<float, 16>((const float*)x, columns, codes, groups);                                            \
     }
 
 // The loops of NAME for each number of rows of x up to MOST, and for each kind of layout.
@@ -158,6 +198,7 @@ struct Kernels {
 
 template <int BITS, int GROUP, bool MINIMA, int M>
 void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* groups, float* out) {
+    const int32_t from_zero = -w.layout.zero;
     std::fill(out, out + M * ROWS, 0.0f);
     for (int64_t g = 0; g < w.groups; g++, tile += w.stride) {
         const uint8_t* scales = tile + w.codes;
@@ -165,7 +206,7 @@ void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* g
             const int8_t* inputs = x + m * w.columns + g * GROUP;
             const Group& group = groups[m * w.groups + g];
             for (int row = 0; row < ROWS; row++) {
-                int32_t sum = group.start;
+                int32_t sum = from_zero * group.codes;
                 for (int c = 0; c < GROUP; c++) {
                     const int at = BITS == 4 ? c % (GROUP / 2) : c;
                     const uint8_t byte = tile[at / 4 * 64 + row * 4 + at % 4];
@@ -180,9 +221,21 @@ void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* g
 }
 TILE_OF_ROWS(plain, 4)
 QUANTISE(quantise_plain, )
-const Kernels PLAIN = {"plain C++", false, 4, quantise_plain, plain_for};
+namespace plain_code {
+#include "rows.h"
+}
+const Kernels PLAIN = {"plain C++", 4, quantise_plain, plain_for, plain_code::ROWS_OF};
 
 #if defined(__x86_64__)
+// Functions between the two are compiled for a target.
+#define PRAGMA(...) _Pragma(#__VA_ARGS__)
+#if defined(__clang__)
+#define COMPILED_FOR(TARGET) PRAGMA(clang attribute push(__attribute__((target(TARGET))), apply_to = function))
+#define COMPILED_FOR_ALL _Pragma("clang attribute pop")
+#else
+#define COMPILED_FOR(TARGET) PRAGMA(GCC push_options) PRAGMA(GCC target(TARGET)) PRAGMA(GCC optimize("fp-contract=fast"))
+#define COMPILED_FOR_ALL _Pragma("GCC pop_options")
+#endif
 #define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
 #define AVX2 __attribute__((target("avx2,fma,f16c")))
 
@@ -195,6 +248,7 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
     constexpr int UNITS = GROUP / 4;
     const __m512i low = _mm512_set1_epi8(15);
     const bool wide = w.layout.wide;
+    const int32_t from_zero = -w.layout.zero;
     __m512 sums[M];
     for (int m = 0; m < M; m++) sums[m] = _mm512_setzero_ps();
     for (int64_t g = 0; g < w.groups; g++, tile += w.stride, x += GROUP, groups++) {
@@ -209,7 +263,7 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
 #pragma GCC unroll 8
         for (int m = 0; m < M; m++) {
             const Group& group = groups[m * w.groups];
-            __m512i sum = MINIMA ? _mm512_setzero_si512() : _mm512_set1_epi32(group.start);
+            __m512i sum = MINIMA ? _mm512_setzero_si512() : _mm512_set1_epi32(from_zero * group.codes);
 #pragma GCC unroll 8
             for (int u = 0; u < UNITS; u++)
                 sum = _mm512_dpbusd_epi32(sum, codes[u], _mm512_set1_epi32(read<int32_t>(x + m * w.columns + 4 * u)));
@@ -222,7 +276,12 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
 }
 TILE_OF_ROWS(avx512, 8)
 QUANTISE(quantise_avx512, AVX512)
-const Kernels AVX512_VNNI = {"avx512-vnni", false, 8, quantise_avx512, avx512_for};
+COMPILED_FOR("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+namespace avx512_code {
+#include "rows.h"
+}
+COMPILED_FOR_ALL
+const Kernels AVX512_VNNI = {"avx512-vnni", 8, quantise_avx512, avx512_for, avx512_code::ROWS_OF};
 
 AVX2 INLINE __m256 load_half_scales(const uint8_t* from, int half, bool wide) {
     return wide ? _mm256_loadu_ps((const float*)from + 8 * half)
@@ -234,6 +293,7 @@ AVX2 void avx2(const Matrix& w, const uint8_t* tile, const int8_t* x, const Grou
     constexpr int UNITS = GROUP / 4;
     const __m256i low = _mm256_set1_epi8(15), ones = _mm256_set1_epi16(1), flip = _mm256_set1_epi8(-128);
     const bool wide = w.layout.wide;
+    const int32_t from_zero = (BITS == 8 ? 128 : 0) - w.layout.zero;
     for (int half = 0; half < 2; half++) {  // rows 0 to 7, then 8 to 15
         __m256 sums[M];
         for (int m = 0; m < M; m++) sums[m] = _mm256_setzero_ps();
@@ -251,7 +311,7 @@ AVX2 void avx2(const Matrix& w, const uint8_t* tile, const int8_t* x, const Grou
             for (int m = 0; m < M; m++) {
                 const Group& group = groups[m * w.groups + g];
                 const int8_t* inputs = x + m * w.columns + g * GROUP;
-                __m256i sum = _mm256_set1_epi32(group.start), pairs = _mm256_setzero_si256();
+                __m256i sum = _mm256_set1_epi32(from_zero * group.codes), pairs = _mm256_setzero_si256();
 #pragma GCC unroll 8
                 for (int u = 0; u < UNITS; u++) {
                     const __m256i four = _mm256_set1_epi32(read<int32_t>(inputs + 4 * u));
@@ -274,7 +334,12 @@ AVX2 void avx2(const Matrix& w, const uint8_t* tile, const int8_t* x, const Grou
 }
 TILE_OF_ROWS(avx2, 4)
 QUANTISE(quantise_avx2, AVX2)
-const Kernels AVX2_FMA = {"avx2", true, 4, quantise_avx2, avx2_for};
+COMPILED_FOR("avx2,fma,f16c")
+namespace avx2_code {
+#include "rows.h"
+}
+COMPILED_FOR_ALL
+const Kernels AVX2_FMA = {"avx2", 4, quantise_avx2, avx2_for, avx2_code::ROWS_OF};
 #endif
 
 // clang before 16 knows the dot product only where the whole file is compiled for it, as on macOS.
@@ -295,6 +360,7 @@ template <int BITS, int GROUP, bool MINIMA, int M>
 DOTPROD void neon(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* groups, float* out) {
     constexpr int UNITS = GROUP / 4;
     const bool wide = w.layout.wide;
+    const int32_t from_zero = (BITS == 8 ? 128 : 0) - w.layout.zero;  // 8-bit codes are read as code - 128
     for (int quarter = 0; quarter < 4; quarter++) {
         float32x4_t sums[M];
         for (int m = 0; m < M; m++) sums[m] = vdupq_n_f32(0);
@@ -313,7 +379,7 @@ DOTPROD void neon(const Matrix& w, const uint8_t* tile, const int8_t* x, const G
             for (int m = 0; m < M; m++) {
                 const Group& group = groups[m * w.groups + g];
                 const int8_t* inputs = x + m * w.columns + g * GROUP;
-                int32x4_t sum = vdupq_n_s32(group.start);
+                int32x4_t sum = vdupq_n_s32(from_zero * group.codes);
 #pragma GCC unroll 8
                 for (int u = 0; u < UNITS; u++)
                     sum = vdotq_s32(sum, codes[u], vreinterpretq_s8_s32(vdupq_n_s32(read<int32_t>(inputs + 4 * u))));
@@ -326,7 +392,7 @@ DOTPROD void neon(const Matrix& w, const uint8_t* tile, const int8_t* x, const G
 }
 TILE_OF_ROWS(neon, 8)
 QUANTISE(quantise_neon, DOTPROD)
-const Kernels NEON = {"neon-dotprod", true, 8, quantise_neon, neon_for};
+const Kernels NEON = {"neon-dotprod", 8, quantise_neon, neon_for, plain_code::ROWS_OF};
 #endif
 
 // What this processor can run, the best first.
@@ -349,63 +415,102 @@ std::vector<const Kernels*> available() {
 
 // ---- threads
 
-// Runs `work` once on each of `threads` threads, this one among them. The threads are those of the OpenMP that torch
-// has loaded: a second pool would fight for the same cores with torch's, whose threads wait by spinning. Without an
-// OpenMP (macOS), threads are made for the call, which only a large product repays.
+// Runs `work(team)` once on each of `threads` threads, this one among them; team: how many there really are. They are
+// those of the OpenMP that torch has loaded: a second pool would fight for the same cores with torch's, whose threads
+// wait by spinning. Without an OpenMP (macOS), threads are made for the call, which only a large product repays.
 template <class Work> void on_threads(int threads, bool large, const Work& work) {
     using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
     static const Parallel openmp = (Parallel)dlsym(RTLD_DEFAULT, "GOMP_parallel");
-    if (threads > 1 && openmp) {
-        openmp([](void* data) { (*(const Work*)data)(); }, (void*)&work, unsigned(threads), 0);
+    static const auto team_size = (int (*)())dlsym(RTLD_DEFAULT, "omp_get_num_threads");
+    if (threads > 1 && openmp && team_size) {
+        openmp([](void* data) { (*(const Work*)data)(team_size()); }, (void*)&work, unsigned(threads), 0);
     } else if (threads > 1 && large) {
         std::vector<std::thread> others;
-        for (int i = 1; i < threads; i++) others.emplace_back(work);
-        work();
+        for (int i = 1; i < threads; i++) others.emplace_back(work, threads);
+        work(threads);
         for (auto& other : others) other.join();
     } else {
-        work();
+        work(1);
     }
 }
 
-template <class T>
-void multiply(const Kernels& kernels, const Matrix& w, const T* x, int64_t count, const T* bias, T* y, int threads) {
-    const int64_t tiles = w.tiles(), slices = (count + CHUNK - 1) / CHUNK;
-    if (tiles * w.groups * w.stride * count < 32768) threads = 1;
-    // Several tasks per thread, so that one that is held up elsewhere does not keep the others waiting.
-    const int64_t width = std::max<int64_t>(1, (tiles * slices + 4 * threads - 1) / (4 * threads));
-    const int64_t span = slices >= 4 * threads ? tiles : std::min(tiles, width), spans = (tiles + span - 1) / span;
-    const int32_t from_zero = kernels.signed_codes && w.layout.bits == 8 ? 128 : 0;
-    std::atomic<int64_t> next{0};
-    on_threads(threads, tiles * w.groups * w.stride * count > 1 << 24, [&] {
-        thread_local std::vector<int8_t> codes;
-        thread_local std::vector<Group> groups;
-        for (int64_t task, quantised = -1; (task = next++) < slices * spans;) {
-            const int64_t slice = task / spans, first = slice * CHUNK, rows = std::min(CHUNK, count - first);
-            if (slice != quantised) {
-                codes.resize(std::max<size_t>(codes.size(), rows * w.columns));
-                groups.resize(std::max<size_t>(groups.size(), rows * w.groups));
-                for (int64_t m = 0; m < rows; m++)
-                    kernels.quantise(x + (first + m) * w.columns, sizeof(T) == 2, w.layout.group, w.columns,
-                                     from_zero - w.layout.zero, &codes[m * w.columns], &groups[m * w.groups]);
-                quantised = slice;
-            }
-            for (int64_t tile = task % spans * span, end = std::min(tiles, tile + span); tile < end; tile++) {
-                const int64_t column = tile * ROWS, columns = std::min<int64_t>(ROWS, w.rows - column);
-                for (int64_t m = 0, step; m < rows; m += step) {
-                    step = rows - m >= kernels.most ? kernels.most : rows - m >= 4 ? 4 : rows - m >= 2 ? 2 : 1;
-                    float out[8 * ROWS];
-                    const Tile product = kernels.tile(w.layout, int(step));
-                    product(w, w.tile(tile), &codes[m * w.columns], &groups[m * w.groups], out);
-                    for (int64_t i = 0; i < step; i++) {
-                        T* to = y + (first + m + i) * w.rows + column;
-                        for (int64_t c = 0; c < columns; c++)
-                            assign(to[c], out[i * ROWS + c] + (bias ? to_float(bias[column + c]) : 0.0f));
+INLINE void pause() {
+#if defined(__x86_64__)
+    _mm_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+// y = x · Wᵀ + bias for `count` rows of x, cut into tasks: some rows, which stay in the second-level cache, times some
+// tiles of W. Several tasks per thread, so that one that is held up elsewhere does not keep the others waiting.
+struct Product {
+    const Kernels& kernels;
+    const Matrix& w;
+    int64_t count, slices, span, spans;
+
+    Product(const Kernels& kernels, const Matrix& w, int64_t count, int threads)
+        : kernels(kernels), w(w), count(count), slices((count + CHUNK - 1) / CHUNK) {
+        const int64_t tiles = w.tiles(), width = (tiles * slices + 4 * threads - 1) / (4 * threads);
+        span = slices >= 4 * threads ? tiles : std::max<int64_t>(1, std::min(tiles, width));
+        spans = (tiles + span - 1) / span;
+    }
+    int64_t tasks() const { return slices * spans; }
+    int64_t first(int64_t task) const { return task / spans * CHUNK; }                    // row of x
+    int64_t rows(int64_t task) const { return std::min(CHUNK, count - first(task)); }
+
+    // codes, groups: of all of x.
+    template <class T>
+    void run(int64_t task, const int8_t* codes, const Group* groups, const T* bias, T* y, bool add) const {
+        multiply(task, codes + first(task) * w.columns, groups + first(task) * w.groups, bias, y, add);
+    }
+
+    // codes, groups: of the task's rows of x.
+    template <class T>
+    void multiply(int64_t task, const int8_t* codes, const Group* groups, const T* bias, T* y, bool add) const {
+        const int64_t from = task % spans * span, to = std::min(w.tiles(), from + span), count = rows(task);
+        for (int64_t tile = from; tile < to; tile++) {
+            const int64_t column = tile * ROWS, columns = std::min<int64_t>(ROWS, w.rows - column);
+            for (int64_t m = 0, step; m < count; m += step) {
+                step = count - m >= kernels.most ? kernels.most : count - m >= 4 ? 4 : count - m >= 2 ? 2 : 1;
+                float out[8 * ROWS];
+                kernels.tile(w.layout, int(step))(w, w.tile(tile), codes + m * w.columns, groups + m * w.groups, out);
+                for (int64_t i = 0; i < step; i++) {
+                    T* row = y + (first(task) + m + i) * w.rows + column;
+                    for (int64_t c = 0; c < columns; c++) {
+                        const float value = out[i * ROWS + c] + (bias ? to_float(bias[column + c]) : 0.0f);
+                        assign(row[c], add ? to_float(row[c]) + value : value);
                     }
                 }
             }
         }
+    }
+};
+
+template <class T>
+void multiply(const Kernels& kernels, const Matrix& w, const T* x, int64_t count, const T* bias, T* y, int threads) {
+    const int64_t work = w.tiles() * w.groups * w.stride * count;
+    const Product product(kernels, w, count, work < 32768 ? 1 : threads);
+    std::atomic<int64_t> next{0};
+    on_threads(work < 32768 ? 1 : threads, work > 1 << 24, [&](int) {
+        thread_local std::vector<int8_t> codes;
+        thread_local std::vector<Group> groups;
+        for (int64_t task, quantised = -1; (task = next++) < product.tasks();) {
+            const int64_t first = product.first(task), rows = product.rows(task);
+            if (first != quantised) {
+                codes.resize(std::max<size_t>(codes.size(), rows * w.columns));
+                groups.resize(std::max<size_t>(groups.size(), rows * w.groups));
+                for (int64_t m = 0; m < rows; m++)
+                    kernels.quantise(x + (first + m) * w.columns, sizeof(T) == 2, w.layout.group, w.columns,
+                                     &codes[m * w.columns], &groups[m * w.groups]);
+                quantised = first;
+            }
+            product.multiply(task, codes.data(), groups.data(), bias, y, false);
+        }
     });
 }
+
+#include "program.h"
 
 template <class T> void widen_row(const Matrix& w, int64_t index, T* y) {
     const Layout& layout = w.layout;
@@ -426,7 +531,7 @@ template <class T> void widen_row(const Matrix& w, int64_t index, T* y) {
 template <class T> void widen(const Matrix& w, const int64_t* index, int64_t count, T* y, int threads) {
     constexpr int64_t STEP = 64;
     std::atomic<int64_t> next{0};
-    on_threads(count > STEP ? threads : 1, count * w.columns > 1 << 20, [&] {
+    on_threads(count > STEP ? threads : 1, count * w.columns > 1 << 20, [&](int) {
         for (int64_t first; (first = STEP * next++) < count;)
             for (int64_t i = first; i < std::min(count, first + STEP); i++)
                 widen_row(w, index[i], y + i * w.columns);
@@ -466,6 +571,12 @@ int limelight_rows(const Layout* layout, const void* data, int64_t rows, int64_t
     if (half) widen(w, index, count, (bfloat16*)y, threads);
     else widen(w, index, count, (float*)y, threads);
     return 0;
+}
+
+// Runs `steps`; what differs from call to call stands in `call`, see program.h.
+void limelight_run(int which, const Step* steps, int64_t count, const Call* call, int threads) {
+    static const auto found = available();
+    Program(*found[which], *call, threads).run(steps, count);
 }
 
 }  // extern "C"

@@ -1,0 +1,233 @@
+// A stack of blocks as a list of steps, run by one call: threads go through the steps together, and what lies between
+// the steps stays in one arena. `limelight/quant/program.py` makes the list.
+
+struct Step {                    // as `Step` in program.py
+    enum Kind : int32_t { product, norm, turn, attention, activation };
+    Kind kind;
+    int32_t joined;              // the next step does not read what this one writes: nobody waits
+    int32_t add;                 // product, norm: to what is there
+    int32_t group;               // columns to a scale of the codes that are written, 16 or 32
+    Activation activate;
+    int32_t heads, kv_heads;     // turn, attention
+    int32_t rotary;              // turn: which table, -1: none
+    int32_t own;                 // turn, attention: the keys and values are of the stream, not of a source
+    int32_t layer;
+    float scale, cap;            // attention
+    int64_t width;               // of the rows that are read; turn, attention: of a head
+    int64_t rows;                // product: of the weights
+    int64_t window;              // attention: how far back a position sees, 0: all the way
+    int64_t first, second, third; // places, see `Call`: what is read; activation: up; turn: keys, values
+    int64_t to, codes;           // places: what is written, as float32 and as codes
+    Norm norm_of, norm_of_keys;  // turn: of the heads of the queries and of the keys
+    Layout layout;               // product
+    const uint8_t* data;
+    const float* bias;
+};
+
+constexpr int64_t NOWHERE = -1, STREAM = -2;  // places that are not in the arena
+
+struct Memory {                  // keys and values, [B, K, room, D], of each layer
+    float* const* layers;        // keys and values, in turn
+    int64_t row, head, step;     // numbers from one row, head, position to the next
+    const int64_t* lengths;      // [B]: positions that are there; if causal, before the call
+
+    float* keys(int64_t layer, int64_t b, int64_t h) const { return layers[2 * layer] + b * row + h * head; }
+    float* values(int64_t layer, int64_t b, int64_t h) const { return layers[2 * layer + 1] + b * row + h * head; }
+};
+
+struct Table {                   // cosines and signed sines [T, width], or one such for each row
+    const float *cos, *sin;
+    int64_t width, row;          // row: numbers from one row's to the next, 0: all stand at the same positions
+};
+
+struct Call {                    // what differs from call to call
+    float* stream;               // [B, T, W], changed in place
+    char* arena;                 // a place is a number of bytes for each of the B * T rows
+    int64_t batch, length;
+    int64_t causal;              // a position of the stream sees no later one
+    Memory own, heard;           // of the stream itself, and of a source
+    const Table* tables;
+
+    int64_t count() const { return batch * length; }
+    float* floats(int64_t place) const { return place == STREAM ? stream : (float*)(arena + place * count()); }
+    int8_t* codes(int64_t place) const { return (int8_t*)(arena + place * count()); }
+    Group* groups(int64_t place, int64_t width) const { return (Group*)(arena + (place + width) * count()); }
+};
+
+// Threads wait for each other by looking, since the wait is shorter than a system call; but not for long, since the one
+// that is waited for may need the core.
+class Barrier {
+    std::atomic<int> arrived{0}, round{0};
+
+  public:
+    void wait(int threads) {
+        const int now = round.load(std::memory_order_relaxed);
+        if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
+            arrived.store(0, std::memory_order_relaxed);
+            round.store(now + 1, std::memory_order_release);
+        } else {
+            for (int spins = 0; round.load(std::memory_order_acquire) == now; spins++) {
+                if (spins > 4096) std::this_thread::yield();
+                else pause();
+            }
+        }
+    }
+};
+
+class Program {
+    const Kernels& kernels;
+    const Call& call;
+    const int threads;
+    std::vector<float> found;            // by splits of long texts that threads share
+    std::vector<std::atomic<int>> done;  // splits of each task of an attention
+
+    static constexpr int64_t FEW = 8;    // rows that are one task where rows are worked on one by one
+    static constexpr int64_t SPLIT = 512, BLOCK = 48;
+
+    template <class Work> void by_rows(int64_t task, const Work& work) const {
+        for (int64_t n = task * FEW; n < std::min(call.count(), task * FEW + FEW); n++) work(n);
+    }
+
+    void quantise(const Step& s, const float* row, int64_t n) const {
+        if (s.codes != NOWHERE)
+            kernels.quantise(row, false, s.group, s.width, call.codes(s.codes) + n * s.width,
+                             call.groups(s.codes, s.width) + n * (s.width / s.group));
+    }
+
+    void norm(const Step& s, int64_t task) const {
+        by_rows(task, [&](int64_t n) {
+            const float* from = call.floats(s.first) + n * s.width;
+            if (s.norm_of.kind != Norm::none) {
+                float* to = call.floats(s.to) + n * s.width;
+                kernels.rows.norm(s.norm_of, from, s.width, s.add, to);
+                from = to;
+            }
+            quantise(s, from, n);
+        });
+    }
+
+    void activate(const Step& s, int64_t task) const {
+        by_rows(task, [&](int64_t n) {
+            float* to = call.floats(s.to) + n * s.width;
+            const float* up = s.second == NOWHERE ? nullptr : call.floats(s.second) + n * s.width;
+            kernels.rows.activate(s.activate, call.floats(s.first) + n * s.width, up, s.width, to);
+            quantise(s, to, n);
+        });
+    }
+
+    void turn(const Step& s, int64_t task) const {
+        by_rows(task, [&](int64_t n) {
+            const int64_t b = n / call.length, t = n % call.length;
+            Table table = {nullptr, nullptr, 0, 0};
+            if (s.rotary >= 0) table = call.tables[s.rotary];
+            const int64_t at = b * table.row + t * table.width;
+            for (int64_t h = 0; h < s.heads; h++)
+                kernels.rows.turn(s.norm_of, call.floats(s.first) + (n * s.heads + h) * s.width, s.width,
+                                  table.cos + at, table.sin + at, table.width);
+            if (!s.own) return;
+            const int64_t position = (call.causal ? call.own.lengths[b] : 0) + t;
+            for (int64_t h = 0; h < s.kv_heads; h++) {
+                float* key = call.floats(s.second) + (n * s.kv_heads + h) * s.width;
+                const float* value = call.floats(s.third) + (n * s.kv_heads + h) * s.width;
+                kernels.rows.turn(s.norm_of_keys, key, s.width, table.cos + at, table.sin + at, table.width);
+                std::copy(key, key + s.width, call.own.keys(s.layer, b, h) + position * call.own.step);
+                std::copy(value, value + s.width, call.own.values(s.layer, b, h) + position * call.own.step);
+            }
+        });
+    }
+
+    // ---- attention: a task is one row of the batch, one head of keys, a block of positions and, if shared, a split
+
+    const Memory& memory(const Step& s) const { return s.own ? call.own : call.heard; }
+    bool causal(const Step& s) const { return s.own && call.causal; }
+    int64_t positions(const Step& s) const { return std::max<int64_t>(1, BLOCK / (s.heads / s.kv_heads)); }
+    int64_t blocks(const Step& s) const { return (call.length + positions(s) - 1) / positions(s); }
+    int64_t splits(const Step& s) const {
+        int64_t longest = 0;
+        for (int64_t b = 0; b < call.batch; b++) longest = std::max(longest, memory(s).lengths[b]);
+        return (longest + (causal(s) ? call.length : 0) + SPLIT - 1) / SPLIT;
+    }
+    int64_t size(const Step& s) const { return positions(s) * (s.heads / s.kv_heads) * (s.width + 2); }
+    // Few tasks: threads share the splits of each.
+    bool shared(const Step& s) const {
+        return threads > 1 && call.batch * s.kv_heads * blocks(s) < 4 * threads && splits(s) > 1;
+    }
+
+    void attend(const Step& s, int64_t task) {
+        const int64_t count = splits(s), parts = shared(s) ? count : 1, part = task % parts, whole = task / parts;
+        const int64_t block = whole % blocks(s), k = whole / blocks(s) % s.kv_heads, b = whole / blocks(s) / s.kv_heads;
+        const int64_t G = s.heads / s.kv_heads, t0 = block * positions(s);
+        const int64_t rows = std::min(positions(s), call.length - t0) * G;
+        thread_local std::vector<float> space;
+        thread_local std::vector<int64_t> bounds;
+        space.resize(std::max(space.size(), size_t(rows * s.width + (parts > 1 ? 0 : count * size(s)))));
+        bounds.resize(std::max(bounds.size(), size_t(2 * rows)));
+        int64_t *const first = bounds.data(), *const last = first + rows;
+        for (int64_t r = 0; r < rows; r++) {
+            const int64_t t = t0 + r / G, seen = memory(s).lengths[b] + (causal(s) ? t + 1 : 0);
+            first[r] = s.window ? std::max<int64_t>(0, seen - s.window) : 0, last[r] = seen;
+            const float* query = call.floats(s.first) + ((b * call.length + t) * s.heads + k * G + r % G) * s.width;
+            for (int64_t d = 0; d < s.width; d++) space[r * s.width + d] = query[d] * (s.scale * 1.44269504f);
+        }
+        const Heads heads = {memory(s).keys(s.layer, b, k), memory(s).values(s.layer, b, k), memory(s).step, s.width, s.cap};
+        float* const at = parts > 1 ? &found[whole * count * size(s)] : &space[rows * s.width];
+        for (int64_t i = part; i < count; i += parts)
+            kernels.rows.attend(heads, space.data(), rows, first, last, std::max(i * SPLIT, first[0]),
+                                std::min(i * SPLIT + SPLIT, last[rows - 1]), at + i * size(s), at + i * size(s) + rows,
+                                at + i * size(s) + 2 * rows);
+        if (parts > 1 && done[whole].fetch_add(1, std::memory_order_acq_rel) + 1 < parts) return;
+        for (int64_t r = 0; r < rows; r++)
+            kernels.rows.merge(at + r, at + rows + r, at + 2 * rows + r * s.width, size(s), count, s.width,
+                               call.floats(s.to) + ((b * call.length + t0 + r / G) * s.heads + k * G + r % G) * s.width);
+        if (parts > 1) done[whole].store(0, std::memory_order_relaxed);
+    }
+
+    int64_t tasks(const Step& s) const {
+        if (s.kind == Step::attention)
+            return call.batch * s.kv_heads * blocks(s) * (shared(s) ? splits(s) : 1);
+        return (call.count() + FEW - 1) / FEW;
+    }
+
+    // This thread's part of a step.
+    void work(const Step& s, std::atomic<int64_t>& next) {
+        const auto share = [&](int64_t tasks, const auto& task) {
+            for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) task(i);
+        };
+        switch (s.kind) {
+            case Step::product: {
+                const Matrix w(s.data, s.rows, s.width, s.layout);
+                const Product product(kernels, w, call.count(), threads);
+                return share(product.tasks(), [&](int64_t i) {
+                    product.run(i, call.codes(s.first), call.groups(s.first, s.width), s.bias, call.floats(s.to), s.add);
+                });
+            }
+            case Step::norm: return share(tasks(s), [&](int64_t i) { norm(s, i); });
+            case Step::turn: return share(tasks(s), [&](int64_t i) { turn(s, i); });
+            case Step::attention: return share(tasks(s), [&](int64_t i) { attend(s, i); });
+            case Step::activation: return share(tasks(s), [&](int64_t i) { activate(s, i); });
+        }
+    }
+
+  public:
+    Program(const Kernels& kernels, const Call& call, int threads) : kernels(kernels), call(call), threads(threads) {}
+
+    void run(const Step* steps, int64_t count) {
+        int64_t most = 0, tasks_shared = 0;
+        for (int64_t i = 0; i < count; i++)
+            if (steps[i].kind == Step::attention && shared(steps[i])) {
+                const int64_t whole = call.batch * steps[i].kv_heads * blocks(steps[i]);
+                most = std::max(most, whole * splits(steps[i]) * size(steps[i]));
+                tasks_shared = std::max(tasks_shared, whole);
+            }
+        found.resize(size_t(most));
+        done = std::vector<std::atomic<int>>(size_t(tasks_shared));
+        std::vector<std::atomic<int64_t>> next(static_cast<size_t>(count));
+        Barrier barrier;
+        on_threads(threads, true, [&](int team) {
+            for (int64_t i = 0; i < count; i++) {
+                work(steps[i], next[i]);
+                if (!steps[i].joined && team > 1) barrier.wait(team);
+            }
+        });
+    }
+};

@@ -1,0 +1,291 @@
+// What a transformer block does besides products: norms, rotations, attention, activations, on rows of float32.
+//
+// Included once for each instruction set, within a namespace and compiled for it. The code is plain C++ over vectors
+// of 16 floats, which the compiler turns into one, two or four registers of the machine. No result depends on how rows
+// are shared out: a row goes through the same operations in the same order whether it is alone or among others.
+
+INLINE lanes load(const float* from) { return *(const loose*)from; }
+INLINE void store(float* to, lanes value) { *(loose*)to = value; }
+INLINE lanes all(float value) { return lanes{} + value; }
+
+template <class Vector> INLINE void halve(const Vector& whole, lanes_8& low, lanes_8& high) {
+    std::memcpy(&low, &whole, sizeof low);
+    std::memcpy(&high, (const char*)&whole + sizeof low, sizeof high);
+}
+
+INLINE float total(lanes x) {
+    lanes_8 low, high;
+    halve(x, low, high);
+    low += high;
+    float sum = 0;
+    for (int i = 0; i < 4; i++) sum += low[i] + low[i + 4];
+    return sum;
+}
+
+INLINE float highest(lanes x) {
+    lanes_8 low, high;
+    halve(x, low, high);
+    low = low > high ? low : high;
+    float most = low[0];
+    for (int i = 1; i < 8; i++) most = std::max(most, low[i]);
+    return most;
+}
+
+// 2 to the power x, within 2e-7 of it; 0 below -126, and never infinite.
+INLINE lanes power_of_2(lanes x) {
+    const lanes bound = x < 126.0f ? x : all(126.0f), inside = bound > -126.0f ? bound : all(-126.0f);
+    const lanes shifted = inside + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits
+    const lanes part = inside - (shifted - 12582912.0f);
+    lanes power = part * 1.54035304e-4f + 1.33335581e-3f;
+    power = power * part + 9.61812911e-3f;
+    power = power * part + 5.55041087e-2f;
+    power = power * part + 2.40226507e-1f;
+    power = power * part + 6.93147181e-1f;
+    power = power * part + 1.0f;
+    ints bits;
+    std::memcpy(&bits, &shifted, sizeof bits);
+    ints result;
+    std::memcpy(&result, &power, sizeof result);
+    result += (bits - 0x4b400000) << 23;
+    result &= (ints)(x >= -126.0f);
+    std::memcpy(&power, &result, sizeof power);
+    return power;
+}
+
+constexpr float LOG2E = 1.44269504f;
+
+INLINE lanes tanh(lanes x) {
+    const lanes bound = x < 9.0f ? x : all(9.0f), inside = bound > -9.0f ? bound : all(-9.0f);
+    const lanes power = power_of_2(inside * (2 * LOG2E));
+    return (power - 1.0f) / (power + 1.0f);
+}
+
+INLINE lanes activated(lanes x, Activation kind) {
+    switch (kind) {
+        case Activation::relu: return x > 0.0f ? x : all(0.0f);
+        case Activation::silu: return x / (1.0f + power_of_2(x * -LOG2E));
+        case Activation::gelu_tanh:
+            return 0.5f * x * (1.0f + tanh(0.797884561f * (x + 0.044715f * x * x * x)));
+        default:
+            for (int i = 0; i < 16; i++) x[i] = 0.5f * x[i] * (1.0f + std::erf(0.707106781f * x[i]));
+            return x;
+    }
+}
+
+// The first `count` of 16 numbers, zeros behind them.
+INLINE lanes load_some(const float* from, int64_t count) {
+    if (count >= 16) return load(from);
+    lanes value = {};
+    std::memcpy(&value, from, size_t(count) * sizeof(float));
+    return value;
+}
+
+INLINE void store_some(float* to, lanes value, int64_t count) {
+    if (count >= 16) store(to, value);
+    else std::memcpy(to, &value, size_t(count) * sizeof(float));
+}
+
+INLINE void normalise(const Norm& norm, const float* x, int64_t width, float* y) {
+    float mean = 0;
+    if (norm.kind == Norm::layer) {
+        lanes sum = {};
+        for (int64_t i = 0; i < width; i += 16) sum += load_some(x + i, width - i);
+        mean = total(sum) / float(width);
+    }
+    lanes squares = {};
+    for (int64_t i = 0; i < width; i += 16) {
+        lanes from_mean = load_some(x + i, width - i) - mean;
+        if (width - i < 16)
+            for (int64_t j = width - i; j < 16; j++) from_mean[j] = 0;
+        squares += from_mean * from_mean;
+    }
+    const float scale = 1.0f / std::sqrt(total(squares) / float(width) + norm.eps);
+    for (int64_t i = 0; i < width; i += 16) {
+        lanes value = (load_some(x + i, width - i) - mean) * scale * load_some(norm.weight + i, width - i);
+        if (norm.bias) value += load_some(norm.bias + i, width - i);
+        store_some(y + i, value, width - i);
+    }
+}
+
+void norm_row(const Norm& norm, const float* x, int64_t width, bool add, float* y) {
+    if (!add) return normalise(norm, x, width, y);
+    thread_local std::vector<float> result;
+    result.resize(std::max(result.size(), size_t(width)));
+    normalise(norm, x, width, result.data());
+    for (int64_t i = 0; i < width; i++) y[i] += result[i];
+}
+
+void activate_row(Activation kind, const float* gate, const float* up, int64_t width, float* y) {
+    for (int64_t i = 0; i < width; i += 16) {
+        lanes value = activated(load_some(gate + i, width - i), kind);
+        if (up) value *= load_some(up + i, width - i);
+        store_some(y + i, value, width - i);
+    }
+}
+
+// One head in place: its norm, then the rotation of its first `rotated` features (see `Rotary` in positions.py).
+void turn_head(const Norm& norm, float* x, int64_t width, const float* cos, const float* sin, int64_t rotated) {
+    if (norm.kind != Norm::none) normalise(norm, x, width, x);
+    const int64_t half = rotated / 2;
+    for (int64_t i = 0; i < half; i++) {
+        const float first = x[i], second = x[i + half];
+        x[i] = first * cos[i] + second * sin[i];
+        x[i + half] = second * cos[i + half] + first * sin[i + half];
+    }
+}
+
+// ---- attention
+//
+// Softmax over the keys goes by chunks of them from position 0 on, the highest score so far kept beside the sum and the
+// weighted values, all rescaled when a higher one comes (Dao et al., 2022). Every SPLIT keys it starts anew, and what
+// the splits found is merged in order, so that threads may share a long text and come to the same bits as one alone.
+
+constexpr int KEYS = 64;        // of a chunk
+constexpr int QUERIES = 8;      // rows whose scores are summed up in registers at a time
+
+// From the first `count` of 16 rows of 16 numbers (zeros for the others) to columns, KEYS apart: blocks of 8, 4, 2 and
+// then 1 change places across the diagonal.
+template <int SIZE, int... I> INLINE void swap_blocks(lanes& first, lanes& second, std::integer_sequence<int, I...>) {
+    const lanes before = first;
+    first = SHUFFLE(before, second, (I & SIZE ? I + 16 - SIZE : I)...);
+    second = SHUFFLE(before, second, (I & SIZE ? I + 16 : I + SIZE)...);
+}
+
+template <int SIZE> INLINE void swap_blocks(lanes* rows) {
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+        if (!(i & SIZE)) swap_blocks<SIZE>(rows[i], rows[i + SIZE], std::make_integer_sequence<int, 16>());
+}
+
+INLINE void transpose(const float* from, int64_t step, int64_t count, float* to) {
+    lanes rows[16];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) rows[i] = i < count ? load(from + i * step) : lanes{};
+    swap_blocks<8>(rows);
+    swap_blocks<4>(rows);
+    swap_blocks<2>(rows);
+    swap_blocks<1>(rows);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) store(to + i * KEYS, rows[i]);
+}
+
+// scores [rows][KEYS] = q [rows][width] · keys [width][KEYS]
+template <int M> INLINE void score(const float* q, const float* keys, int64_t width, float* scores) {
+    for (int part = 0; part < KEYS; part += 32) {
+        lanes sums[M][2] = {};
+        for (int64_t d = 0; d < width; d++) {
+            const lanes first = load(keys + d * KEYS + part), second = load(keys + d * KEYS + part + 16);
+#pragma GCC unroll 8
+            for (int m = 0; m < M; m++) {
+                const lanes query = all(q[m * width + d]);
+                sums[m][0] += query * first;
+                sums[m][1] += query * second;
+            }
+        }
+        for (int m = 0; m < M; m++) {
+            store(scores + m * KEYS + part, sums[m][0]);
+            store(scores + m * KEYS + part + 16, sums[m][1]);
+        }
+    }
+}
+
+// sums [rows][width] += weights [rows][KEYS] · values [keys][stride]
+template <int M, int N>
+INLINE void gather(const float* weights, const float* values, int64_t stride, int64_t keys, int64_t width, float* sums) {
+    lanes parts[M][N];
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) parts[m][n] = load(sums + m * width + 16 * n);
+    for (int64_t s = 0; s < keys; s++) {
+        lanes value[N];
+        for (int n = 0; n < N; n++) value[n] = load(values + s * stride + 16 * n);
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m++) {
+            const lanes weight = all(weights[m * KEYS + s]);
+            for (int n = 0; n < N; n++) parts[m][n] += weight * value[n];
+        }
+    }
+    for (int m = 0; m < M; m++)
+        for (int n = 0; n < N; n++) store(sums + m * width + 16 * n, parts[m][n]);
+}
+
+// Some rows of queries, of one head's group at neighbouring positions, against the keys [begin, end), which lie in one
+// split. q, sums [rows][width], the queries times scale; most, weight [rows]. Row r sees the keys [first[r], last[r]).
+void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t* first, const int64_t* last,
+                 int64_t begin, int64_t end, float* most, float* weight, float* sums) {
+    const int64_t width = heads.width;
+    thread_local std::vector<float> space;
+    space.resize(std::max(space.size(), size_t((width + rows + QUERIES) * KEYS)));
+    float *const keys = space.data(), *const scores = keys + width * KEYS;
+    for (int64_t r = 0; r < rows; r++) {
+        most[r] = -INFINITY, weight[r] = 0;
+        std::fill(sums + r * width, sums + (r + 1) * width, 0.0f);
+    }
+    for (int64_t chunk = begin / KEYS * KEYS; chunk < end; chunk += KEYS) {
+        const int64_t count = std::min<int64_t>(KEYS, end - chunk);
+        for (int64_t s = 0; s < KEYS; s += 16)
+            for (int64_t d = 0; d < width; d += 16)
+                transpose(heads.keys + (chunk + s) * heads.step + d, heads.step, count - s, keys + d * KEYS + s);
+        int64_t r = 0;
+        for (; r + QUERIES <= rows; r += QUERIES) score<QUERIES>(q + r * width, keys, width, scores + r * KEYS);
+        for (; r + 2 <= rows; r += 2) score<2>(q + r * width, keys, width, scores + r * KEYS);
+        for (; r < rows; r++) score<1>(q + r * width, keys, width, scores + r * KEYS);
+
+        for (r = 0; r < rows; r++) {
+            float* const row = scores + r * KEYS;
+            const int64_t from = std::max<int64_t>(first[r] - chunk, 0), to = std::min(last[r] - chunk, count);
+            if (from >= to) {
+                std::fill(row, row + KEYS, 0.0f);
+                continue;
+            }
+            if (heads.cap)
+                for (int s = 0; s < KEYS; s += 16)
+                    store(row + s, tanh(load(row + s) * (1 / (heads.cap * LOG2E))) * (heads.cap * LOG2E));
+            std::fill(row, row + from, -INFINITY);
+            std::fill(row + to, row + KEYS, -INFINITY);
+            lanes top = load(row);
+            for (int s = 16; s < KEYS; s += 16) top = load(row + s) > top ? load(row + s) : top;
+            const float now = std::max(most[r], highest(top));
+            lanes sum = {};
+            for (int s = 0; s < KEYS; s += 16) {
+                const lanes power = power_of_2(load(row + s) - now);
+                store(row + s, power);
+                sum += power;
+            }
+            const float before = power_of_2(all(most[r] - now))[0];
+            weight[r] = weight[r] * before + total(sum);
+            most[r] = now;
+            if (before != 1.0f)
+                for (int64_t d = 0; d < width; d++) sums[r * width + d] *= before;
+        }
+
+        const float* const values = heads.values + chunk * heads.step;
+        int64_t d = 0;
+        for (; d + 64 <= width; d += 64) {
+            for (r = 0; r + 4 <= rows; r += 4)
+                gather<4, 4>(scores + r * KEYS, values + d, heads.step, count, width, sums + r * width + d);
+            for (; r < rows; r++)
+                gather<1, 4>(scores + r * KEYS, values + d, heads.step, count, width, sums + r * width + d);
+        }
+        for (; d < width; d += 16)
+            for (r = 0; r < rows; r++)
+                gather<1, 1>(scores + r * KEYS, values + d, heads.step, count, width, sums + r * width + d);
+    }
+}
+
+// Joins what the splits of one row found, in their order; each lies `stride` behind the one before. y [width].
+void merge_row(const float* most, const float* weight, const float* sums, int64_t stride, int64_t splits, int64_t width,
+               float* y) {
+    float highest = -INFINITY, whole = 0;
+    std::fill(y, y + width, 0.0f);
+    for (int64_t i = 0; i < splits; i++, most += stride, weight += stride, sums += stride) {
+        if (*weight == 0.0f) continue;  // the row sees nothing of this split
+        const float now = std::max(highest, *most);
+        const float before = power_of_2(all(highest - now))[0], here = power_of_2(all(*most - now))[0];
+        whole = whole * before + *weight * here;
+        for (int64_t d = 0; d < width; d++) y[d] = y[d] * before + sums[d] * here;
+        highest = now;
+    }
+    for (int64_t d = 0; d < width; d++) y[d] /= whole;
+}
+
+const Rows ROWS_OF = {norm_row, activate_row, turn_head, attend_rows, merge_row};

@@ -1,0 +1,235 @@
+"""Stacks that the compiled kernels run at once, against their blocks run in turn and against torch."""
+
+import math
+from array import array
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from limelight.look.record import record, twin
+from limelight.models import transformer2017
+from limelight.models.api import Decoder, Seq2Seq
+from limelight.models.build import build
+from limelight.models.config import ModelConfig
+from limelight.models.registry import config_from_hf
+from limelight.nn.attention import explicit
+from limelight.nn.mask import CausalMasks, FullMasks
+from limelight.nn.stack import in_turn
+from limelight.quant import fuse, native, quantise
+from limelight.quant.linear import exactly
+from limelight.quant.program import ATTENTION, NOWHERE, Call, Fused, Memory, Program, Step, UnfitError, _memory
+from tests.references import CONFIGS
+
+pytestmark = pytest.mark.skipif(not native.KERNELS, reason="the compiled kernels are not built")
+
+VOCAB = 99
+KERNELS = range(len(native.KERNELS))
+TOKENS = torch.randint(3, VOCAB, (3, 23), generator=torch.Generator().manual_seed(1))
+
+
+def spread(network: nn.Module) -> None:
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + 0.02)
+
+
+def language_model(name: str = "llama") -> Decoder:
+    network = build(config_from_hf(CONFIGS[name].to_dict() | {"model_type": CONFIGS[name].model_type}))
+    assert isinstance(network, Decoder)
+    spread(network)
+    fuse(quantise(network.eval()))
+    return network
+
+
+def translator(kind: Callable[..., ModelConfig]) -> Seq2Seq:
+    network = build(
+        kind(vocab=VOCAB, source_vocab=None, context=64, layers=2, width=64, heads=4, hidden=96, dropout=0.1)
+    )
+    assert isinstance(network, Seq2Seq)
+    spread(network)
+    fuse(quantise(network.eval()))
+    return network
+
+
+def slowly(network: nn.Module) -> nn.Module:
+    other = twin(network)
+    for stack in (other.decoder, getattr(other, "encoder", other.decoder)):
+        stack.run = in_turn
+    return other
+
+
+def near(found: Tensor, expected: Tensor) -> None:
+    """Equal but for the order of sums; a number that this carries over the edge between two codes is off by more."""
+    error = (found - expected).abs() / expected.abs().mean()
+    assert error.median() < 2e-5
+    assert error.mean() < 2e-2
+
+
+def fits(network: Decoder | Seq2Seq) -> bool:
+    run = network.decoder.run
+    assert isinstance(run, Fused)
+    return run._programs[network.decoder] is not None
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@torch.inference_mode()
+def test_every_family_runs_at_once_and_gives_what_its_blocks_give(name: str) -> None:
+    network = language_model(name)
+    other = slowly(network)
+    near(network.read(TOKENS), other.read(TOKENS))
+    assert fits(network)
+    ours, theirs = network.start(3, 40), other.start(3, 40)
+    counts = torch.tensor([7, 9, 4])
+    for chunk, count in ((TOKENS[:, :9], counts), (TOKENS[:, 9:14], None), (TOKENS[:, 14:15], None)):
+        near(network.read(chunk, ours, count), other.read(chunk, theirs, count))
+    near(ours.parts[1].keys, theirs.parts[1].keys)
+    assert ours.parts[1].written == theirs.parts[1].written
+
+
+@pytest.mark.parametrize("kind", [transformer2017.transformer2017, transformer2017.modern])
+@torch.inference_mode()
+def test_translators_run_at_once_and_give_what_their_blocks_give(kind: Callable[..., ModelConfig]) -> None:
+    network = translator(kind)
+    other = slowly(network)
+    lengths = torch.tensor([23, 5, 11])
+    memory = network.encode(TOKENS, lengths)
+    expected = other.encode(TOKENS, lengths)
+    for row, length in enumerate(lengths):
+        near(memory.hidden[row, :length], expected.hidden[row, :length])
+    ours, theirs = network.start(expected, 20), other.start(expected, 20)
+    for chunk in (TOKENS[:, :1], TOKENS[:, 1:5]):
+        near(network.read(chunk, ours), other.read(chunk, theirs))
+    assert fits(network)
+    rows = torch.tensor([1, 1, 0])
+    ours, theirs = ours.select(rows), theirs.select(rows)
+    near(network.read(TOKENS[:, 5:6], ours), other.read(TOKENS[:, 5:6], theirs))
+
+
+@torch.inference_mode()
+def test_a_row_gives_the_same_bits_alone_among_others_word_by_word_and_with_other_threads() -> None:
+    network = language_model("mistral")
+    tokens = torch.randint(3, VOCAB, (2, 70), generator=torch.Generator().manual_seed(2))
+    together = network.read(tokens)
+    alone = torch.cat([network.read(row[None]) for row in tokens])
+    state = network.start(2, 80)
+    stepwise = torch.cat([network.read(tokens[:, i : i + 1], state) for i in range(70)], 1)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    shared = network.read(tokens)
+    torch.set_num_threads(threads)
+    for found in (alone, stepwise, shared):
+        assert torch.equal(found, together)
+
+
+def attended(
+    kernel: int, q: Tensor, k: Tensor, v: Tensor, lengths: Tensor, causal: bool, scale: float, cap: float, window: int
+) -> Tensor:
+    """The attention step alone: q [B, H, T, D], k, v [B, K, S, D] → [B, H, T, D]."""
+    B, H, T, D = q.shape
+    arena = torch.zeros(2 * q.numel() * 4, dtype=torch.uint8)
+    arena[: q.numel() * 4].view(torch.float32).copy_(q.transpose(1, 2).flatten())
+    step = Step(
+        kind=ATTENTION, first=0, second=NOWHERE, third=NOWHERE, to=H * D * 4, codes=NOWHERE, own=1, layer=0,
+        heads=H, kv_heads=k.shape[1], width=D, scale=scale, cap=cap, window=window,
+    )  # fmt: skip
+    own, kept = _memory([(k, v)], lengths)
+    tables = array("q", [0])
+    native.run(
+        kernel, (Step * 1)(step), Call(0, arena.data_ptr(), B, T, causal, own, Memory(), tables.buffer_info()[0])
+    )
+    del kept
+    return arena[q.numel() * 4 :].view(torch.float32).view(B, T, H, D).transpose(1, 2)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    kernel=st.sampled_from(KERNELS),
+    shape=st.tuples(
+        st.integers(1, 3), st.sampled_from([(1, 1), (4, 2), (9, 3), (12, 1)]), st.sampled_from([16, 64, 80])
+    ),
+    steps=st.sampled_from([1, 2, 5, 17, 70]),
+    before=st.lists(st.sampled_from([0, 1, 63, 64, 200, 511, 1100]), min_size=3, max_size=3),
+    causal=st.booleans(),
+    cap=st.sampled_from([0.0, 3.0]),
+    window=st.sampled_from([0, 1, 40, 600]),
+    threads=st.integers(1, 3),
+    seed=st.integers(0, 1000),
+)
+def test_attention_is_that_of_torch(
+    kernel: int, rows: int, heads: tuple[int, int], width: int, steps: int, before: list[int], causal: bool, cap: float,
+    window: int, threads: int, seed: int,
+) -> None:  # fmt: skip
+    B, (H, K), D = rows, heads, width
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.tensor(before[:B]) if causal else torch.tensor(before[:B]).clamp(min=1)
+    window = window if causal else 0
+    room = int(lengths.max()) + (steps if causal else 0)
+    q = torch.randn(B, H, steps, D, generator=generator) * 2
+    k, v = torch.randn(2, B, K, room, D, generator=generator).unbind()
+    if causal:
+        mask = CausalMasks(lengths, steps, None, q.device).for_window(window or None)
+    else:
+        mask = FullMasks(lengths, room, None, q.device).mask
+    scale = 1 / math.sqrt(D)
+    expected = explicit(q.double(), k.double(), v.double(), mask, scale, cap or None)
+    before_threads = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    found = attended(kernel, q, k, v, lengths, causal, scale, cap, window)
+    torch.set_num_threads(before_threads)
+    torch.testing.assert_close(found, expected.float(), atol=2e-5, rtol=2e-5)
+
+
+@torch.inference_mode()
+def test_whoever_looks_inside_sees_every_block() -> None:
+    network = language_model()
+    network.read(TOKENS)
+    assert fits(network)
+    seen: list[Tensor] = []
+    handle = network.decoder.blocks[1].register_forward_hook(lambda module, inputs, output: seen.append(output))
+    network.read(TOKENS)
+    assert len(seen) == 1
+    handle.remove()
+    network.read(TOKENS)
+    assert len(seen) == 1
+    assert fits(network)
+
+    recording = record(network, attention=[0], hidden=[1])
+    near(recording.network.read(TOKENS), network.read(TOKENS))
+    assert recording.attention[0].shape == (3, 4, 23, 23)
+    near(recording.hidden[1], seen[0])
+
+
+@torch.inference_mode()
+def test_what_the_kernels_do_not_do_is_done_block_by_block() -> None:
+    network = language_model()
+    other = slowly(network)
+    visible = torch.ones(3, 23, 23, dtype=torch.bool)
+    visible[:, 5:, 2] = False
+    assert torch.equal(network.read(TOKENS, visible=visible), other.read(TOKENS, visible=visible))
+    exact = exactly(twin(network))
+    assert torch.equal(exact.read(TOKENS), slowly(exact).read(TOKENS))
+    network.decoder.blocks[0].attention.q = nn.Linear(64, 64)
+    assert torch.equal(network.read(TOKENS), slowly(network).read(TOKENS))
+    assert not fits(network)
+
+
+def test_gradients_flow_as_ever() -> None:
+    network = language_model()
+    loss = network(TOKENS).logsumexp(-1).sum()
+    loss.backward()
+    assert network.decoder.blocks[0].attention_norm.weight.grad.abs().sum() > 0
+
+
+def test_a_stack_in_training_is_not_fused() -> None:
+    network = language_model()
+    network.train()
+    with torch.inference_mode():
+        network.read(TOKENS)
+    assert not fits(network)
+    with pytest.raises(UnfitError):
+        Program(network.decoder)
