@@ -7,17 +7,17 @@ then, in proportions that are measured layer by layer (ALTI, Ferrando et al., 20
 to no token and is, with the biases, the constant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
 from limelight.look.linear import along_bias, backward, pull, push
-from limelight.look.record import twin
+from limelight.look.record import block_of, twin
 from limelight.look.target import Question
 from limelight.look.text import Reading
 from limelight.look.variants import Progress
@@ -45,16 +45,20 @@ class Joint:
     outer: nn.Module
 
 
+ROWS = 64
+"""Positions whose attention is written out at once, so that what lies between stays small."""
+
+
 @dataclass(frozen=True)
 class Layer:
-    """What one layer did with T positions, the last of which asks; no more of it than the walk back needs.
+    """What one layer did with T positions, n of which ask; no more of it than the walk back needs.
 
-    mixing: [T, T] how much of each position behind the attention comes from each before it; rows sum to one. weights:
-    [H, T], what the asking position attends to. values: [K, T, D]. stream, read, fed: [W] of the asking position: what
-    it brought, and what attention and feed-forward put out.
+    mixing: how much of each position behind the attention comes from each before it; see `mixing`. weights: [H, n, T],
+    what the asking positions attend to. values: [K, T, D]. stream, read, fed: [n, W] of the asking positions: what
+    they brought, and what attention and feed-forward put out.
     """
 
-    mixing: Tensor
+    mixing: list[Tensor]
     weights: Tensor
     values: Tensor
     stream: Tensor
@@ -63,77 +67,106 @@ class Layer:
 
 
 class Trace:
-    """One text run once; its last position's answers can then be taken apart.
+    """One text run once; what some of its positions answer can then be taken apart.
 
-    Raises RequestError if the decoder is recurrent or hears a source.
+    asked: those n positions; the last one if None is given. attention: a layer, from 0, whose attention is to be kept
+    from the same run. hidden: [n, W]. heads: that layer's attention [H, T, T], or None. Raises RequestError if the
+    decoder is recurrent or hears a source, or if there is no such layer.
     """
 
-    def __init__(self, network: Decoder, tokens: Sequence[int]) -> None:
-        watched = twin(network)
-        stack = watched.decoder
+    def __init__(
+        self, network: Decoder, tokens: Sequence[int], asked: Sequence[int] | None = None, attention: int | None = None
+    ) -> None:
+        stack = network.decoder
         if not isinstance(stack, Stack) or stack.crosses:
             raise RequestError("only a transformer that reads one text can be taken apart; use leave-one-out instead")
         self._stack = stack
-        self._layers: list[Layer] = []
-        for block in stack.blocks:
-            _watch(cast("Block", block), self._layers)
-        with torch.inference_mode():
-            self.hidden = watched.read(torch.tensor([tokens], device=network.device))[0, -1].float()  # [W]
+        self._asked = [len(tokens) - 1] if asked is None else list(asked)
+        watched = twin(network)
+        if attention is not None:
+            block_of(watched, attention)
+        watches = [
+            _Watch(block_of(watched, layer), len(tokens), self._asked, keeps=layer == attention)
+            for layer in range(len(stack.blocks))
+        ]
+        with torch.no_grad():  # `inference_mode` would not let the output projections keep their graphs for a moment
+            hidden = watched.read(torch.tensor([tokens], device=network.device))[0]
+        self.hidden = hidden[self._asked].float()
+        self._layers = [watch.layer for watch in watches]
+        self.heads = None if attention is None else watches[attention].heads
 
-    def shares(self, direction: Tensor, offset: float = 0.0) -> Shares:
-        """What each token gives to ``direction · hidden + offset``, direction [W] and hidden the last position's."""
+    def shares(self, direction: Tensor, offset: float = 0.0, i: int = 0, first: int = 0) -> Shares:
+        """What each token gives to ``direction · hidden[i] + offset``, direction [W], through the attention of all
+        layers from `first` on; what was in the stream in front of that layer counts as constant, except at layer 0,
+        where it is the token's own."""
         with torch.inference_mode():
-            return self._shares(direction.float(), offset)
+            return self._shares(direction.float(), offset, i, first)
 
-    def _shares(self, direction: Tensor, offset: float) -> Shares:
-        total = float(direction @ self.hidden) + offset
+    def rollout(self, i: int = 0) -> Tensor:
+        """How much of the asking position i is made of each token, [T], behind all layers; they sum to one."""
+        made = torch.zeros(self._layers[0].values.shape[1], device=self.hidden.device)
+        made[self._asked[i]] = 1
+        for layer in reversed(self._layers):
+            made = _unmixed(made, layer.mixing)
+        return made.cpu()
+
+    def _shares(self, direction: Tensor, offset: float, i: int, first: int) -> Shares:
+        total = float(direction @ self.hidden[i]) + offset
         norm = self._stack.norm
         blocks = [cast("Block", block) for block in self._stack.blocks]
         constant = offset + along_bias(norm, direction)
-        direction = pull(norm, _behind(blocks[-1], self._layers[-1]), direction)
-        heard = []
-        for block, layer in zip(reversed(blocks), reversed(self._layers), strict=True):
-            first, second = joints(block)
-            read = layer.stream + first.inner(layer.read)
-            between = first.outer(read)
-            constant += along_bias(second.outer, direction)
-            direction = pull(second.outer, between + second.inner(layer.fed), direction)
-            constant += float(direction @ second.inner(layer.fed)) + along_bias(first.outer, direction)
-            direction = pull(first.outer, read, direction)
-            given, silent = _heard(block, layer, pull(first.inner, layer.read, direction))
-            constant += silent + along_bias(first.inner, direction)
-            heard.append(given)
-        tokens = torch.zeros_like(heard[-1])
-        for layer, given in zip(reversed(self._layers), heard, strict=True):
+        direction = pull(norm, _behind(blocks[-1], self._layers[-1], i), direction)
+        tokens = torch.zeros(self._layers[0].values.shape[1], device=direction.device)
+        for number in reversed(range(len(blocks))):
+            block, layer = blocks[number], self._layers[number]
             # What came from higher layers passes through this layer's mixture; what this one heard starts in front.
-            tokens = tokens @ layer.mixing + given
-        tokens[-1] += direction @ self._layers[0].stream
+            tokens = _unmixed(tokens, layer.mixing)
+            if number >= first:
+                given, silent, direction = _taken_apart(block, layer, i, direction)
+                tokens += given
+                constant += silent
+        brought = direction @ self._layers[first].stream[i]
+        if first == 0:
+            tokens[self._asked[i]] += brought
+        else:
+            constant += float(brought)
         return Shares(tokens.cpu(), constant, total)
 
 
 def alti_logit(
     network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
 ) -> list[float]:
-    """What each word gave to the log-odds, through every layer's attention; a pass for each token of the word in
+    """What each word gave to the log-odds, through every layer's attention, summed over the tokens of the word in
     question."""
-    values = [0.0] * target
-    for i, place in enumerate(question.at):
-        trace = Trace(network, reading.tokens[: place + 1])
-        tokens = trace.shares(*explained(network, question, i, trace.hidden)).tokens
-        for number, word in enumerate(reading.words[:target]):
-            values[number] += float(tokens[word.tokens.start : word.tokens.stop].sum())
-    return values
+    trace = Trace(network, reading.tokens[: question.at[-1] + 1], question.at)
+    shares = [trace.shares(*explained(network, question, i, trace.hidden[i]), i) for i in range(len(question.at))]
+    tokens = torch.stack([share.tokens for share in shares]).sum(0)
+    return [float(tokens[word.tokens.start : word.tokens.stop].sum()) for word in reading.words[:target]]
 
 
 def explained(network: Decoder, question: Question, i: int, hidden: Tensor) -> tuple[Tensor, float]:
     """The word's logit less the mean of its rivals', each counted by its chance among them, as a direction [W] and an
     offset: ``direction · hidden + offset``. A soft cap on the logits is held at what it did to each of them."""
+    ids = [question.tokens[i], *question.rivals[i]]
+    weights, biases = _head_rows(network, ids)
+    raw = weights @ hidden + biases
+    cap = network.config.head.cap
+    logits = raw if cap is None else (raw / cap).tanh() * cap
+    slopes = torch.cat((logits.new_ones(1), -logits[1:].softmax(-1))) * torch.where(raw == 0, 1, logits / raw)
+    return slopes @ weights, float(slopes @ biases)
+
+
+def _head_rows(network: Decoder, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """The head's weights [n, W] and biases [n] for some tokens, without widening those of all others if it can be."""
+    width, head = network.config.decoder.width, network.config.head
+    index = torch.tensor(ids, device=network.device)
+    biases = torch.zeros(len(ids), device=network.device)
     with torch.inference_mode():
-        raw = network.head(hidden.to(network.dtype)).float()  # [V]
-        logits = network.logits(hidden.to(network.dtype))
-        slopes = question.slopes(i, logits) * torch.where(raw == 0, 1, logits / raw)
-        offset = float(network.head(torch.zeros_like(hidden, dtype=network.dtype)).float() @ slopes)
-    return backward(network.head, len(hidden), slopes[None], network.dtype)[0], offset
+        if head.bias:
+            biases = network.head(torch.zeros(width, dtype=network.dtype, device=network.device)).float()[index]
+        if head.tied:
+            return network.embed(index).float(), biases
+    return backward(network.head, width, F.one_hot(index, network.vocab), network.dtype), biases
 
 
 def joints(block: Block) -> tuple[Joint, Joint]:
@@ -148,81 +181,175 @@ def joints(block: Block) -> tuple[Joint, Joint]:
             return Joint(nothing, nothing), Joint(nothing, nothing)
 
 
-def mixing(block: Block, weights: Tensor, values: Tensor, stream: Tensor, read: Tensor) -> Tensor:
+def mixing(
+    block: Block,
+    back: Callable[[Tensor], Tensor],
+    weights: Sequence[Tensor],
+    values: Tensor,
+    stream: Tensor,
+    read: Tensor,
+) -> list[Tensor]:
     """How much of each position behind a block's attention comes from each before it: [T, T], rows sum to one.
 
-    weights: [H, T, T]. values: [K, T, D]. stream, read: [T, W], what the block was given and its attention put out.
+    It is a lower triangle, in blocks of rows [n, S] that end where their last row does. back: directions [T, W] behind
+    the attention's output projection as directions [T, H·D] in front of it. weights: such blocks too, [H, n, S].
+    values: [K, T, D]. stream, read: [T, W], what the block was given and its attention put out.
+
     A position is a sum of vectors, one from each position before it. The share of each is its inner product with the
     sum, or nothing where that is negative. (Ferrando et al., 2022, section 3, compare distances; inner products need
     no vector for each pair of positions, so that they cost no more than the attention itself.)
     """
-    attention = block.attention
-    H, T, _ = weights.shape
-    K, _, D = values.shape
+    K, T, D = values.shape
     first, _ = joints(block)
     joined = stream + push(first.inner, read, read)
-    own = push(first.outer, joined, stream)
     whole = push(first.outer, joined, joined)
+    own = (push(first.outer, joined, stream) * whole).sum(-1)
     directions = pull(first.inner, read, pull(first.outer, joined, whole))
-    toward = backward(attention.out, H * D, directions, _dtype(block)).view(T, K, H // K, D).permute(1, 2, 0, 3)
-    products = (toward @ values[:, None].transpose(-1, -2)).view(H, T, T)
-    shares = (weights * products).sum(0)
-    shares.diagonal().add_((own * whole).sum(-1))
-    shares = shares.clamp(min=0)
-    # A position all of whose parts point away from their sum cannot be; rounding is what could leave a row empty.
-    return shares / shares.sum(-1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)
+    toward = back(directions).view(T, K, -1, D).permute(1, 2, 0, 3)  # [K, H / K, T, D]
+    mixed, start = [], 0
+    for part in weights:
+        H, n, S = part.shape
+        asking = toward[:, :, start : start + n].reshape(K, -1, D)  # [K, H / K · n, D]
+        shares = (asking @ values[:, :S].transpose(-1, -2)).view(H, n, S).mul_(part).sum(0)
+        shares.diagonal(start).add_(own[start : start + n])
+        shares.clamp_(min=0)
+        # A position all of whose parts point away from their sum cannot be; rounding is what could leave a row empty.
+        mixed.append(shares.div_(shares.sum(-1, keepdim=True).clamp(min=torch.finfo(shares.dtype).tiny)))
+        start += n
+    return mixed
 
 
-def _watch(block: Block, layers: list[Layer]) -> None:
-    """Makes a block of a twin add what it does to `layers` when it runs."""
-    kept: dict[str, Tensor] = {}
-    attention = block.attention
+class _Watch:
+    """Catches what one block of a twin does in its next run: its layer, and if it `keeps` them its heads [H, T, T]."""
 
-    def core(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-        kept["weights"], kept["values"] = attention.weigh(q, k, mask, scale, cap), v
-        return mix(kept["weights"], v)
+    layer: Layer
+    heads: Tensor | None = None
 
-    def keep(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        kept[name] = output[0].float()
+    def __init__(self, block: Block, length: int, asked: Sequence[int], *, keeps: bool) -> None:
+        self._block, self._asked, self._keeps = block, asked, keeps
+        # What stays is made before the run: among what goes it would keep the memory in between from being given back.
+        attention, device = block.attention, next(block.parameters()).device
+        self._values = torch.empty(attention.kv_heads, length, attention.head_width, device=device)
+        blocks = [(start, min(start + ROWS, length)) for start in range(0, length, ROWS)]
+        self._mixing = [torch.empty(stop - start, stop, device=device) for start, stop in blocks]
+        self._weigh = block.attention.weigh
+        self._out = block.attention.out = _Reversible(block.attention.out)
+        block.attention.core = self._core
+        block.attention.register_forward_hook(self._after_attention)
+        block.feedforward.register_forward_hook(self._after_feedforward)
+        block.register_forward_hook(self._after_all)
 
-    def finish(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weights, values, stream, read = (
-            kept["weights"][0],
-            kept["values"][0].float(),
-            inputs[0][0].float(),
-            kept["read"],
-        )
-        mixed = mixing(block, weights, values, stream, read)
-        last = (kept[name][-1].clone() for name in ("read", "fed"))
-        layers.append(Layer(mixed, weights[:, -1].clone(), values, stream[-1].clone(), *last))
-        kept.clear()
+    def _core(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+        self._values.copy_(v[0])
+        self._weights, heard = [], []
+        for start in range(0, q.shape[2], ROWS):
+            stop = min(start + ROWS, q.shape[2])
+            allowed = None if mask.allowed is None else mask.allowed[..., start:stop, :stop]
+            weights = self._weigh(q[:, :, start:stop], k[:, :, :stop], Mask(mask.causal, allowed), scale, cap)
+            self._weights.append(weights[0])
+            heard.append(mix(weights, v[:, :, :stop]))
+        return torch.cat(heard, dim=2)
 
-    attention.core = core
-    attention.register_forward_hook(partial(keep, "read"))
-    block.feedforward.register_forward_hook(partial(keep, "fed"))
-    block.register_forward_hook(finish)
+    def _after_attention(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._read = output[0].float()
+
+    def _after_feedforward(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        self._fed = output[0, self._asked].float()
+
+    def _after_all(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        stream = inputs[0][0].float()
+        mixed = mixing(self._block, self._out.back, self._weights, self._values, stream, self._read)
+        for room, part in zip(self._mixing, mixed, strict=True):
+            room.copy_(part)
+        weights = torch.stack([_row(self._weights, place) for place in self._asked], dim=1)
+        brought, read = stream[self._asked], self._read[self._asked]
+        self.layer = Layer(self._mixing, weights, self._values, brought, read, self._fed)
+        if self._keeps:
+            self.heads = _square(self._weights)
+        del self._weights, self._read, self._fed
 
 
-def _behind(block: Block, layer: Layer) -> Tensor:
-    """The asking position's stream [W] behind a layer."""
+class _Reversible(nn.Module):
+    """A linear layer that can be run backwards once for each time it ran, at no more than the cost of that."""
+
+    _x: Tensor
+    _y: Tensor
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self._layer = layer
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            self._x = x.detach().requires_grad_()
+            self._y = self._layer(self._x)
+        return self._y.detach()
+
+    def back(self, directions: Tensor) -> Tensor:
+        """Directions [T, out] behind the layer as directions [T, in] in front of it."""
+        (found,) = torch.autograd.grad(self._y, self._x, directions[None].to(self._y.dtype))
+        del self._x, self._y
+        return found[0].float()
+
+
+def _row(blocks: Sequence[Tensor], place: int) -> Tensor:
+    """One row [H, T] of a lower triangle in blocks of rows [H, n, S]."""
+    row = blocks[place // ROWS][:, place % ROWS]
+    return F.pad(row, (0, blocks[-1].shape[-1] - row.shape[-1]))
+
+
+def _square(blocks: Sequence[Tensor]) -> Tensor:
+    """A lower triangle in blocks of rows [H, n, S] as [H, T, T]."""
+    return torch.cat([F.pad(block, (0, blocks[-1].shape[-1] - block.shape[-1])) for block in blocks], dim=1)
+
+
+def _unmixed(tokens: Tensor, mixing: Sequence[Tensor]) -> Tensor:
+    """What belongs to the positions behind a layer, [T], given to those in front of it."""
+    found, start = torch.zeros_like(tokens), 0
+    for part in mixing:
+        n, S = part.shape
+        found[:S] += tokens[start : start + n] @ part
+        start += n
+    return found
+
+
+def _taken_apart(block: Block, layer: Layer, i: int, direction: Tensor) -> tuple[Tensor, float, Tensor]:
+    """One layer's part in an asking position's answer along a direction [W] behind it.
+
+    What attention gave from each position, [T]; what biases and the feed-forward gave; and the direction in front.
+    """
     first, second = joints(block)
-    stream = first.outer(layer.stream + first.inner(layer.read))
-    out: Tensor = second.outer(stream + second.inner(layer.fed))
+    stream = layer.stream[i] + first.inner(layer.read[i])
+    added = second.inner(layer.fed[i])
+    constant = along_bias(second.outer, direction)
+    direction = pull(second.outer, first.outer(stream) + added, direction)
+    constant += float(direction @ added) + along_bias(first.outer, direction)
+    direction = pull(first.outer, stream, direction)
+    given, silent = _heard(block, layer, i, pull(first.inner, layer.read[i], direction))
+    return given, constant + silent + along_bias(first.inner, direction), direction
+
+
+def _behind(block: Block, layer: Layer, i: int) -> Tensor:
+    """An asking position's stream [W] behind a layer."""
+    first, second = joints(block)
+    stream = first.outer(layer.stream[i] + first.inner(layer.read[i]))
+    out: Tensor = second.outer(stream + second.inner(layer.fed[i]))
     return out
 
 
-def _heard(block: Block, layer: Layer, direction: Tensor) -> tuple[Tensor, float]:
+def _heard(block: Block, layer: Layer, i: int, direction: Tensor) -> tuple[Tensor, float]:
     """What attention gave from each position, [T], along a direction behind its output; and what its biases gave."""
     attention = block.attention
-    H, T = layer.weights.shape
-    K, _, D = layer.values.shape
+    K, T, D = layer.values.shape
+    weights = layer.weights[:, i]  # [H, T]
+    H = len(weights)
     dtype = _dtype(block)
-    nothing = torch.zeros(1, len(layer.stream), dtype=dtype, device=layer.stream.device)
+    nothing = torch.zeros(1, layer.stream.shape[1], dtype=dtype, device=layer.stream.device)
     said = attention.v(nothing if isinstance(block, PostNormBlock) else block.attention_norm(nothing)).float()
     silence = attention.out(said.view(K, 1, D).expand(K, H // K, D).reshape(1, -1).to(dtype)).float()[0]
     toward = backward(attention.out, H * D, direction[None], dtype).view(K, H // K, D)
     products = toward @ (layer.values - said.view(K, 1, D)).transpose(-1, -2)  # [K, H / K, T]
-    return (layer.weights * products.view(H, T)).sum(0), float(silence @ direction)
+    return (weights * products.view(H, T)).sum(0), float(silence @ direction)
 
 
 def _dtype(block: Block) -> torch.dtype:

@@ -29,15 +29,6 @@ class Question:
             total = total + (logits[:, i, token] - logits[:, i, list(rivals)].logsumexp(-1)).cpu()
         return total
 
-    def slopes(self, i: int, logits: Tensor) -> Tensor:
-        """How the log-odds of the word's token i change with each of the logits [V]: 1 for the token itself, and for
-        its rivals what sums to -1."""
-        rivals = list(self.rivals[i])
-        slopes = torch.zeros_like(logits)
-        slopes[rivals] = -logits[rivals].softmax(-1)
-        slopes[self.tokens[i]] = 1
-        return slopes
-
     def logprob(self, logits: Tensor) -> Tensor:
         """Natural logarithm of the word's probability, summed over its tokens: [B] from logits [B, n, V]."""
         scores = logits.log_softmax(-1)

@@ -1,5 +1,7 @@
 """The methods of importance: each against a plain way to get its numbers, in every family where that differs."""
 
+from functools import partial
+
 import pytest
 import torch
 from references import CONFIGS, saved
@@ -9,6 +11,7 @@ import limelight
 from limelight.checkpoints.open import open_checkpoint
 from limelight.look import METHODS, Seen
 from limelight.look.decompose import Trace, explained, mixing
+from limelight.look.linear import backward
 from limelight.look.perturb import REPLACEMENTS
 from limelight.look.record import record
 from limelight.look.target import Question
@@ -65,11 +68,12 @@ def values(seen: Seen, method: str) -> list[float]:
 
 def test_contributions_and_constant_sum_to_the_logit_explained(network: Decoder) -> None:
     trace = Trace(network, TOKENS)
-    direction, offset = explained(network, QUESTION, 0, trace.hidden)
+    direction, offset = explained(network, QUESTION, 0, trace.hidden[0])
     shares = trace.shares(direction, offset)
     with torch.inference_mode():
         logits = network(torch.tensor([TOKENS]))[0, -1]
-    expected = float(logits @ QUESTION.slopes(0, logits))
+    rivals = list(QUESTION.rivals[0])
+    expected = float(logits[QUESTION.tokens[0]] - logits[rivals] @ logits[rivals].softmax(-1))
     assert shares.total == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert float(shares.tokens.sum()) + shares.constant == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert float(shares.tokens.std()) > 1e-4
@@ -117,6 +121,23 @@ def test_a_model_of_one_layer_gives_each_token_what_attention_read_from_it() -> 
     torch.testing.assert_close(Trace(network, TOKENS).shares(direction).tokens, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_a_text_traced_in_parts_is_traced_as_a_whole(network: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any of its positions as if the text ended there, and one layer's attention as it is recorded."""
+    recording = record(network, attention=[1])
+    with torch.inference_mode():
+        recording.network.read(torch.tensor([TOKENS]))
+    direction = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    whole = [Trace(network, TOKENS[: place + 1]).shares(direction, 0.5) for place in (9, 23)]
+    monkeypatch.setattr("limelight.look.decompose.ROWS", 5)
+    trace = Trace(network, TOKENS, (9, 23), attention=1)
+    for i, expected in enumerate(whole):
+        shares = trace.shares(direction, 0.5, i)
+        assert (shares.total, shares.constant) == pytest.approx((expected.total, expected.constant), rel=1e-4, abs=1e-4)
+        torch.testing.assert_close(shares.tokens[: len(expected.tokens)], expected.tokens, rtol=1e-3, atol=1e-4)
+        assert not shares.tokens[len(expected.tokens) :].any()
+    torch.testing.assert_close(trace.heads, recording.attention[1][0], rtol=1e-4, atol=1e-6)
+
+
 def test_mixing_is_each_vector_along_their_sum(network: Decoder) -> None:
     """The proportions, against the vectors themselves: a block made deaf to all positions but one, by its weights."""
     block = network.decoder.blocks[1]
@@ -129,7 +150,10 @@ def test_mixing_is_each_vector_along_their_sum(network: Decoder) -> None:
             recording.network.read(torch.tensor([TOKENS]))
             weights, stream = recording.attention[1][0], recording.hidden[0][0]
             heads = caught["v"].view(24, -1, block.attention.head_width).transpose(0, 1)
-            shares = mixing(block, weights, heads, stream, caught["read"])
+            joined = len(weights) * heads.shape[2]
+            back = partial(backward, block.attention.out, joined, dtype=torch.float32)
+            blocks = mixing(block, back, [weights[:, :16, :16], weights[:, 16:]], heads, stream, caught["read"])
+            shares = torch.cat([torch.nn.functional.pad(blocks[0], (0, 8)), blocks[1]])
     finally:
         hook.remove()
         block.attention._forward_hooks.clear()
