@@ -1,7 +1,8 @@
 """Text to tokens and back, equal to the reference tokenizer of the model, with exact places in the text."""
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -69,7 +70,8 @@ class Tokenizer:
         named = (self._special[end] for end in _ENDS if end in self._special)
         self.eos: frozenset[int] = frozenset((*(() if eos is None else (eos,)), *parts.ends, *named))
 
-        sample = _encode(self._inner, "a", around=True)
+        with _explained():
+            sample = self._inner.encode("a")
         body = [at for at, added in enumerate(sample.special_tokens_mask) if not added]
         start, end = (body[0], body[-1] + 1) if body else (len(sample.ids), len(sample.ids))
         self.prefix: tuple[int, ...] = tuple(sample.ids[:start])
@@ -113,14 +115,17 @@ class Tokenizer:
         `special=True` only for a rendered chat template, where it means the control token. A token that holds part of
         a character's bytes gets the place of the whole character. Raises RequestError for text that is not Unicode.
         """
-        with self._lock:
+        with self._lock, _explained():
             self._inner.encode_special_tokens = not special
-            coded = _encode(self._inner, text)
-        ids = coded.ids
-        if not special and self._unk is not None and not self.controls.isdisjoint(ids):
-            # Models that look whole pieces up (Unigram, some BPE) can still arrive at a control token by its letters.
-            ids = [self._unk if id in self.controls else id for id in ids]
-        return Encoding(ids, coded.offsets)
+            coded = self._inner.encode(text, add_special_tokens=False)
+        return Encoding(coded.ids if special else self._plain(coded.ids), coded.offsets)
+
+    def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
+        """The ids of many texts, each as by `encode`, by all threads at once. Raises RequestError."""
+        with self._lock, _explained():
+            self._inner.encode_special_tokens = True
+            coded = self._inner.encode_batch_fast(texts, add_special_tokens=False)
+        return [self._plain(each.ids) for each in coded]
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
         """The text of `ids`; special tokens are left out unless `special` is set. Unknown ids have no text."""
@@ -174,13 +179,22 @@ class Tokenizer:
             self._inner.post_processor = None
         folder.write(Path(path), definition, self._parts)
 
+    def _plain(self, ids: list[int]) -> list[int]:
+        """Ids of a text in which nothing was meant to be a control token."""
+        if self._unk is None or self.controls.isdisjoint(ids):
+            return ids
+        # Models that look whole pieces up (Unigram, some BPE) can still arrive at a control token by its letters.
+        return [self._unk if id in self.controls else id for id in ids]
+
     def _find(self, token: str | None) -> int | None:
         return None if token is None else self._inner.token_to_id(token)
 
 
-def _encode(inner: tokenizers.Tokenizer, text: str, *, around: bool = False) -> tokenizers.Encoding:
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Turns what the inner tokenizer raises into a sentence."""
     try:
-        return inner.encode(text, add_special_tokens=around)
+        yield
     except (TypeError, UnicodeError) as problem:
         raise RequestError("the text has half a surrogate pair in it, which is not Unicode; remove it") from problem
     except Exception as problem:  # the Rust side raises a bare Exception

@@ -1,4 +1,4 @@
-"""Label-smoothed cross entropy that never holds the logits of a whole batch.
+"""What is learned from: label-smoothed cross entropy that never holds the logits of a whole batch.
 
 The scores over the vocabulary are most of the memory, and on a CPU most of the time, of training a small model: for
 4,096 tokens and 10,000 words they take 160 MB, and each pass over them costs as much as a layer. Here only the places
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from limelight.models.api import Decoder, Network
 from limelight.train.batches import IGNORE, Batch
 
-CHUNK = 256  # rows of scores at a time; on two cores with 10,000 words, best of 128 to 1024
+CHUNK = 512  # rows of scores at a time; on two cores with 10,000 words, best of 128 to 1024
 
 
 @final
@@ -36,8 +36,10 @@ class Objective(nn.Module):
         targets = batch.targets.flatten()
         wanted = (targets != IGNORE).nonzero()[:, 0]
         rows = self.hidden(batch).flatten(0, 1).index_select(0, wanted)  # [N, W]
-        weights = [p for p in self.network.head.parameters() if p.requires_grad] if torch.is_grad_enabled() else []
-        sums: Tensor = _Loss.apply(self.network.logits, targets[wanted], self.smoothing, rows, *weights)  # type: ignore[no-untyped-call]
+        network = self.network
+        weights = [p for p in network.head.parameters() if p.requires_grad] if torch.is_grad_enabled() else []
+        scores = network.head if network.config.head.cap is None else network.logits  # which widens what it gives
+        sums: Tensor = _Loss.apply(scores, targets[wanted], self.smoothing, rows, *weights)  # type: ignore[no-untyped-call]
         return sums
 
     def _hidden(self, batch: Batch) -> Tensor:
@@ -54,16 +56,17 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Callable[[Tensor], Tensor], targets: Tensor, smoothing: float, rows: Tensor, *weights: Tensor
+        ctx: Any, head: Callable[[Tensor], Tensor], targets: Tensor, smoothing: float, rows: Tensor, *weights: Tensor
     ) -> Tensor:
         learns = any(ctx.needs_input_grad)
         sums = torch.zeros(2, dtype=_wide(rows.device), device=rows.device)
-        grads = [torch.zeros_like(part) for part in (rows, *weights)] if learns else []
+        grads = [torch.zeros_like(rows)] if learns else []
+        grads += [torch.zeros_like(part, dtype=torch.float32) for part in weights]
         for at in range(0, len(rows), CHUNK):
             part = rows[at : at + CHUNK].detach().requires_grad_(learns)
             with torch.set_grad_enabled(learns):
-                scores = logits(part)  # [C, V]
-            slope, loss, plain = _smoothed(scores.detach(), targets[at : at + CHUNK, None], smoothing, learns)
+                scores = head(part)  # [C, V]
+            loss, plain, slope = _smoothed(scores.detach(), targets[at : at + CHUNK, None], smoothing, learns)
             sums += torch.stack((loss, plain))
             if learns:
                 first, *rest = torch.autograd.grad(scores, (part, *weights), slope)
@@ -71,32 +74,40 @@ class _Loss(torch.autograd.Function):
                 for total, grad in zip(grads[1:], rest, strict=True):
                     total += grad
         ctx.grads = grads
+        ctx.types = [part.dtype for part in (rows, *weights)]
         return sums.float()
 
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         grads: Sequence[Tensor] = ctx.grads
         ctx.grads = None
-        return None, None, None, *(grad.mul_(slopes[0][0].to(grad.dtype)) for grad in grads)
+        scaled = (grad.mul_(slopes[0][0].to(grad.dtype)) for grad in grads)
+        return None, None, None, *(grad.to(dtype) for grad, dtype in zip(scaled, ctx.types, strict=True))
 
 
 def _smoothed(scores: Tensor, targets: Tensor, smoothing: float, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss of scores [C, V] and targets [C, 1], its plain part, and its gradient; in the scores' place."""
-    V = scores.shape[-1]
-    right = scores.gather(1, targets)
-    mean = scores.mean(-1, keepdim=True) if smoothing else right
-    highest = scores.amax(-1, keepdim=True)
-    scores.sub_(highest).exp_()
-    shares = scores.sum(-1, keepdim=True)
-    total = highest + shares.log()  # log of the sum of exponentials
-    plain = (total - right).sum(dtype=_wide(scores.device))
-    loss = (1 - smoothing) * plain + smoothing * (total - mean).sum(dtype=_wide(scores.device))
+    """The loss of scores [C, V] and targets [C, 1], its plain part, and its gradient [C, V] in the scores' type.
+
+    Without `slope`, the loss is exact and the third is no gradient.
+    """
+    wide = _wide(scores.device)
     if slope:
-        scores.mul_(1 / shares)
+        shares = scores.softmax(-1)
+        certain = shares.gather(1, targets).float().clamp_(min=torch.finfo(torch.float32).tiny).log_()
+    else:
+        shares = scores.float().log_softmax(-1)
+        certain = shares.gather(1, targets)
+    plain = -certain.sum(dtype=wide)
+    loss = plain
+    if smoothing:
+        # The cross entropy with the uniform part, from the plain one: both share the sum of exponentials.
+        right = scores.gather(1, targets).sum(dtype=wide)
+        loss = plain + smoothing * (right - scores.mean(-1, dtype=torch.float32).sum(dtype=wide))
+    if slope:
         if smoothing:
-            scores.sub_(smoothing / V)
-        scores.scatter_add_(1, targets, scores.new_full((1, 1), smoothing - 1).expand_as(targets))
-    return scores, loss, plain
+            shares.sub_(smoothing / scores.shape[-1])
+        shares.scatter_add_(1, targets, shares.new_full((1, 1), smoothing - 1).expand_as(targets))
+    return loss, plain, shares
 
 
 def _wide(device: torch.device) -> torch.dtype:

@@ -70,8 +70,8 @@ def prepare_pairs(
     def sequences() -> Iterator[Sequence[int] | None]:
         rest = iter(pairs)
         while chunk := list(islice(rest, TEXTS_AT_ONCE)):
-            ours = _encode(source, [pair[0] for pair in chunk])
-            theirs = _encode(target, [pair[1] for pair in chunk])
+            ours = source.encode_many([pair[0] for pair in chunk])
+            theirs = target.encode_many([pair[1] for pair in chunk])
             for two in zip(ours, theirs, strict=True):
                 if all(0 < len(ids) <= longest for ids in two):
                     yield from two
@@ -90,7 +90,7 @@ def prepare_texts(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, fold
     def sequences() -> Iterator[Sequence[int] | None]:
         first = True
         for text, last in pieces:
-            ids = [*(tokenizer.prefix if first else ()), *_encode(tokenizer, [text])[0], *((end,) if last else ())]
+            ids = [*(tokenizer.prefix if first else ()), *tokenizer.encode_many([text])[0], *((end,) if last else ())]
             yield ids
             first = last
 
@@ -109,10 +109,6 @@ def fingerprint(files: Sequence[str | Path], tokenizers: Sequence[Tokenizer], *c
             tokenizer.save(Path(folder))
             seen.append(hashlib.sha256((Path(folder) / "tokenizer.json").read_bytes()).hexdigest())
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
-
-
-def _encode(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
-    return [tokenizer.encode(text).ids for text in texts]
 
 
 def _written(sequences: Iterable[Sequence[int] | None], vocab: int, folder: Path) -> TokenFile:

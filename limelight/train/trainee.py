@@ -16,6 +16,7 @@ from limelight.train.loss import Objective
 from limelight.train.optim import Average, adamw, put
 from limelight.train.parallel import World, exchanging, like, spread, whole
 from limelight.train.settings import Settings
+from limelight.train.swaps import swap
 
 OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
 
@@ -33,6 +34,8 @@ class Trainee:
         self.network = network.to(world.device)
         # A sharded network can neither be saved nor asked; process 0 keeps a whole one for that.
         self._twin = copy.deepcopy(network).cpu() if settings.shard and world.main else None
+        if world.device.type == "cpu" and not settings.compile:
+            swap(network)
         objective = Objective(network, settings.smoothing, compile=settings.compile)
         self._model = spread(objective, network, world, shard=settings.shard)
         self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
@@ -66,12 +69,11 @@ class Trainee:
 
     @torch.no_grad()
     def loss(self, batches: Iterable[Batch]) -> Tensor:
-        """The plain loss of this process's batches, summed."""
+        """The plain loss of this process's batches, summed; computed in float32, as the weights are."""
         self._model.eval()
         total = torch.zeros((), device=self.world.device)
-        with self._precision():
-            for batch in batches:
-                total += self._model(batch)[1]
+        for batch in batches:
+            total += self._model(batch)[1]
         if isinstance(self._model, FSDPModule):
             self._model.reshard()  # or its parameters stay the whole ones until the next backward pass
         return total
@@ -124,6 +126,5 @@ class Trainee:
                 self._weights[name].copy_(like(tensor, self._weights[name]))
 
     def _precision(self) -> AbstractContextManager[object]:
-        if self.settings.precision == "float32":
-            return nullcontext()
-        return torch.autocast(self.world.device.type, torch.bfloat16)
+        """Where it is bfloat16, products are computed in it; weights, sums and the stream between layers are not."""
+        return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")

@@ -72,6 +72,7 @@ def test_control_tokens_never_come_out_of_plain_text() -> None:
     ours = Tokenizer(Parts(inner, eos="</s>", unk="<unk>"))
     assert ours.encode("a</s>", special=True).ids[-1] == 1
     assert 1 not in ours.encode("a</s>").ids  # Unigram finds the piece by its letters, too
+    assert ours.encode_many(["a</s>", "", "s a"]) == [ours.encode(text).ids for text in ("a</s>", "", "s a")]
 
 
 def test_a_token_with_a_role_is_special_even_where_the_file_forgot() -> None:
@@ -158,6 +159,8 @@ def test_tokens_by_name_and_for_display() -> None:
 def test_half_a_surrogate_pair_is_refused() -> None:
     with pytest.raises(RequestError, match="surrogate"):
         Tokenizer(Parts(byte_level("gpt-2"))).encode("a\ud800")
+    with pytest.raises(RequestError, match="surrogate"):
+        Tokenizer(Parts(byte_level("gpt-2"))).encode_many(["a", "a\ud800"])
 
 
 def test_a_vocabulary_that_lacks_its_own_unknown_token_is_an_error() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from limelight.errors import ConfigError, FileError
 from limelight.train.schedule import rate
-from limelight.train.settings import Settings, checked, chosen, from_toml, to_toml, vocabulary
+from limelight.train.settings import Settings, checked, chosen, fastest, from_toml, to_toml, vocabulary
 
 
 def test_toml_round_trip(tmp_path: Path) -> None:
@@ -83,3 +83,14 @@ def test_schedules() -> None:
     assert rate("cosine", 100, 100, 10, 2.0, 0.1) == pytest.approx(0.2)
     assert rate("linear", 55, 100, 10, 2.0) == pytest.approx(1.0)
     assert rate("constant", 90, 100, 10, 2.0) == 2.0
+
+
+@pytest.mark.parametrize(("characters", "vocab"), [(5_000, 1000), (3_900_000, 8000), (10**9, 32_000)])
+def test_the_vocabulary_grows_with_the_text(characters: int, vocab: int) -> None:
+    assert vocabulary(Settings("translate"), characters).vocab == vocab
+
+
+def test_precision_follows_the_machine() -> None:
+    assert chosen(Settings("generate"), 1000, 1).precision == fastest("cpu")
+    assert chosen(Settings("generate", precision="float32"), 1000, 1).precision == "float32"
+    assert fastest("mps") == "float32"
