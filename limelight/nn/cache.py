@@ -23,7 +23,8 @@ class KVCache:
     def append(self, keys: Tensor, values: Tensor, starts: int | Tensor) -> tuple[Tensor, Tensor]:
         """Writes T new positions behind `starts` and returns all keys and values up to the longest row.
 
-        keys, values: [B, K, T, D]. starts: one number for all rows, or [B] int64 on the cache's device.
+        keys, values: [B, K, T, D], in whose number type all are returned.
+        starts: one number for all rows, or [B] int64 on the cache's device.
         """
         steps = keys.shape[2]
         if isinstance(starts, int):
@@ -36,7 +37,7 @@ class KVCache:
             self.values.scatter_(2, place, values.to(self.values.dtype))
             end = int(starts.max()) + steps
         self.written = max(self.written, end)
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        return self.keys[:, :, :end].to(keys.dtype), self.values[:, :, :end].to(values.dtype)
 
     def select(self, rows: Tensor) -> "KVCache":
         """A cache of the given rows, in that order; rows may repeat."""

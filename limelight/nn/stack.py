@@ -34,10 +34,12 @@ class Stack(nn.Module):
     norm.
 
     `encode` reads a whole text in both directions, `decode` a growing one from left to right. `run` takes the stream
-    through all of it and may be replaced by something that does the same faster.
+    through all of it and may be replaced by something that does the same faster. remembers: the number type of the
+    keys and values that are kept from step to step; None: that of the stream.
     """
 
     run: Run
+    remembers: torch.dtype | None
 
     def __init__(
         self, positions: nn.Module, blocks: Sequence[Block], norm: nn.Module, *, scale: float, dropout: nn.Module
@@ -48,6 +50,7 @@ class Stack(nn.Module):
         self.dropout = dropout
         self.blocks = nn.ModuleList(blocks)
         self.run = in_turn
+        self.remembers = None
         self.norm = norm
         self.windows = [block.attention.window for block in blocks]
 
@@ -74,7 +77,7 @@ class Stack(nn.Module):
         device = next(self.parameters()).device
         source = None if memory is None else Source.of(memory, self.crosses)
         attentions = [cast("Attention", block.attention) for block in self.blocks] if room else []
-        caches = [attention.cache(rows, room, self.dtype, device) for attention in attentions]
+        caches = [attention.cache(rows, room, self.remembers or self.dtype, device) for attention in attentions]
         return State(caches, torch.zeros(rows, dtype=torch.int64), room, source)
 
     def decode(self, x: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:

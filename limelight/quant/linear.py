@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeGuard, TypeVar
 import torch
 from torch import Tensor, nn
 
+from limelight.nn.stack import Stack
 from limelight.quant.kernels import ExactMatrix, Matrix, prepare
 from limelight.quant.packed import pack, packable
 
@@ -108,8 +109,11 @@ def quantise(network: M, format: str = "Q8_0") -> M:
 
 
 def exactly(network: M) -> M:
-    """Makes all low-bit layers of `network` multiply exactly, in place; meant for a twin of a model in use."""
+    """Makes all low-bit layers of `network` multiply exactly and its stacks remember exactly, in place; meant for a
+    twin of a model in use."""
     for module in list(network.modules()):
         if isinstance(module, LowBitLinear):
             module.matrix = ExactMatrix(module.matrix)
+        elif isinstance(module, Stack):
+            module.remembers = None
     return network

@@ -59,7 +59,7 @@ LAYOUTS = {
     "Q5_K": Layout(8, 32, 0, minima=True, wide=True),
     "Q6_K": Layout(8, 16, 32, minima=False, wide=True),
 }
-_LAYOUT_ARGUMENTS = {name: (ctypes.c_int32 * 5)(*layout) for name, layout in LAYOUTS.items()}
+LAYOUT_ARGUMENTS = {name: (ctypes.c_int32 * 5)(*layout) for name, layout in LAYOUTS.items()}
 
 
 # ---- the library
@@ -115,7 +115,7 @@ def linear(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int,
         bias = bias.to(x.dtype).contiguous()
     _library.limelight_linear(
         kernel,
-        _LAYOUT_ARGUMENTS[format],
+        LAYOUT_ARGUMENTS[format],
         data.data_ptr(),
         rows,
         columns,
@@ -138,7 +138,7 @@ def rows(data: Tensor, index: Tensor, format: str, shape: tuple[int, int], dtype
     index = index.to(torch.int64).contiguous()
     y = torch.empty(*index.shape, shape[1], dtype=dtype)
     missing = _library.limelight_rows(
-        _LAYOUT_ARGUMENTS[format],
+        LAYOUT_ARGUMENTS[format],
         data.data_ptr(),
         *shape,
         index.data_ptr(),

@@ -74,7 +74,7 @@ class Memory(ctypes.Structure):
 
     _fields_ = (
         ("layers", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("row", "head", "step")),
+        *((name, ctypes.c_int64) for name in ("bytes", "row", "head", "step")),
         ("lengths", ctypes.c_void_p),
     )
 
@@ -85,6 +85,7 @@ class Call(ctypes.Structure):
     _fields_ = (
         ("stream", ctypes.c_void_p),
         ("arena", ctypes.c_void_p),
+        ("size", ctypes.c_int64),
         ("batch", ctypes.c_int64),
         ("length", ctypes.c_int64),
         ("causal", ctypes.c_int64),
@@ -137,13 +138,14 @@ def _lengths(masks: Masks) -> Tensor | None:
 
 
 def _readable(steps: int, masks: Masks, caches: Sequence[KVCache], source: Source | None) -> bool:
-    """Whether all keys and values are float32 in memory that the kernels can read, and there is room for new ones."""
+    """Whether all keys and values are where and how the kernels can read them, and there is room for new ones."""
     if source is not None and (source.mask.lengths is None or source.layers[0].k.dtype is not torch.float32):
         return False
     if not caches:
         return masks.keys == steps
     keys = caches[0].keys
-    return keys.dtype is torch.float32 and keys.is_contiguous() and masks.keys <= keys.shape[2]
+    known = keys.dtype in (torch.float32, torch.float16) and keys.is_contiguous()
+    return known and masks.keys <= keys.shape[2]
 
 
 class Program:
@@ -160,6 +162,7 @@ class Program:
         self._kernel = steps.kernel
         attention = cast("Attention", stack.blocks[0].attention)
         self._kv_heads, self._head_width = attention.kv_heads, attention.head_width
+        self._remembers = stack.remembers
 
     def __call__(
         self,
@@ -173,11 +176,12 @@ class Program:
         """x [B, T, W] → [B, T, W], as `Stack.forward` has them. lengths: [B], see `_lengths`."""
         B, T, _ = x.shape
         x = x.clone(memory_format=torch.contiguous_format)
-        arena = torch.empty(B * T * self._size, dtype=torch.uint8)
+        # For a single row each thread makes for itself what all of them read.
+        arena = torch.empty((B * T if B * T > 1 else torch.get_num_threads()) * self._size, dtype=torch.uint8)
         lengths = lengths.contiguous()
         pairs = [(cache.keys, cache.values) for cache in caches]
         if not caches:  # layers need them one after another, so all may write to the same place
-            keys, values = torch.empty(2, B, self._kv_heads, T, self._head_width).unbind()
+            keys, values = torch.empty(2, B, self._kv_heads, T, self._head_width, dtype=self._remembers).unbind()
             pairs = [(keys, values)] * self._layers
         own, layers = _memory(pairs, lengths)
         heard, kept = Memory(), None
@@ -187,7 +191,7 @@ class Program:
         tables, turned = array("q"), [positions.rotation(rotary, torch.float32) for rotary in self._rotaries]
         for cos, sin in turned:
             tables.extend((cos.data_ptr(), sin.data_ptr(), cos.shape[-1], cos.stride(0) if cos.dim() == 4 else 0))
-        call = Call(x.data_ptr(), arena.data_ptr(), B, T, causal, own, heard, tables.buffer_info()[0])
+        call = Call(x.data_ptr(), arena.data_ptr(), self._size, B, T, causal, own, heard, tables.buffer_info()[0])
         native.run(self._kernel, self._steps, call)
         del layers, kept, turned  # the call has pointers to what they hold
         if causal:
@@ -200,8 +204,9 @@ class Program:
 def _memory(layers: Sequence[tuple[Tensor, Tensor]], lengths: Tensor) -> tuple[Memory, array[int]]:
     """Where the kernels find keys and values, which lie alike in all layers, and what must outlive the call."""
     pointers = array("q", [tensor.data_ptr() for pair in layers for tensor in pair])
-    row, head, step, _ = layers[0][0].stride()
-    return Memory(pointers.buffer_info()[0], row, head, step, lengths.data_ptr()), pointers
+    keys = layers[0][0]
+    row, head, step, _ = keys.stride()
+    return Memory(pointers.buffer_info()[0], keys.itemsize, row, head, step, lengths.data_ptr()), pointers
 
 
 class UnfitError(Exception):
@@ -332,7 +337,7 @@ class Steps:
             activate=ACTIVATIONS[feedforward.activation],
             first=first,
             second=second,
-            to=first,
+            to=self._room(4 * down.columns),
             width=down.columns,
             codes=hidden,
             group=_group(down),
@@ -348,7 +353,7 @@ class Steps:
 
     def _product(self, linear: nn.Module, codes: Codes, *, to: int | None = None, joined: bool = False) -> int:
         """Adds to what is at `to`, or writes to a new place; returns where."""
-        matrix, bias = _matrix(linear), cast("LowBitLinear", linear).bias
+        matrix, bias = _matrix(linear), cast("Tensor | None", linear.bias)
         _need(self.kernel in (-1, matrix.kernel) and (bias is None or bias.dtype is torch.float32))
         self.kernel = matrix.kernel
         self.kept += [matrix.data, bias]
@@ -361,7 +366,7 @@ class Steps:
             to=place,
             width=matrix.columns,
             rows=matrix.rows,
-            layout=(ctypes.c_int32 * 5)(*native.LAYOUTS[matrix.format]),
+            layout=native.LAYOUT_ARGUMENTS[matrix.format],
             data=matrix.data.data_ptr(),
             bias=None if bias is None else bias.data_ptr(),
         )
@@ -461,8 +466,15 @@ def _group(matrix: NativeMatrix) -> int:
 
 
 def fuse(network: nn.Module) -> None:
-    """Lets every stack of `network` run at once where the kernels can do it, now or after a change of its layers."""
-    if native.KERNELS:
-        for module in network.modules():
-            if isinstance(module, Stack):
-                module.run = Fused()
+    """Lets every stack of `network` run at once, now or after a change of its layers, where the kernels can do it.
+
+    Stacks that can keep their keys and values in float16: on a long text, reading them is most of the work.
+    """
+    for stack in network.modules():
+        if native.KERNELS and isinstance(stack, Stack):
+            stack.run = Fused()
+            try:
+                Program(stack)
+                stack.remembers = torch.float16
+            except UnfitError:
+                continue

@@ -3,6 +3,7 @@
 import math
 from array import array
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
 import torch
@@ -21,10 +22,12 @@ from limelight.nn.mask import CausalMasks, FullMasks
 from limelight.nn.stack import in_turn
 from limelight.quant import fuse, native, quantise
 from limelight.quant.linear import exactly
-from limelight.quant.program import ATTENTION, NOWHERE, Call, Fused, Memory, Program, Step, UnfitError, _memory
+from limelight.quant.program import ATTENTION, NOWHERE, TURN, Call, Fused, Memory, Program, Step, UnfitError, _memory
 from tests.references import CONFIGS
 
 pytestmark = pytest.mark.skipif(not native.KERNELS, reason="the compiled kernels are not built")
+
+N = TypeVar("N", Decoder, Seq2Seq)
 
 VOCAB = 99
 KERNELS = range(len(native.KERNELS))
@@ -41,8 +44,14 @@ def spread(network: nn.Module) -> None:
 def language_model(name: str = "llama") -> Decoder:
     network = build(config_from_hf(CONFIGS[name].to_dict() | {"model_type": CONFIGS[name].model_type}))
     assert isinstance(network, Decoder)
+    return fused(network)
+
+
+def fused(network: N) -> N:
+    """Rounded and fused, and remembering exactly, as the blocks in turn do."""
     spread(network)
     fuse(quantise(network.eval()))
+    network.decoder.remembers = None
     return network
 
 
@@ -51,8 +60,8 @@ def translator(kind: Callable[..., ModelConfig]) -> Seq2Seq:
         kind(vocab=VOCAB, source_vocab=None, context=64, layers=2, width=64, heads=4, hidden=96, dropout=0.1)
     )
     assert isinstance(network, Seq2Seq)
-    spread(network)
-    fuse(quantise(network.eval()))
+    fused(network)
+    network.encoder.remembers = None
     return network
 
 
@@ -87,7 +96,7 @@ def test_every_family_runs_at_once_and_gives_what_its_blocks_give(name: str) -> 
     counts = torch.tensor([7, 9, 4])
     for chunk, count in ((TOKENS[:, :9], counts), (TOKENS[:, 9:14], None), (TOKENS[:, 14:15], None)):
         near(network.read(chunk, ours, count), other.read(chunk, theirs, count))
-    near(ours.parts[1].keys, theirs.parts[1].keys)
+    near(ours.parts[1].keys.float(), theirs.parts[1].keys.float())
     assert ours.parts[1].written == theirs.parts[1].written
 
 
@@ -139,8 +148,11 @@ def attended(
     )  # fmt: skip
     own, kept = _memory([(k, v)], lengths)
     tables = array("q", [0])
+    turn = Step(kind=TURN, first=0, rotary=-1, heads=H, kv_heads=k.shape[1], width=D)  # leaves heads as they are
     native.run(
-        kernel, (Step * 1)(step), Call(0, arena.data_ptr(), B, T, causal, own, Memory(), tables.buffer_info()[0])
+        kernel,
+        (Step * 2)(turn, step),
+        Call(0, arena.data_ptr(), 0, B, T, causal, own, Memory(), tables.buffer_info()[0]),
     )
     del kept
     return arena[q.numel() * 4 :].view(torch.float32).view(B, T, H, D).transpose(1, 2)
@@ -149,20 +161,21 @@ def attended(
 @settings(deadline=None, max_examples=60)
 @given(
     kernel=st.sampled_from(KERNELS),
-    shape=st.tuples(
-        st.integers(1, 3), st.sampled_from([(1, 1), (4, 2), (9, 3), (12, 1)]), st.sampled_from([16, 64, 80])
-    ),
+    rows=st.integers(1, 3),
+    heads=st.sampled_from([(1, 1), (4, 2), (9, 3), (12, 1)]),
+    width=st.sampled_from([16, 64, 80]),
     steps=st.sampled_from([1, 2, 5, 17, 70]),
     before=st.lists(st.sampled_from([0, 1, 63, 64, 200, 511, 1100]), min_size=3, max_size=3),
     causal=st.booleans(),
     cap=st.sampled_from([0.0, 3.0]),
     window=st.sampled_from([0, 1, 40, 600]),
+    kept=st.sampled_from([torch.float32, torch.float16]),
     threads=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
 def test_attention_is_that_of_torch(
     kernel: int, rows: int, heads: tuple[int, int], width: int, steps: int, before: list[int], causal: bool, cap: float,
-    window: int, threads: int, seed: int,
+    window: int, kept: torch.dtype, threads: int, seed: int,
 ) -> None:  # fmt: skip
     B, (H, K), D = rows, heads, width
     generator = torch.Generator().manual_seed(seed)
@@ -170,7 +183,7 @@ def test_attention_is_that_of_torch(
     window = window if causal else 0
     room = int(lengths.max()) + (steps if causal else 0)
     q = torch.randn(B, H, steps, D, generator=generator) * 2
-    k, v = torch.randn(2, B, K, room, D, generator=generator).unbind()
+    k, v = torch.randn(2, B, K, room, D, generator=generator).to(kept).unbind()
     if causal:
         mask = CausalMasks(lengths, steps, None, q.device).for_window(window or None)
     else:
@@ -182,6 +195,22 @@ def test_attention_is_that_of_torch(
     found = attended(kernel, q, k, v, lengths, causal, scale, cap, window)
     torch.set_num_threads(before_threads)
     torch.testing.assert_close(found, expected.float(), atol=2e-5, rtol=2e-5)
+
+
+@torch.inference_mode()
+def test_keys_and_values_are_kept_in_half_the_bytes_and_cost_little() -> None:
+    network = language_model("qwen3")
+    exact = network.read(TOKENS)
+    fuse(network)
+    state = network.start(3, 40)
+    assert state.parts[0].keys.dtype is torch.float16
+    halved = network.read(TOKENS, state)
+    assert torch.equal(halved, network.read(TOKENS))
+    assert 0 < (halved - exact).norm() < 2e-2 * exact.norm()
+    inside = twin(network)
+    inside.decoder.run = in_turn
+    assert (inside.read(TOKENS, inside.start(3, 40)) - exact).norm() < 2e-2 * exact.norm()
+    assert exactly(twin(network)).start(3, 40).parts[0].keys.dtype is torch.float32
 
 
 @torch.inference_mode()

@@ -68,8 +68,9 @@ struct Group {                   // what is known of a group of a row's inputs, 
 // ---- numbers
 
 struct bfloat16 { uint16_t bits; };
+struct half { uint16_t bits; };  // float16
 
-template <class To, class From> INLINE To bits_of(From value) {
+template <class To, class From> INLINE To bits_of(const From& value) {
     static_assert(sizeof(To) == sizeof(From), "the same bits in another type");
     To result;
     std::memcpy(&result, &value, sizeof result);
@@ -89,6 +90,15 @@ INLINE float half_to_float(uint16_t half) {
     if (rest >= 0x7c00) return bits_of<float>(sign | 0x7f800000 | (rest & 0x3ff) << 13);  // infinity, NaN
     // Shifted into a float's place, the exponent is too small by 112: a multiplication puts that right, subnormals too.
     return bits_of<float>(sign | bits_of<uint32_t>(bits_of<float>(rest << 13) * 0x1p112f));
+}
+
+INLINE half float_to_half(float value) {  // to the nearest, ties to even
+    const uint32_t bits = bits_of<uint32_t>(value), sign = bits >> 16 & 0x8000, rest = bits & 0x7fffffff;
+    if (rest > 0x7f800000) return {uint16_t(sign | 0x7e00)};
+    if (rest >= 0x477ff000) return {uint16_t(sign | 0x7c00)};
+    // Below 2^-14 halves are multiples of 2^-24: adding 1/2 rounds to one, which the low bits then count.
+    if (rest < 0x38800000) return {uint16_t(sign | (bits_of<uint32_t>(bits_of<float>(rest) + 0.5f) - 0x3f000000))};
+    return {uint16_t(sign | (rest - 0x38000000 + 0xfff + (rest >> 13 & 1)) >> 13)};
 }
 
 template <class T> INLINE T read(const void* from) {
@@ -138,6 +148,16 @@ using loose = float __attribute__((vector_size(64), aligned(4), may_alias));  //
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, ints{__VA_ARGS__})
 #endif
 
+INLINE lanes widened(const half* from) {
+    lanes result;
+    for (int i = 0; i < 16; i++) result[i] = half_to_float(from[i].bits);
+    return result;
+}
+
+INLINE void narrowed(half* to, lanes value) {
+    for (int i = 0; i < 16; i++) to[i] = float_to_half(value[i]);
+}
+
 enum class Activation : int32_t { relu, gelu, gelu_tanh, silu };
 
 struct Norm {                    // as `Norm` in program.py
@@ -148,7 +168,7 @@ struct Norm {                    // as `Norm` in program.py
 };
 
 struct Heads {                   // one head's keys and values of one row of a batch
-    const float *keys, *values;  // [positions][step]
+    const void *keys, *values;   // [positions][step], float32 or float16
     int64_t step, width;
     float cap;                   // 0: scores are not capped
 };
@@ -157,10 +177,12 @@ struct Rows {
     void (*norm)(const Norm&, const float* x, int64_t width, bool add, float* y);
     void (*activate)(Activation, const float* gate, const float* up, int64_t width, float* y);
     void (*turn)(const Norm&, float* x, int64_t width, const float* cos, const float* sin, int64_t rotated);
-    void (*attend)(const Heads&, const float* q, int64_t rows, const int64_t* first, const int64_t* last, int64_t begin,
-                   int64_t end, float* most, float* weight, float* sums);
+    using Attend = void (*)(const Heads&, const float* q, int64_t rows, const int64_t* first, const int64_t* last,
+                            int64_t begin, int64_t end, float* most, float* weight, float* sums);
+    Attend attend, attend_halves;
     void (*merge)(const float* most, const float* weight, const float* sums, int64_t stride, int64_t splits,
                   int64_t width, float* y);
+    void (*narrow)(const float* from, int64_t count, half* to);
 };
 
 // ---- one tile times a few rows of inputs: out [rows of x][16]
@@ -221,6 +243,8 @@ void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* g
 }
 TILE_OF_ROWS(plain, 4)
 QUANTISE(quantise_plain, )
+#define WIDE(FROM) widened(FROM)
+#define NARROW(TO, VALUE) narrowed(TO, VALUE)
 namespace plain_code {
 #include "rows.h"
 }
@@ -277,6 +301,8 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
 TILE_OF_ROWS(avx512, 8)
 QUANTISE(quantise_avx512, AVX512)
 COMPILED_FOR("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#define WIDE(FROM) (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(FROM)))
+#define NARROW(TO, VALUE) _mm256_storeu_si256((__m256i*)(TO), _mm512_cvtps_ph((__m512)(VALUE), 0))
 namespace avx512_code {
 #include "rows.h"
 }
@@ -335,6 +361,18 @@ AVX2 void avx2(const Matrix& w, const uint8_t* tile, const int8_t* x, const Grou
 TILE_OF_ROWS(avx2, 4)
 QUANTISE(quantise_avx2, AVX2)
 COMPILED_FOR("avx2,fma,f16c")
+AVX2 INLINE lanes widened_avx2(const half* from) {
+    const __m256 parts[] = {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)),
+                            _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from + 1))};
+    return bits_of<lanes>(parts);
+}
+AVX2 INLINE void narrowed_avx2(half* to, lanes value) {
+    __m256 parts[2];
+    std::memcpy(parts, &value, sizeof parts);
+    for (int i = 0; i < 2; i++) _mm_storeu_si128((__m128i*)to + i, _mm256_cvtps_ph(parts[i], 0));
+}
+#define WIDE(FROM) widened_avx2(FROM)
+#define NARROW(TO, VALUE) narrowed_avx2(TO, VALUE)
 namespace avx2_code {
 #include "rows.h"
 }

@@ -27,12 +27,13 @@ struct Step {                    // as `Step` in program.py
 constexpr int64_t NOWHERE = -1, STREAM = -2;  // places that are not in the arena
 
 struct Memory {                  // keys and values, [B, K, room, D], of each layer
-    float* const* layers;        // keys and values, in turn
+    char* const* layers;         // keys and values, in turn
+    int64_t bytes;               // of a number: 4, float32, or 2, float16
     int64_t row, head, step;     // numbers from one row, head, position to the next
     const int64_t* lengths;      // [B]: positions that are there; if causal, before the call
 
-    float* keys(int64_t layer, int64_t b, int64_t h) const { return layers[2 * layer] + b * row + h * head; }
-    float* values(int64_t layer, int64_t b, int64_t h) const { return layers[2 * layer + 1] + b * row + h * head; }
+    char* keys(int64_t layer, int64_t b, int64_t h) const { return layers[2 * layer] + (b * row + h * head) * bytes; }
+    char* values(int64_t layer, int64_t b, int64_t h) const { return keys(layer, b, h) - layers[2 * layer] + layers[2 * layer + 1]; }
 };
 
 struct Table {                   // cosines and signed sines [T, width], or one such for each row
@@ -43,6 +44,7 @@ struct Table {                   // cosines and signed sines [T, width], or one 
 struct Call {                    // what differs from call to call
     float* stream;               // [B, T, W], changed in place
     char* arena;                 // a place is a number of bytes for each of the B * T rows
+    int64_t size;                // bytes of the arena for each row; of a single row there is one for each thread
     int64_t batch, length;
     int64_t causal;              // a position of the stream sees no later one
     Memory own, heard;           // of the stream itself, and of a source
@@ -88,52 +90,56 @@ class Program {
         for (int64_t n = task * FEW; n < std::min(call.count(), task * FEW + FEW); n++) work(n);
     }
 
-    void quantise(const Step& s, const float* row, int64_t n) const {
+    void quantise(const Step& s, const float* row, int64_t n, const Call& mine) const {
         if (s.codes != NOWHERE)
-            kernels.quantise(row, false, s.group, s.width, call.codes(s.codes) + n * s.width,
-                             call.groups(s.codes, s.width) + n * (s.width / s.group));
+            kernels.quantise(row, false, s.group, s.width, mine.codes(s.codes) + n * s.width,
+                             mine.groups(s.codes, s.width) + n * (s.width / s.group));
     }
 
-    void norm(const Step& s, int64_t task) const {
+    // mine: with this thread's arena, where it writes.
+    void norm(const Step& s, int64_t task, const Call& mine) const {
         by_rows(task, [&](int64_t n) {
             const float* from = call.floats(s.first) + n * s.width;
             if (s.norm_of.kind != Norm::none) {
-                float* to = call.floats(s.to) + n * s.width;
+                float* to = mine.floats(s.to) + n * s.width;
                 kernels.rows.norm(s.norm_of, from, s.width, s.add, to);
                 from = to;
             }
-            quantise(s, from, n);
+            quantise(s, from, n, mine);
         });
     }
 
-    void activate(const Step& s, int64_t task) const {
+    void activate(const Step& s, int64_t task, const Call& mine) const {
         by_rows(task, [&](int64_t n) {
-            float* to = call.floats(s.to) + n * s.width;
+            float* to = mine.floats(s.to) + n * s.width;
             const float* up = s.second == NOWHERE ? nullptr : call.floats(s.second) + n * s.width;
             kernels.rows.activate(s.activate, call.floats(s.first) + n * s.width, up, s.width, to);
-            quantise(s, to, n);
+            quantise(s, to, n, mine);
         });
     }
 
-    void turn(const Step& s, int64_t task) const {
-        by_rows(task, [&](int64_t n) {
-            const int64_t b = n / call.length, t = n % call.length;
-            Table table = {nullptr, nullptr, 0, 0};
-            if (s.rotary >= 0) table = call.tables[s.rotary];
-            const int64_t at = b * table.row + t * table.width;
-            for (int64_t h = 0; h < s.heads; h++)
-                kernels.rows.turn(s.norm_of, call.floats(s.first) + (n * s.heads + h) * s.width, s.width,
-                                  table.cos + at, table.sin + at, table.width);
-            if (!s.own) return;
-            const int64_t position = (call.causal ? call.own.lengths[b] : 0) + t;
-            for (int64_t h = 0; h < s.kv_heads; h++) {
-                float* key = call.floats(s.second) + (n * s.kv_heads + h) * s.width;
-                const float* value = call.floats(s.third) + (n * s.kv_heads + h) * s.width;
-                kernels.rows.turn(s.norm_of_keys, key, s.width, table.cos + at, table.sin + at, table.width);
-                std::copy(key, key + s.width, call.own.keys(s.layer, b, h) + position * call.own.step);
-                std::copy(value, value + s.width, call.own.values(s.layer, b, h) + position * call.own.step);
-            }
-        });
+    void write(const float* row, int64_t width, char* memory, int64_t position) const {
+        char* const to = memory + position * call.own.step * call.own.bytes;
+        if (call.own.bytes == 2) kernels.rows.narrow(row, width, (half*)to);
+        else std::copy(row, row + width, (float*)to);
+    }
+
+    // Of row n, the heads of queries that share a head of keys, and that head, which goes to the memory.
+    void turn(const Step& s, int64_t n, int64_t h) const {
+        const int64_t b = n / call.length, t = n % call.length, G = s.heads / s.kv_heads;
+        Table table = {nullptr, nullptr, 0, 0};
+        if (s.rotary >= 0) table = call.tables[s.rotary];
+        const int64_t at = b * table.row + t * table.width;
+        for (int64_t g = 0; g < G; g++)
+            kernels.rows.turn(s.norm_of, call.floats(s.first) + (n * s.heads + h * G + g) * s.width, s.width,
+                              table.cos + at, table.sin + at, table.width);
+        if (!s.own) return;
+        const int64_t position = (call.causal ? call.own.lengths[b] : 0) + t;
+        float* key = call.floats(s.second) + (n * s.kv_heads + h) * s.width;
+        const float* value = call.floats(s.third) + (n * s.kv_heads + h) * s.width;
+        kernels.rows.turn(s.norm_of_keys, key, s.width, table.cos + at, table.sin + at, table.width);
+        write(key, s.width, call.own.keys(s.layer, b, h), position);
+        write(value, s.width, call.own.values(s.layer, b, h), position);
     }
 
     // ---- attention: a task is one row of the batch, one head of keys, a block of positions and, if shared, a split
@@ -153,6 +159,9 @@ class Program {
         return threads > 1 && call.batch * s.kv_heads * blocks(s) < 4 * threads && splits(s) > 1;
     }
 
+    // One position of each row: whoever attends turns the heads first, and nobody waits in between.
+    bool turns(const Step& s) const { return call.length == 1 && !shared(s); }
+
     void attend(const Step& s, int64_t task) {
         const int64_t count = splits(s), parts = shared(s) ? count : 1, part = task % parts, whole = task / parts;
         const int64_t block = whole % blocks(s), k = whole / blocks(s) % s.kv_heads, b = whole / blocks(s) / s.kv_heads;
@@ -163,6 +172,7 @@ class Program {
         space.resize(std::max(space.size(), size_t(rows * s.width + (parts > 1 ? 0 : count * size(s)))));
         bounds.resize(std::max(bounds.size(), size_t(2 * rows)));
         int64_t *const first = bounds.data(), *const last = first + rows;
+        if (turns(s)) turn((&s)[-1], b, k);
         for (int64_t r = 0; r < rows; r++) {
             const int64_t t = t0 + r / G, seen = memory(s).lengths[b] + (causal(s) ? t + 1 : 0);
             first[r] = s.window ? std::max<int64_t>(0, seen - s.window) : 0, last[r] = seen;
@@ -170,11 +180,12 @@ class Program {
             for (int64_t d = 0; d < s.width; d++) space[r * s.width + d] = query[d] * (s.scale * 1.44269504f);
         }
         const Heads heads = {memory(s).keys(s.layer, b, k), memory(s).values(s.layer, b, k), memory(s).step, s.width, s.cap};
+        const auto attend = memory(s).bytes == 2 ? kernels.rows.attend_halves : kernels.rows.attend;
         float* const at = parts > 1 ? &found[whole * count * size(s)] : &space[rows * s.width];
         for (int64_t i = part; i < count; i += parts)
-            kernels.rows.attend(heads, space.data(), rows, first, last, std::max(i * SPLIT, first[0]),
-                                std::min(i * SPLIT + SPLIT, last[rows - 1]), at + i * size(s), at + i * size(s) + rows,
-                                at + i * size(s) + 2 * rows);
+            attend(heads, space.data(), rows, first, last, std::max(i * SPLIT, first[0]),
+                   std::min(i * SPLIT + SPLIT, last[rows - 1]), at + i * size(s), at + i * size(s) + rows,
+                   at + i * size(s) + 2 * rows);
         if (parts > 1 && done[whole].fetch_add(1, std::memory_order_acq_rel) + 1 < parts) return;
         for (int64_t r = 0; r < rows; r++)
             kernels.rows.merge(at + r, at + rows + r, at + 2 * rows + r * s.width, size(s), count, s.width,
@@ -185,11 +196,16 @@ class Program {
     int64_t tasks(const Step& s) const {
         if (s.kind == Step::attention)
             return call.batch * s.kv_heads * blocks(s) * (shared(s) ? splits(s) : 1);
-        return (call.count() + FEW - 1) / FEW;
+        return (call.count() + FEW - 1) / FEW * (s.kind == Step::turn ? s.kv_heads : 1);
+    }
+
+    // Of a single row, what several threads read is made by each of them: that is sooner done than waited for.
+    bool alone(const Step& s) const {
+        return call.count() == 1 && (s.kind == Step::activation || (s.kind == Step::norm && s.to != STREAM));
     }
 
     // This thread's part of a step.
-    void work(const Step& s, std::atomic<int64_t>& next) {
+    void work(const Step& s, std::atomic<int64_t>& next, const Call& mine) {
         const auto share = [&](int64_t tasks, const auto& task) {
             for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) task(i);
         };
@@ -198,13 +214,16 @@ class Program {
                 const Matrix w(s.data, s.rows, s.width, s.layout);
                 const Product product(kernels, w, call.count(), threads);
                 return share(product.tasks(), [&](int64_t i) {
-                    product.run(i, call.codes(s.first), call.groups(s.first, s.width), s.bias, call.floats(s.to), s.add);
+                    product.run(i, mine.codes(s.first), mine.groups(s.first, s.width), s.bias, call.floats(s.to), s.add);
                 });
             }
-            case Step::norm: return share(tasks(s), [&](int64_t i) { norm(s, i); });
-            case Step::turn: return share(tasks(s), [&](int64_t i) { turn(s, i); });
+            case Step::norm: return share(tasks(s), [&](int64_t i) { norm(s, i, mine); });
+            case Step::activation: return share(tasks(s), [&](int64_t i) { activate(s, i, mine); });
             case Step::attention: return share(tasks(s), [&](int64_t i) { attend(s, i); });
-            case Step::activation: return share(tasks(s), [&](int64_t i) { activate(s, i); });
+            case Step::turn:
+                return share(tasks(s), [&](int64_t i) {
+                    by_rows(i / s.kv_heads, [&](int64_t n) { turn(s, n, i % s.kv_heads); });
+                });
         }
     }
 
@@ -223,10 +242,20 @@ class Program {
         done = std::vector<std::atomic<int>>(size_t(tasks_shared));
         std::vector<std::atomic<int64_t>> next(static_cast<size_t>(count));
         Barrier barrier;
+        std::atomic<int> arrived{0};
         on_threads(threads, true, [&](int team) {
+            const int thread = arrived++;
+            Call mine = call;
+            if (call.count() == 1) mine.arena += thread * call.size;
             for (int64_t i = 0; i < count; i++) {
-                work(steps[i], next[i]);
-                if (!steps[i].joined && team > 1) barrier.wait(team);
+                const Step& s = steps[i];
+                if (s.kind == Step::turn && turns(steps[i + 1])) continue;
+                if (alone(s)) {
+                    s.kind == Step::norm ? norm(s, 0, mine) : activate(s, 0, mine);
+                    continue;
+                }
+                work(s, next[i], mine);
+                if (!s.joined && team > 1) barrier.wait(team);
             }
         });
     }

@@ -6,6 +6,8 @@
 
 INLINE lanes load(const float* from) { return *(const loose*)from; }
 INLINE void store(float* to, lanes value) { *(loose*)to = value; }
+INLINE lanes load(const half* from) { return WIDE(from); }
+INLINE void store(half* to, lanes value) { NARROW(to, value); }
 INLINE lanes all(float value) { return lanes{} + value; }
 
 template <class Vector> INLINE void halve(const Vector& whole, lanes_8& low, lanes_8& high) {
@@ -157,7 +159,7 @@ template <int SIZE> INLINE void swap_blocks(lanes* rows) {
         if (!(i & SIZE)) swap_blocks<SIZE>(rows[i], rows[i + SIZE], std::make_integer_sequence<int, 16>());
 }
 
-INLINE void transpose(const float* from, int64_t step, int64_t count, float* to) {
+template <class T> INLINE void transpose(const T* from, int64_t step, int64_t count, float* to) {
     lanes rows[16];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) rows[i] = i < count ? load(from + i * step) : lanes{};
@@ -189,15 +191,15 @@ template <int M> INLINE void score(const float* q, const float* keys, int64_t wi
     }
 }
 
-// sums [rows][width] += weights [rows][KEYS] · values [keys][stride]
-template <int M, int N>
-INLINE void gather(const float* weights, const float* values, int64_t stride, int64_t keys, int64_t width, float* sums) {
+// sums [rows][width] += weights [rows][KEYS] · values [keys][step], some columns of them
+template <int M, int N, class T>
+INLINE void gather(const float* weights, const T* values, int64_t step, int64_t keys, int64_t width, float* sums) {
     lanes parts[M][N];
     for (int m = 0; m < M; m++)
         for (int n = 0; n < N; n++) parts[m][n] = load(sums + m * width + 16 * n);
     for (int64_t s = 0; s < keys; s++) {
         lanes value[N];
-        for (int n = 0; n < N; n++) value[n] = load(values + s * stride + 16 * n);
+        for (int n = 0; n < N; n++) value[n] = load(values + s * step + 16 * n);
 #pragma GCC unroll 8
         for (int m = 0; m < M; m++) {
             const lanes weight = all(weights[m * KEYS + s]);
@@ -208,26 +210,53 @@ INLINE void gather(const float* weights, const float* values, int64_t stride, in
         for (int n = 0; n < N; n++) store(sums + m * width + 16 * n, parts[m][n]);
 }
 
+template <class T>
+INLINE void gather_all(const float* weights, int64_t rows, const T* values, int64_t step, int64_t keys, int64_t width,
+                       float* sums) {
+    int64_t d = 0, r;
+    for (; d + 64 <= width; d += 64) {
+        for (r = 0; r + 4 <= rows; r += 4)
+            gather<4, 4>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
+        for (; r + 3 <= rows; r += 3)
+            gather<3, 4>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
+        for (; r < rows; r++)
+            gather<1, 4>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
+    }
+    for (; d < width; d += 16)
+        for (r = 0; r < rows; r++)
+            gather<1, 1>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
+}
+
+// Asks for rows that will be read soon: on a long text what is waited for is memory, and the machine sees no pattern.
+template <class T> INLINE void fetch(const T* from, int64_t step, int64_t rows, int64_t width) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t d = 0; d < width; d += 64 / sizeof(T)) __builtin_prefetch(from + r * step + d);
+}
+
 // Some rows of queries, of one head's group at neighbouring positions, against the keys [begin, end), which lie in one
 // split. q, sums [rows][width], the queries times scale; most, weight [rows]. Row r sees the keys [first[r], last[r]).
+template <class T>
 void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t* first, const int64_t* last,
                  int64_t begin, int64_t end, float* most, float* weight, float* sums) {
-    const int64_t width = heads.width;
+    const int64_t width = heads.width, step = heads.step;
+    const T *const all_keys = (const T*)heads.keys, *const all_values = (const T*)heads.values;
     thread_local std::vector<float> space;
-    space.resize(std::max(space.size(), size_t((width + rows + QUERIES) * KEYS)));
-    float *const keys = space.data(), *const scores = keys + width * KEYS;
+    space.resize(std::max(space.size(), size_t((2 * width + rows) * KEYS)));
+    float *const keys = space.data(), *const values = keys + width * KEYS, *const scores = values + width * KEYS;
     for (int64_t r = 0; r < rows; r++) {
         most[r] = -INFINITY, weight[r] = 0;
         std::fill(sums + r * width, sums + (r + 1) * width, 0.0f);
     }
     for (int64_t chunk = begin / KEYS * KEYS; chunk < end; chunk += KEYS) {
         const int64_t count = std::min<int64_t>(KEYS, end - chunk);
+        fetch(all_values + chunk * step, step, count, width);
         for (int64_t s = 0; s < KEYS; s += 16)
             for (int64_t d = 0; d < width; d += 16)
-                transpose(heads.keys + (chunk + s) * heads.step + d, heads.step, count - s, keys + d * KEYS + s);
+                transpose(all_keys + (chunk + s) * step + d, step, count - s, keys + d * KEYS + s);
+        if (chunk + KEYS < end) fetch(all_keys + (chunk + KEYS) * step, step, std::min<int64_t>(KEYS, end - chunk - KEYS), width);
         int64_t r = 0;
         for (; r + QUERIES <= rows; r += QUERIES) score<QUERIES>(q + r * width, keys, width, scores + r * KEYS);
-        for (; r + 2 <= rows; r += 2) score<2>(q + r * width, keys, width, scores + r * KEYS);
+        for (; r + 3 <= rows; r += 3) score<3>(q + r * width, keys, width, scores + r * KEYS);
         for (; r < rows; r++) score<1>(q + r * width, keys, width, scores + r * KEYS);
 
         for (r = 0; r < rows; r++) {
@@ -258,17 +287,14 @@ void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t
                 for (int64_t d = 0; d < width; d++) sums[r * width + d] *= before;
         }
 
-        const float* const values = heads.values + chunk * heads.step;
-        int64_t d = 0;
-        for (; d + 64 <= width; d += 64) {
-            for (r = 0; r + 4 <= rows; r += 4)
-                gather<4, 4>(scores + r * KEYS, values + d, heads.step, count, width, sums + r * width + d);
-            for (; r < rows; r++)
-                gather<1, 4>(scores + r * KEYS, values + d, heads.step, count, width, sums + r * width + d);
+        if (rows <= 4) {
+            gather_all(scores, rows, all_values + chunk * step, step, count, width, sums);
+        } else {  // many will read them: widened once
+            for (int64_t s = 0; s < count; s++)
+                for (int64_t d = 0; d < width; d += 16)
+                    store(values + s * width + d, load(all_values + (chunk + s) * step + d));
+            gather_all(scores, rows, values, width, count, width, sums);
         }
-        for (; d < width; d += 16)
-            for (r = 0; r < rows; r++)
-                gather<1, 1>(scores + r * KEYS, values + d, heads.step, count, width, sums + r * width + d);
     }
 }
 
@@ -288,4 +314,11 @@ void merge_row(const float* most, const float* weight, const float* sums, int64_
     for (int64_t d = 0; d < width; d++) y[d] /= whole;
 }
 
-const Rows ROWS_OF = {norm_row, activate_row, turn_head, attend_rows, merge_row};
+void narrow_row(const float* from, int64_t count, half* to) {
+    for (int64_t i = 0; i < count; i += 16) store(to + i, load(from + i));
+}
+
+const Rows ROWS_OF = {norm_row, activate_row, turn_head, attend_rows<float>, attend_rows<half>, merge_row, narrow_row};
+
+#undef WIDE
+#undef NARROW
