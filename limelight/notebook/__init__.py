@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 ROOM = 1 << 20
 """Bytes of attention that an output may hold: a notebook has many of them."""
 
+NEAR = 10
+"""Words to either side for which it holds what could have stood there; each takes as long as a token."""
+
 HEIGHT = 680
 """Pixels; the lower edge can be dragged."""
 
@@ -101,7 +104,7 @@ def _frame(
 
     looking = Looking(network, tokenizer, text)
     place = None if word is None else looking.seen.place(word)
-    data = hold(looking, about(title, network.config), place, against, method, room=ROOM)
+    data = hold(looking, about(title, network.config), place, against, method, room=ROOM, places=NEAR)
     return framed(html(data), _told(data))
 
 

@@ -21,7 +21,7 @@ ROOM = 4 << 20
 """Bytes of attention that a file may hold."""
 
 PLACES = 200
-"""Words for which a file holds what could have stood there."""
+"""Words to either side for which a file holds what could have stood there."""
 
 DRAWN = Sampling(0.8, 8, 0.9)
 """How the next word is drawn where nobody chose."""
@@ -62,13 +62,14 @@ def hold(
     *,
     roles: Numbers | None = None,
     room: int = ROOM,
+    places: int = PLACES,
     progress: "Progress | None" = None,
 ) -> Numbers:
     """What a file holds: the answer, what could stand in the places, attention, layers, and the steps of one head.
 
     about: name, heads and context of the model. roles: what its heads do, where that was measured. room: bytes of
-    attention; of all layers if they fit, of the telling one if that does. A recurrent model has neither heads nor
-    layers that could be read like this.
+    attention; of all layers if they fit, of the telling one if that does. places: words to either side for which there
+    is what could have stood there. A recurrent model has neither heads nor layers that could be read like this.
     """
     importance = looking.importance(word, against, method, progress)
     asked, links, chosen = importance["word"], importance["links"], importance["method"]
@@ -83,7 +84,7 @@ def hold(
         attention = [""] * len(about["heads"])
         if walked and size * about["heads"][layer] <= room:
             attention[layer] = _text(looking.attention(layer).numpy().astype("<f4").tobytes())
-    places = sorted({*range(max(0, asked - PLACES), min(count, asked + PLACES)), asked})
+    near = range(max(0, asked - places), min(count, asked + places + 1))
     state = {"text": looking.seen.text, "word": asked, "foil": against, "method": chosen, "door": None}
     drawn = {"temperature": sampling.temperature, "k": sampling.top_k or 50, "p": sampling.top_p or 1, "seed": 0}
     return {
@@ -91,7 +92,7 @@ def hold(
         "model": {**about, "methods": [{"name": chosen, "title": METHODS[chosen].title}]},
         "words": words,
         "importance": importance,
-        "next": {place: looking.next(place, sampling) for place in places},
+        "next": {place: looking.next(place, sampling) for place in near},
         "attention": attention,
         "lens": looking.lens(asked) if walked else None,
         "steps": looking.steps(max(0, asked - 1), layer, head) if walked else None,

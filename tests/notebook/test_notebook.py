@@ -200,14 +200,14 @@ def test_a_notebook_runs_and_its_export_opens_without_a_network(visit: Visit, ti
         "import nbformat, nbclient, nbconvert, sys\n"
         "from nbformat.v4 import new_notebook, new_code_cell\n"
         f"book = new_notebook(cells=[new_code_cell(cell) for cell in {cells!r}])\n"
-        "nbclient.NotebookClient(book, kernel_name='python3', timeout=60).execute()\n"
+        "nbclient.NotebookClient(book, kernel_name='python3', timeout=240).execute()\n"
         "assert set(book.cells[1].outputs[0].data) == {'text/html', 'text/plain'}\n"
         "open(sys.argv[1], 'w').write(nbconvert.HTMLExporter(template_name='basic').from_notebook_node(book)[0])\n"
     )
     file = tmp_path / "book.html"
     paths = os.pathsep.join(sys.path)  # the kernel is another process
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "JUPYTER_PLATFORM_DIRS": "1"}
-    subprocess.run([sys.executable, "-c", code, str(file)], check=True, env=environment, timeout=120)
+    subprocess.run([sys.executable, "-c", code, str(file)], check=True, env=environment, timeout=300)
     frame = visit(f"<!doctype html><meta charset='utf-8'><body>{file.read_text('utf-8')}</body>")
     assert frame.locator(".ask").inner_text() == "Which words made tiny say “tired”?"
     frame.locator(".sentence .word", has_text="cat").click()
