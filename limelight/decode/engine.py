@@ -61,7 +61,7 @@ class Engine:
     @property
     def busy(self) -> bool:
         """Whether anything is left to do."""
-        return bool(self.running or self.waiting or self._joining)
+        return bool(self.running or self.waiting or self._joining or self._made)
 
     def submit(
         self,
