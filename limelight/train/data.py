@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from limelight.errors import FileError, RequestError, suggestion
+from limelight.train import hub
 
 LINE_LIMIT = 1 << 24  # bytes of one line
 PIECE = 1 << 18  # bytes of running text that are handed on at once
@@ -30,12 +31,13 @@ Pair = tuple[str, str]
 def read_pairs(files: Sequence[str | Path], columns: Sequence[str] = ()) -> Iterator[Pair]:
     """Sentence pairs (source, target), in the order of the files; pairs with an empty side are left out.
 
-    files: two aligned text files, or one or more tables (.tsv, .csv, .jsonl, .po; each also with .gz or .xz).
+    files: two aligned text files, or one or more tables (.tsv, .csv, .jsonl, .po; each also with .gz or .xz), or data
+    sets of the hub that hold such tables (see `limelight.train.hub`).
     columns: the names of the source and the target column, or their numbers from 1. Without them: the columns
     "source" and "target" where a table names them, else the first two. Raises RequestError for files that do not go
     together, FileError for what is wrong inside one.
     """
-    paths = [existing(file) for file in files]
+    paths = _located(files, TABLES)
     if len(columns) not in {0, 2}:
         raise RequestError(f"{len(columns)} columns were named; a pair takes two: source,target")
     kinds = [kind(path) for path in paths]
@@ -63,10 +65,10 @@ def read_texts(paths: Sequence[str | Path]) -> Iterator[tuple[str, bool]]:
     """Running text in pieces of about PIECE bytes, cut at ends of lines; True marks the last piece of a document.
 
     paths: text files, or folders of which every .txt, .md or .text file (also .gz or .xz) is read, in sorted order.
-    Each file is a document. Raises FileError for an empty, missing or undecodable file.
+    Data sets of the hub may be named, too. Each file is a document. Raises FileError for an empty, missing or
+    undecodable file.
     """
-    for given in paths:
-        path = existing(given)
+    for path in _located(paths, TEXTS):
         files = [path]
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file() and kind(file) in TEXTS)
@@ -82,11 +84,17 @@ def existing(file: str | Path) -> Path:
     if path.exists():
         return path
     if not path.suffix and len(path.parts) == 2 and not path.is_absolute():
-        raise FileError(
-            f"{path}: no such file; data sets of the hub are not fetched: download it and pass its files instead"
-        )
+        raise FileError(f"{path}: no such file; if you mean a data set of the hub, write {hub.PREFIX}{path.as_posix()}")
     beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
     raise FileError(f"{path}: no such file{suggestion(path.name, beside)}")
+
+
+def _located(files: Sequence[str | Path], suffixes: tuple[str, ...]) -> list[Path]:
+    """Where the files are; those of a data set of the hub are fetched if need be."""
+    paths: list[Path] = []
+    for file in files:
+        paths += hub.fetched(str(file), suffixes) if str(file).startswith(hub.PREFIX) else [existing(file)]
+    return paths
 
 
 def kind(path: Path) -> str:

@@ -7,8 +7,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import torch
-
 from limelight.errors import ConfigError, FileError, suggestion
 from limelight.train.schedule import Schedule
 from limelight.train.tokenizers import Kind
@@ -100,6 +98,8 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
 
 def fastest(device: str) -> Literal["float32", "bfloat16"]:
     """The precision in which products are faster on this machine: bfloat16 where the processor computes in it."""
+    import torch  # here, so that a misspelt option is answered at once
+
     if device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from limelight.errors import FileError
 from limelight.text.tokenizer import Tokenizer
+from limelight.train import hub
 from limelight.train.data import Pair, existing
 
 FORMAT = 1
@@ -98,9 +99,15 @@ def prepare_texts(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, fold
 
 
 def fingerprint(files: Sequence[str | Path], tokenizers: Sequence[Tokenizer], *choices: object) -> str:
-    """A name for what is prepared out of these files (by place, size and time of change) in this way."""
+    """A name for what is prepared out of these files (by place, size and time of change) in this way.
+
+    A data set of the hub goes by its name alone, so that nothing is asked for again once it is prepared.
+    """
     seen: list[Any] = [FORMAT, [str(choice) for choice in choices]]
     for file in files:
+        if str(file).startswith(hub.PREFIX):
+            seen.append(str(file))
+            continue
         path = existing(file).resolve()
         inner = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
         seen += [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in inner]

@@ -92,7 +92,7 @@ def test_a_damaged_archive_and_a_missing_file(tmp_path: Path) -> None:
         list(read_pairs([packed]))
     with pytest.raises(FileError, match=r"no such file; did you mean 'x\.tsv\.gz'"):
         list(read_pairs([tmp_path / "x.tsv"]))
-    with pytest.raises(FileError, match="data sets of the hub are not fetched"):
+    with pytest.raises(FileError, match="if you mean a data set of the hub, write hub:"):
         list(read_pairs(["someone/dataset"]))
     with pytest.raises(RequestError, match="got nothing"):
         list(read_pairs([]))

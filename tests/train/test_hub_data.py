@@ -1,0 +1,157 @@
+"""Data sets of the hub: fetched with the real `huggingface_hub`, from a stand-in hub on this machine's loopback."""
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import file_download  # here, since its log writes to the standard error of its first import
+
+from limelight.errors import FileError, SourceError
+from limelight.train import hub
+from limelight.train.data import read_pairs, read_texts
+from limelight.train.tokenfile import fingerprint
+
+constants = file_download.constants
+COMMIT = "b" * 40
+PAIRS = [("A dog.", "Ein Hund."), ("A cat.", "Eine Katze.")]
+FILES = {
+    "README.md": b"# Cards are no data",
+    "en-de/train-00000-of-00002.jsonl": b'{"translation": {"en": "A dog.", "de": "Ein Hund."}}\n',
+    "en-de/train-00001-of-00002.jsonl": b'{"translation": {"en": "A cat.", "de": "Eine Katze."}}\n',
+    "en-de/validation.jsonl": b'{"translation": {"en": "Yes.", "de": "Ja."}}\n',
+    "en-fr/train.jsonl": b'{"translation": {"en": "No.", "fr": "Non."}}\n',
+}
+
+
+class Hub:
+    """A hub with one data set, `org/name`."""
+
+    def __init__(self) -> None:
+        self.files = dict(FILES)
+        self.status = 200
+        self.asked: list[str] = []
+        served = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_HEAD(self) -> None:
+                self.do_GET()
+
+            def do_GET(self) -> None:
+                path = self.path.partition("?")[0]
+                served.asked.append(path)
+                api = "/api/datasets/org/name"
+                files = [{"rfilename": name, "path": name, "type": "file", "size": len(c), "oid": blob(c)}
+                         for name, c in served.files.items()]  # fmt: skip
+                name = path.removeprefix(f"/datasets/org/name/resolve/{COMMIT}/")
+                if served.status != 200:
+                    self.send(served.status, {})
+                elif path in (api, f"{api}/revision/main"):
+                    self.send(200, {}, json.dumps({"id": "org/name", "sha": COMMIT, "siblings": files}).encode())
+                elif path == f"{api}/tree/{COMMIT}":
+                    self.send(200, {}, json.dumps(files).encode())
+                elif name in served.files:
+                    content = served.files[name]
+                    self.send(200, {"ETag": f'"{blob(content)}"', "X-Repo-Commit": COMMIT}, content)
+                else:
+                    self.send(404, {"X-Error-Code": "RepoNotFound"})
+
+            def send(self, status: int, headers: dict[str, str], body: bytes = b"") -> None:
+                self.send_response(status)
+                for key, value in {"Content-Length": str(len(body)), **headers}.items():
+                    self.send_header(key, value)
+                self.end_headers()
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+
+
+def blob(content: bytes) -> str:
+    return hashlib.sha1(content).hexdigest()
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """The stand-in, set as the only hub, and an empty cache."""
+    stand_in = Hub()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
+    template = "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", stand_in.url + template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    hub.fetched.cache_clear()
+    thread = threading.Thread(target=stand_in.server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield stand_in
+    stand_in.server.shutdown()
+    stand_in.server.server_close()
+    thread.join()
+    hub.fetched.cache_clear()
+
+
+def test_pairs_of_one_config_and_split(served: Hub) -> None:
+    columns = ("translation.en", "translation.de")
+    assert list(read_pairs(["hub:org/name:en-de"], columns)) == PAIRS
+    assert list(read_pairs(["hub:org/name:en-de:validation"], columns)) == [("Yes.", "Ja.")]
+    before = len(served.asked)
+    assert list(read_pairs(["hub:org/name:en-de"], columns)) == PAIRS
+    assert len(served.asked) == before
+    assert not any("fr" in path.rpartition("/resolve/")[2] for path in served.asked)  # nothing but what is meant
+    assert fingerprint(["hub:org/name:en-de"], []) != fingerprint(["hub:org/name:en-fr"], [])
+
+
+def test_text(served: Hub) -> None:
+    served.files = {"books/a.txt": b"Once upon a time\n", "cover.png": b"x"}
+    assert "".join(text for text, _ in read_texts(["hub:org/name"])) == "Once upon a time\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("hub:name", "no data set of the hub; write hub:org/name"),
+        ("hub:org/name:en-it", "no file of a config 'en-it'; its files are en-de/train-0"),
+        ("hub:org/name:en-fr:test", "no file of a split 'test'; its files are en-fr/train.jsonl"),
+        ("hub:org/other", "could not be fetched: the hub knows no such data set"),
+    ],
+)
+def test_what_is_not_there_is_named(served: Hub, name: str, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
+        list(read_pairs([name]))
+
+
+def test_other_kinds_of_files_are_refused(served: Hub) -> None:
+    served.files = {"data/train.parquet": b"PAR1"}
+    with pytest.raises(SourceError, match=r"no file that can be read here \(.tsv, .*\); it holds .parquet"):
+        list(read_pairs(["hub:org/name"]))
+
+
+def test_a_hub_that_does_not_answer(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(SourceError, match="org/name could not be fetched"):
+        list(read_pairs(["hub:org/name"]))
+
+
+def test_a_path_that_is_not_there_asks_nobody(served: Hub) -> None:
+    with pytest.raises(FileError, match="no such file; if you mean a data set of the hub, write hub:org/name"):
+        list(read_pairs(["org/name"]))
+    assert not served.asked
+
+
+def test_splits_by_words_of_the_path() -> None:
+    def files(names: str, split: str, config: str = "") -> list[str]:
+        return hub.chosen("a/b", names.split(), (".jsonl", ".csv"), config, split)
+
+    assert files("a.jsonl b.csv", "train") == ["a.jsonl", "b.csv"]
+    assert files("my_train.jsonl my_dev.jsonl trainer.jsonl", "train") == ["my_train.jsonl"]
+    assert files("my_train.jsonl my_dev.jsonl", "validation") == ["my_dev.jsonl"]
+    assert files("a.jsonl.gz extra.jsonl", "extra") == ["extra.jsonl"]
+    assert files("de/train.jsonl fr/train.jsonl", "train", "fr") == ["fr/train.jsonl"]
