@@ -239,7 +239,9 @@ def prepare(packed: Packed | Matrix) -> Matrix:
 def describe() -> list[str]:
     """What multiplies by low-bit weights on this machine and why, a sentence each."""
     if native.KERNELS:
-        return [f"Low-bit weights are multiplied by the compiled kernels, path {native.KERNELS[0]}."]
+        return [
+            f"Low-bit weights are multiplied by the compiled kernels, path {native.KERNELS[0]}, whole stacks in one call."
+        ]
     if native.LIBRARY.exists():
         reason = (
             "The compiled kernels are there but not used: they are turned off by LIMELIGHT_NATIVE=0, or were built for "
