@@ -93,7 +93,7 @@ class Looking:
         text is blocked once and checked with that, whether or not it is wanted: the check costs little beside it.
         """
         number = None if word is None else self._known(word) + 1
-        check = check or (method in (None, "blocking") and (number or len(self._plain.words)) > SHORT)
+        check = check or (method == "blocking" and (number or len(self._plain.words)) > SHORT)
         found = self.seen.importance(number, against=against, method=method, check=check, progress=progress)
         return {
             **told(found, against, len(found.words) - 1),

@@ -56,5 +56,5 @@ def serve(
 
     from limelight.serve.app import make
 
-    config = uvicorn.Config(make(desk), log_level="error", access_log=False, timeout_graceful_shutdown=1)
+    config = uvicorn.Config(make(desk), log_level="critical", access_log=False, timeout_graceful_shutdown=1)
     uvicorn.Server(config).run(sockets=[sock])

@@ -4,9 +4,10 @@ import { doors } from "./doors.js";
 import { fill, h, quoted } from "./dom.js";
 import { keys } from "./keys.js";
 import { likely, sliders } from "./next.js";
-import { about, sentence } from "./sentence.js";
+import { about, extend, sentence } from "./sentence.js";
 import * as address from "./state.js";
 
+const FEW = 60; // words whose picture comes about as soon as anything else
 const PAUSE = 350; // milliseconds without a key before the sentence is read again
 
 // source: where data comes from, see live.js and saved.js.
@@ -84,8 +85,10 @@ export function start(root, source) {
     const asked = text();
     const place = word();
     const read = translates() && place < now.given; // a word of the source, which the model read and did not say
-    if (read) drawNext();
-    else refreshNext();
+    const soon = words().length <= FEW; // then the picture comes first, else the likely words, which take far less
+    now.next = null;
+    drawNext();
+    if (!read && !soon) refreshNext();
     drawSentence();
     drawAnswer();
     const of = signal("importance");
@@ -106,6 +109,7 @@ export function start(root, source) {
       show(found);
       if (!found.checked) find(true).then(show, (error) => attempt(() => Promise.reject(error)));
     });
+    if (!read && soon && !of.aborted) refreshNext();
     if (place === 0) drawDoor(); // nothing stands before the first word, so no answer will come to draw it
   }
 
@@ -136,7 +140,7 @@ export function start(root, source) {
       await source.go_on(given, settings(), (piece) => {
         grown += piece;
         now.shown = { ...base, tail: `${base.tail}${translates() ? "\n" : ""}${grown}`, base };
-        drawSentence();
+        extend(parts.sentence, now.shown.tail);
       }, of);
       known.set(key, grown);
     }

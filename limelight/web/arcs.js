@@ -5,6 +5,9 @@ import { fill, h, named, note, quoted } from "./dom.js";
 const ABOVE = 190;
 const BELOW = 110;
 const LINE = 40;
+const HIGH = ABOVE + LINE + BELOW;
+const TILE = 800; // pixels of the picture that are drawn at once and kept, so that scrolling draws nothing anew
+const KEPT = 6; // tiles, besides those on the screen
 
 // data: { words, word, importance | null, matrix Float32Array [N, N], layer, head }. act: { choose(i) }.
 // keep: what the reader chose here, kept by the caller between drawings: { share, sink, only }.
@@ -42,6 +45,10 @@ export function arcs(element, data, act, keep) {
 
   function choose() {
     links = strongest(matrix, n, keep.share, keep.sink ? -1 : 0, n > 60 ? 2 : 8);
+    say();
+  }
+
+  function say() {
     const mine = links.filter(([source]) => focus() === null || source === focus());
     const few = mine.slice(0, 5).map(([source, target, weight]) => `${named(words[source].text)} → ${named(words[target].text)} ${weight.toFixed(2)}`);
     said.textContent = `Head ${head} of layer ${layer}: ${few.length ? few.join(", ") : "nothing but the first word"}${mine.length > 5 ? " …" : "."}`;
@@ -49,15 +56,28 @@ export function arcs(element, data, act, keep) {
 
   const focus = () => hovered ?? (keep.only ? data.word : null);
 
+  const tiles = new Map(); // left edge → canvas, the one drawn longest ago first
+
   function paint() {
     const width = scroll.clientWidth;
-    const left = scroll.scrollLeft;
+    const left = Math.round(scroll.scrollLeft);
+    const g = sheet(canvas, width, HIGH);
+    for (let at = left - (left % TILE); at < left + width; at += TILE) {
+      if (!tiles.has(at)) tiles.set(at, tile(at));
+      g.drawImage(tiles.get(at), at - left, 0, TILE, HIGH);
+    }
+    for (const at of [...tiles.keys()].slice(0, Math.max(0, tiles.size - KEPT - Math.ceil(width / TILE)))) tiles.delete(at);
+  }
+
+  // The part of the picture from `left` on.
+  function tile(left) {
     const only = focus();
     const span = Math.log1p((places.at(-1).x - places[0].x) / 60) || 1;
-    const g = sheet(canvas, width, ABOVE + LINE + BELOW);
+    const part = document.createElement("canvas");
+    const g = sheet(part, TILE, HIGH);
     g.translate(-left, 0);
     g.lineCap = "round";
-    const seen = (a, b) => Math.max(a, b) > left - 20 && Math.min(a, b) < left + width + 20;
+    const seen = (a, b) => Math.max(a, b) > left - 20 && Math.min(a, b) < left + TILE + 20;
     const arc = (a, b, y, deep, colour, wide, alpha) => {
       const high = ((deep - 12) * Math.log1p(Math.abs(a - b) / 60)) / span; // long arcs differ in height too
       const sign = y > ABOVE ? 1 : -1;
@@ -93,15 +113,19 @@ export function arcs(element, data, act, keep) {
     g.globalAlpha = 1;
     g.textAlign = "center";
     g.textBaseline = "middle";
+    g.font = `17px ${serif}`;
     words.forEach((word, i) => {
       const { x, width: wide } = places[i];
       if (!seen(x - wide / 2, x + wide / 2)) return;
-      g.font = `${i === data.word ? "bold " : ""}17px ${serif}`;
+      if (i === data.word) g.font = `bold 17px ${serif}`;
       g.fillStyle = only === null || i === only || i === data.word ? c.ink : c.grey;
       g.fillText(word.text, x, ABOVE + LINE / 2, 160);
-      if (i === data.word) g.fillRect(x - wide / 2, ABOVE + LINE - 8, wide, 2);
+      if (i !== data.word) return;
+      g.fillRect(x - wide / 2, ABOVE + LINE - 8, wide, 2);
+      g.font = `17px ${serif}`;
     });
-    if (!keep.sink && n > 1) stub(g);
+    if (!keep.sink && n > 1 && left === 0) stub(g);
+    return part;
   }
 
   // What goes to the first word, as one grey bar that shows the mean share.
@@ -126,6 +150,7 @@ export function arcs(element, data, act, keep) {
   };
   const refresh = () => {
     choose();
+    tiles.clear();
     paint();
   };
   let waiting = false;
@@ -133,18 +158,22 @@ export function arcs(element, data, act, keep) {
     if (!waiting) requestAnimationFrame(() => ((waiting = false), paint()));
     waiting = true;
   };
+  const again = () => {
+    say();
+    tiles.clear();
+    soon();
+  };
   scroll.addEventListener("scroll", soon, { passive: true });
   canvas.addEventListener("pointermove", (event) => {
     const now = under(event);
     if (now !== hovered) {
       hovered = now;
-      choose();
-      soon();
+      again();
     }
   });
   canvas.addEventListener("pointerleave", () => {
     hovered = null;
-    refresh();
+    again();
   });
   canvas.addEventListener("click", (event) => {
     const i = under(event);
@@ -178,4 +207,5 @@ export function arcs(element, data, act, keep) {
   );
   measure();
   scroll.scrollLeft = places[data.word].x - 0.75 * scroll.clientWidth; // what is asked about, and what stands before it
-  refresh();}
+  refresh();
+}

@@ -22,19 +22,27 @@ export function sentence(element, data, act) {
         "aria-selected": i === word ? "true" : "false",
         "aria-label": number ? `${one.text}, ${number}` : one.text,
         class: `word ${heard} ${one.given ? "given" : "added"} ${i === word ? "asked" : ""} ${i === importance?.asks && values.length ? "asks" : ""} ${data.tokens && i > 0 && !one.gap ? "joined" : ""}`,
-        style: { "--s": strength.toFixed(3) },
-        onclick: () => act.choose(i),
-        onpointerenter: () => act.hover(i),
-        onpointerleave: () => act.hover(null),
+        style: heard ? { "--s": strength.toFixed(3) } : {},
+        "data-place": i,
       },
       one.text,
       number && h("i", { class: "value", "aria-hidden": "true" }, number),
     );
     return one.gap ? [h("span", { class: one.given ? "given" : "added" }, one.gap), span] : [span];
   });
-  fill(element, spans, tail && h("span", { class: "added" }, tail));
+  fill(element, spans, tail && h("span", { class: "added tail" }, tail));
+  const place = (event) => event.target.closest?.(".word")?.dataset.place;
+  element.onclick = (event) => place(event) && act.choose(Number(place(event)));
+  element.onpointerover = (event) => place(event) && act.hover(Number(place(event)));
+  element.onpointerout = (event) => place(event) && act.hover(null);
   element.setAttribute("aria-activedescendant", `word-${word}`);
   element.dataset.size = words.length > 200 ? "small" : words.length > MANY ? "middle" : "large";
+}
+
+// What is being written behind the words; they stay as they are.
+export function extend(element, tail) {
+  const last = element.querySelector(":scope > .tail") ?? element.appendChild(h("span", { class: "added tail" }));
+  last.textContent = tail;
 }
 
 // The word that a token is part of: letters and digits with nothing between them.
