@@ -1,8 +1,8 @@
 """Makes the pictures of the page in docs/pictures, with the default model and the Chromium on the path.
 
-    python scripts/screenshots.py [--model MODEL]
+    python scripts/screenshots.py [--model MODEL] [--translator RUN]
 
-Needs `pip install playwright` and a Chromium; nothing is downloaded but the model, if it is not here yet.
+The picture of a translation is made where a trained English–German translator is named. Needs `pip install playwright` and a Chromium; nothing is downloaded but the model, if it is not here yet.
 """
 
 import argparse
@@ -28,6 +28,8 @@ CAT = "The cat sat on the mat because it was tired"
 DRINK = "Mary and John went to the shop. John gave a drink to"
 DARK = {"color_scheme": "dark"}
 NARROW = {"viewport": {"width": 360, "height": 740}}
+CHASED = "The cat chased the mouse because it was hungry"
+DOG = "A dog runs through the snow."
 TALL = {"viewport": {"width": 1280, "height": 1180}}
 
 PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
@@ -38,8 +40,17 @@ PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "heads": ({"text": CAT, "door": "heads"}, TALL, ".roles b"),
     "steps": ({"text": CAT, "door": "steps"}, TALL, ".steps"),
     "layers": ({"text": CAT, "door": "layers"}, TALL, ".lens"),
+    "what-if": ({"text": CHASED, "door": "what-if"}, TALL, ".before .value"),
 }
 """File name → what is on the page, how the browser looks at it, and what to wait for."""
+
+TRANSLATED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "translation": ({"text": DOG, "door": "translation"}, TALL, ".room canvas"),
+}
+"""The same for a model that translates."""
+
+CLICKS = {"what-if": (".before .word:has-text('cat')", ".before .word:has-text('mouse')", ".picked button")}
+"""What is clicked on before the picture is made."""
 
 
 @contextmanager
@@ -64,20 +75,33 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=default())
-    model = parser.parse_args().model
+    parser.add_argument("--translator", help="the folder of a training from English to German")
+    options = parser.parse_args()
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         sys.exit("there is no Chromium on the path; on Debian: apt-get install chromium")
     FOLDER.mkdir(parents=True, exist_ok=True)
-    with served(model) as home, sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        for name, (state, look, ready) in PICTURES.items():
+        take(browser, options.model, PICTURES)
+        if options.translator:
+            take(browser, options.translator, TRANSLATED)
+        browser.close()
+
+
+def take(browser: Any, model: str, pictures: dict[str, tuple[dict[str, Any], dict[str, Any], str]]) -> None:
+    """Makes the pictures of one model."""
+    with served(model) as home:
+        for name, (state, look, ready) in pictures.items():
             page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **look})
             page.set_default_timeout(300_000)
             page.goto(f"{home}#{urlencode(state)}")
-            page.wait_for_selector(ready)
-            page.wait_for_selector(".check")
-            page.wait_for_selector(".added")
+            for selector in (ready, ".check", ".added"):
+                page.wait_for_selector(selector)
+            for selector in CLICKS.get(name, ()):
+                page.locator(selector).first.click()
+            if name in CLICKS:
+                page.wait_for_selector(".after .check")
             page.wait_for_timeout(1500)
             page.evaluate(
                 "document.querySelector('.room').childElementCount && scrollTo(0, document.body.scrollHeight)"
@@ -85,7 +109,6 @@ def main() -> None:
             page.screenshot(path=FOLDER / f"{name}.png")
             page.close()
             print(FOLDER / f"{name}.png")
-        browser.close()
 
 
 if __name__ == "__main__":

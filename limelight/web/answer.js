@@ -52,7 +52,7 @@ function onwards({ words, word, importance }, act) {
 const bar = (progress) => h("progress", progress && progress.total > 1 ? { value: progress.done / progress.total, max: 1 } : {});
 
 function waiting(asked, progress) {
-  return h("p", { class: "waiting", role: "status" }, progress?.note ?? `Listening without each word before ${asked}`, bar(progress));
+  return h("p", { class: "waiting", role: "status" }, progress?.note ?? `Finding the words that made ${asked} likely`, bar(progress));
 }
 
 function checking(progress) {
