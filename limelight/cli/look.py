@@ -45,7 +45,9 @@ def look(
     method: Annotated[
         str | None,
         typer.Option(
-            metavar="METHOD", help="How importance is measured; blocking if none is named.", rich_help_panel=_PANEL
+            metavar="METHOD",
+            help="How importance is measured: blocking, alti-logit, leave-one-out … (a wrong name lists them all).",
+            rich_help_panel=_PANEL,
         ),
     ] = None,
     attention: Annotated[
@@ -109,9 +111,9 @@ def look(
 ) -> None:
     """Continue a sentence, and show which words made the model say the last one.
 
-    The model is made deaf to each word in turn. The more that lowers the odds
-    of the word in question, the more the model was listening. A check against
-    random words says whether the picture can be trusted.
+    Each word before the one in question is weighed by what it did to the odds
+    of that one. Then the model is made deaf to the words that came out on top,
+    and to random ones: so one sees whether the picture can be trusted.
 
     Example:
 

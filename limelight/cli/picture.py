@@ -32,6 +32,7 @@ _BAR = 30
 _CELL = 5
 _LABEL = 14
 _EIGHTHS = " ▏▎▍▌▋▊▉"
+_FALLS = ("blocking", "leave-one-out", "leave-one-replaced")  # what they measure is how far the odds fall
 _COUNTS = {1: "one random word", 2: "two random words", 3: "three random words"}
 LOOKS = "Attention is where the model looks, not what changes its answer."
 
@@ -147,9 +148,14 @@ def _explained(found: "Importance", asked: str) -> Text:
     if method.kind == "attention":
         unit = "lengths" if found.method == "value-weighted" else "shares of attention"
         return Text(f"{method.answers} The numbers are {unit}. {LOOKS}", "dim")
+    if method.name in _FALLS:
+        units = (
+            "logarithms: at 0.7 the odds are halved, at 2.3 they are a tenth, at 4.6 a hundredth; below 0 they rise."
+        )
+        return Text(f"{method.answers} “The odds” are those of {asked}. The numbers are {units}", "dim")
     return Text(
-        f"{method.answers} “The odds” are those of {asked} against what it is held against. The numbers are logarithms:"
-        " at 0.7 the odds are halved, at 2.3 they are a tenth, at 4.6 a hundredth; below 0 they rise.",
+        f"{method.answers} “The odds” are those of {asked}. Above 0 a word speaks for {asked}, below 0 against it; "
+        "compare the numbers with each other.",
         "dim",
     )
 

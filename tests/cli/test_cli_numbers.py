@@ -40,7 +40,7 @@ def test_npz_holds_what_the_library_says(run: Run, tiny: Path, tmp_path: Path, s
     found = seen.importance()
     count, words = len(seen.tokens), len(seen.words)
     assert set(arrays) == NAMES
-    assert (str(arrays["model"]), str(arrays["text"]), str(arrays["method"])) == (str(tiny), TEXT, "blocking")
+    assert (str(arrays["model"]), str(arrays["text"]), str(arrays["method"])) == (str(tiny), TEXT, found.method)
     assert arrays["words"].tolist() == TEXT.split()
     assert [TEXT[start:end] for start, end in arrays["word_characters"]] == TEXT.split()
     assert arrays["tokens"].tolist() == list(seen.tokens)
