@@ -17,7 +17,7 @@ def modern(*, vocab: int, context: int, layers: int, width: int, heads: int, dro
     norm = c.RMSNorm(1e-6)
     scale = (width // heads) ** -0.5
     attention = c.Attention(heads, heads, width // heads, scale, c.Rotary(width // heads, 10000.0))
-    feedforward = c.GatedFeedForward(round(4 * width * 2 / 3 / 8) * 8, "silu")
+    feedforward = c.GatedFeedForward(round(4 * width * 2 / 3 / 32) * 32, "silu")
     block = c.Block(attention, feedforward, norm, dropout=dropout)
     stack = c.TransformerStack(width, (block,) * layers, norm, dropout=dropout)
     return c.ModelConfig("llama", vocab, context, stack, c.LMHead(tied=True))

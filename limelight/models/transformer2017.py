@@ -48,7 +48,7 @@ def modern(
     scale = (width // heads) ** -0.5
     own = c.Attention(heads, heads, width // heads, scale, c.Rotary(width // heads, 10000.0))
     other = c.Attention(heads, heads, width // heads, scale)
-    feedforward = c.GatedFeedForward(round(hidden * 2 / 3 / 8) * 8, "silu")
+    feedforward = c.GatedFeedForward(round(hidden * 2 / 3 / 32) * 32, "silu")
 
     def stack(cross: c.Attention | None) -> c.TransformerStack:
         block = c.Block(own, feedforward, norm, "pre", cross, dropout)

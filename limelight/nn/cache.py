@@ -45,8 +45,9 @@ class KVCache:
 
     def _rows(self, kept: Tensor, rows: Tensor) -> Tensor:
         # What was never written need not be copied, but must be numbers: a row may be shorter than others.
-        selected = kept.new_zeros(len(rows), *kept.shape[1:])
-        selected[:, :, : self.written] = kept[:, :, : self.written][rows]
+        selected = kept.new_empty(len(rows), *kept.shape[1:])
+        torch.index_select(kept[:, :, : self.written], 0, rows.to(kept.device), out=selected[:, :, : self.written])
+        selected[:, :, self.written :] = 0
         return selected
 
     def narrow(self, start: int, stop: int) -> "KVCache":
