@@ -67,29 +67,43 @@ class Settings:
     lora: int = 0  # rank; 0: all weights learn
 
 
+BUDGET: dict[Task, float] = {"translate": 5e6, "generate": 2e7}
+"""Tokens to predict, over all epochs; the smallest translator reads so many in about eight minutes of two cores."""
+
+
+DROPOUT = ((1e5, 0.3), (1e6, 0.2), (1e8, 0.1), (float("inf"), 0.0))
+"""The rate for data sets of fewer tokens."""
+
+
 def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
     """The same settings with every open one filled in, from how many tokens there are to predict in an epoch.
 
-    Small data sets are read more often, with a smaller vocabulary, more dropout and smaller batches.
+    Small data sets are read more often, with a smaller vocabulary, more dropout and smaller batches. BUDGET says how
+    much is read in all, so that without other orders a small model is done in minutes; who has more time asks for more
+    epochs.
     """
+    from limelight.models.presets import PRESETS  # here, since it brings torch: a misspelt option is answered at once
+
     translate = settings.task == "translate"
     batch = settings.batch_tokens or min(max(tokens // 100 // 256 * 256, 256), 4096 if translate else 8192)
     epoch = max(1, -(-tokens // batch))
-    epochs = settings.epochs or min(40.0, max(1.0, 2e7 / tokens))
+    epochs = settings.epochs or min(40.0, max(1.0, BUDGET[settings.task] / tokens))
     steps = settings.steps or max(100, round(epochs * epoch))
+    model = settings.model or _fitting(settings.task, tokens)
+    width = settings.width or (PRESETS[model].width if model in PRESETS else 128)
     return replace(
         settings,
-        model=settings.model or _fitting(settings.task, tokens),
+        model=model,
         batch_tokens=batch,
         epochs=settings.epochs or round(steps / epoch, 2),
         steps=steps,
         context=settings.context or 256,
         longest=settings.longest or 256,
-        lr=settings.lr or (2e-3 if translate else 1e-3),
-        schedule=("inverse-sqrt" if translate else "cosine") if settings.schedule == "auto" else settings.schedule,
+        lr=settings.lr or 0.5 / max(width, 128),  # 4e-3 for the tiny presets, 7e-4 for GPT-2's width
+        schedule="cosine" if settings.schedule == "auto" else settings.schedule,
         warmup=settings.warmup or min(4000, max(10, steps // 10)),
         smoothing=settings.smoothing if settings.smoothing >= 0 else (0.1 if translate else 0.0),
-        dropout=settings.dropout if settings.dropout >= 0 else (0.3 if tokens < 1e6 else 0.1 if tokens < 1e8 else 0.0),
+        dropout=settings.dropout if settings.dropout >= 0 else next(rate for most, rate in DROPOUT if tokens < most),
         every=settings.every or max(10, min(epoch, steps // 10)),
         threads=settings.threads or threads,
         precision=fastest(settings.device) if settings.precision == "auto" else settings.precision,
@@ -98,7 +112,7 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
 
 def fastest(device: str) -> Literal["float32", "bfloat16"]:
     """The precision in which products are faster on this machine: bfloat16 where the processor computes in it."""
-    import torch  # here, so that a misspelt option is answered at once
+    import torch
 
     if device.startswith("cuda"):
         native = torch.cuda.is_bf16_supported(including_emulation=False)
