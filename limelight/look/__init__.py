@@ -1,7 +1,7 @@
 """Looking inside: which words mattered, where heads look, what comes next."""
 
 from limelight.look.edit import Change, Comparison, compare
-from limelight.look.importance import METHODS, Check
+from limelight.look.importance import DEFAULT, METHODS, Check
 from limelight.look.lens import Guess, Lens
 from limelight.look.links import Link
 from limelight.look.plain import plain
@@ -10,6 +10,7 @@ from limelight.look.seen import Heard, Importance, Seen
 from limelight.look.steps import Steps
 
 __all__ = [
+    "DEFAULT",
     "METHODS",
     "ROLES",
     "Change",

@@ -92,8 +92,9 @@ class Trace:
         with torch.no_grad():  # `inference_mode` would not let the output projections keep their graphs for a moment
             hidden = watched.read(torch.tensor([tokens], device=network.device))[0]
         self.hidden = hidden[self._asked].float()
-        self._layers = [watch.layer for watch in watches]
-        self.heads = None if attention is None else watches[attention].heads
+        taken = [watch.taken() for watch in watches]
+        self._layers = [layer for layer, _ in taken]
+        self.heads = None if attention is None else taken[attention][1]
 
     def shares(self, direction: Tensor, offset: float = 0.0, i: int = 0, first: int = 0) -> Shares:
         """What each token gives to ``direction · hidden[i] + offset``, direction [W], through the attention of all
@@ -222,8 +223,8 @@ def mixing(
 class _Watch:
     """Catches what one block of a twin does in its next run: its layer, and if it `keeps` them its heads [H, T, T]."""
 
-    layer: Layer
-    heads: Tensor | None = None
+    _layer: Layer
+    _heads: Tensor | None = None
 
     def __init__(self, block: Block, length: int, asked: Sequence[int], *, keeps: bool) -> None:
         self._block, self._asked, self._keeps = block, asked, keeps
@@ -238,6 +239,13 @@ class _Watch:
         block.attention.register_forward_hook(self._after_attention)
         block.feedforward.register_forward_hook(self._after_feedforward)
         block.register_forward_hook(self._after_all)
+
+    def taken(self) -> tuple[Layer, Tensor | None]:
+        """What was caught, given away: the block knows its watch and the watch its block, so that they stay a while."""
+        caught = self._layer, self._heads
+        del self._layer, self._values, self._mixing
+        self._heads = None
+        return caught
 
     def _core(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
         self._values.copy_(v[0])
@@ -263,9 +271,9 @@ class _Watch:
             room.copy_(part)
         weights = torch.stack([_row(self._weights, place) for place in self._asked], dim=1)
         brought, read = stream[self._asked], self._read[self._asked]
-        self.layer = Layer(self._mixing, weights, self._values, brought, read, self._fed)
+        self._layer = Layer(self._mixing, weights, self._values, brought, read, self._fed)
         if self._keeps:
-            self.heads = _square(self._weights)
+            self._heads = _square(self._weights)
         del self._weights, self._read, self._fed
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from limelight.look.attend import attention, rollout, value_weighted
+from limelight.look.blend import alti_blend
 from limelight.look.check import CHECKED, Check, check
 from limelight.look.decompose import alti_logit
 from limelight.look.gradients import gradient_input, integrated_gradients
@@ -20,7 +21,7 @@ from limelight.look.text import Reading
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 
-__all__ = ["CHECKED", "METHODS", "Check", "Measured", "Method", "measure"]
+__all__ = ["CHECKED", "DEFAULT", "METHODS", "Check", "Measured", "Method", "measure"]
 
 Run = Callable[[Decoder, Reading, int, Question, Progress | None], list[float]]
 """``run(network, reading, target, question, progress)`` → a value for each word before word number `target`."""
@@ -55,9 +56,18 @@ _METHODS = (
         "ALTI-Logit",
         "What did the word give to the odds, through the attention of every layer?",
         "Ferrando et al. (2023), Explaining How Transformers Use Context to Build Predictions",
-        "one pass for each token of the word in question",
+        "one pass",
         "importance",
         alti_logit,
+    ),
+    Method(
+        "alti-blend",
+        "ALTI, blended",
+        "What did the upper layers hear from the word that raised the odds, and is the answer made of it?",
+        "after Ferrando et al. (2022), Measuring the Mixing of Contextual Information in the Transformer, and (2023)",
+        "one pass",
+        "importance",
+        alti_blend,
     ),
     Method(
         "leave-one-out",
@@ -126,6 +136,9 @@ _METHODS = (
 
 METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
 """All methods by name, the yardstick first."""
+
+DEFAULT = "alti-blend"
+"""The method that is taken if none is named."""
 
 
 @dataclass(frozen=True)

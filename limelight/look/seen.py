@@ -11,7 +11,7 @@ from limelight.errors import RequestError, suggestion
 from limelight.look import importance, links, roles
 from limelight.look import recurrent as leaving_out
 from limelight.look.edit import edit
-from limelight.look.importance import METHODS, Check, Measured
+from limelight.look.importance import DEFAULT, METHODS, Check, Measured
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
 from limelight.look.record import block_of, record, stack_of
@@ -157,9 +157,9 @@ class Seen:
         """Which of the words before `word` made the model say it.
 
         word: its text, or its number from 1; without it the last word. against: another word; the question is then
-        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; blocking if
-        none is named. A recurrent model has one method, leave-one-out. check: whether the
-        answer is checked, which costs more than some of the methods. Raises RequestError if there is no such word or
+        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; `DEFAULT`
+        if none is named. A recurrent model has one method, leave-one-out. check: whether the answer is checked, which
+        costs more than some of the methods. Raises RequestError if there is no such word or
         method, or nothing in front of the word.
         """
         method = self._method(method)
@@ -257,7 +257,7 @@ class Seen:
 
     def _method(self, method: str | None) -> str:
         """The method that was named, or the model's first. Raises RequestError for a name that is none."""
-        method = method or (leaving_out.METHOD if self._recurrent else "blocking")
+        method = method or (leaving_out.METHOD if self._recurrent else DEFAULT)
         if method not in METHODS:
             near = suggestion(method, METHODS)
             raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")

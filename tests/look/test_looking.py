@@ -45,7 +45,7 @@ def plain_odds(model: limelight.Model, tokens: list[int], hidden: list[int], tok
 def test_blocking_is_the_fall_in_log_odds_when_nothing_later_attends_to_the_word(
     model: limelight.Model, seen: Seen
 ) -> None:
-    found = seen.importance()
+    found = seen.importance(method="blocking")
     separator = model.tokenizer.separator
     ids = [separator, *model.tokenizer.encode(TEXT).ids]
     prompt, token = ids[:-1], ids[-1]
@@ -97,7 +97,7 @@ def test_another_word_can_be_asked_for_by_text_or_number(seen: Seen) -> None:
 
 
 def test_why_this_word_rather_than_that(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(against="w40")
+    found = seen.importance(against="w40", method="blocking")
     assert [token.strip() for token in found.against] == ["w40"]
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
     with torch.inference_mode():

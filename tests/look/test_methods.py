@@ -9,12 +9,13 @@ from torch import Tensor
 
 import limelight
 from limelight.checkpoints.open import open_checkpoint
-from limelight.look import METHODS, Seen
+from limelight.look import DEFAULT, METHODS, Seen
+from limelight.look.blend import MADE
 from limelight.look.decompose import Trace, explained, mixing
 from limelight.look.linear import backward
 from limelight.look.perturb import REPLACEMENTS
 from limelight.look.record import record
-from limelight.look.target import Question
+from limelight.look.target import Question, likeliest_rivals
 from limelight.look.variants import Deaf, odds
 from limelight.models import config as c
 from limelight.models.api import Decoder
@@ -180,6 +181,47 @@ def test_alti_logit_by_word_and_rival(model: limelight.Model, seen: Seen) -> Non
     assert found.check is None
 
 
+def test_shares_of_the_upper_layers_leave_the_rest_to_the_constant(network: Decoder) -> None:
+    direction = torch.randn(64, generator=torch.Generator().manual_seed(0))
+    trace = Trace(network, TOKENS)
+    whole, upper = trace.shares(direction), trace.shares(direction, first=1)
+    assert upper.total == whole.total
+    assert float(upper.tokens.sum()) + upper.constant == pytest.approx(upper.total, rel=1e-4, abs=1e-4)
+    assert not torch.equal(upper.tokens, whole.tokens)
+
+
+def test_rollout_is_the_product_of_the_layers_mixing(network: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limelight.look.decompose.ROWS", 100)
+    trace = Trace(network, TOKENS, (9, 23))
+    product = torch.eye(24)
+    for layer in trace._layers:
+        product = layer.mixing[0] @ product
+    for i, place in enumerate((9, 23)):
+        torch.testing.assert_close(trace.rollout(i), product[place])
+        assert float(trace.rollout(i).sum()) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("against", [None, "w40"])
+def test_the_default_adds_what_upper_layers_heard_and_what_the_answer_is_made_of(
+    model: limelight.Model, seen: Seen, against: str | None
+) -> None:
+    found = seen.importance(against=against, check=False)
+    assert found.method == DEFAULT
+    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
+    ten = likeliest_rivals(logits[None], 9, ids[-1:])
+    trace = Trace(model.network, ids[:-1])
+    contrasts = [ten] if against is None else [Question((8,), (ids[-1],), ((model.tokenizer.id(against),),)), ten]
+    given = [
+        trace.shares(*explained(model.network, each, 0, trace.hidden[0]), first=1).tokens[1:] for each in contrasts
+    ]
+    made = trace.rollout()[1:]
+    expected = sum(each / each.abs().max() for each in given) + MADE * made / made.max()
+    expected = expected * given[-1].abs().max()
+    assert [heard.importance for heard in found.words] == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-5)
+
+
 def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Model, seen: Seen) -> None:
     network = model.network
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
@@ -275,7 +317,7 @@ def test_long_texts_are_blocked_in_spans_first(model: limelight.Model, monkeypat
     monkeypatch.setattr("limelight.look.perturb.LONG", 60)
     monkeypatch.setattr("limelight.look.perturb.SPAN", 8)
     told: list[tuple[int, int]] = []
-    grouped = model.look(text).importance(check=False, progress=lambda *step: told.append(step))
+    grouped = model.look(text).importance(method="blocking", check=False, progress=lambda *step: told.append(step))
     found = [heard.importance for heard in grouped.words]
     assert len(found) == 100
     assert found[-1] == pytest.approx(whole[-1], abs=2e-4)
@@ -287,10 +329,10 @@ def test_long_texts_are_blocked_in_spans_first(model: limelight.Model, monkeypat
 
 
 def test_the_check_holds_the_yardsticks_best_beside(seen: Seen) -> None:
-    by_blocking = seen.importance().check
+    by_blocking = seen.importance(method="blocking").check
     assert by_blocking is not None
     assert (by_blocking.best, by_blocking.best_drop) == (by_blocking.top, by_blocking.top_drop)
-    for method in ("attention", "alti-logit"):
+    for method in ("attention", "alti-blend"):
         check = seen.importance(method=method).check
         assert check is not None
         assert (check.k, check.best) == (by_blocking.k, by_blocking.best)
