@@ -102,7 +102,7 @@ class Fused:
     """
 
     def __init__(self) -> None:
-        self._programs: WeakKeyDictionary[Stack, Program | None] = WeakKeyDictionary()
+        self._programs: WeakKeyDictionary[Stack, tuple[list[Any], Program | None]] = WeakKeyDictionary()
 
     def __call__(
         self,
@@ -120,14 +120,34 @@ class Fused:
         if lengths is None or not _readable(x.shape[1], masks, caches, source):
             return in_turn(stack, x, positions, masks, caches, source)
         if stack not in self._programs or masks.keys == x.shape[1]:
-            try:
-                self._programs[stack] = Program(stack)
-            except UnfitError:
-                self._programs[stack] = None
-        program = self._programs[stack]
+            self._inspect(stack)
+        program = self._programs[stack][1]
         if program is None:
             return in_turn(stack, x, positions, masks, caches, source)
         return program(x, lengths, positions, isinstance(masks, CausalMasks), caches, source)
+
+    def _inspect(self, stack: Stack) -> None:
+        """Makes the program anew, which takes as long as a token, if anything of the stack is not what it was."""
+        holds = _holds(stack)
+        if stack in self._programs and self._programs[stack][0] == holds:
+            return
+        try:
+            self._programs[stack] = holds, Program(stack)
+        except UnfitError:
+            self._programs[stack] = holds, None
+
+
+def _holds(stack: Stack) -> list[Any]:
+    """All that a program is made from: modules, hooks, where tensors are."""
+    modules = [*stack.blocks.modules(), stack.norm]
+    places = [
+        tensor.data_ptr()
+        for module in modules
+        for tensor in (*module._parameters.values(), *module._buffers.values())
+        if tensor is not None
+    ]
+    cores = [module.core for module in modules if isinstance(module, Attention)]
+    return [modules, places, cores, any(map(_hooked, modules)), stack.training, stack.remembers]
 
 
 def _lengths(masks: Masks) -> Tensor | None:
@@ -235,7 +255,7 @@ class Steps:
         self.rotaries: list[Rotary] = []
         self.size = 0
         self.kernel = -1
-        _need(not stack.training and not any(_hooked(module) for module in (*stack.blocks.modules(), stack.norm)))
+        _need(not stack.training and not any(map(_hooked, (*stack.blocks.modules(), stack.norm))))
         first = cast("Attention", stack.blocks[0].attention)
         for layer, block in enumerate(stack.blocks):
             self._taken = 0
@@ -404,7 +424,7 @@ class Steps:
             case _:
                 raise UnfitError
         _need(weight.dtype is torch.float32 and weight.is_contiguous())
-        self.kept += [weight, bias]
+        self.kept += [weight.detach(), bias if bias is None else bias.detach()]
         return Norm(kind, norm.eps, weight.data_ptr(), None if bias is None else bias.data_ptr())
 
     def _width(self, norm: nn.Module, readers: dict[int, NativeMatrix]) -> int:
