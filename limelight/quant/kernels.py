@@ -240,7 +240,7 @@ def describe() -> list[str]:
     """What multiplies by low-bit weights on this machine and why, a sentence each."""
     if native.KERNELS:
         return [
-            f"Low-bit weights are multiplied by the compiled kernels, path {native.KERNELS[0]}, a whole stack in one call."
+            f"Low-bit weights are multiplied by the compiled kernels, path {native.KERNELS[0]}, whole stacks at once."
         ]
     if native.LIBRARY.exists():
         reason = (
