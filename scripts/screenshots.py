@@ -2,7 +2,8 @@
 
     python scripts/screenshots.py [--model MODEL] [--translator RUN]
 
-The picture of a translation is made where a trained English–German translator is named. Needs `pip install playwright` and a Chromium; nothing is downloaded but the model, if it is not here yet.
+The picture of a translation is made where a trained English–German translator is named.
+Needs `pip install playwright` and a Chromium; nothing is downloaded but the model, if it is not here yet.
 """
 
 import argparse

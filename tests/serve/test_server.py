@@ -130,10 +130,12 @@ def test_words_are_the_text_again(opened: str) -> None:
 
 
 def test_importance_is_what_the_library_says(opened: str, tiny: Path) -> None:
-    *progress, last = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": 7}))
-    expected = limelight.open(tiny).look(SENTENCE).importance(8)
-    assert last["importance"]["values"] == pytest.approx([heard.importance for heard in expected.words], abs=1e-5)
-    assert last["importance"]["check"]["top"] == list(expected.check.top)
+    seen = limelight.open(tiny).look(SENTENCE)
+    for method in (None, "blocking"):
+        *progress, last = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": 7, "method": method}))
+        expected = seen.importance(8, method=method)
+        assert last["importance"]["values"] == pytest.approx([heard.importance for heard in expected.words], abs=1e-5)
+        assert last["importance"]["check"]["top"] == list(expected.check.top)
     assert progress[-1]["done"] == progress[-1]["total"] > 1
 
 
