@@ -99,7 +99,7 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
         steps=steps,
         context=settings.context or 256,
         longest=settings.longest or 256,
-        lr=settings.lr or 0.5 / max(width, 128),  # 4e-3 for the tiny presets, 7e-4 for GPT-2's width
+        lr=settings.lr or 0.512 / max(width, 128),  # 4e-3 for the tiny presets, 7e-4 for GPT-2's width
         schedule="cosine" if settings.schedule == "auto" else settings.schedule,
         warmup=settings.warmup or min(4000, max(10, steps // 10)),
         smoothing=settings.smoothing if settings.smoothing >= 0 else (0.1 if translate else 0.0),

@@ -2,14 +2,14 @@
 # The plain loop, then the settings beside this file (or those that are named), one after another, and at the end the
 # seconds of training that each took to a validation loss of 1.88:
 #
-#   sh recipes/tinyshakespeare/run.sh ../shared/data/tinyshakespeare/input.txt.gz [nanogpt] [modern]
+#   sh recipes/tinyshakespeare/run.sh ../shared/data/tinyshakespeare/input.txt.gz [nanogpt] [quick] [modern]
 #
 # All train on the first nine tenths of the text and are judged by the whole of the last. The time for judging is not
 # counted. Started again, it goes on where it was stopped.
 set -eu
 text=$1
 shift
-[ $# -gt 0 ] || set -- nanogpt modern
+[ $# -gt 0 ] || set -- nanogpt quick modern
 here=$(dirname "$0")
 out=runs/tinyshakespeare
 
