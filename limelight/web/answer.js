@@ -25,7 +25,7 @@ export function answer(element, data, act) {
         : [asked, shares ? " is looked for most at " : foil ? ` rather than ${quoted(foil)}, because of ` : " listened most to ", ...listed(top.map(button)), "."],
       foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to all rivals")],
     ),
-    importance.checked === false ? checking(progress) : checked(check, asked, words),
+    importance.checked === false ? checking(progress) : checked(check, asked, words, top.length),
     note(
       shares
         ? `${importance.answers} Shares of that: where the model looks, which is not what changes its answer.`
@@ -59,7 +59,7 @@ function checking(progress) {
   return h("p", { class: "checking", role: "status" }, "Is that so? Blocking these words together, and random ones ", bar(progress));
 }
 
-function checked(check, asked, words) {
+function checked(check, asked, words, told) {
   if (!check) return h("p", { class: "check" }, "There are too few words to check this against random ones.");
   const count = COUNTS[check.k];
   const alike = check.best.length === check.top.length && check.best.every((i) => check.top.includes(i));
@@ -67,7 +67,7 @@ function checked(check, asked, words) {
   return h(
     "p",
     { class: "check", title: `log-odds: −${check.drop.toFixed(1)} against −${check.random.toFixed(1)} ± ${check.spread.toFixed(1)} over 10 draws` },
-    `Deaf to ${check.k === 1 ? "it" : `those ${count} together`}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
+    `Deaf to ${told < check.k ? listed(check.top.map((i) => named(words[i].text))).join("") : check.k === 1 ? "it" : `those ${count} together`}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
     h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● This picture can be trusted." : "○ This picture cannot be trusted here."),
   );
 }

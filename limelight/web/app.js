@@ -99,6 +99,7 @@ export function start(root, source) {
     const find = (check) => remembered(["importance", asked, place, state.foil, state.method, check], () => source.importance(asked, place, state.foil, state.method, check, tell, of));
     const show = (found) => {
       now.importance = found;
+      if (found.method) parts.methods.value = found.method; // where none was chosen, the one that was taken
       drawSentence();
       drawAnswer();
       drawDoor();
