@@ -73,18 +73,24 @@ def _decoder(config: c.ModelConfig) -> Decoder:
 
 def _seq2seq(config: c.ModelConfig, encoder: c.Stack) -> Seq2Seq:
     embed, head = _words(config)
-    source = None if config.source_vocab is None else nn.Embedding(config.source_vocab, encoder.width)
+    source = None if config.source_vocab is None else _embedding(config.source_vocab, encoder.width)
     first = _stack(encoder) if isinstance(encoder, c.TransformerStack) else _recurrent_encoder(encoder)
     return Seq2Seq(config, source, first, embed, _stack_decoder(config.decoder), head)
 
 
 def _words(config: c.ModelConfig) -> tuple[nn.Embedding, nn.Linear]:
     """The target's embeddings, and the head that scores its words."""
-    embed = nn.Embedding(config.vocab, config.decoder.width)
+    embed = _embedding(config.vocab, config.decoder.width)
     head = nn.Linear(config.decoder.width, config.vocab, bias=config.head.bias)
     if config.head.tied:
         head.weight = embed.weight
     return embed, head
+
+
+def _embedding(count: int, width: int) -> nn.Embedding:
+    """Without weights on "meta": to draw them there torch loads its compiler, which takes longer than reading a file."""
+    weight = torch.empty(count, width)
+    return nn.Embedding.from_pretrained(weight if weight.is_meta else nn.init.normal_(weight), freeze=False)
 
 
 def _stack_decoder(stack: c.Stack) -> Stack | RecurrentDecoder:
