@@ -36,7 +36,7 @@ from benchmarks.report import Row, beside, machine
 from limelight.errors import RequestError
 from limelight.look.blend import blended
 from limelight.look.decompose import Trace
-from limelight.look.importance import DEFAULT, METHODS
+from limelight.look.importance import METHODS, by_default
 from limelight.look.record import twin
 from limelight.look.target import Question, likeliest_rivals, one_rival
 from limelight.look.text import Reading, parking, read
@@ -59,7 +59,10 @@ SETS = {
 CHOSEN_ON = 60
 """Sentences at the beginning of each set by which the default method was chosen; they are left out."""
 
-METHODS_MEASURED = [name for name in METHODS if name not in ("leave-one-replaced", "integrated-gradients")]
+DEFAULT = "default"
+"""What is taken if no method is named: the one that fits the question."""
+
+METHODS_MEASURED = [DEFAULT, *(name for name in METHODS if name not in ("leave-one-replaced", "integrated-gradients"))]
 """Ours that are quick enough to be measured unless others are named."""
 
 SLOW = ("captum integrated gradients",)
@@ -330,6 +333,8 @@ def _by_importance(translator: limelight.Translator, gold: Gold) -> set[tuple[in
 
 
 def _ours(network: Decoder, method: str) -> Ranker:
+    if method == DEFAULT:
+        return lambda reading, target, question: by_default(network, reading, target, question, None)[1]
     run = METHODS[method].run
     return lambda reading, target, question: run(network, reading, target, question, None)
 
@@ -407,7 +412,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--limit", type=int, default=60, help="sentences of each set")
     parser.add_argument("--model", help="another file than the default model's")
-    parser.add_argument("--methods", nargs="*", choices=METHODS, default=METHODS_MEASURED, help="ours to measure")
+    parser.add_argument("--methods", nargs="*", choices=[DEFAULT, *METHODS], default=METHODS_MEASURED, help="ours")
     parser.add_argument("--no-peers", action="store_true", help="leave out captum")
     parser.add_argument("--translator", metavar="FOLDER", help="a model that translates, to measure its alignment")
     parser.add_argument("--swap", action="store_true", help="that model translates from English")

@@ -15,13 +15,13 @@ from limelight.look.blend import alti_blend
 from limelight.look.check import CHECKED, Check, check
 from limelight.look.decompose import alti_logit
 from limelight.look.gradients import gradient_input, integrated_gradients
-from limelight.look.perturb import blocking, leave_one_out, leave_one_replaced
+from limelight.look.perturb import LONG, blocking, leave_one_out, leave_one_replaced
 from limelight.look.target import Question
 from limelight.look.text import Reading
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 
-__all__ = ["CHECKED", "DEFAULT", "METHODS", "Check", "Measured", "Method", "measure"]
+__all__ = ["CHECKED", "DEFAULT", "METHODS", "Check", "Measured", "Method", "by_default", "measure"]
 
 Run = Callable[[Decoder, Reading, int, Question, Progress | None], list[float]]
 """``run(network, reading, target, question, progress)`` → a value for each word before word number `target`."""
@@ -138,16 +138,32 @@ METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
 """All methods by name, the yardstick first."""
 
 DEFAULT = "alti-blend"
-"""The method that is taken if none is named."""
+"""The method that is taken if none is named, where it finds a word that raised the odds; see `by_default`."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """values: one for each word before the one in question, last of them the one that asks. check: None where it was
-    not asked for, or where there are too few words to compare."""
+    """method: by which was measured. values: one for each word before the one in question, last of them the one that
+    asks. check: None where it was not asked for, or where there are too few words to compare."""
 
+    method: str
     values: tuple[float, ...]
     check: Check | None
+
+
+def by_default(
+    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
+) -> tuple[str, list[float]]:
+    """The method that fits the question, and its values: `DEFAULT`, or blocking where that finds nothing.
+
+    What a model would say can be taken apart into what each word gave. A word that nothing speaks for is one that the
+    model would not have said: then what it hangs on is found by taking words away, if there are enough words that one
+    can be missed, and not so many that it takes long.
+    """
+    values = METHODS[DEFAULT].run(network, reading, target, question, progress)
+    if max(values) > 0 or not 2 * CHECKED < target <= LONG:
+        return DEFAULT, values
+    return "blocking", blocking(network, reading, target, question, progress)
 
 
 def measure(
@@ -155,17 +171,20 @@ def measure(
     reading: Reading,
     target: int,
     question: Question,
-    method: str,
+    method: str | None,
     progress: Progress | None = None,
     checked: bool = True,
 ) -> Measured:
     """The importance of each word before word number `target` by one of METHODS, and the check of it.
 
-    The check needs the yardstick, which costs far more than a method that takes one pass: without `checked` it is left
-    away.
+    method: see `by_default` for None. The check needs the yardstick, which costs far more than a method that takes one
+    pass: without `checked` it is left away.
     """
-    values = METHODS[method].run(network, reading, target, question, progress)
+    if method is None:
+        method, values = by_default(network, reading, target, question, progress)
+    else:
+        values = METHODS[method].run(network, reading, target, question, progress)
     if not checked:
-        return Measured(tuple(values), None)
+        return Measured(method, tuple(values), None)
     yardstick = values if method == "blocking" else blocking(network, reading, target, question, None)
-    return Measured(tuple(values), check(network, reading, target, question, values, yardstick))
+    return Measured(method, tuple(values), check(network, reading, target, question, values, yardstick))

@@ -37,7 +37,7 @@ def measure(
         return [whole - value for value in changed]
 
     values = falls([(i,) for i in range(target)])
-    return Measured(tuple(values), checked(values[:-1], falls))
+    return Measured(METHOD, tuple(values), checked(values[:-1], falls))
 
 
 def checked(values: Sequence[float], falls: Callable[[Sequence[Sequence[int]]], list[float]]) -> Check | None:

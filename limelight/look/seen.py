@@ -11,7 +11,7 @@ from limelight.errors import RequestError, suggestion
 from limelight.look import importance, links, roles
 from limelight.look import recurrent as leaving_out
 from limelight.look.edit import edit
-from limelight.look.importance import DEFAULT, METHODS, Check, Measured
+from limelight.look.importance import METHODS, Check, Measured
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
 from limelight.look.record import block_of, record, stack_of
@@ -157,10 +157,10 @@ class Seen:
         """Which of the words before `word` made the model say it.
 
         word: its text, or its number from 1; without it the last word. against: another word; the question is then
-        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; `DEFAULT`
-        if none is named. A recurrent model has one method, leave-one-out. check: whether the answer is checked, which
-        costs more than some of the methods. Raises RequestError if there is no such word or
-        method, or nothing in front of the word.
+        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; the one that
+        fits the question if none is named (`look.importance.by_default`). A recurrent model has one method,
+        leave-one-out. check: whether the answer is checked, which costs more than some of the methods. Raises
+        RequestError if there is no such word or method, or nothing in front of the word.
         """
         method = self._method(method)
         place = self.place(word)
@@ -178,7 +178,7 @@ class Seen:
             behind = links.strongest(self._network, self._plain, range(place), heard, 5, apart=2)
         rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
         logprob = float(whole.logprob(self._logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
-        return Importance(self.words[place], logprob, rivals, method, words, found.check, tuple(behind))
+        return Importance(self.words[place], logprob, rivals, found.method, words, found.check, tuple(behind))
 
     def token_importance(
         self,
@@ -255,10 +255,11 @@ class Seen:
     def _recurrent(self) -> bool:
         return isinstance(self._network.decoder, RecurrentDecoder)
 
-    def _method(self, method: str | None) -> str:
-        """The method that was named, or the model's first. Raises RequestError for a name that is none."""
-        method = method or (leaving_out.METHOD if self._recurrent else DEFAULT)
-        if method not in METHODS:
+    def _method(self, method: str | None) -> str | None:
+        """The method that was named; a recurrent model's only one if none was. Raises RequestError for another name."""
+        if method is None and self._recurrent:
+            return leaving_out.METHOD
+        if method is not None and method not in METHODS:
             near = suggestion(method, METHODS)
             raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
         return method
@@ -277,9 +278,15 @@ class Seen:
         return whole, whole if against is None else self._one_rival(target, asked, against)
 
     def _measured(
-        self, reading: Reading, place: int, question: Question, method: str, progress: Progress | None, check: bool
+        self,
+        reading: Reading,
+        place: int,
+        question: Question,
+        method: str | None,
+        progress: Progress | None,
+        check: bool,
     ) -> Measured:
-        if self._recurrent:
+        if method is not None and self._recurrent:
             return leaving_out.measure(self._network, reading, place, question, method, progress)
         return importance.measure(self._network, reading, place, question, method, progress, check)
 

@@ -88,9 +88,9 @@ def _words(config: c.ModelConfig) -> tuple[nn.Embedding, nn.Linear]:
 
 
 def _embedding(count: int, width: int) -> nn.Embedding:
-    """Without weights on "meta": to draw them there torch loads its compiler, which takes longer than reading a file."""
+    """Without weights on "meta": to draw them there torch loads its compiler, which takes longer than a file."""
     weight = torch.empty(count, width)
-    return nn.Embedding.from_pretrained(weight if weight.is_meta else nn.init.normal_(weight), freeze=False)
+    return nn.Embedding(count, width, _weight=weight if weight.is_meta else nn.init.normal_(weight))
 
 
 def _stack_decoder(stack: c.Stack) -> Stack | RecurrentDecoder:

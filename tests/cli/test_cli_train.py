@@ -291,7 +291,7 @@ def test_language_models_continue_and_are_looked_at(run: Run, written: Callable[
     out = written(model)
     assert len(run("complete", "the quick", "-m", out, "--max-tokens", 5).out) == 6
     answer = json.loads(run("look", "the quick brown", "-m", out, "--json", "--no-continue").out)
-    assert answer["method"] == ("leave-one-out" if model == "gru" else "blocking")
+    assert answer["method"] == ("leave-one-out" if model == "gru" else "alti-blend")
     assert [heard["word"] for heard in answer["words"]] == ["the", "quick"]
 
 

@@ -1,5 +1,6 @@
 """The methods of importance: each against a plain way to get its numbers, in every family where that differs."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -202,11 +203,10 @@ def test_rollout_is_the_product_of_the_layers_mixing(network: Decoder, monkeypat
 
 
 @pytest.mark.parametrize("against", [None, "w40"])
-def test_the_default_adds_what_upper_layers_heard_and_what_the_answer_is_made_of(
+def test_the_blend_adds_what_upper_layers_heard_and_what_the_answer_is_made_of(
     model: limelight.Model, seen: Seen, against: str | None
 ) -> None:
-    found = seen.importance(against=against, check=False)
-    assert found.method == DEFAULT
+    found = seen.importance(against=against, method="alti-blend", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
     with torch.inference_mode():
         logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
@@ -220,6 +220,22 @@ def test_the_default_adds_what_upper_layers_heard_and_what_the_answer_is_made_of
     expected = sum(each / each.abs().max() for each in given) + MADE * made / made.max()
     expected = expected * given[-1].abs().max()
     assert [heard.importance for heard in found.words] == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-5)
+
+
+def test_by_default_words_are_taken_away_only_where_nothing_speaks_for_the_answer(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for word in (3, 9):
+        for highest in (0.5, -0.5):
+            values = [highest - i for i in range(word - 1)]
+            monkeypatch.setitem(METHODS, DEFAULT, replace(METHODS[DEFAULT], run=lambda *_, values=values: values))
+            found = seen.importance(word)
+            taken_away = highest < 0 and word > 7  # with fewer words none can be missed
+            assert found.method == ("blocking" if taken_away else DEFAULT)
+            expected = values
+            if taken_away:
+                expected = [heard.importance for heard in seen.importance(word, method="blocking").words]
+            assert [heard.importance for heard in found.words] == expected
 
 
 def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Model, seen: Seen) -> None:
