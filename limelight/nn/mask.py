@@ -80,16 +80,16 @@ class CausalMasks:
         self.queries = queries
         self.visible = visible
         self.device = device
-        self.first = int(starts[0])
-        self.even = bool((starts == starts[0]).all())
-        self.keys = int(starts.max()) + queries
-        steps = torch.arange(queries, device=device)
+        before = starts.tolist()
+        self.first = before[0]
+        self.even = before.count(self.first) == len(before)
+        self.keys = max(before) + queries
         self.place: int | Tensor
         if self.even:
-            self.place, self.index = self.first, self.first + steps
+            self.place, self.index = self.first, torch.arange(self.first, self.keys, device=device)
         else:
             self.place = starts.to(device)
-            self.index = self.place[:, None] + steps
+            self.index = self.place[:, None] + torch.arange(queries, device=device)
         self._made: dict[int | None, Mask] = {}
 
     def for_window(self, window: int | None) -> Mask:

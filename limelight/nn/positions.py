@@ -165,14 +165,20 @@ class Rotary(nn.Module):
 
         The sine's first half is negated, so that rotating is ``x·cos + swap_halves(x)·sin``.
         """
-        if isinstance(self.scaling, DynamicScaling | LongRopeScaling):  # follow the longest position
+        if self.grows:
             cos, sin = self._made(index, longest, dtype)
         else:
-            cos, sin = (F.embedding(index, kept) for kept in self._kept(longest, dtype, index.device))
+            cos, sin = (F.embedding(index, whole) for whole in self.whole(longest, dtype, index.device))
         return (cos, sin) if index.dim() == 1 else (cos[:, None], sin[:, None])
 
-    def _kept(self, longest: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-        """The same for all positions up to `longest`, made once: making them takes as long as a small layer."""
+    @property
+    def grows(self) -> bool:
+        """Whether the frequencies follow the longest position of the step at hand."""
+        return isinstance(self.scaling, DynamicScaling | LongRopeScaling)
+
+    def whole(self, longest: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+        """The table of all positions up to `longest` and more [.., R], which is kept: making it takes as long as a
+        small layer. Only where it does not grow."""
         cos, sin = self._tables.get((dtype, device), (None, None))
         if cos is None or sin is None or len(cos) < longest:
             room = max(256, 1 << (longest - 1).bit_length())

@@ -12,7 +12,7 @@ import ctypes
 from array import array
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
 import torch.nn.functional as F
@@ -183,6 +183,7 @@ class Program:
         attention = cast("Attention", stack.blocks[0].attention)
         self._kv_heads, self._head_width = attention.kv_heads, attention.head_width
         self._remembers = stack.remembers
+        self._last: tuple[ref[KVCache], array[int]] | None = None
 
     def __call__(
         self,
@@ -199,16 +200,16 @@ class Program:
         # For a single row each thread makes for itself what all of them read.
         arena = torch.empty((B * T if B * T > 1 else torch.get_num_threads()) * self._size, dtype=torch.uint8)
         lengths = lengths.contiguous()
-        pairs = [(cache.keys, cache.values) for cache in caches]
         if not caches:  # layers need them one after another, so all may write to the same place
             keys, values = torch.empty(2, B, self._kv_heads, T, self._head_width, dtype=self._remembers).unbind()
-            pairs = [(keys, values)] * self._layers
-        own, layers = _memory(pairs, lengths)
+            own, layers = _memory([(keys, values)] * self._layers, lengths)
+        else:
+            own, layers = self._own(caches, lengths)
         heard, kept = Memory(), None
         if source is not None:
             assert source.mask.lengths is not None
             heard, kept = _memory([(layer.k, layer.v) for layer in source.layers], source.mask.lengths)
-        tables, turned = array("q"), [positions.rotation(rotary, torch.float32) for rotary in self._rotaries]
+        tables, turned = array("q"), [_turning(rotary, positions, x.device) for rotary in self._rotaries]
         for cos, sin in turned:
             tables.extend((cos.data_ptr(), sin.data_ptr(), cos.shape[-1], cos.stride(0) if cos.dim() == 4 else 0))
         call = Call(x.data_ptr(), arena.data_ptr(), self._size, B, T, causal, own, heard, tables.buffer_info()[0])
@@ -219,6 +220,23 @@ class Program:
             for cache in caches:
                 cache.written = max(cache.written, end)
         return x
+
+    def _own(self, caches: Sequence[KVCache], lengths: Tensor) -> tuple[Memory, array[int]]:
+        """Where the caches are; asked for once for each token, and mostly of the same caches."""
+        last = self._last
+        if last is None or last[0]() is not caches[0]:
+            layers = _memory([(cache.keys, cache.values) for cache in caches], lengths)[1]
+            self._last = last = ref(caches[0]), layers
+        keys = caches[0].keys
+        return Memory(last[1].buffer_info()[0], keys.itemsize, *keys.stride()[:3], lengths.data_ptr()), last[1]
+
+
+def _turning(rotary: Rotary, positions: Positions, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of a step; those of one token, whose place is the last, are not copied out of the table."""
+    if positions.index.numel() > 1 or rotary.grows:
+        return positions.rotation(rotary, torch.float32)
+    cos, sin = rotary.whole(positions.longest, torch.float32, device)
+    return cos[positions.longest - 1 :], sin[positions.longest - 1 :]
 
 
 def _memory(layers: Sequence[tuple[Tensor, Tensor]], lengths: Tensor) -> tuple[Memory, array[int]]:
