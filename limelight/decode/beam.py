@@ -58,7 +58,8 @@ def beam_search(
     are searched alike. Each row gives what it would give alone, and leaves the batch when it is through.
 
     A hypothesis ends where a stop token is among the `beam` likeliest continuations of its row. A row is through when
-    `beam` hypotheses have ended, or as soon as none still running can come to a score among its `best`. A beam of one
+    `beam` hypotheses have ended and none still running is better so far (where a model is sure of itself, the others
+    that end early are all bad), or as soon as none can come to a score among its `best`. A beam of one
     is greedy decoding.
 
     alpha: length penalty, 0 for none. Probability always falls with length; dividing by ``length ** alpha`` makes up
@@ -171,12 +172,13 @@ class _Search:
         likeliest: the log-probability of the best of it that is running.
         """
         found, limit = self.found[self.rows[b]], self.limits[b]
-        if len(found.ended) >= self.beam:
+        scores = sorted(each.score for each in found.ended.values())
+        if len(scores) >= self.beam and scores[-1] >= self._score(likeliest, length):
             return False
         if len(found.ended) >= self.best:
             # A log-probability only falls, and the length that makes the most of it is the longest (alpha above 0).
             bound = self._score(likeliest, limit if self.alpha > 0 else length + 1)
-            if sorted(each.score for each in found.ended.values())[-self.best] >= bound:
+            if scores[-self.best] >= bound:
                 return False
         if length < limit:
             return True

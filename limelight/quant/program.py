@@ -2,71 +2,32 @@
 
 For one token, a small block's products take a third of the time that torch needs to call the thirty operators of the
 block. Where every product of a stack is a ``NativeMatrix``, ``Fused`` makes a list of steps of the blocks' modules
-(``native/program.h``) and runs that in place of the blocks. It computes what they would, except that sums are added up
-in another order; where it does not apply, the blocks run one after another as ever.
+(``limelight.quant.steps``) and runs that in place of the blocks. It computes what they would, except that sums are
+added up in another order; where it does not apply, the blocks run one after another as ever.
 """
 
 from __future__ import annotations
 
 import ctypes
 from array import array
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from weakref import WeakKeyDictionary, ref
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limelight.nn.attention import Attention, attention_weights, dropping, explicit, fused
-from limelight.nn.block import NoCross, ParallelBlock, PostNormBlock, PostNormCross, PreNormBlock, PreNormCross
-from limelight.nn.feedforward import FeedForward, GatedFeedForward, gelu_tanh
+from limelight.nn.attention import Attention
 from limelight.nn.mask import CausalMasks, Masks
-from limelight.nn.norm import RMSNorm, ShiftedRMSNorm
-from limelight.nn.positions import NoRotary, Positions, Rotary
+from limelight.nn.positions import Positions, Rotary
 from limelight.nn.stack import Stack, in_turn
 from limelight.quant import native
-from limelight.quant.kernels import NativeMatrix
-from limelight.quant.linear import LowBitLinear
+from limelight.quant.steps import Step, Steps, UnfitError, hooked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from limelight.nn.cache import KVCache
     from limelight.nn.state import Source
-
-PRODUCT, NORM, TURN, ATTENTION, ACTIVATION = range(5)
-NOWHERE, STREAM = -1, -2
-NO_NORM, RMS, LAYER = range(3)
-ACTIVATIONS: dict[Any, int] = {F.relu: 0, F.gelu: 1, gelu_tanh: 2, F.silu: 3}
-
-
-class Norm(ctypes.Structure):
-    """As ``Norm`` in kernels.cpp."""
-
-    _fields_ = (
-        ("kind", ctypes.c_int32),
-        ("eps", ctypes.c_float),
-        ("weight", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-    )
-
-
-class Step(ctypes.Structure):
-    """As ``Step`` in program.h."""
-
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("kind", "joined", "add", "group", "activate", "heads", "kv_heads")),
-        *((name, ctypes.c_int32) for name in ("rotary", "own", "layer")),
-        ("scale", ctypes.c_float),
-        ("cap", ctypes.c_float),
-        *((name, ctypes.c_int64) for name in ("width", "rows", "window", "first", "second", "third", "to", "codes")),
-        ("norm_of", Norm),
-        ("norm_of_keys", Norm),
-        ("layout", ctypes.c_int32 * 5),
-        ("data", ctypes.c_void_p),
-        ("bias", ctypes.c_void_p),
-    )
 
 
 class Memory(ctypes.Structure):
@@ -147,7 +108,7 @@ def _holds(stack: Stack) -> list[Any]:
         if tensor is not None
     ]
     cores = [module.core for module in modules if isinstance(module, Attention)]
-    return [modules, places, cores, any(map(_hooked, modules)), stack.training, stack.remembers]
+    return [modules, places, cores, any(map(hooked, modules)), stack.training, stack.remembers]
 
 
 def _lengths(masks: Masks) -> Tensor | None:
@@ -245,262 +206,6 @@ def _memory(layers: Sequence[tuple[Tensor, Tensor]], lengths: Tensor) -> tuple[M
     keys = layers[0][0]
     row, head, step, _ = keys.stride()
     return Memory(pointers.buffer_info()[0], keys.itemsize, row, head, step, lengths.data_ptr()), pointers
-
-
-class UnfitError(Exception):
-    """A stack holds something that the kernels do not know."""
-
-
-def _need(condition: bool) -> None:
-    if not condition:
-        raise UnfitError
-
-
-Codes = dict[int, int]
-"""Where a row's 8-bit codes are, for each size of a group that some product wants."""
-
-
-class Steps:
-    """The list of steps as it is made, block by block.
-
-    A place is an offset, in bytes for each row of the stream, into memory that the steps of a call share; every block
-    uses the same places. Raises UnfitError.
-    """
-
-    def __init__(self, stack: Stack) -> None:
-        self.made: list[Step] = []
-        self.kept: list[Any] = []
-        self.rotaries: list[Rotary] = []
-        self.size = 0
-        self.kernel = -1
-        _need(not stack.training and not any(map(_hooked, (*stack.blocks.modules(), stack.norm))))
-        first = cast("Attention", stack.blocks[0].attention)
-        for layer, block in enumerate(stack.blocks):
-            self._taken = 0
-            attention = cast("Attention", block.attention)
-            _need((attention.kv_heads, attention.head_width) == (first.kv_heads, first.head_width))
-            self._block(block, layer)
-        if not isinstance(stack.norm, nn.Identity):
-            self._norm(stack.norm, STREAM, (), to=STREAM)
-
-    def _block(self, block: nn.Module, layer: int) -> None:
-        match block:
-            case PreNormBlock():
-                codes = self._norm(block.attention_norm, STREAM, _readers(block.attention))
-                codes = self._attention(block.attention, codes, layer, own=True)
-                self._join(block.attention.out, codes, block.attention_after)
-                self._cross(block.cross, layer)
-                codes = self._norm(block.feedforward_norm, STREAM, _readers(block.feedforward))
-                self._join(*self._feedforward(block.feedforward, codes), block.feedforward_after)
-            case PostNormBlock():
-                codes = self._codes(STREAM, _readers(block.attention))
-                codes = self._attention(block.attention, codes, layer, own=True)
-                self._join(block.attention.out, codes, block.dropout)
-                self._norm(block.attention_norm, STREAM, (), to=STREAM)
-                self._cross(block.cross, layer)
-                codes = self._codes(STREAM, _readers(block.feedforward))
-                self._join(*self._feedforward(block.feedforward, codes), block.dropout)
-                self._norm(block.feedforward_norm, STREAM, (), to=STREAM)
-            case ParallelBlock():
-                codes = self._norm(block.attention_norm, STREAM, _readers(block.attention))
-                others = self._norm(block.feedforward_norm, STREAM, _readers(block.feedforward))
-                codes = self._attention(block.attention, codes, layer, own=True)
-                self._join(block.attention.out, codes, block.dropout)
-                self._join(*self._feedforward(block.feedforward, others), block.dropout)
-            case _:
-                raise UnfitError
-
-    def _cross(self, cross: nn.Module, layer: int) -> None:
-        match cross:
-            case NoCross():
-                return
-            case PreNormCross():
-                codes = self._norm(cross.norm, STREAM, (cross.attention.q,))
-            case PostNormCross():
-                codes = self._codes(STREAM, (cross.attention.q,))
-            case _:
-                raise UnfitError
-        codes = self._attention(cross.attention, codes, layer, own=False)
-        self._join(cross.attention.out, codes, cross.dropout)
-        if isinstance(cross, PostNormCross):
-            self._norm(cross.norm, STREAM, (), to=STREAM)
-
-    def _attention(self, attention: Attention, codes: Codes, layer: int, *, own: bool) -> Codes:
-        core = attention.core
-        if isinstance(core, partial) and core.func is dropping:
-            core = core.args[0]
-        _need(core in (fused, explicit) and attention.weigh is attention_weights and attention.head_width % 16 == 0)
-        q, k, v = self._product(attention.q, codes, joined=own), NOWHERE, NOWHERE
-        if own:
-            k, v = self._product(attention.k, codes, joined=True), self._product(attention.v, codes)
-        shape = {
-            "heads": _matrix(attention.q).rows // attention.head_width,
-            "kv_heads": attention.kv_heads,
-            "width": attention.head_width,
-            "own": own,
-            "layer": layer,
-        }
-        self._add(
-            TURN,
-            first=q,
-            second=k,
-            third=v,
-            rotary=self._rotary(attention.rotary),
-            norm_of=self._norm_of(attention.q_norm),
-            norm_of_keys=self._norm_of(attention.k_norm),
-            **shape,
-        )
-        mixed = self._room(4 * _matrix(attention.q).rows)
-        cap, window = attention.cap or 0.0, attention.window or 0
-        self._add(ATTENTION, first=q, to=mixed, scale=attention.scale, cap=cap, window=window, **shape)
-        return self._codes(mixed, (attention.out,))
-
-    def _feedforward(self, feedforward: nn.Module, codes: Codes) -> tuple[nn.Module, Codes]:
-        """Returns the last layer as well, and what it reads."""
-        match feedforward:
-            case GatedFeedForward():
-                first, second = (
-                    self._product(feedforward.gate, codes, joined=True),
-                    self._product(feedforward.up, codes),
-                )
-            case FeedForward():
-                first, second = self._product(feedforward.up, codes), NOWHERE
-            case _:
-                raise UnfitError
-        _need(feedforward.activation in ACTIVATIONS)
-        down = _matrix(feedforward.down)
-        hidden = self._codes_room(down)
-        self._add(
-            ACTIVATION,
-            activate=ACTIVATIONS[feedforward.activation],
-            first=first,
-            second=second,
-            to=self._room(4 * down.columns),
-            width=down.columns,
-            codes=hidden,
-            group=_group(down),
-        )
-        return feedforward.down, {_group(down): hidden}
-
-    def _join(self, linear: nn.Module, codes: Codes, after: nn.Module) -> None:
-        """Adds a product to the stream, through `after`."""
-        if isinstance(after, nn.Identity | nn.Dropout):
-            self._product(linear, codes, to=STREAM)
-        else:
-            self._norm(after, self._product(linear, codes), (), to=STREAM, add=True)
-
-    def _product(self, linear: nn.Module, codes: Codes, *, to: int | None = None, joined: bool = False) -> int:
-        """Adds to what is at `to`, or writes to a new place; returns where."""
-        matrix, bias = _matrix(linear), cast("Tensor | None", linear.bias)
-        _need(self.kernel in (-1, matrix.kernel) and (bias is None or bias.dtype is torch.float32))
-        self.kernel = matrix.kernel
-        self.kept += [matrix.data, bias]
-        place = self._room(4 * matrix.rows) if to is None else to
-        self._add(
-            PRODUCT,
-            joined=joined,
-            add=to is not None,
-            first=codes[_group(matrix)],
-            to=place,
-            width=matrix.columns,
-            rows=matrix.rows,
-            layout=native.LAYOUT_ARGUMENTS[matrix.format],
-            data=matrix.data.data_ptr(),
-            bias=None if bias is None else bias.data_ptr(),
-        )
-        return place
-
-    def _codes(self, place: int, readers: Iterable[nn.Module]) -> Codes:
-        """Rounds what is at `place` to 8 bits for its readers."""
-        return self._norm(nn.Identity(), place, readers)
-
-    def _norm(
-        self, norm: nn.Module, place: int, readers: Iterable[nn.Module], to: int = NOWHERE, add: bool = False
-    ) -> Codes:
-        """Normalises what is at `place`, writes or adds it to `to`, and rounds it to 8 bits for its readers."""
-        wanted = {_group(matrix): matrix for matrix in map(_matrix, readers)}
-        made = self._norm_of(norm)
-        width = self._width(norm, wanted)
-        if made.kind != NO_NORM and to == NOWHERE:
-            to = self._room(4 * width)
-        codes = {group: self._codes_room(matrix) for group, matrix in wanted.items()}
-        for group, codes_place in codes.items() or ((32, NOWHERE),):
-            self._add(NORM, first=place, to=to, width=width, add=add, norm_of=made, codes=codes_place, group=group)
-        return codes
-
-    def _norm_of(self, norm: nn.Module) -> Norm:
-        weight: Tensor
-        match norm:
-            case nn.Identity():
-                return Norm(NO_NORM)
-            case RMSNorm():
-                kind, weight, bias = RMS, norm.weight, None
-            case ShiftedRMSNorm():
-                kind, weight, bias = RMS, 1 + norm.weight.detach(), None
-            case nn.LayerNorm():
-                kind, weight, bias = LAYER, norm.weight, norm.bias
-            case _:
-                raise UnfitError
-        _need(weight.dtype is torch.float32 and weight.is_contiguous())
-        self.kept += [weight.detach(), bias if bias is None else bias.detach()]
-        return Norm(kind, norm.eps, weight.data_ptr(), None if bias is None else bias.data_ptr())
-
-    def _width(self, norm: nn.Module, readers: dict[int, NativeMatrix]) -> int:
-        if readers:
-            return next(iter(readers.values())).columns
-        return len(cast("RMSNorm", norm).weight)
-
-    def _rotary(self, rotary: nn.Module) -> int:
-        match rotary:
-            case NoRotary():
-                return -1
-            case Rotary():
-                if rotary not in self.rotaries:
-                    self.rotaries.append(rotary)
-                return self.rotaries.index(rotary)
-            case _:
-                raise UnfitError
-
-    def _codes_room(self, matrix: NativeMatrix) -> int:
-        groups = matrix.columns // _group(matrix)
-        return self._room(matrix.columns + 12 * groups)  # `Group` in kernels.cpp: three numbers of 4 bytes
-
-    def _room(self, size: int) -> int:
-        place = self._taken
-        self._taken += -(-size // 64) * 64
-        self.size = max(self.size, self._taken)
-        return place
-
-    def _add(self, kind: int, **values: Any) -> None:
-        places = {"first": NOWHERE, "second": NOWHERE, "third": NOWHERE, "to": NOWHERE, "codes": NOWHERE}
-        self.made.append(Step(kind=kind, **{**places, **values}))
-
-
-def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
-def _readers(part: nn.Module) -> tuple[nn.Module, ...]:
-    """The layers that read what a part of a block is given."""
-    match part:
-        case Attention():
-            return part.q, part.k, part.v
-        case GatedFeedForward():
-            return part.gate, part.up
-        case FeedForward():
-            return (part.up,)
-        case _:
-            raise UnfitError
-
-
-def _matrix(linear: nn.Module) -> NativeMatrix:
-    if isinstance(linear, LowBitLinear) and isinstance(linear.matrix, NativeMatrix):
-        return linear.matrix
-    raise UnfitError
-
-
-def _group(matrix: NativeMatrix) -> int:
-    return native.LAYOUTS[matrix.format].group
 
 
 def fuse(network: nn.Module) -> None:

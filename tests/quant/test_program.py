@@ -22,7 +22,8 @@ from limelight.nn.mask import CausalMasks, FullMasks
 from limelight.nn.stack import in_turn
 from limelight.quant import fuse, native, quantise
 from limelight.quant.linear import exactly
-from limelight.quant.program import ATTENTION, NOWHERE, TURN, Call, Fused, Memory, Program, Step, UnfitError, _memory
+from limelight.quant.program import Call, Fused, Memory, Program, _memory
+from limelight.quant.steps import ATTENTION, NOWHERE, TURN, Step, UnfitError
 from tests.references import CONFIGS
 
 pytestmark = pytest.mark.skipif(not native.KERNELS, reason="the compiled kernels are not built")

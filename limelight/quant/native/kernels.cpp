@@ -161,7 +161,7 @@ INLINE void narrowed(half* to, lanes value) {
 
 enum class Activation : int32_t { relu, gelu, gelu_tanh, silu };
 
-struct Norm {                    // as `Norm` in program.py
+struct Norm {                    // as `Norm` in steps.py
     enum Kind : int32_t { none, rms, layer };
     Kind kind;
     float eps;

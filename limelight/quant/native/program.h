@@ -1,7 +1,7 @@
 // A stack of blocks as a list of steps, run by one call: threads go through the steps together, and what lies between
-// the steps stays in one arena. `limelight/quant/program.py` makes the list.
+// the steps stays in one arena. `limelight/quant/steps.py` makes the list.
 
-struct Step {                    // as `Step` in program.py
+struct Step {                    // as `Step` in steps.py
     enum Kind : int32_t { product, norm, turn, attention, activation };
     Kind kind;
     int32_t joined;              // the next step does not read what this one writes: nobody waits
