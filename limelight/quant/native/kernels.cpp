@@ -39,7 +39,6 @@ namespace {
 #define INLINE inline __attribute__((always_inline))
 
 constexpr int ROWS = 16;         // rows of a tile
-constexpr int64_t FEW = 16;      // rows of x up to which a product waits for memory, which is read best in long pieces
 constexpr int64_t CHUNK = 128;   // rows of x that a task quantises and keeps in the second-level cache
 
 struct Layout {                  // as `Layout` in native.py
@@ -490,8 +489,7 @@ struct Product {
 
     Product(const Kernels& kernels, const Matrix& w, int64_t count, int threads)
         : kernels(kernels), w(w), count(count), slices((count + CHUNK - 1) / CHUNK) {
-        const int64_t tiles = w.tiles(), pieces = (count <= FEW ? 2 : 4) * threads;
-        const int64_t width = (tiles * slices + pieces - 1) / pieces;
+        const int64_t tiles = w.tiles(), width = (tiles * slices + 4 * threads - 1) / (4 * threads);
         span = slices >= 4 * threads ? tiles : std::max<int64_t>(1, std::min(tiles, width));
         spans = (tiles + span - 1) / span;
     }
