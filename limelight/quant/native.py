@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TILE = 16  # rows whose bytes are interleaved
 CHUNK = 1 << 20  # weights reordered at a time, so that what lies between stays small
 LIBRARY = Path(__file__).with_name("_native.so")
-SOURCES = sorted((Path(__file__).parent / "native").iterdir())
+SOURCES = Path(__file__).parent / "native"
 
 
 class Layout(NamedTuple):
@@ -71,7 +71,8 @@ def _load() -> ctypes.CDLL | None:
     try:
         library = ctypes.CDLL(str(LIBRARY))
         library.limelight_source.restype = ctypes.c_uint32
-        if library.limelight_source() != zlib.crc32(b"".join(source.read_bytes() for source in SOURCES)):
+        source = b"".join(file.read_bytes() for file in sorted(SOURCES.iterdir()))
+        if library.limelight_source() != zlib.crc32(source):
             return None  # built from another version of the source: its functions may have changed
     except (OSError, AttributeError):
         return None  # not built, or built for another machine

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import tokenizers
+import torch
 from tokenizers import decoders, pre_tokenizers, trainers
 
 from limelight.checkpoints.save import save_checkpoint
@@ -71,3 +72,13 @@ def saved(network: Decoder, tokenizer: Tokenizer, temporary: pytest.TempPathFact
     folder = temporary.mktemp("model") / "tiny"
     save_checkpoint(network, tokenizer, folder)
     return folder
+
+
+def random_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Llama with random weights of a visible spread: 3 layers of 4 heads."""
+    torch.manual_seed(0)
+    tokenizer = trained()
+    network = llama(tokenizer.vocab, context=4096)
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, 1.0 if weight.dim() == 1 else 0.0, 0.3)
+    return saved(network, tokenizer, tmp_path_factory)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli.tiny_models import llama, saved, trained
+from cli.tiny_models import random_llama
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,4 @@ def one_thread() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny random Llama: 3 layers of 4 heads."""
-    torch.manual_seed(0)
-    tokenizer = trained()
-    network = llama(tokenizer.vocab, context=4096)
-    for weight in network.parameters():
-        torch.nn.init.normal_(weight, 1.0 if weight.dim() == 1 else 0.0, 0.3)
-    return saved(network, tokenizer, tmp_path_factory)
+    return random_llama(tmp_path_factory)
