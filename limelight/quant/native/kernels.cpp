@@ -453,22 +453,39 @@ std::vector<const Kernels*> available() {
 
 // ---- threads
 
-// Runs `work(team)` once on each of `threads` threads, this one among them; team: how many there really are. They are
-// those of the OpenMP that torch has loaded: a second pool would fight for the same cores with torch's, whose threads
-// wait by spinning. Without an OpenMP (macOS), threads are made for the call, which only a large product repays.
+using Stretches = std::atomic<int64_t>*;  // how much of each thread's stretch of the tasks is taken, 0 at first
+
+struct Thread {
+    int number, team;            // team: how many there really are
+
+    // Does tasks of a job that all threads have a share in. A thread takes those of its own stretch one after the other,
+    // so that it reads weights without a jump, and then those that the others have not begun.
+    template <class Task> void share(int64_t tasks, Stretches taken, const Task& task) const {
+        for (int n = 0; n < team; n++) {
+            const int64_t owner = (number + n) % team, begin = tasks * owner / team, end = tasks * (owner + 1) / team;
+            for (int64_t i; (i = begin + taken[owner].fetch_add(1, std::memory_order_relaxed)) < end;) task(i);
+        }
+    }
+};
+
+// Runs `work(thread)` once on each of `threads` threads, this one among them. They are those of the OpenMP that torch
+// has loaded: a second pool would fight for the same cores with torch's, whose threads wait by spinning. Without an
+// OpenMP (macOS), threads are made for the call, which only a large product repays.
 template <class Work> void on_threads(int threads, bool large, const Work& work) {
+    std::atomic<int> arrived{0};
+    const auto begin = [&](int team) { work(Thread{arrived++, team}); };
     using Parallel = void (*)(void (*)(void*), void*, unsigned, unsigned);
     static const Parallel openmp = (Parallel)dlsym(RTLD_DEFAULT, "GOMP_parallel");
     static const auto team_size = (int (*)())dlsym(RTLD_DEFAULT, "omp_get_num_threads");
     if (threads > 1 && openmp && team_size) {
-        openmp([](void* data) { (*(const Work*)data)(team_size()); }, (void*)&work, unsigned(threads), 0);
+        openmp([](void* data) { (*(decltype(&begin))data)(team_size()); }, (void*)&begin, unsigned(threads), 0);
     } else if (threads > 1 && large) {
         std::vector<std::thread> others;
-        for (int i = 1; i < threads; i++) others.emplace_back(work, threads);
-        work(threads);
+        for (int i = 1; i < threads; i++) others.emplace_back(begin, threads);
+        begin(threads);
         for (auto& other : others) other.join();
     } else {
-        work(1);
+        begin(1);
     }
 }
 
@@ -528,12 +545,14 @@ struct Product {
 template <class T>
 void multiply(const Kernels& kernels, const Matrix& w, const T* x, int64_t count, const T* bias, T* y, int threads) {
     const int64_t work = w.tiles() * w.groups * w.stride * count;
-    const Product product(kernels, w, count, work < 32768 ? 1 : threads);
-    std::atomic<int64_t> next{0};
-    on_threads(work < 32768 ? 1 : threads, work > 1 << 24, [&](int) {
+    if (work < 32768) threads = 1;
+    const Product product(kernels, w, count, threads);
+    std::vector<std::atomic<int64_t>> stretches(static_cast<size_t>(threads));
+    on_threads(threads, work > 1 << 24, [&](const Thread& thread) {
         thread_local std::vector<int8_t> codes;
         thread_local std::vector<Group> groups;
-        for (int64_t task, quantised = -1; (task = next++) < product.tasks();) {
+        int64_t quantised = -1;
+        thread.share(product.tasks(), stretches.data(), [&](int64_t task) {
             const int64_t first = product.first(task), rows = product.rows(task);
             if (first != quantised) {
                 codes.resize(std::max<size_t>(codes.size(), rows * w.columns));
@@ -544,7 +563,7 @@ void multiply(const Kernels& kernels, const Matrix& w, const T* x, int64_t count
                 quantised = first;
             }
             product.multiply(task, codes.data(), groups.data(), bias, y, false);
-        }
+        });
     });
 }
 
@@ -568,11 +587,13 @@ template <class T> void widen_row(const Matrix& w, int64_t index, T* y) {
 
 template <class T> void widen(const Matrix& w, const int64_t* index, int64_t count, T* y, int threads) {
     constexpr int64_t STEP = 64;
-    std::atomic<int64_t> next{0};
-    on_threads(count > STEP ? threads : 1, count * w.columns > 1 << 20, [&](int) {
-        for (int64_t first; (first = STEP * next++) < count;)
-            for (int64_t i = first; i < std::min(count, first + STEP); i++)
+    if (count <= STEP) threads = 1;
+    std::vector<std::atomic<int64_t>> stretches(static_cast<size_t>(threads));
+    on_threads(threads, count * w.columns > 1 << 20, [&](const Thread& thread) {
+        thread.share((count + STEP - 1) / STEP, stretches.data(), [&](int64_t task) {
+            for (int64_t i = STEP * task; i < std::min(count, STEP * task + STEP); i++)
                 widen_row(w, index[i], y + i * w.columns);
+        });
     });
 }
 

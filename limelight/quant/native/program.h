@@ -204,11 +204,9 @@ class Program {
         return call.count() == 1 && (s.kind == Step::activation || (s.kind == Step::norm && s.to != STREAM));
     }
 
-    // This thread's part of a step.
-    void work(const Step& s, std::atomic<int64_t>& next, const Call& mine) {
-        const auto share = [&](int64_t tasks, const auto& task) {
-            for (int64_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < tasks;) task(i);
-        };
+    // A thread's part of a step.
+    void work(const Step& s, const Thread& thread, Stretches stretches, const Call& mine) {
+        const auto share = [&](int64_t tasks, const auto& task) { thread.share(tasks, stretches, task); };
         switch (s.kind) {
             case Step::product: {
                 const Matrix w(s.data, s.rows, s.width, s.layout);
@@ -240,13 +238,11 @@ class Program {
             }
         found.resize(size_t(most));
         done = std::vector<std::atomic<int>>(size_t(tasks_shared));
-        std::vector<std::atomic<int64_t>> next(static_cast<size_t>(count));
+        std::vector<std::atomic<int64_t>> stretches(static_cast<size_t>(count * threads));
         Barrier barrier;
-        std::atomic<int> arrived{0};
-        on_threads(threads, true, [&](int team) {
-            const int thread = arrived++;
+        on_threads(threads, true, [&](const Thread& thread) {
             Call mine = call;
-            if (call.count() == 1) mine.arena += thread * call.size;
+            if (call.count() == 1) mine.arena += thread.number * call.size;
             for (int64_t i = 0; i < count; i++) {
                 const Step& s = steps[i];
                 if (s.kind == Step::turn && turns(steps[i + 1])) continue;
@@ -254,8 +250,8 @@ class Program {
                     s.kind == Step::norm ? norm(s, 0, mine) : activate(s, 0, mine);
                     continue;
                 }
-                work(s, next[i], mine);
-                if (!s.joined && team > 1) barrier.wait(team);
+                work(s, thread, &stretches[i * threads], mine);
+                if (!s.joined && thread.team > 1) barrier.wait(thread.team);
             }
         });
     }
