@@ -23,7 +23,7 @@ from limelight.serve.saved import document
 Part = MutableMapping[str, Any]
 
 
-class Live(anywidget.AnyWidget):  # type: ignore[misc] # it has no types
+class Live(anywidget.AnyWidget):
     """The page as a widget. page: the document in its frame. height: in pixels."""
 
     _esm = (resources.files("limelight") / "web" / "notebook.js").read_text("utf-8")

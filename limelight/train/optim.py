@@ -1,26 +1,94 @@
-"""The optimiser and the moving average of weights."""
+"""The optimisers and the moving average of weights."""
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from limelight.train.parallel import like
+from limelight.train.parallel import like, whole
+
+MOMENTUM = 0.95  # of Muon
+ROUNDS = (3.4445, -4.775, 2.0315)  # of Newton–Schulz: x ← a x + b x³ + c x⁵ on the singular values
 
 
-def adamw(network: nn.Module, betas: tuple[float, float], eps: float, decay: float) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter, 2019) over all weights that learn, in one fused pass.
+def optimizers(
+    network: nn.Module, name: str, betas: tuple[float, float], eps: float, decay: float, product: torch.dtype
+) -> list[torch.optim.Optimizer]:
+    """What updates the weights that learn: AdamW (Loshchilov and Hutter, 2019), for "muon" with `Muon` beside it.
 
-    Only matrices decay: not biases, norms or embeddings (tied ones are embeddings).
+    Muon takes the matrices between embeddings and head; cells of recurrent layers, which are several matrices in one,
+    stay with AdamW. Only matrices decay: not biases, norms or embeddings (tied ones are embeddings). product: the type
+    that Muon computes in.
     """
     spared = {id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     learning = [p for p in network.parameters() if p.requires_grad]
     matrices = [p for p in learning if p.dim() > 1 and id(p) not in spared]
+    hidden: list[nn.Parameter] = []
+    if name == "muon":
+        linear = {id(m.weight) for m in network.modules() if isinstance(m, nn.Linear) and m is not network.head}
+        hidden = [p for p in matrices if id(p) in linear]
+        matrices = [p for p in matrices if id(p) not in linear]
     others = [p for p in learning if p.dim() <= 1 or id(p) in spared]
     groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=eps, fused=True)
+    made: list[torch.optim.Optimizer] = []
+    if groups:
+        made.append(torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=eps, fused=True))
+    if hidden:
+        made.append(Muon(hidden, decay, product))
+    return made
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose singular values are all made about one, so that no direction of a matrix learns slowly.
+
+    Jordan et al. (2024), "Muon: an optimizer for hidden layers", with the scale of Liu et al. (2025),
+    "Muon is scalable for LLM training": an update is as large as AdamW's usually are, so that both take the same rate.
+    As torch.optim.Muon, but for all matrices of a shape at once, and for shares of matrices (FSDP), which are put
+    together to be updated.
+    """
+
+    def __init__(self, matrices: Iterable[nn.Parameter], decay: float, product: torch.dtype) -> None:
+        super().__init__(matrices, {"lr": 0.0, "weight_decay": decay})
+        self.product = product
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Moves every matrix that has a gradient."""
+        for group in self.param_groups:
+            lr, shapes = group["lr"], defaultdict[torch.Size, list[nn.Parameter]](list)
+            for p in group["params"]:
+                if p.grad is not None:
+                    shapes[p.shape].append(p)
+            for (rows, columns), matrices in shapes.items():
+                updates = torch.stack([self._update(p) for p in matrices])  # [N, rows, columns]
+                scale = 0.2 * max(rows, columns) ** 0.5  # orthogonal ones times this have elements of size 0.2
+                for p, update in zip(matrices, orthogonal(updates.to(self.product)), strict=True):
+                    p.mul_(1 - lr * group["weight_decay"]).sub_(like(update, p), alpha=lr * scale)
+
+    def _update(self, p: nn.Parameter) -> Tensor:
+        """The momentum of a whole matrix, as it will be one step on (Nesterov)."""
+        assert p.grad is not None
+        state = self.state[p]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(p.grad)
+        momentum: Tensor = state["momentum"].lerp_(p.grad, 1 - MOMENTUM)
+        return whole(p.grad.lerp(momentum, MOMENTUM))
+
+
+def orthogonal(matrices: Tensor) -> Tensor:
+    """Matrices [N, R, C] with the same singular vectors and singular values between about 0.7 and 1.2, where they are
+    not far below the largest: five rounds of Newton–Schulz."""
+    a, b, c = ROUNDS
+    tall = matrices.shape[1] > matrices.shape[2]
+    x = matrices.transpose(1, 2) if tall else matrices
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    for _ in range(5):
+        square = x @ x.transpose(1, 2)
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
+    return x.transpose(1, 2) if tall else x
 
 
 class Average:

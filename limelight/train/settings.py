@@ -40,6 +40,7 @@ class Settings:
     steps: int = 0  # in place of epochs
     seed: int = 1
 
+    optimizer: Literal["auto", "adamw", "muon"] = "auto"  # auto: muon for what begins at nothing
     lr: float = 0.0
     schedule: Schedule = "auto"
     warmup: int = 0
@@ -99,6 +100,7 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
         steps=steps,
         context=settings.context or 256,
         longest=settings.longest or 256,
+        optimizer=("muon" if model in PRESETS else "adamw") if settings.optimizer == "auto" else settings.optimizer,
         lr=settings.lr or 0.512 / max(width, 128),  # 4e-3 for the tiny presets, 7e-4 for GPT-2's width
         schedule="cosine" if settings.schedule == "auto" else settings.schedule,
         warmup=settings.warmup or min(4000, max(10, steps // 10)),

@@ -13,12 +13,12 @@ from torch.distributed.fsdp import FSDPModule
 from limelight.models.api import Network
 from limelight.train.batches import Batch
 from limelight.train.loss import Objective
-from limelight.train.optim import Average, adamw, put
+from limelight.train.optim import Average, optimizers, put
 from limelight.train.parallel import World, exchanging, like, spread, whole
 from limelight.train.settings import Settings
 from limelight.train.swaps import swap
 
-OPTIMIZER = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each weight
+OPTIMIZER = ("step", "exp_avg", "exp_avg_sq", "momentum")  # what AdamW and Muon keep of each weight
 
 
 @final
@@ -39,7 +39,14 @@ class Trainee:
         objective = Objective(network, settings.smoothing, compile=settings.compile)
         self._model = spread(objective, network, world, shard=settings.shard)
         self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
-        self._optimizer = adamw(network, (settings.beta1, settings.beta2), settings.eps, settings.decay)
+        betas, product = (settings.beta1, settings.beta2), getattr(torch, settings.precision)
+        self._optimizers = optimizers(network, settings.optimizer, betas, settings.eps, settings.decay, product)
+        self._kept = {
+            p: optimizer.state
+            for optimizer in self._optimizers
+            for group in optimizer.param_groups
+            for p in group["params"]
+        }
         self._average = Average(network, settings.ema) if settings.ema else None
 
     def step(self, parts: Iterable[Batch], predicted: int, rate: float, number: int) -> tuple[Tensor, Tensor]:
@@ -48,9 +55,10 @@ class Trainee:
         predicted: targets in the whole batch, over all parts and processes. Returns the sums of this process's losses
         ([2]: smoothed, plain) and the norm of the whole gradient before it was clipped.
         """
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
-        self._optimizer.zero_grad(set_to_none=True)
+        for optimizer in self._optimizers:
+            optimizer.zero_grad(set_to_none=True)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
         self._model.train()
         sums = torch.zeros(2, device=self.world.device)
         batches = list(parts)
@@ -62,7 +70,8 @@ class Trainee:
                 (losses[0] * (self.world.size / predicted)).backward()
             sums += losses.detach()
         norm = nn.utils.clip_grad_norm_(self._weights.values(), self.settings.clip or math.inf)
-        self._optimizer.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
         if self._average is not None:
             self._average.update(self.network, number)
         return sums, whole(norm)
@@ -103,7 +112,7 @@ class Trainee:
         own: Callable[[Tensor], Tensor] = (lambda p: p.clone()) if self._average is not None else (lambda p: p)
         state = {f"weights/{name}": own(whole(p.detach())) for name, p in self._weights.items()}
         for name, p in self._weights.items():
-            state |= {f"{part}/{name}": whole(self._optimizer.state[p][part]) for part in OPTIMIZER}
+            state |= {f"{part}/{name}": whole(kept) for part, kept in self._kept[p][p].items()}
         if self._average is not None:
             state |= {f"average/{name}": whole(p) for name, p in self._average.weights.items()}
         return state
@@ -117,7 +126,7 @@ class Trainee:
                 p = self._weights[name]
                 # Copied, so that memory is aligned as torch aligns it: some kernels round by alignment.
                 model = p.detach() if part != "step" else torch.zeros((), device=self.world.device)
-                kept = self._optimizer.state[p]
+                kept = self._kept[p][p]
                 kept[part] = torch.zeros_like(model)
                 kept[part].copy_(like(tensor, model))
             elif part == "average" and self._average is not None:

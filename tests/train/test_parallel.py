@@ -72,11 +72,13 @@ def losses(folder: Path) -> list[float]:
 
 
 @pytest.mark.parametrize("shard", [False, True], ids=["copies", "shares"])
-def test_two_are_one(tmp_path: Path, shard: bool) -> None:
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_two_are_one(tmp_path: Path, shard: bool, optimizer: str) -> None:
     data = letters(tmp_path / "pairs.tsv", 150, turned=True)
     alone, both = tmp_path / "alone", tmp_path / "both"
-    run(alone, data, OPTIONS)
-    together(both, data, OPTIONS | {"shard": shard})
+    options = OPTIONS | {"optimizer": optimizer}
+    run(alone, data, options)
+    together(both, data, options | {"shard": shard})
     assert len(losses(alone)) == 6
     assert losses(both) == pytest.approx(losses(alone), rel=2e-4)
     first, second = (load_file(folder / "checkpoints/step-000010/state.safetensors") for folder in (alone, both))
@@ -86,7 +88,7 @@ def test_two_are_one(tmp_path: Path, shard: bool) -> None:
         (both / "result.json").unlink()
         for gone in (both / "model", both / "checkpoints/step-000010"):
             shutil.rmtree(gone)
-        together(both, data, OPTIONS | {"shard": shard})
+        together(both, data, options | {"shard": shard})
         again = load_file(both / "checkpoints/step-000010/state.safetensors")
         assert all(torch.allclose(again[name], t, atol=1e-5) for name, t in second.items())
     one, two = (open_checkpoint(folder / "model").network.state_dict() for folder in (alone, both))

@@ -67,9 +67,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_killed_at_any_moment(tmp_path: Path, data: Path, ema: float) -> None:
-    options = OPTIONS | {"ema": ema}
+@pytest.mark.parametrize(("ema", "optimizer"), [(0.0, "muon"), (0.9, "adamw")])
+def test_killed_at_any_moment(tmp_path: Path, data: Path, ema: float, optimizer: str) -> None:
+    options = OPTIONS | {"ema": ema, "optimizer": optimizer}
     run(tmp_path / "whole", data, options)
     draw, folder, kills = random.Random(1), tmp_path / "killed", 0
     while not (folder / "result.json").exists() and kills < 40:

@@ -62,7 +62,7 @@ def test_every_open_option_is_chosen(task: str, tokens: int) -> None:
         assert getattr(settings, name) > 0, name
     assert settings.smoothing >= 0
     assert settings.dropout >= 0
-    assert "auto" not in (settings.schedule, settings.tokenizer)
+    assert "auto" not in (settings.schedule, settings.tokenizer, settings.optimizer)
     assert settings.warmup <= settings.steps
     again = chosen(vocabulary(settings, 4 * tokens), tokens, 2)
     assert again == settings
@@ -88,6 +88,12 @@ def test_schedules() -> None:
 @pytest.mark.parametrize(("characters", "vocab"), [(5_000, 1000), (3_900_000, 8000), (10**9, 32_000)])
 def test_the_vocabulary_grows_with_the_text(characters: int, vocab: int) -> None:
     assert vocabulary(Settings("translate"), characters).vocab == vocab
+
+
+def test_what_is_trained_on_keeps_to_adamw() -> None:
+    assert chosen(Settings("generate"), 1000, 1).optimizer == "muon"
+    assert chosen(Settings("generate", model="runs/book"), 1000, 1).optimizer == "adamw"
+    assert chosen(Settings("generate", model="runs/book", optimizer="muon"), 1000, 1).optimizer == "muon"
 
 
 def test_precision_follows_the_machine() -> None:
