@@ -31,7 +31,7 @@ ACTIVATIONS: dict[Any, int] = {F.relu: 0, F.gelu: 1, gelu_tanh: 2, F.silu: 3}
 
 
 class Norm(ctypes.Structure):
-    """As ``Norm`` in kernels.cpp."""
+    """As ``Norm`` in tiles.h."""
 
     _fields_ = (
         ("kind", ctypes.c_int32),
@@ -274,7 +274,7 @@ class Steps:
 
     def _codes_room(self, matrix: NativeMatrix) -> int:
         groups = matrix.columns // _group(matrix)
-        return self._room(matrix.columns + 12 * groups)  # `Group` in kernels.cpp: three numbers of 4 bytes
+        return self._room(matrix.columns + 12 * groups)  # `Group` in tiles.h: three numbers of 4 bytes
 
     def _room(self, size: int) -> int:
         place = self._taken
