@@ -8,10 +8,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 # A shell's background jobs ignore Ctrl-C and hand that on to their children; tests that press it would wait forever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> None:
+    """Tiny models lose more by waiting for a second thread than they gain, and other tests run beside these."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="module")

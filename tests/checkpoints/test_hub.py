@@ -1,20 +1,17 @@
 """Models of the hub: fetched with the real `huggingface_hub`, from a stand-in hub on this machine's loopback."""
 
-import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from huggingface_hub import file_download  # here, since its log writes to the standard error of its first import
+from stand_in_hub import blob, constants, only_hub
 
 from limelight.checkpoints import hub, source
 from limelight.errors import SourceError
 
-constants = file_download.constants
 COMMIT = "a" * 40
 WEIGHTS = bytes(range(256)) * 4096
 CONFIG = {"config.json": b'{"model_type": "gpt2"}', "tokenizer.json": b"{}"}
@@ -75,7 +72,6 @@ class Hub:
             def log_message(self, *_: object) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
 
     def listing(self, key: str) -> list[dict[str, object]]:
         sizes = {name: (len(content), blob(content)) for name, content in self.files.items()}
@@ -90,28 +86,12 @@ class Hub:
         }
 
 
-def blob(content: bytes) -> str:
-    return hashlib.sha1(content).hexdigest()
-
-
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The stand-in, set as the only hub, and an empty cache."""
     stand_in = Hub(dict(PLAIN))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    # The library reads these from the environment (HF_ENDPOINT, HF_HOME, HF_TOKEN_PATH) when it is imported.
-    monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
-    template = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", stand_in.url + template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    thread = threading.Thread(target=stand_in.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield stand_in
-    stand_in.server.shutdown()
-    stand_in.server.server_close()
-    thread.join()
+    with only_hub(stand_in.server, tmp_path, monkeypatch):
+        yield stand_in
 
 
 def test_fetches_once_and_then_asks_nobody(served: Hub, capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 import uvicorn
 from cli.tiny_models import random_llama
 from tasks.small_languages import language, network
@@ -17,15 +16,6 @@ from limelight.serve import desk
 from limelight.serve.app import make
 from limelight.serve.desk import Desk
 from limelight.serve.run import address, listen
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny models lose more by waiting for a second thread than they gain."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

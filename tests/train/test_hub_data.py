@@ -1,21 +1,18 @@
 """Data sets of the hub: fetched with the real `huggingface_hub`, from a stand-in hub on this machine's loopback."""
 
-import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from huggingface_hub import file_download  # here, since its log writes to the standard error of its first import
+from stand_in_hub import blob, constants, only_hub
 
 from limelight.errors import FileError, SourceError
 from limelight.train import hub
 from limelight.train.data import read_pairs, read_texts
 from limelight.train.tokenfile import fingerprint
 
-constants = file_download.constants
 COMMIT = "b" * 40
 PAIRS = [("A dog.", "Ein Hund."), ("A cat.", "Eine Katze.")]
 FILES = {
@@ -70,31 +67,15 @@ class Hub:
             def log_message(self, *_: object) -> None: ...
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-
-
-def blob(content: bytes) -> str:
-    return hashlib.sha1(content).hexdigest()
 
 
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     """The stand-in, set as the only hub, and an empty cache."""
     stand_in = Hub()
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
-    template = "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", stand_in.url + template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
     hub.fetched.cache_clear()
-    thread = threading.Thread(target=stand_in.server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield stand_in
-    stand_in.server.shutdown()
-    stand_in.server.server_close()
-    thread.join()
+    with only_hub(stand_in.server, tmp_path, monkeypatch):
+        yield stand_in
     hub.fetched.cache_clear()
 
 
