@@ -1,4 +1,5 @@
-// Words on a line: above it where one head looks, below it which words mattered.
+// Words on a line: above it where one head looks, below it which words mattered. Or the same on a circle.
+import * as round from "./circle.js";
 import { colours, sheet, strongest } from "./draw.js";
 import { fill, h, named, note, quoted } from "./dom.js";
 
@@ -10,7 +11,7 @@ const TILE = 800; // pixels of the picture that are drawn at once and kept, so t
 const KEPT = 6; // tiles, besides those on the screen
 
 // data: { words, word, importance | null, matrix Float32Array [N, N], layer, head }. act: { choose(i) }.
-// keep: what the reader chose here, kept by the caller between drawings: { share, sink, only }.
+// keep: what the reader chose here, kept by the caller between drawings: { share, sink, only, circle }.
 export function arcs(element, data, act, keep) {
   const { words, matrix, layer, head } = data;
   const n = words.length;
@@ -25,7 +26,14 @@ export function arcs(element, data, act, keep) {
   const c = colours(element); // asking for styles while scrolling would lay the page out anew each time
   const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
 
+  const circled = () => keep.circle && n <= round.FITS;
+
   function measure() {
+    if (circled()) {
+      places = round.around(n, ...extent());
+      room.style.setProperty("width", "100%");
+      return;
+    }
     const context = canvas.getContext("2d");
     context.font = `17px ${serif}`;
     const widths = words.map((word) => Math.min(160, context.measureText(word.text).width));
@@ -43,6 +51,12 @@ export function arcs(element, data, act, keep) {
     room.style.setProperty("width", `${Math.max(total, scroll.clientWidth)}px`);
   }
 
+  // The circle's width, and how far it is from the left edge.
+  function extent() {
+    const size = Math.min(scroll.clientWidth, 640);
+    return [size, (scroll.clientWidth - size) / 2];
+  }
+
   function choose() {
     links = strongest(matrix, n, keep.share, keep.sink ? -1 : 0, n > 60 ? 2 : 8);
     say();
@@ -58,8 +72,31 @@ export function arcs(element, data, act, keep) {
 
   const tiles = new Map(); // left edge → canvas, the one drawn longest ago first
 
+  // How much each word mattered for the one in question, as links.
+  function mattered() {
+    const found = data.importance;
+    if (!found) return [];
+    const most = Math.max(...found.values.map(Math.abs), 1e-9);
+    const colour = (value) => (found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised);
+    const all = found.values.map((value, i) => ({ from: found.word, to: i, colour: colour(value), strength: Math.abs(value) / most, dashed: value < 0 }));
+    return all.filter(({ strength }) => strength >= 0.08);
+  }
+
   function paint() {
     const width = scroll.clientWidth;
+    if (circled()) {
+      const [size, left] = extent();
+      const looks = links.map(([from, to, strength]) => ({ from, to, strength, colour: c.looks, dashed: false }));
+      const chords = [...looks, ...mattered()].reverse();
+      const g = sheet(canvas, width, size);
+      round.drawn(g, { words, places, size, left, chords, only: focus(), asked: data.word, colours: c, serif });
+      if (keep.sink || n < 2) return;
+      g.font = `12px ${c.sans}`;
+      g.fillStyle = c.grey;
+      g.textAlign = "left";
+      g.fillText(`${Math.round(100 * parked())} % parked on the first word`, 4, size - 12);
+      return;
+    }
     const left = Math.round(scroll.scrollLeft);
     const g = sheet(canvas, width, HIGH);
     for (let at = left - (left % TILE); at < left + width; at += TILE) {
@@ -96,20 +133,14 @@ export function arcs(element, data, act, keep) {
       const near = only === null || source === only || target === only;
       arc(a, b, ABOVE, ABOVE, c.looks, 1 + 6 * weight, near ? 0.3 + 0.7 * weight : 0.07);
     }
-    const found = data.importance;
-    if (found) {
-      const most = Math.max(...found.values.map(Math.abs), 1e-9);
-      found.values.forEach((value, i) => {
-        const strength = Math.abs(value) / most;
-        const a = places[found.word].x;
-        const b = places[i].x;
-        if (strength < 0.08 || !seen(a, b)) return;
-        const near = only === null || i === only || found.word === only;
-        g.setLineDash(value < 0 ? [2, 7] : []);
-        arc(a, b, ABOVE + LINE, BELOW, found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised, 1 + 6 * strength, near ? 0.3 + 0.7 * strength : 0.07);
-      });
-      g.setLineDash([]);
+    for (const { from, to, colour, strength, dashed } of mattered()) {
+      const [a, b] = [places[from].x, places[to].x];
+      if (!seen(a, b)) continue;
+      const near = only === null || to === only || from === only;
+      g.setLineDash(dashed ? [2, 7] : []);
+      arc(a, b, ABOVE + LINE, BELOW, colour, 1 + 6 * strength, near ? 0.3 + 0.7 * strength : 0.07);
     }
+    g.setLineDash([]);
     g.globalAlpha = 1;
     g.textAlign = "center";
     g.textBaseline = "middle";
@@ -128,23 +159,29 @@ export function arcs(element, data, act, keep) {
     return part;
   }
 
-  // What goes to the first word, as one grey bar that shows the mean share.
+  // The mean share of what goes to the first word.
+  function parked() {
+    let sum = 0;
+    for (let row = 1; row < n; row++) sum += matrix[row * n];
+    return sum / (n - 1);
+  }
+
+  // That share as one grey bar.
   function stub(g) {
-    let parked = 0;
-    for (let row = 1; row < n; row++) parked += matrix[row * n];
-    parked /= n - 1;
-    const high = 14 + 60 * parked;
+    const high = 14 + 60 * parked();
     g.fillStyle = c.grey;
     g.globalAlpha = 0.5;
     g.fillRect(places[0].x - 4, ABOVE - high, 8, high);
     g.globalAlpha = 1;
     g.font = `12px ${c.sans}`;
     g.textAlign = "left";
-    g.fillText(`${Math.round(100 * parked)} % parked`, Math.max(4, places[0].x - 14), ABOVE - high - 10);
+    g.fillText(`${Math.round(100 * parked())} % parked`, Math.max(4, places[0].x - 14), ABOVE - high - 10);
   }
 
   const under = (event) => {
-    const x = event.clientX - scroll.getBoundingClientRect().left + scroll.scrollLeft;
+    const box = scroll.getBoundingClientRect();
+    if (circled()) return round.pointed(places, ...extent(), event.clientX - box.left, event.clientY - box.top);
+    const x = event.clientX - box.left + scroll.scrollLeft;
     const i = places.findIndex((place) => Math.abs(place.x - x) < place.width / 2 + 7);
     return i < 0 ? null : i;
   };
@@ -190,22 +227,25 @@ export function arcs(element, data, act, keep) {
   });
   const shown = h("output", {}, `${Math.round(100 * keep.share)} %`);
   const tick = (name, label) => {
-    const box = h("input", { type: "checkbox", onchange: () => ((keep[name] = box.checked), refresh()) });
+    const box = h("input", { type: "checkbox", onchange: () => ((keep[name] = box.checked), layout()) });
     box.checked = keep[name];
     return h("label", { class: "tick" }, box, label);
   };
+  const layout = () => {
+    measure();
+    scroll.scrollLeft = circled() ? 0 : places[data.word].x - 0.75 * scroll.clientWidth; // what is asked about, and what is before it
+    refresh();
+  };
   fill(
     element,
-    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("sink", "show what is parked on the first word"), tick("only", "only the word in question")),
+    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("sink", "show what is parked on the first word"), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle")),
     scroll,
     said,
     note(
-      h("span", { class: "looks-text" }, "Above, in violet: "), "where one head looks, from each word back to earlier ones. ",
-      h("span", { class: "raised-text" }, "Below: "), `which words mattered for ${quoted(words[data.word].text)}. `,
+      h("span", { class: "looks-text" }, "Violet, above the line: "), "where one head looks, from each word back to earlier ones. ",
+      h("span", { class: "raised-text" }, "Amber, below it: "), `which words mattered for ${quoted(words[data.word].text)}. `,
       "They are two questions: a head can look hard at a word that changes nothing. Heads with nothing to look for park their attention on the first word.",
     ),
   );
-  measure();
-  scroll.scrollLeft = places[data.word].x - 0.75 * scroll.clientWidth; // what is asked about, and what stands before it
-  refresh();
+  layout();
 }

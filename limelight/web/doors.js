@@ -7,7 +7,7 @@ import { steps } from "./steps.js";
 import { translation } from "./translation.js";
 import { whatIf } from "./whatif.js";
 
-const kept = { share: 0.5, sink: false, only: false, pair: null };
+const kept = { share: 0.5, sink: false, only: false, circle: false, pair: null };
 
 // What is switched off, and the sentence in place of the one on the screen.
 const change = { heads: [], layers: [], positions: true, instead: null, name: null, picked: [], of: null };

@@ -133,6 +133,19 @@ def test_layer_and_head_change_by_keyboard(visit: Visit) -> None:
     until(page, "document.querySelector('.said').textContent.startsWith('Head 3 of layer 1')")
 
 
+def test_words_on_a_circle(visit: Visit) -> None:
+    page = visit("#door=words")
+    page.wait_for_selector(".long canvas")
+    page.get_by_label("on a circle").check()
+    box = page.locator(".long canvas").bounding_box()
+    assert box["height"] == pytest.approx(640)
+    at = {"x": box["width"] / 2, "y": 560}  # the sixth of ten words stands at the bottom
+    page.locator(".long canvas").click(position=at)
+    until(page, "document.querySelector('.word.asked')?.firstChild.textContent === 'mat'")
+    page.get_by_label("on a circle").uncheck()
+    assert page.locator(".long canvas").bounding_box()["height"] == pytest.approx(340)
+
+
 @pytest.mark.parametrize("door", ["heads", "steps", "layers", "what-if"])
 def test_each_door_opens_by_its_key_and_closes(visit: Visit, door: str) -> None:
     page = visit()
