@@ -271,13 +271,17 @@ def _looks(app: FastAPI, desk: Desk) -> None:
 
     @app.post("/api/save")
     def save(body: Save) -> Response:
-        from limelight.serve.saved import hold, html
+        from limelight.serve.saved import hold, hold_translation, html
+        from limelight.serve.translating import Translating
 
         with desk.alone():
-            looking = desk.looking(body.given, body.added, body.tokens)
+            seen = desk.seen(body.given, body.added, body.tokens)
             about = {**desk.about(), "name": body.title or desk.name}
-            roles = desk.roles() if desk.has_roles else None
-            data = hold(looking, about, body.word, body.against, body.method, _sampling(body), roles=roles)
+            if isinstance(seen, Translating):
+                data = hold_translation(seen, about, body.word, body.against, _sampling(body))
+            else:
+                roles = desk.roles() if desk.has_roles else None
+                data = hold(seen, about, body.word, body.against, body.method, _sampling(body), roles=roles)
         return Response(html(data), media_type="text/html", headers={"content-disposition": "attachment"})
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from limelight.decode import Sampling
 from limelight.look import METHODS
 from limelight.serve.looking import Looking, Numbers, shape
+from limelight.serve.translating import Translating
 
 if TYPE_CHECKING:
     from limelight import Model
@@ -97,6 +98,30 @@ def hold(
         "lens": looking.lens(asked) if walked else None,
         "steps": looking.steps(max(0, asked - 1), layer, head) if walked else None,
         "roles": roles,
+    }
+
+
+def hold_translation(
+    translating: Translating, about: Numbers, word: int | None, against: str | None, sampling: Sampling = DRAWN
+) -> Numbers:
+    """What a file holds of a translation: the answer for each of its words, what could stand there, and the alignment.
+
+    word: the one that the file opens at, of either text; against: a foil for it.
+    """
+    words = translating.words()
+    first = sum(each["given"] for each in words["words"])
+    places = range(first, len(words["words"]))
+    answers = {place: translating.importance(place, against if place == word else None) for place in places}
+    grid = [answers[place]["values"] for place in places]
+    state = {"text": translating.source, "word": word, "foil": against, "method": None, "door": "translation"}
+    return {
+        "state": {**state, "layer": None, "head": None, "model": None, "temperature": 1, "k": 50, "p": 1, "seed": 0},
+        "model": about,
+        "words": words,
+        "added": translating.target,
+        "answers": answers,
+        "next": {place: translating.next(place, sampling) for place in places},
+        "translation": {"alignment": translating.alignment(), "grid": grid},
     }
 
 

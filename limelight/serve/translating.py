@@ -22,19 +22,19 @@ class Translating:
 
     def __init__(self, translator: "Translator", source: str, target: str) -> None:
         self._language = translator.language
-        self._source = source.strip()
+        self.source = source.strip()
         # Without a translation, its words are those of the source: they are never shown.
         self._seen: SeenTranslation = translator.look(source, target or source)
-        self._target = target.strip()
+        self.target = target.strip()
 
     def words(self) -> Numbers:
         """Both texts cut into words, see `Looking.words`; the translation begins on a line of its own."""
         seen, language = self._seen, self._language
-        found = listed(self._source, seen.source_words, language.source.encode(self._source).ids, language.source)
+        found = listed(self.source, seen.source_words, language.source.encode(self.source).ids, language.source)
         for word in found["words"]:
             word["given"] = True
-        if self._target:
-            theirs = listed(self._target, seen.target_words, language.target.encode(self._target).ids, language.target)
+        if self.target:
+            theirs = listed(self.target, seen.target_words, language.target.encode(self.target).ids, language.target)
             for word in theirs["words"]:
                 word["given"] = False
             theirs["words"][0]["gap"] = f"{found['tail']}\n{theirs['words'][0]['gap']}"
@@ -46,7 +46,7 @@ class Translating:
         """What else the model could have said in the place of a word of the translation; see `likely`."""
         number = self._number(word)
         logits = self._seen.logits(number)[:1]
-        own = self._language.target.encode(self._target).ids[self._seen.target_words[number - 1].tokens.start]
+        own = self._language.target.encode(self.target).ids[self._seen.target_words[number - 1].tokens.start]
         return {"word": self._first + number - 1, **likely(logits, own, self._language.target, sampling, n)}
 
     def importance(
@@ -89,7 +89,7 @@ class Translating:
 
     def _number(self, word: int | None) -> int:
         """A word of the translation, counted from 1. Raises RequestError for one of the source, or for none."""
-        if not self._target:
+        if not self.target:
             raise RequestError("there is no translation yet to ask about")
         count = len(self._seen.target_words)
         number = count if word is None else word - self._first + 1

@@ -60,7 +60,7 @@ export function start(root, source) {
   }
 
   async function read() {
-    Object.assign(now, { importance: null, next: null, error: null, added: "", progress: null });
+    Object.assign(now, { importance: null, next: null, error: null, added: source.added ?? "", progress: null });
     ["importance", "next", "continue", "door"].forEach((name) => pending[name]?.abort());
     if (!state.text.trim()) {
       Object.assign(now, { shown: plain(""), given: 0 });
@@ -72,7 +72,7 @@ export function start(root, source) {
       now.shown = await remembered(["words", whole], () => source.words(whole, of));
       now.given = now.shown.words.filter((one) => one.given).length;
       draw();
-      const later = translates() || (source.live && state.word >= now.given); // asked about a word still to be written
+      const later = source.live && (translates() || state.word >= now.given); // asked about a word still to be written
       if (!later) await ask(); // the answer first: all of it is computed by one machine
       await goOn();
     });
@@ -336,7 +336,7 @@ export function start(root, source) {
       now.model = await source.open(state.model ?? parts.models.value, tell, signal("open"));
       parts.doors.querySelectorAll("button").forEach((button) => (button.hidden = !fitting().some((door) => door.name === button.dataset.door)));
       [parts.measured, parts.drawing, parts.tokensButton].forEach((part) => (part.hidden = translates()));
-      parts.saveButton.hidden = !source.live || translates();
+      parts.saveButton.hidden = !source.live;
       parts.tokensButton.hidden ||= !source.live;
       fill(parts.methods, now.model.methods.map(({ name, title }) => h("option", { value: name, selected: name === state.method }, title)));
       await read();

@@ -1,10 +1,33 @@
 // Where a saved file's data comes from: the file itself.
 
+const refuse = (what) => {
+  throw new Error(`${what}; open the sentence in limelight for more`);
+};
+
 // data: what limelight.serve.saved put there. What it does not hold is refused in a sentence.
 export function saved(data) {
-  const refuse = (what) => {
-    throw new Error(`${what}; open the sentence in limelight for more`);
+  const common = {
+    live: false,
+    state: data.state,
+    models: async () => ({ models: [{ name: data.model.name, title: data.model.name, here: true }], first: data.model.name }),
+    open: async () => data.model,
+    words: async () => data.words,
+    next: async (text, word) => data.next[word] ?? refuse("This file does not hold what could stand here"),
   };
+  return { ...common, ...(data.model.translates ? translation(data) : text(data)) };
+}
+
+// A source text and its translation.
+function translation(data) {
+  return {
+    added: data.added,
+    importance: async (text, word) => data.answers[word] ?? refuse("The model did not say this word, it read it"),
+    translation: async () => data.translation,
+  };
+}
+
+// A text under a model that continues texts.
+function text(data) {
   const matrices = new Map();
 
   function layer(number) {
@@ -17,12 +40,6 @@ export function saved(data) {
   }
 
   return {
-    live: false,
-    state: data.state,
-    models: async () => ({ models: [{ name: data.model.name, title: data.model.name, here: true }], first: data.model.name }),
-    open: async () => data.model,
-    words: async () => data.words,
-    next: async (text, word) => data.next[word] ?? refuse("This file does not hold what could stand here"),
     importance: async (text, word) => (word === data.importance.word ? data.importance : refuse(`This file answers for “${data.words.words[data.importance.word].text}” only`)),
     attention: async (text, number) => layer(number), // of all heads
     async linking(text, source, target) {

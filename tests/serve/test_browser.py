@@ -338,6 +338,30 @@ def test_a_saved_file_opens_without_a_network(visit: Visit, tmp_path: Path) -> N
     assert "open the sentence in limelight" in kept.locator(".error").inner_text()
 
 
+@pytest.mark.parametrize("name", ["transformer-modern-tiny", "lstm-attention"])
+def test_a_saved_translation_opens_without_a_network(visit: Visit, runs: Path, tmp_path: Path, name: str) -> None:
+    from urllib.parse import urlencode
+
+    page = visit("#" + urlencode({"text": "zwei kinder spielen im schnee", "model": str(runs / name)}))
+    page.keyboard.press("6")
+    page.wait_for_selector(".room canvas")
+    with page.expect_download() as download:
+        page.keyboard.press("s")
+    file = tmp_path / "saved.html"
+    download.value.save_as(file)
+    kept = visit(file=file)
+    kept.wait_for_selector(".room canvas")
+    for selector in (".sentence", ".answer", ".check", ".next", ".room"):
+        assert kept.locator(selector).inner_text() == page.locator(selector).inner_text()
+    for side in (".word.given", ".word.added"):
+        for each in (kept, page):
+            each.locator(side).first.click()
+        until(kept, f"document.querySelector('{side}.asked') !== null")
+        until(page, f"document.querySelector('{side}.asked') !== null")
+        assert kept.locator(".answer").inner_text() == page.locator(".answer").inner_text()
+    assert kept.locator(".error").count() == 0
+
+
 def test_a_saved_file_cannot_be_broken_out_of(visit: Visit, tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / "saved.html"
     text = "</script><script>document.title='taken'</script> <!-- the cat"
