@@ -76,6 +76,10 @@ DROPOUT = ((1e5, 0.3), (1e6, 0.2), (1e8, 0.1), (float("inf"), 0.0))
 """The rate for data sets of fewer tokens."""
 
 
+RATES = {"adamw": 0.512, "muon": 0.768}
+"""Learning rates times the width: 4e-3 and 6e-3 for the tiny presets, 7e-4 and 1e-3 for GPT-2's width."""
+
+
 def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
     """The same settings with every open one filled in, from how many tokens there are to predict in an epoch.
 
@@ -91,6 +95,9 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
     epochs = settings.epochs or min(40.0, max(1.0, BUDGET[settings.task] / tokens))
     steps = settings.steps or max(100, round(epochs * epoch))
     model = settings.model or _fitting(settings.task, tokens)
+    optimizer = settings.optimizer
+    if optimizer == "auto":
+        optimizer = "muon" if model in PRESETS else "adamw"
     width = settings.width or (PRESETS[model].width if model in PRESETS else 128)
     return replace(
         settings,
@@ -100,8 +107,8 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
         steps=steps,
         context=settings.context or 256,
         longest=settings.longest or 256,
-        optimizer=("muon" if model in PRESETS else "adamw") if settings.optimizer == "auto" else settings.optimizer,
-        lr=settings.lr or 0.512 / max(width, 128),  # 4e-3 for the tiny presets, 7e-4 for GPT-2's width
+        optimizer=optimizer,
+        lr=settings.lr or RATES[optimizer] / max(width, 128),
         schedule="cosine" if settings.schedule == "auto" else settings.schedule,
         warmup=settings.warmup or min(4000, max(10, steps // 10)),
         smoothing=settings.smoothing if settings.smoothing >= 0 else (0.1 if translate else 0.0),
