@@ -100,7 +100,7 @@ def test_other_options_or_data_are_refused(tmp_path: Path, data: Path) -> None:
     mine = letters(tmp_path / "pairs.tsv", 50, turned=False)
     options = OPTIONS | {"steps": 6, "model": "gpt"}
     run(tmp_path / "run", mine, options)
-    with pytest.raises(RequestError, match=r"was started with lr 0\.006; to go on with it leave"):
+    with pytest.raises(RequestError, match=r"was started with lr 0\.004; to go on with it leave"):
         run(tmp_path / "run", mine, options | {"lr": 0.5})
     letters(mine, 51, turned=False)
     with pytest.raises(RequestError, match=r"pairs\.tsv changed since the run"):
