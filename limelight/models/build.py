@@ -211,30 +211,30 @@ def _dropout(rate: float) -> nn.Module:
 def _recurrent_encoder(stack: c.RecurrentStack) -> RecurrentEncoder:
     both = stack.direction == "both"
     layers = [RecurrentLayer(stack.cell, stack.width, stack.width, both) for _ in range(stack.layers)]
-    return RecurrentEncoder(layers, stack.direction == "backward", _dropout(stack.dropout))
+    return RecurrentEncoder(layers, stack.direction == "backward", stack.scale, _dropout(stack.dropout))
 
 
 def _recurrent_decoder(stack: c.RecurrentStack) -> RecurrentDecoder:
-    width, dropout = stack.width, _dropout(stack.dropout)
+    width, scale, dropout = stack.width, stack.scale, _dropout(stack.dropout)
 
     def layers(inputs: int) -> list[RecurrentLayer]:
         return [RecurrentLayer(stack.cell, width if i else inputs, width) for i in range(stack.layers)]
 
     match stack.attention:
         case None:
-            return PlainDecoder(layers(width), width, dropout)
+            return PlainDecoder(layers(width), width, scale, dropout)
         case c.AdditiveAttention():
             ask, offer = nn.Linear(width, width, bias=False), nn.Linear(width, width)
             attention = _listening(width, ask, offer, AdditiveWeights(width))
-            return BahdanauDecoder(layers(2 * width), width, dropout, attention, nn.Linear(3 * width, width))
+            return BahdanauDecoder(layers(2 * width), width, scale, dropout, attention, nn.Linear(3 * width, width))
         case c.DotAttention(feeding):
             attention = _listening(width, nn.Identity(), nn.Identity(), attention_weights)
         case c.GeneralAttention(feeding):
             attention = _listening(width, nn.Identity(), nn.Linear(width, width, bias=False), attention_weights)
     join = nn.Linear(2 * width, width, bias=False)
     if feeding:
-        return FeedingDecoder(layers(2 * width), width, dropout, attention, join)
-    return LuongDecoder(layers(width), width, dropout, attention, join)
+        return FeedingDecoder(layers(2 * width), width, scale, dropout, attention, join)
+    return LuongDecoder(layers(width), width, scale, dropout, attention, join)
 
 
 def _listening(width: int, ask: nn.Module, offer: nn.Module, weigh: Weigh) -> Attention:

@@ -159,7 +159,7 @@ class RecurrentStack:
     """Layers of recurrent cells, each `width` wide.
 
     direction: in which an encoder reads; in both, each direction gives half of the width. attention: to the source, in
-    a decoder. dropout: of what each layer and the head read, never between steps, in training.
+    a decoder. dropout: of what each layer and the head read, never between steps, in training. scale: of what is read.
     """
 
     cell: Literal["rnn", "gru", "lstm"]
@@ -168,6 +168,7 @@ class RecurrentStack:
     direction: Literal["forward", "backward", "both"] = "forward"
     attention: AdditiveAttention | DotAttention | GeneralAttention | None = None
     dropout: float = 0.0
+    scale: float = 1.0
 
 
 Stack = TransformerStack | RecurrentStack

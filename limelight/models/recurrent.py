@@ -3,6 +3,9 @@
 Sutskever et al. (2014): an encoder that reads backward hands its last states to the decoder, and nothing else.
 Bahdanau et al. (2015): an encoder in both directions, and additive attention. Luong et al. (2015): dot or general
 attention with input feeding.
+
+Embeddings are the head's weights as well, small enough for that, and scaled up to size one where cells read them, as
+the Transformer's are (Vaswani et al., 2017, section 3.4): from inputs near zero a cell hardly learns at first.
 """
 
 from typing import Literal
@@ -11,12 +14,13 @@ from limelight.models import config as c
 from limelight.models.own import own_family
 
 Cell = Literal["rnn", "gru", "lstm"]
+Direction = Literal["backward", "both"]
 Attention = c.AdditiveAttention | c.DotAttention | c.GeneralAttention
 
 
 def language_model(*, cell: Cell, vocab: int, context: int, layers: int, width: int, dropout: float) -> c.ModelConfig:
     """Layers of cells between tied embeddings."""
-    decoder = c.RecurrentStack(cell, width, layers, dropout=dropout)
+    decoder = c.RecurrentStack(cell, width, layers, dropout=dropout, scale=width**0.5)
     return c.ModelConfig(FAMILY.name, vocab, context, decoder, c.LMHead(tied=True))
 
 
@@ -32,8 +36,10 @@ def translator(
     dropout: float,
 ) -> c.ModelConfig:
     """An encoder and a decoder of as many layers. Without attention the source is read backward, with it both ways."""
-    encoder = c.RecurrentStack(cell, width, layers, "backward" if attention is None else "both", dropout=dropout)
-    decoder = c.RecurrentStack(cell, width, layers, attention=attention, dropout=dropout)
+    direction: Direction = "backward" if attention is None else "both"
+    scale = width**0.5
+    encoder = c.RecurrentStack(cell, width, layers, direction, dropout=dropout, scale=scale)
+    decoder = c.RecurrentStack(cell, width, layers, attention=attention, dropout=dropout, scale=scale)
     head = c.LMHead(tied=True)
     return c.ModelConfig(FAMILY.name, vocab, context, decoder, head, encoder=encoder, source_vocab=source_vocab)
 

@@ -96,8 +96,9 @@ class RecurrentEncoder(nn.Module):
     each layer reads and never between steps (Zaremba et al., 2014).
     """
 
-    def __init__(self, blocks: Sequence[RecurrentLayer], backward: bool, dropout: nn.Module) -> None:
+    def __init__(self, blocks: Sequence[RecurrentLayer], backward: bool, scale: float, dropout: nn.Module) -> None:
         super().__init__()
+        self.scale = scale
         self.blocks = nn.ModuleList(blocks)
         self.backward = backward
         self.dropout = dropout
@@ -112,6 +113,7 @@ class RecurrentEncoder(nn.Module):
         _hears_all(visible)
         mask = FullMasks(lengths, x.shape[1], None, x.device).mask
         final: list[Tensors] = []
+        x = x * self.scale
         if self.backward:
             x = _reversed(x, lengths)
         for block in self.blocks:
@@ -144,11 +146,12 @@ class RecurrentDecoder(nn.Module, ABC):
     """
 
     def __init__(
-        self, blocks: Sequence[RecurrentLayer], width: int, dropout: nn.Module, *, feeds: bool = False
+        self, blocks: Sequence[RecurrentLayer], width: int, scale: float, dropout: nn.Module, *, feeds: bool = False
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.width = width
+        self.scale = scale
         self.dropout = dropout
         self.feeds = feeds
 
@@ -191,7 +194,7 @@ class RecurrentDecoder(nn.Module, ABC):
         """
         _hears_all(visible)
         parts = cast("Sequence[Carried]", state.parts)
-        out, after = self.read(self.dropout(x), [part.tensors for part in parts], counts, state.source)
+        out, after = self.read(self.dropout(x * self.scale), [part.tensors for part in parts], counts, state.source)
         for part, tensors in zip(parts, after, strict=True):
             part.tensors = tensors
         return out
@@ -227,9 +230,15 @@ class LuongDecoder(RecurrentDecoder):
     """
 
     def __init__(
-        self, blocks: Sequence[RecurrentLayer], width: int, dropout: nn.Module, attention: Attention, join: nn.Module
+        self,
+        blocks: Sequence[RecurrentLayer],
+        width: int,
+        scale: float,
+        dropout: nn.Module,
+        attention: Attention,
+        join: nn.Module,
     ) -> None:
-        super().__init__(blocks, width, dropout)
+        super().__init__(blocks, width, scale, dropout)
         self.attention = attention
         self.join = join
 
@@ -252,9 +261,15 @@ class FeedingDecoder(RecurrentDecoder):
     """
 
     def __init__(
-        self, blocks: Sequence[RecurrentLayer], width: int, dropout: nn.Module, attention: Attention, join: nn.Module
+        self,
+        blocks: Sequence[RecurrentLayer],
+        width: int,
+        scale: float,
+        dropout: nn.Module,
+        attention: Attention,
+        join: nn.Module,
     ) -> None:
-        super().__init__(blocks, width, dropout, feeds=True)
+        super().__init__(blocks, width, scale, dropout, feeds=True)
         self.attention = attention
         self.join = join
 
@@ -285,9 +300,15 @@ class BahdanauDecoder(RecurrentDecoder):
     """
 
     def __init__(
-        self, blocks: Sequence[RecurrentLayer], width: int, dropout: nn.Module, attention: Attention, join: nn.Module
+        self,
+        blocks: Sequence[RecurrentLayer],
+        width: int,
+        scale: float,
+        dropout: nn.Module,
+        attention: Attention,
+        join: nn.Module,
     ) -> None:
-        super().__init__(blocks, width, dropout)
+        super().__init__(blocks, width, scale, dropout)
         self.attention = attention
         self.join = join
 

@@ -16,6 +16,7 @@ from limelight.models.presets import with_dropout
 from limelight.models.registry import config_from_hf, config_to_hf
 
 VOCAB, WIDTH = 53, 16
+SCALE = 1.5  # of embeddings
 LENGTHS = torch.tensor([7, 3, 5])
 SOURCE = torch.randint(0, VOCAB, (3, 7), generator=torch.Generator().manual_seed(1))
 TARGET = torch.randint(0, VOCAB, (3, 6), generator=torch.Generator().manual_seed(2))
@@ -23,12 +24,14 @@ CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 def language_model(cell: str) -> c.ModelConfig:
-    return c.ModelConfig("limelight-recurrent", VOCAB, 64, c.RecurrentStack(cell, WIDTH, 2), c.LMHead(tied=False))
+    return c.ModelConfig(
+        "limelight-recurrent", VOCAB, 64, c.RecurrentStack(cell, WIDTH, 2, scale=SCALE), c.LMHead(tied=False)
+    )
 
 
 def translator(cell: str, attention: object, direction: str, layers: int = 2) -> c.ModelConfig:
-    encoder = c.RecurrentStack(cell, WIDTH, layers, direction)
-    decoder = c.RecurrentStack(cell, WIDTH, layers, attention=attention)
+    encoder = c.RecurrentStack(cell, WIDTH, layers, direction, scale=SCALE)
+    decoder = c.RecurrentStack(cell, WIDTH, layers, attention=attention, scale=SCALE)
     return c.ModelConfig("limelight-recurrent", VOCAB, 64, decoder, c.LMHead(tied=True), encoder=encoder)
 
 
@@ -89,7 +92,7 @@ def reference_cells(network: nn.Module, cell: str, inputs: int, both: bool = Fal
 @torch.no_grad()
 def test_language_models_equal_torch(speaker: Decoder) -> None:
     cells = reference_cells(speaker.decoder, speaker.config.decoder.cell, WIDTH)
-    hidden, _ = cells(speaker.embed(TARGET))
+    hidden, _ = cells(SCALE * speaker.embed(TARGET))
     close(speaker(TARGET), hidden @ speaker.head.weight.T)
 
 
@@ -117,7 +120,7 @@ def encoded(model: Seq2Seq, row: int) -> tuple[Tensor, object]:
     """One source text read by torch's own layers: hidden states [S, W], and the states to begin with."""
     stack = model.config.encoder
     cells = reference_cells(model.encoder, stack.cell, WIDTH, stack.direction == "both")
-    x = model.embed(SOURCE[row, : LENGTHS[row]])
+    x = SCALE * model.embed(SOURCE[row, : LENGTHS[row]])
     hidden, final = cells(x.flip(0)[None] if stack.direction == "backward" else x[None])
     hidden = hidden[0].flip(0) if stack.direction == "backward" else hidden[0]
 
@@ -136,7 +139,7 @@ def test_translators_equal_torch(model: Seq2Seq, whole: Tensor) -> None:
     for row in range(3):
         memory, state = encoded(model, row)
         vector = torch.zeros(WIDTH)
-        for t, word in enumerate(model.embed(TARGET[row])):
+        for t, word in enumerate(SCALE * model.embed(TARGET[row])):
             if attention == c.AdditiveAttention():
                 top = (state[0] if stack.cell == "lstm" else state)[-1, 0]
                 part = decoder.attention
