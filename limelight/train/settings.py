@@ -68,7 +68,7 @@ class Settings:
     lora: int = 0  # rank; 0: all weights learn
 
 
-BUDGET: dict[Task, float] = {"translate": 5e6, "generate": 2e7}
+BUDGET: dict[Task, float] = {"translate": 4e6, "generate": 2e7}
 """Tokens to predict, over all epochs; the smallest translator reads so many in about eight minutes of two cores."""
 
 

@@ -339,7 +339,9 @@ def test_a_saved_file_opens_without_a_network(visit: Visit, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["transformer-modern-tiny", "lstm-attention"])
-def test_a_saved_translation_opens_without_a_network(visit: Visit, runs: Path, tmp_path: Path, name: str) -> None:
+def test_a_saved_translation_opens_without_a_network(
+    visit: Visit, runs: Path, tiny: Path, tmp_path: Path, name: str
+) -> None:
     from urllib.parse import urlencode
 
     page = visit("#" + urlencode({"text": "zwei kinder spielen im schnee", "model": str(runs / name)}))
@@ -360,6 +362,8 @@ def test_a_saved_translation_opens_without_a_network(visit: Visit, runs: Path, t
         until(page, f"document.querySelector('{side}.asked') !== null")
         assert kept.locator(".answer").inner_text() == page.locator(".answer").inner_text()
     assert kept.locator(".error").count() == 0
+    page.get_by_label("Model", exact=True).select_option(str(tiny))  # what other tests find open
+    page.wait_for_selector("[data-door=words]:visible")
 
 
 def test_a_saved_file_cannot_be_broken_out_of(visit: Visit, tiny: Path, tmp_path: Path) -> None:
