@@ -100,7 +100,13 @@ def _ours(task: Task, precision: Literal["float32", "bfloat16"]) -> float:
     torch.manual_seed(0)
     network = build(task.config)
     initialise(network)
-    settings = Settings(task="translate", smoothing=task.smoothing, precision=precision, batch_tokens=TOKENS)
+    settings = Settings(
+        task="translate",
+        smoothing=task.smoothing,
+        precision=precision,
+        batch_tokens=TOKENS,
+        optimizer="adamw",  # as the Trainer
+    )
     trainee = Trainee(network, settings, World(0, 1, torch.device("cpu")))
     began = 0.0
     for step, indices in zip(range(1, STEPS + 2), Batches(task.corpus, TOKENS, seed=1).epoch(), strict=False):

@@ -140,20 +140,17 @@ def _hears_all(visible: Tensor | None) -> None:
 
 
 class RecurrentDecoder(nn.Module, ABC):
-    """Layers that read a text from left to right; how they listen to a source is each class's own.
+    """Layers that read a text from left to right; how they listen to a source is each class's own."""
 
-    feeds: besides each layer's state, one more vector [B, W] is carried: what the last step gave.
-    """
+    feeds = False
+    """Besides each layer's state, one more vector [B, W] is carried: what the last step gave."""
 
-    def __init__(
-        self, blocks: Sequence[RecurrentLayer], width: int, scale: float, dropout: nn.Module, *, feeds: bool = False
-    ) -> None:
+    def __init__(self, blocks: Sequence[RecurrentLayer], width: int, scale: float, dropout: nn.Module) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)
         self.width = width
         self.scale = scale
         self.dropout = dropout
-        self.feeds = feeds
 
     @property
     def dtype(self) -> torch.dtype:
@@ -222,12 +219,8 @@ class PlainDecoder(RecurrentDecoder):
         return self.dropout(out), after
 
 
-class LuongDecoder(RecurrentDecoder):
-    """Attention behind the layers (Luong et al., 2015): the state asks, and what it hears is joined to it.
-
-    The *attentional vector* ``tanh(join [heard; state])`` (their equation 5) is what the head reads. All words of a
-    text are read at once.
-    """
+class ListeningDecoder(RecurrentDecoder, ABC):
+    """A decoder with attention to the source. join: of what is heard and the state, to what the head reads."""
 
     def __init__(
         self,
@@ -246,6 +239,14 @@ class LuongDecoder(RecurrentDecoder):
     def crosses(self) -> list[Attention]:
         return [self.attention]
 
+
+class LuongDecoder(ListeningDecoder):
+    """Attention behind the layers (Luong et al., 2015): the state asks, and what it hears is joined to it.
+
+    The *attentional vector* ``tanh(join [heard; state])`` (their equation 5) is what the head reads. All words of a
+    text are read at once.
+    """
+
     def read(
         self, x: Tensor, before: list[Tensors], counts: Tensor | None, source: Source | None
     ) -> tuple[Tensor, list[Tensors]]:
@@ -254,28 +255,13 @@ class LuongDecoder(RecurrentDecoder):
         return self.dropout(self.join(torch.cat((heard, out), -1)).tanh()), after
 
 
-class FeedingDecoder(RecurrentDecoder):
+class FeedingDecoder(ListeningDecoder):
     """Luong's attention with input feeding (section 3.3): each step also reads the attentional vector of the last.
 
     The first layer reads [word; vector], 2W wide, and a text is read word by word.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[RecurrentLayer],
-        width: int,
-        scale: float,
-        dropout: nn.Module,
-        attention: Attention,
-        join: nn.Module,
-    ) -> None:
-        super().__init__(blocks, width, scale, dropout, feeds=True)
-        self.attention = attention
-        self.join = join
-
-    @property
-    def crosses(self) -> list[Attention]:
-        return [self.attention]
+    feeds = True
 
     def read(
         self, x: Tensor, before: list[Tensors], counts: Tensor | None, source: Source | None
@@ -292,29 +278,12 @@ class FeedingDecoder(RecurrentDecoder):
         return torch.cat(outs, 1), [*carried, (fed,)]
 
 
-class BahdanauDecoder(RecurrentDecoder):
+class BahdanauDecoder(ListeningDecoder):
     """Attention before the layers (Bahdanau et al., 2015, section 3.1): the last state asks, the step reads the answer.
 
     The first layer reads [word; heard], 2W wide. The head reads ``tanh(join [state; heard; word])``, one layer in the
     place of the paper's maxout (appendix A.2.2). A text is read word by word.
     """
-
-    def __init__(
-        self,
-        blocks: Sequence[RecurrentLayer],
-        width: int,
-        scale: float,
-        dropout: nn.Module,
-        attention: Attention,
-        join: nn.Module,
-    ) -> None:
-        super().__init__(blocks, width, scale, dropout)
-        self.attention = attention
-        self.join = join
-
-    @property
-    def crosses(self) -> list[Attention]:
-        return [self.attention]
 
     def read(
         self, x: Tensor, before: list[Tensors], counts: Tensor | None, source: Source | None

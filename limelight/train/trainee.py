@@ -41,11 +41,8 @@ class Trainee:
         self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
         betas, product = (settings.beta1, settings.beta2), getattr(torch, settings.precision)
         self._optimizers = optimizers(network, settings.optimizer, betas, settings.eps, settings.decay, product)
-        self._kept = {
-            p: optimizer.state
-            for optimizer in self._optimizers
-            for group in optimizer.param_groups
-            for p in group["params"]
+        self._optimizer_of = {
+            p: optimizer for optimizer in self._optimizers for group in optimizer.param_groups for p in group["params"]
         }
         self._average = Average(network, settings.ema) if settings.ema else None
 
@@ -112,7 +109,7 @@ class Trainee:
         own: Callable[[Tensor], Tensor] = (lambda p: p.clone()) if self._average is not None else (lambda p: p)
         state = {f"weights/{name}": own(whole(p.detach())) for name, p in self._weights.items()}
         for name, p in self._weights.items():
-            state |= {f"{part}/{name}": whole(kept) for part, kept in self._kept[p][p].items()}
+            state |= {f"{part}/{name}": whole(kept) for part, kept in self._optimizer_of[p].state[p].items()}
         if self._average is not None:
             state |= {f"average/{name}": whole(p) for name, p in self._average.weights.items()}
         return state
@@ -126,7 +123,7 @@ class Trainee:
                 p = self._weights[name]
                 # Copied, so that memory is aligned as torch aligns it: some kernels round by alignment.
                 model = p.detach() if part != "step" else torch.zeros((), device=self.world.device)
-                kept = self._kept[p][p]
+                kept = self._optimizer_of[p].state[p]
                 kept[part] = torch.zeros_like(model)
                 kept[part].copy_(like(tensor, model))
             elif part == "average" and self._average is not None:

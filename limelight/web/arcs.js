@@ -26,6 +26,7 @@ export function arcs(element, data, act, keep) {
   const c = colours(element); // asking for styles while scrolling would lay the page out anew each time
   const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
 
+  const mattered = data.importance ? answers(data.importance, c) : [];
   const circled = () => keep.circle && n <= round.FITS;
 
   function measure() {
@@ -72,22 +73,12 @@ export function arcs(element, data, act, keep) {
 
   const tiles = new Map(); // left edge → canvas, the one drawn longest ago first
 
-  // How much each word mattered for the one in question, as links.
-  function mattered() {
-    const found = data.importance;
-    if (!found) return [];
-    const most = Math.max(...found.values.map(Math.abs), 1e-9);
-    const colour = (value) => (found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised);
-    const all = found.values.map((value, i) => ({ from: found.word, to: i, colour: colour(value), strength: Math.abs(value) / most, dashed: value < 0 }));
-    return all.filter(({ strength }) => strength >= 0.08);
-  }
-
   function paint() {
     const width = scroll.clientWidth;
     if (circled()) {
       const [size, left] = extent();
       const looks = links.map(([from, to, strength]) => ({ from, to, strength, colour: c.looks, dashed: false }));
-      const chords = [...looks, ...mattered()].reverse();
+      const chords = [...looks, ...mattered].reverse();
       const g = sheet(canvas, width, size);
       round.drawn(g, { words, places, size, left, chords, only: focus(), asked: data.word, colours: c, serif });
       if (keep.sink || n < 2) return;
@@ -133,7 +124,7 @@ export function arcs(element, data, act, keep) {
       const near = only === null || source === only || target === only;
       arc(a, b, ABOVE, ABOVE, c.looks, 1 + 6 * weight, near ? 0.3 + 0.7 * weight : 0.07);
     }
-    for (const { from, to, colour, strength, dashed } of mattered()) {
+    for (const { from, to, colour, strength, dashed } of mattered) {
       const [a, b] = [places[from].x, places[to].x];
       if (!seen(a, b)) continue;
       const near = only === null || to === only || from === only;
@@ -168,14 +159,15 @@ export function arcs(element, data, act, keep) {
 
   // That share as one grey bar.
   function stub(g) {
-    const high = 14 + 60 * parked();
+    const mean = parked();
+    const high = 14 + 60 * mean;
     g.fillStyle = c.grey;
     g.globalAlpha = 0.5;
     g.fillRect(places[0].x - 4, ABOVE - high, 8, high);
     g.globalAlpha = 1;
     g.font = `12px ${c.sans}`;
     g.textAlign = "left";
-    g.fillText(`${Math.round(100 * parked())} % parked`, Math.max(4, places[0].x - 14), ABOVE - high - 10);
+    g.fillText(`${Math.round(100 * mean)} % parked`, Math.max(4, places[0].x - 14), ABOVE - high - 10);
   }
 
   const under = (event) => {
@@ -226,8 +218,8 @@ export function arcs(element, data, act, keep) {
     },
   });
   const shown = h("output", {}, `${Math.round(100 * keep.share)} %`);
-  const tick = (name, label) => {
-    const box = h("input", { type: "checkbox", onchange: () => ((keep[name] = box.checked), layout()) });
+  const tick = (name, label, changed = refresh) => {
+    const box = h("input", { type: "checkbox", onchange: () => ((keep[name] = box.checked), changed()) });
     box.checked = keep[name];
     return h("label", { class: "tick" }, box, label);
   };
@@ -238,7 +230,7 @@ export function arcs(element, data, act, keep) {
   };
   fill(
     element,
-    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("sink", "show what is parked on the first word"), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle")),
+    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("sink", "show what is parked on the first word"), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
     scroll,
     said,
     note(
@@ -248,4 +240,12 @@ export function arcs(element, data, act, keep) {
     ),
   );
   layout();
+}
+
+// How much each word mattered for the one in question, as links.
+function answers(found, c) {
+  const most = Math.max(...found.values.map(Math.abs), 1e-9);
+  const colour = (value) => (found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised);
+  const links = found.values.map((value, i) => ({ from: found.word, to: i, colour: colour(value), strength: Math.abs(value) / most, dashed: value < 0 }));
+  return links.filter(({ strength }) => strength >= 0.08);
 }
