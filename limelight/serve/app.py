@@ -4,7 +4,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
@@ -133,7 +133,7 @@ def make(desk: Desk, names: frozenset[str] = frozenset()) -> App:
     app.add_exception_handler(Exception, _failed)
     _files(app)
     _models(app, desk)
-    _looks(app, desk)
+    app.include_router(_looks(desk))
     return Guard(app, names)
 
 
@@ -169,12 +169,19 @@ def _models(app: FastAPI, desk: Desk) -> None:
         return _streamed(work)
 
 
-def _looks(app: FastAPI, desk: Desk) -> None:
-    @app.post("/api/words")
+def _looks(desk: Desk) -> APIRouter:
+    """What is asked of the open model. `?model=NAME` says which one the asker takes that to be."""
+
+    def expected(model: str | None = None) -> None:
+        desk.expect(model or desk.name)
+
+    router = APIRouter(prefix="/api", dependencies=[Depends(expected)])
+
+    @router.post("/words")
     def words(body: Text) -> dict[str, Any]:
         return desk.seen(body.given, body.added, body.tokens).words()
 
-    @app.post("/api/continue")
+    @router.post("/continue")
     def go_on(body: Continue) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
@@ -183,12 +190,12 @@ def _looks(app: FastAPI, desk: Desk) -> None:
 
         return _streamed(work)
 
-    @app.post("/api/next")
+    @router.post("/next")
     def next(body: Next) -> dict[str, Any]:
         with desk.alone():
             return desk.seen(body.given, body.added, body.tokens).next(body.word, _sampling(body))
 
-    @app.post("/api/importance")
+    @router.post("/importance")
     def importance(body: Ask) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
@@ -204,7 +211,7 @@ def _looks(app: FastAPI, desk: Desk) -> None:
 
         return _streamed(work)
 
-    @app.post("/api/translation")
+    @router.post("/translation")
     def translation(body: Text) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
@@ -215,7 +222,7 @@ def _looks(app: FastAPI, desk: Desk) -> None:
 
         return _streamed(work)
 
-    @app.post("/api/attention")
+    @router.post("/attention")
     def attention(body: Layer) -> Response:
         """All heads of one layer, [H, N, N], or one head, [N, N]: little-endian float32, row by row."""
         with desk.alone():
@@ -226,17 +233,17 @@ def _looks(app: FastAPI, desk: Desk) -> None:
             weights = weights[body.head]
         return Response(weights.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
 
-    @app.post("/api/linking")
+    @router.post("/linking")
     def linking(body: Pair) -> dict[str, Any]:
         with desk.alone():
             return {"weights": desk.looking(body.given, body.added, body.tokens).linking(body.source, body.target)}
 
-    @app.post("/api/roles")
+    @router.post("/roles")
     def roles() -> dict[str, Any]:
         with desk.alone():
             return desk.roles()
 
-    @app.post("/api/lens")
+    @router.post("/lens")
     def lens(body: Place) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
@@ -247,12 +254,12 @@ def _looks(app: FastAPI, desk: Desk) -> None:
 
         return _streamed(work)
 
-    @app.post("/api/steps")
+    @router.post("/steps")
     def steps(body: Follow) -> dict[str, Any]:
         with desk.alone():
             return desk.looking(body.given, body.added, body.tokens).steps(body.word, body.layer, body.head, body.other)
 
-    @app.post("/api/what_if")
+    @router.post("/what_if")
     def what_if(body: WhatIf) -> StreamingResponse:
         def work(emit: Emit) -> None:
             with desk.alone():
@@ -269,7 +276,7 @@ def _looks(app: FastAPI, desk: Desk) -> None:
 
         return _streamed(work)
 
-    @app.post("/api/save")
+    @router.post("/save")
     def save(body: Save) -> Response:
         from limelight.serve.saved import hold, hold_translation, html
         from limelight.serve.translating import Translating
@@ -283,6 +290,8 @@ def _looks(app: FastAPI, desk: Desk) -> None:
                 roles = desk.roles() if desk.has_roles else None
                 data = hold(seen, about, body.word, body.against, body.method, _sampling(body), roles=roles)
         return Response(html(data), media_type="text/html", headers={"content-disposition": "attachment"})
+
+    return router
 
 
 def _sampling(body: Settings) -> Any:

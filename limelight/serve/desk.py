@@ -103,6 +103,11 @@ class Desk:
             self._first = model.name
             self._lookings.clear()
 
+    def expect(self, name: str) -> None:
+        """Raises RequestError if the open model is another one, since someone else has chosen it."""
+        if name != self.name:
+            raise RequestError(f"another window has put {self.name!r} in the place of {name!r}; reload this page")
+
     def _known(self, name: str) -> None:
         names = [model.name for model in self.listed()]
         if name not in names:

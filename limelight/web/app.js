@@ -16,6 +16,7 @@ export function start(root, source) {
   const now = { model: null, shown: plain(state.text), given: 0, importance: null, next: null, progress: { note: "Opening the model" }, error: null, hovered: null };
   const parts = frame(root, source);
   const pending = {}; // what is under way, by name: asking anew ends it
+  let pause; // until what is being typed or moved has come to rest
   const known = new Map(); // answers by question, so that coming back waits for nothing
 
   // --- the question ---------------------------------------------------------------------------------------------
@@ -36,6 +37,8 @@ export function start(root, source) {
     pending[name] = new AbortController();
     return pending[name].signal;
   }
+
+  const abandon = () => Object.values(pending).forEach((one) => one.abort());
 
   // Runs one step of the work; what was abandoned ends in silence, anything else in a sentence on the screen.
   async function attempt(work) {
@@ -61,7 +64,7 @@ export function start(root, source) {
 
   async function read() {
     Object.assign(now, { importance: null, next: null, error: null, added: source.added ?? "", progress: null });
-    ["importance", "next", "continue", "door"].forEach((name) => pending[name]?.abort());
+    abandon();
     if (!state.text.trim()) {
       Object.assign(now, { shown: plain(""), given: 0 });
       return draw();
@@ -74,6 +77,7 @@ export function start(root, source) {
       draw();
       const later = source.live && (translates() || state.word >= now.given); // asked about a word still to be written
       if (!later) await ask(); // the answer first: all of it is computed by one machine
+      of.throwIfAborted(); // by another sentence or another model
       await goOn();
     });
   }
@@ -182,8 +186,8 @@ export function start(root, source) {
     settings(change) {
       go(change, { keep: true });
       refreshNext();
-      clearTimeout(pending.pause);
-      pending.pause = setTimeout(() => attempt(goOn), PAUSE); // the next word at once, the rest when the slider rests
+      clearTimeout(pause);
+      pause = setTimeout(() => attempt(goOn), PAUSE); // the next word at once, the rest when the slider rests
     },
     again() {
       go({ seed: state.seed + 1 });
@@ -234,7 +238,7 @@ export function start(root, source) {
     save() {
       if (!source.live || !now.importance) return;
       attempt(async () => {
-        const blob = await source.save(text(), word(), state.foil, state.method, settings(), title(), signal("save"));
+        const blob = await source.save(text(), word(), state.foil, state.method, settings(), title());
         const link = h("a", { href: URL.createObjectURL(blob), download: "limelight.html" });
         link.click();
         setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
@@ -304,14 +308,22 @@ export function start(root, source) {
 
   function drawDoor() {
     parts.doors.querySelectorAll("button").forEach((button) => button.setAttribute("aria-expanded", button.dataset.door === state.door ? "true" : "false"));
+    const of = signal("door"); // a view that was closed must not come back when its numbers arrive
     const door = fitting().find((one) => one.name === state.door);
     if (!door || !now.model || !now.shown.words.length) return fill(parts.room);
-    const of = signal("door");
     const places = { ...view(), words: words() };
-    const need = { data: places, text: text(), source, act, remembered, signal: of };
-    door.draw(parts.room, need).catch((error) => {
-      if (error.name !== "AbortError") fill(parts.room, h("p", { class: "error", role: "alert" }, error.message));
-    });
+    const need = { data: places, text: text(), source, act, signal: of, again };
+    need.remembered = async (key, find) => {
+      const found = await remembered(key, find);
+      of.throwIfAborted();
+      return found;
+    };
+    function again(...more) {
+      door.draw(parts.room, need, ...more).catch((error) => {
+        if (error.name !== "AbortError") fill(parts.room, h("p", { class: "error", role: "alert" }, error.message));
+      });
+    }
+    again();
   }
 
   function draw() {
@@ -325,6 +337,7 @@ export function start(root, source) {
 
   async function open() {
     await attempt(async () => {
+      abandon();
       now.error = null;
       now.model = null;
       now.progress = { note: "Opening the model", total: 0 };
@@ -345,8 +358,8 @@ export function start(root, source) {
 
   parts.editor.addEventListener("input", () => {
     fill(parts.sentence, h("span", { class: "given" }, parts.editor.value));
-    clearTimeout(pending.pause);
-    pending.pause = setTimeout(() => {
+    clearTimeout(pause);
+    pause = setTimeout(() => {
       go({ text: parts.editor.value, word: null, foil: null });
       read();
     }, PAUSE);

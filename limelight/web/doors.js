@@ -22,6 +22,7 @@ async function matrix({ data, text, source, remembered, signal }) {
   if (n > MANY && source.live) {
     const key = JSON.stringify([data.model.name, text, data.layer, data.head]);
     if (kept.large?.key !== key) kept.large = { key, weights: await source.attention(text, data.layer, data.head, signal) }; // one is megabytes
+    signal.throwIfAborted();
     return kept.large.weights;
   }
   const all = await remembered(["attention", text, data.layer], () => source.attention(text, data.layer, null, signal));
@@ -49,20 +50,21 @@ export const doors = [
     title: "Heads",
     says: "all heads, and what each looks for",
     async draw(element, need) {
-      const { data, text, source, act, remembered, signal } = need;
+      const { data, text, source, act, remembered, signal, again } = need;
       if (!element.querySelector("canvas")) waiting(element, "Reading all heads");
       const [source_, target] = pair(data);
       const found = await matrix(need);
       const weights = await remembered(["linking", text, source_, target], () => source.linking(text, source_, target, signal));
       const choose = (a, b) => {
         kept.pair = [a, b];
-        this.draw(element, need);
+        again();
       };
       const show = (roles) =>
         heads(element, { ...data, heads: data.model.heads, weights, source: source_, target, matrix: found, roles }, { ...act, pair: choose });
-      if (!kept.measured) show(null); // measuring what heads do takes a while, once a model
-      kept.measured = true;
-      show(await remembered(["roles"], () => source.roles(signal)));
+      if (kept.measured !== data.model.name) show(null); // measuring what heads do takes a while, once a model
+      const roles = await remembered(["roles"], () => source.roles(signal));
+      kept.measured = data.model.name;
+      show(roles);
     },
   },
   {
@@ -70,12 +72,11 @@ export const doors = [
     fits: attends,
     title: "Steps",
     says: "the nine steps, with this sentence's numbers",
-    async draw(element, need, other = null) {
-      const { data, text, source, remembered, signal } = need;
+    async draw(element, { data, text, source, remembered, signal, again }, other = null) {
       if (!element.querySelector(".steps")) waiting(element, "Following the word through the model");
       const place = Math.max(0, data.word - 1); // the model asks from the word before
       const found = await remembered(["steps", text, place, data.layer, data.head, other], () => source.steps(text, place, data.layer, data.head, other, signal));
-      steps(element, { ...data, found, place }, { other: (token) => this.draw(element, need, token) });
+      steps(element, { ...data, found, place }, { other: again });
     },
   },
   {
@@ -83,8 +84,7 @@ export const doors = [
     fits: attends,
     title: "Layers",
     says: "what each layer would have said",
-    async draw(element, need) {
-      const { data, text, source, remembered, signal } = need;
+    async draw(element, { data, text, source, remembered, signal }) {
       waiting(element, "Asking every layer what it would say");
       const bar = element.querySelector("progress");
       const tell = ({ done, total }) => ((bar.max = total), (bar.value = done));
@@ -96,11 +96,9 @@ export const doors = [
     fits: attends,
     title: "What if",
     says: "switch parts off, change the sentence, and compare",
-    async draw(element, need) {
-      const { data, text, source, remembered, signal } = need;
+    async draw(element, { data, text, source, remembered, signal, again }) {
       const whole = text.given + text.added;
       if (change.of !== whole) Object.assign(change, { instead: null, picked: [], of: whole });
-      const again = () => this.draw(element, need);
       const asked = data.words[data.word].text;
       const question = {
         text: change.instead ?? whole,

@@ -1,9 +1,11 @@
 // Where the page's data comes from: the server that sent it.
 
+let opened = null; // what this page asks of: another window may open another model
+
 async function post(path, body, signal) {
   let answer;
   try {
-    answer = await fetch(`/api/${path}`, {
+    answer = await fetch(`/api/${path}${opened ? `?model=${encodeURIComponent(opened)}` : ""}`, {
       method: "POST",
       headers: { "content-type": "application/json" },
       body: JSON.stringify(body),
@@ -48,7 +50,9 @@ export function live() {
 
     async open(name, progress, signal) {
       let model;
+      opened = null;
       await lines("open", { name }, signal, (line) => (line.model ? (model = line.model) : progress(line)));
+      opened = model.name;
       return model;
     },
 
@@ -100,8 +104,8 @@ export function live() {
       return found;
     },
 
-    async save(text, word, against, method, settings, title, signal) {
-      const answer = await post("save", { ...text, word, against, ...settings, title, ...(method ? { method } : {}) }, signal);
+    async save(text, word, against, method, settings, title) {
+      const answer = await post("save", { ...text, word, against, ...settings, title, ...(method ? { method } : {}) });
       return answer.blob();
     },
   };

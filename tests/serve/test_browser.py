@@ -14,7 +14,7 @@ Visit = Callable[..., Any]
 
 
 @pytest.fixture
-def visit(chromium: Any, server: str) -> Iterator[Visit]:
+def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Visit]:
     """``visit("#text=…", width=…, dark=…, file=…)``: a page that may ask nobody but the server, or nobody at all if
     it is a file, and that must not complain."""
     contexts: list[Any] = []
@@ -28,6 +28,9 @@ def visit(chromium: Any, server: str) -> Iterator[Visit]:
             viewport={"width": width, "height": height}, color_scheme=scheme, offline=file is not None
         )
         contexts.append(context)
+        if file is None:  # a test before left another model open
+            opened = context.request.post(server + "api/open", data={"name": str(tiny)})
+            assert "model" in opened.text()
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
@@ -156,6 +159,44 @@ def test_each_door_opens_by_its_key_and_closes(visit: Visit, door: str) -> None:
     until(page, "document.querySelector('.room').childElementCount === 0")
 
 
+def test_a_closed_door_stays_closed_when_its_numbers_arrive(visit: Visit) -> None:
+    page = visit()
+    held: list[Any] = []
+    page.route("**/api/roles*", lambda route: held.append(route))
+    page.keyboard.press("2")
+    page.wait_for_selector(".room .roles")
+    until_held(page, held)
+    page.keyboard.press("Escape")
+    until(page, "document.querySelector('.room').childElementCount === 0")
+    for route in held:
+        route.continue_()
+    page.wait_for_timeout(500)
+    assert page.locator(".room > *").count() == 0
+    page.keyboard.press("2")
+    page.wait_for_selector(".room .roles")
+
+
+def test_what_was_asked_of_one_model_is_not_asked_of_the_next(visit: Visit, runs: Path) -> None:
+    page = visit()
+    held: list[Any] = []
+    page.route("**/api/next*", lambda route: held.append(route))
+    page.locator(".word", has_text="because").click()
+    until_held(page, held)
+    page.unroute("**/api/next*")
+    page.get_by_label("Model", exact=True).select_option(str(runs / "lstm-attention"))
+    page.wait_for_selector("[data-door=translation]:visible")
+    page.wait_for_selector(".word.added")
+    assert held[0].request.failure == "net::ERR_ABORTED"
+
+
+def until_held(page: Any, held: list[Any]) -> None:
+    for _ in range(200):
+        if held:
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("the page never asked")
+
+
 def test_steps_hold_their_own_sum(visit: Visit) -> None:
     page = visit("#door=steps")
     page.wait_for_selector(".steps")
@@ -269,6 +310,17 @@ def test_a_model_is_chosen_from_the_list(visit: Visit, runs: Path, tiny: Path) -
     page.get_by_label("Model", exact=True).select_option(str(tiny))
     page.wait_for_selector("[data-door=heads]:visible")
     page.wait_for_selector(".check")
+
+
+def test_another_window_opens_another_model(visit: Visit, server: str, runs: Path, tiny: Path) -> None:
+    page = visit()
+    other = page.request.post(server + "api/open", data={"name": str(runs / "lstm-attention")})
+    assert "model" in other.text()
+    late = page.request.post(server + "api/words", params={"model": str(tiny)}, data={"given": "a"})
+    assert late.status == 400
+    assert "another window has put" in late.json()["error"]
+    page.reload()  # opens what the other window chose
+    page.wait_for_selector("[data-door=translation]:visible")
 
 
 def test_dark_mode_and_its_key(visit: Visit) -> None:
