@@ -311,7 +311,8 @@ export function start(root, source) {
     const of = signal("door"); // a view that was closed must not come back when its numbers arrive
     const door = fitting().find((one) => one.name === state.door);
     if (!door || !now.model || !now.shown.words.length) return fill(parts.room);
-    const places = { ...view(), words: words() };
+    const behind = words().length > now.given || !source.live ? now.shown : (now.shown.base ?? now.shown);
+    const places = { ...view(), words: words(), tail: behind.tail };
     const need = { data: places, text: text(), source, act, signal: of, again };
     need.remembered = async (key, find) => {
       const found = await remembered(key, find);

@@ -161,11 +161,10 @@ def test_each_door_opens_by_its_key_and_closes(visit: Visit, door: str) -> None:
 
 def test_a_closed_door_stays_closed_when_its_numbers_arrive(visit: Visit) -> None:
     page = visit()
-    held: list[Any] = []
-    page.route("**/api/roles*", lambda route: held.append(route))
+    held = hold(page, "**/api/roles*")
     page.keyboard.press("2")
     page.wait_for_selector(".room .roles")
-    until_held(page, held)
+    eventually(page, lambda: held)
     page.keyboard.press("Escape")
     until(page, "document.querySelector('.room').childElementCount === 0")
     for route in held:
@@ -178,23 +177,32 @@ def test_a_closed_door_stays_closed_when_its_numbers_arrive(visit: Visit) -> Non
 
 def test_what_was_asked_of_one_model_is_not_asked_of_the_next(visit: Visit, runs: Path) -> None:
     page = visit()
-    held: list[Any] = []
-    page.route("**/api/next*", lambda route: held.append(route))
+    held = hold(page, "**/api/next*")
     page.locator(".word", has_text="because").click()
-    until_held(page, held)
-    page.unroute("**/api/next*")
+    eventually(page, lambda: held)
     page.get_by_label("Model", exact=True).select_option(str(runs / "lstm-attention"))
     page.wait_for_selector("[data-door=translation]:visible")
     page.wait_for_selector(".word.added")
-    assert held[0].request.failure == "net::ERR_ABORTED"
+    eventually(page, lambda: held[0].request.failure == "net::ERR_ABORTED")
 
 
-def until_held(page: Any, held: list[Any]) -> None:
+def hold(page: Any, pattern: str) -> list[Any]:
+    """The requests to `pattern`, which from now on wait."""
+    held: list[Any] = []
+
+    def keep(route: Any) -> None:
+        held.append(route)
+
+    page.route(pattern, keep)
+    return held
+
+
+def eventually(page: Any, happened: Callable[[], Any]) -> None:
     for _ in range(200):
-        if held:
+        if happened():
             return
         page.wait_for_timeout(50)
-    raise AssertionError("the page never asked")
+    raise AssertionError("it never happened")
 
 
 def test_steps_hold_their_own_sum(visit: Visit) -> None:
