@@ -1,7 +1,8 @@
 """Training a translator and a language model, beside transformers' Trainer on the same batches:
 ``python -m benchmarks.train [--json] [--runs N]``.
 
-Both get the same batches as they are, padding included, the same number of threads, label smoothing and AdamW. Ours is
+Both get the same batches as they are, padding included, the same number of threads, label smoothing and AdamW; the
+Trainer computes in float32, as it does by itself, and in bfloat16. Ours is
 measured as `limelight.train.loop` runs it, making of batches included; the Trainer from its second step on. They take
 turns, and each figure is the best of `runs`: whatever else the machine does only ever makes a run slower.
 """
@@ -17,7 +18,6 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,6 +40,7 @@ VOCAB, TOKENS, CONTEXT = 10_000, 4096, 256
 STEPS = 4  # of a run, besides the first, which does not count
 MARKS = Marks(start=1, end=2, pad=0)
 PEER = "transformers Trainer"
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -75,27 +76,28 @@ def _task(task: Task, runs: int) -> tuple[list[Row], dict[str, float]]:
     batches = task.batches()
     tokens = sum(int((batch.targets != IGNORE).sum()) for batch in batches[1:])
     best = fastest("cpu")
-    precisions: tuple[Literal["float32", "bfloat16"], ...] = ("float32",) if best == "float32" else ("float32", best)
-    ways = {precision: partial(_ours, task, precision) for precision in precisions}
-    seconds: dict[str, list[float]] = {name: [] for name in (*ways, PEER)}
-    products: dict[str, list[float]] = {name: [] for name in ways}
+    precisions: tuple[Precision, ...] = ("float32",) if best == "float32" else ("float32", best)
+    ours: dict[Precision, list[float]] = {precision: [] for precision in precisions}
+    theirs: dict[Precision, list[float]] = {precision: [] for precision in precisions}
+    products: dict[Precision, list[float]] = {precision: [] for precision in precisions}
     for _ in range(runs):
-        for name, way in ways.items():
-            seconds[name].append(way())
-            products[name].append(_products(getattr(torch, name)))
-        seconds[PEER].append(_trainer(task, batches))
-    peer = tokens / min(seconds[PEER])
+        for precision in precisions:
+            ours[precision].append(_ours(task, precision))
+            theirs[precision].append(_trainer(task, batches, precision))
+            products[precision].append(_products(getattr(torch, precision)))
     rows: list[Row] = []
     shares: dict[str, float] = {}
     work = _work(task.config, batches[1:])
-    for name in ways:
-        speed = tokens / min(seconds[name])
-        rows.append(Row(f"{task.name}, {name}", speed, peer, f"{PEER} float32", speed / peer, "tokens/s"))
-        shares[f"share of {name} products, {task.name}"] = work / min(seconds[name]) / max(products[name])
+    for precision in precisions:
+        speed = tokens / min(ours[precision])
+        for other in dict.fromkeys(("float32", precision)):  # the Trainer's own default, and the same as ours
+            peer = tokens / min(theirs[other])
+            rows.append(Row(f"{task.name}, {precision}", speed, peer, f"{PEER} {other}", speed / peer, "tokens/s"))
+        shares[f"share of {precision} products, {task.name}"] = work / min(ours[precision]) / max(products[precision])
     return rows, shares
 
 
-def _ours(task: Task, precision: Literal["float32", "bfloat16"]) -> float:
+def _ours(task: Task, precision: Precision) -> float:
     """Seconds of STEPS steps."""
     torch.manual_seed(0)
     network = build(task.config)
@@ -117,7 +119,7 @@ def _ours(task: Task, precision: Literal["float32", "bfloat16"]) -> float:
     return time.perf_counter() - began
 
 
-def _trainer(task: Task, batches: list[Batch]) -> float:
+def _trainer(task: Task, batches: list[Batch], precision: Precision) -> float:
     """Seconds of STEPS steps by the peer, from the end of its first."""
     from torch.utils.data import Dataset
     from transformers import Trainer, TrainerCallback, TrainingArguments
@@ -141,6 +143,7 @@ def _trainer(task: Task, batches: list[Batch]) -> float:
         arguments = TrainingArguments(
             folder,
             use_cpu=True,
+            bf16=precision == "bfloat16",
             max_steps=len(batches),
             per_device_train_batch_size=1,  # each item is a batch already
             label_smoothing_factor=task.smoothing,

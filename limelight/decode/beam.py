@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 
 PART = 128  # tokens of a vocabulary that are looked at together
+ROWS = 16  # texts whose probabilities are summed together
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +159,13 @@ class _Search:
         beside the stop tokens. Equals stand in the order of hypotheses and tokens, as in argmax.
         """
         B = len(self.texts)
-        scores = logits.log_softmax(-1)  # half the time of its sum alone, logsumexp
-        scores[:, self.forbidden] = float("-inf")
-        values, ids = (each.cpu() for each in _largest(scores, min(self.beam + len(self.stop), scores.shape[1])))
-        ids, order = ids.sort(dim=1)
-        totals = (self.totals.view(-1, 1) + values.double().gather(1, order)).view(B, -1)  # [B, W · n]
+        needed = min(self.beam + len(self.stop) + len(self.forbidden), logits.shape[1])
+        values, ids = _largest(logits, needed)
+        values = values - _log_sum(logits)  # of these few alone: log-probabilities of all would be as large as a cache
+        ids, order = ids.cpu().sort(dim=1)
+        scores = values.cpu().double().gather(1, order)
+        scores[torch.isin(ids, self.forbidden)] = float("-inf")
+        totals = (self.totals.view(-1, 1) + scores).view(B, -1)  # [B, W · n]
         totals, order = totals.sort(dim=1, descending=True, stable=True)
         return order // ids.shape[1], ids.view(B, -1).gather(1, order), totals
 
@@ -192,6 +195,16 @@ class _Search:
 
     def _score(self, total: float, length: int) -> float:
         return total / math.pow(length, self.alpha)
+
+
+def _log_sum(logits: Tensor) -> Tensor:
+    """The logarithm of the sum of exponentials [N, 1] of logits [N, V], a few rows at a time, so that what lies between
+    stays near the processor."""
+    parts = []
+    for rows in logits.float().split(ROWS):
+        most = rows.amax(1, keepdim=True)
+        parts.append((rows - most).exp_().sum(1, keepdim=True).log_() + most)
+    return torch.cat(parts)
 
 
 def _largest(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,12 @@
 """The optimisers and the moving average of weights."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import ParamsT
 
 from limelight.train.parallel import like, whole
 
@@ -18,18 +19,21 @@ def optimizers(
 ) -> list[torch.optim.Optimizer]:
     """What updates the weights that learn: AdamW (Loshchilov and Hutter, 2019), for "muon" with `Muon` beside it.
 
-    Muon takes the matrices between embeddings and head; cells of recurrent layers, which are several matrices in one,
-    stay with AdamW. Only matrices decay: not biases, norms or embeddings (tied ones are embeddings). product: the type
-    that Muon computes in.
+    Muon takes the matrices between embeddings and head, those of a recurrent cell gate by gate. Only matrices decay: not
+    biases, norms or embeddings (tied ones are embeddings). product: the type that Muon computes in.
     """
     spared = {id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     learning = [p for p in network.parameters() if p.requires_grad]
     matrices = [p for p in learning if p.dim() > 1 and id(p) not in spared]
-    hidden: list[nn.Parameter] = []
+    hidden = defaultdict[int, list[nn.Parameter]](list)  # by how many matrices stand below each other in one
     if name == "muon":
-        linear = {id(m.weight) for m in network.modules() if isinstance(m, nn.Linear) and m is not network.head}
-        hidden = [p for p in matrices if id(p) in linear]
-        matrices = [p for p in matrices if id(p) not in linear]
+        stacked = {id(m.weight): 1 for m in network.modules() if isinstance(m, nn.Linear) and m is not network.head}
+        for cells in (m for m in network.modules() if isinstance(m, nn.RNNBase)):
+            stacked |= {id(p): len(p) // cells.hidden_size for p in cells.parameters()}
+        for p in matrices:
+            if id(p) in stacked:
+                hidden[stacked[id(p)]].append(p)
+        matrices = [p for p in matrices if id(p) not in stacked]
     others = [p for p in learning if p.dim() <= 1 or id(p) in spared]
     groups = [{"params": matrices, "weight_decay": decay}, {"params": others, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
@@ -37,7 +41,7 @@ def optimizers(
     if groups:
         made.append(torch.optim.AdamW(groups, lr=0.0, betas=betas, eps=eps, fused=True))
     if hidden:
-        made.append(Muon(hidden, decay, product))
+        made.append(Muon([{"params": those, "stacked": n} for n, those in hidden.items()], decay, product))
     return made
 
 
@@ -50,8 +54,9 @@ class Muon(torch.optim.Optimizer):
     together to be updated.
     """
 
-    def __init__(self, matrices: Iterable[nn.Parameter], decay: float, product: torch.dtype) -> None:
-        super().__init__(matrices, {"lr": 0.0, "weight_decay": decay})
+    def __init__(self, matrices: ParamsT, decay: float, product: torch.dtype) -> None:
+        """matrices: what learns; a group's `stacked` says how many matrices of a height stand below each other in one."""
+        super().__init__(matrices, {"lr": 0.0, "weight_decay": decay, "stacked": 1})
         self.product = product
 
     @torch.no_grad()
@@ -63,9 +68,11 @@ class Muon(torch.optim.Optimizer):
                 if p.grad is not None:
                     shapes[p.shape].append(p)
             for (rows, columns), matrices in shapes.items():
-                updates = torch.stack([self._update(p) for p in matrices])  # [N, rows, columns]
+                rows //= group["stacked"]
+                updates = torch.stack([self._update(p) for p in matrices]).view(-1, rows, columns)
                 scale = 0.2 * max(rows, columns) ** 0.5  # orthogonal ones times this have elements of size 0.2
-                for p, update in zip(matrices, orthogonal(updates.to(self.product)), strict=True):
+                moves = orthogonal(updates.to(self.product)).reshape(len(matrices), -1, columns)
+                for p, update in zip(matrices, moves, strict=True):
                     p.mul_(1 - lr * group["weight_decay"]).sub_(like(update, p), alpha=lr * scale)
 
     def _update(self, p: nn.Parameter) -> Tensor:

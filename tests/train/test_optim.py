@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from small_models import gpt
 from torch import nn
 
+from limelight.models.build import build
+from limelight.models.presets import preset
 from limelight.train.optim import Muon, optimizers, orthogonal
 
 
@@ -46,6 +48,29 @@ def test_as_torch_has_it(shapes: list[tuple[int, int]]) -> None:
         peer.step()
     for mine, other in zip(ours, theirs, strict=True):
         assert torch.allclose(mine, other, atol=1e-3)  # products are rounded to bfloat16 in another order
+
+
+def test_matrices_below_each_other_are_moved_each_on_its_own() -> None:
+    torch.manual_seed(2)
+    gates = [nn.Parameter(torch.randn(6, 9)) for _ in range(4)]
+    cell = nn.Parameter(torch.cat([gate.detach() for gate in gates]))
+    for gate in gates:
+        gate.grad = torch.randn_like(gate)
+    cell.grad = torch.cat([gate.grad for gate in gates if gate.grad is not None])
+    for muon in (Muon(gates, 0.1, torch.float32), Muon([{"params": [cell], "stacked": 4}], 0.1, torch.float32)):
+        muon.param_groups[0]["lr"] = 0.02
+        muon.step()
+    assert torch.allclose(cell, torch.cat(list(gates)), atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "gates"), [("lstm-attention", 4), ("gru", 3), ("rnn", 1)])
+def test_muon_takes_cells_gate_by_gate(name: str, gates: int) -> None:
+    network = build(preset(name, 20, width=16, context=16, dropout=0.0))
+    _, muon = optimizers(network, "muon", (0.9, 0.98), 1e-9, 0.1, torch.float32)
+    stacked = {id(p): group["stacked"] for group in muon.param_groups for p in group["params"]}
+    cells = [m for m in network.modules() if isinstance(m, nn.RNNBase)]
+    found = {stacked[id(p)] for m in cells for p in m.parameters() if p.dim() == 2}
+    assert found == {gates}
 
 
 def test_what_muon_takes() -> None:
