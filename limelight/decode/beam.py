@@ -161,7 +161,8 @@ class _Search:
         B = len(self.texts)
         needed = min(self.beam + len(self.stop) + len(self.forbidden), logits.shape[1])
         values, ids = _largest(logits, needed)
-        values = values - _log_sum(logits)  # of these few alone: log-probabilities of all would be as large as a cache
+        # Of these few alone, and a few rows at a time: as many numbers as the logits would be new memory at every step.
+        values = values - torch.cat([part.logsumexp(1, keepdim=True) for part in logits.float().split(ROWS)])
         ids, order = ids.cpu().sort(dim=1)
         scores = values.cpu().double().gather(1, order)
         scores[torch.isin(ids, self.forbidden)] = float("-inf")
@@ -195,16 +196,6 @@ class _Search:
 
     def _score(self, total: float, length: int) -> float:
         return total / math.pow(length, self.alpha)
-
-
-def _log_sum(logits: Tensor) -> Tensor:
-    """The logarithm of the sum of exponentials [N, 1] of logits [N, V], a few rows at a time, so that what lies between
-    stays near the processor."""
-    parts = []
-    for rows in logits.float().split(ROWS):
-        most = rows.amax(1, keepdim=True)
-        parts.append((rows - most).exp_().sum(1, keepdim=True).log_() + most)
-    return torch.cat(parts)
 
 
 def _largest(scores: Tensor, n: int) -> tuple[Tensor, Tensor]:

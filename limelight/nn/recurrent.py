@@ -303,7 +303,7 @@ class BahdanauDecoder(ListeningDecoder):
 def _listen(attention: Attention, asking: Tensor, source: Source | None) -> Tensor:
     """What states [B, T, W] hear of the source [B, T, W]; positions play no part."""
     assert source is not None
-    return attention.attend(asking, source.layers[0], _NOWHERE, source.mask)
+    return attention.attend(asking, source.heard[0], _NOWHERE, source.mask)
 
 
 _NOWHERE = Positions(torch.empty(0, dtype=torch.int64), 0)

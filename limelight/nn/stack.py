@@ -23,7 +23,7 @@ def in_turn(
     """Runs the blocks one after another, and the norm."""
     for i, block in enumerate(stack.blocks):
         cache = caches[i] if caches else None
-        heard = None if source is None else (source.layers[i], source.mask)
+        heard = None if source is None else (source.heard[i], source.mask)
         x = block(x, positions, masks.for_window(stack.windows[i]), cache, masks.place, heard)
     out: Tensor = stack.norm(x)
     return out

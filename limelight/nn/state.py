@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, Self
 
 import torch
@@ -36,8 +37,8 @@ class Memory:
 class Source:
     """What a decoder's layers attend to beside their own text, made once for each request.
 
-    layers: keys and values of each attending layer. mask: which positions may be heard. origin: [B] int64 on CPU, the
-    row of the memory that each row hears.
+    layers: keys and values of each attending layer, a row for each of the memory. mask: which positions of it each of
+    the B rows may hear. origin: [B] int64 on CPU, the row of the memory that each row hears: those of a beam the same.
     """
 
     layers: tuple[KeysValues, ...]
@@ -53,12 +54,18 @@ class Source:
         return cls(layers, memory.mask, torch.arange(rows))
 
     def select(self, rows: Tensor) -> "Source":
-        """The given rows; nothing is copied where each row goes on hearing what it heard, as in a beam search."""
+        """The given rows; no keys and values are copied."""
         origin = self.origin[rows]
-        if torch.equal(origin, self.origin):
+        if torch.equal(origin, self.origin):  # as mostly in a beam search
             return self
-        layers = tuple(KeysValues(layer.k[rows], layer.v[rows]) for layer in self.layers)
-        return Source(layers, _select_mask(self.mask, rows), origin)
+        return Source(self.layers, _select_mask(self.mask, rows), origin)
+
+    @cached_property
+    def heard(self) -> tuple[KeysValues, ...]:
+        """Keys and values of each attending layer, a row for each of the B rows, for who cannot look them up."""
+        if torch.equal(self.origin, torch.arange(len(self.layers[0].k))):
+            return self.layers
+        return tuple(KeysValues(layer.k[self.origin], layer.v[self.origin]) for layer in self.layers)
 
     @property
     def nbytes(self) -> int:

@@ -37,6 +37,7 @@ class Memory(ctypes.Structure):
         ("layers", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("bytes", "row", "head", "step")),
         ("lengths", ctypes.c_void_p),
+        ("origin", ctypes.c_void_p),
     )
 
 
@@ -170,6 +171,7 @@ class Program:
         if source is not None:
             assert source.mask.lengths is not None
             heard, kept = _memory([(layer.k, layer.v) for layer in source.layers], source.mask.lengths)
+            heard.origin = source.origin.data_ptr()
         tables, turned = array("q"), [_turning(rotary, positions, x.device) for rotary in self._rotaries]
         for cos, sin in turned:
             tables.extend((cos.data_ptr(), sin.data_ptr(), cos.shape[-1], cos.stride(0) if cos.dim() == 4 else 0))

@@ -31,8 +31,11 @@ struct Memory {                  // keys and values, [B, K, room, D], of each la
     int64_t bytes;               // of a number: 4, float32, or 2, float16
     int64_t row, head, step;     // numbers from one row, head, position to the next
     const int64_t* lengths;      // [B]: positions that are there; if causal, before the call
+    const int64_t* origin;       // [B]: whose keys and values a row hears; null: its own
 
-    char* keys(int64_t layer, int64_t b, int64_t h) const { return layers[2 * layer] + (b * row + h * head) * bytes; }
+    char* keys(int64_t layer, int64_t b, int64_t h) const {
+        return layers[2 * layer] + ((origin ? origin[b] : b) * row + h * head) * bytes;
+    }
     char* values(int64_t layer, int64_t b, int64_t h) const { return keys(layer, b, h) - layers[2 * layer] + layers[2 * layer + 1]; }
 };
 
