@@ -162,7 +162,7 @@ class _Search:
         needed = min(self.beam + len(self.stop) + len(self.forbidden), logits.shape[1])
         values, ids = _largest(logits, needed)
         # Of these few alone, and a few rows at a time: as many numbers as the logits would be new memory at every step.
-        values = values - torch.cat([part.logsumexp(1, keepdim=True) for part in logits.float().split(ROWS)])
+        values = values - torch.cat([part.logsumexp(1, keepdim=True) for part in torch.split(logits.float(), ROWS)])
         ids, order = ids.cpu().sort(dim=1)
         scores = values.cpu().double().gather(1, order)
         scores[torch.isin(ids, self.forbidden)] = float("-inf")

@@ -19,8 +19,8 @@ def optimizers(
 ) -> list[torch.optim.Optimizer]:
     """What updates the weights that learn: AdamW (Loshchilov and Hutter, 2019), for "muon" with `Muon` beside it.
 
-    Muon takes the matrices between embeddings and head, those of a recurrent cell gate by gate. Only matrices decay: not
-    biases, norms or embeddings (tied ones are embeddings). product: the type that Muon computes in.
+    Muon takes the matrices between embeddings and head, those of a recurrent cell gate by gate. Only matrices decay:
+    not biases, norms or embeddings (tied ones are embeddings). product: the type that Muon computes in.
     """
     spared = {id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     learning = [p for p in network.parameters() if p.requires_grad]
@@ -55,7 +55,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, matrices: ParamsT, decay: float, product: torch.dtype) -> None:
-        """matrices: what learns; a group's `stacked` says how many matrices of a height stand below each other in one."""
+        """matrices: what learns; the `stacked` of a group is how many matrices stand below each other in one of it."""
         super().__init__(matrices, {"lr": 0.0, "weight_decay": decay, "stacked": 1})
         self.product = product
 
