@@ -50,7 +50,7 @@ class Desk:
         self._dtype = dtype
         self._first = name
         self._open: Opened | Translator | None = None
-        self._beside: tuple[str, Opened] | None = None  # the model that the open one was compared with last
+        self._beside: tuple[str, Opened | Translator] | None = None  # what the open one was compared with last
         self._lookings: OrderedDict[tuple[str, str, bool], Looking | Translating] = OrderedDict()
         self._progress = (0, 0, "opening the model")
         self._busy = threading.Lock()  # held while the model computes
@@ -184,14 +184,21 @@ class Desk:
         positions: bool,
         name: str | None,
         tokens: bool = False,
-    ) -> "Looking":
-        """A text under the open model with parts switched off, or under another one of the list.
+    ) -> "Looking | Translating":
+        """A text under the open model with parts switched off, or under another one of the list; where the open model
+        translates, the text and what becomes of it.
 
-        Raises RequestError for parts that it lacks, and for another model that is not listed or translates.
+        Raises RequestError for parts that it lacks, and for another model that is not listed, or that does not do with
+        texts what the open one does.
         """
         from limelight.serve.looking import edited
+        from limelight.serve.translating import Translating
 
-        opened = self._continuing() if name is None or name == self.name else self._other(name)
+        opened = self._now() if name is None or name == self.name else self._other(name)
+        if not isinstance(opened, Opened):
+            if heads_off or layers_off or not positions:
+                raise RequestError("parts of a model that translates cannot be switched off here")
+            return Translating(opened, text, next(opened.translate([text])).text)
         return edited(
             opened.network,
             opened.model.tokenizer,
@@ -208,13 +215,14 @@ class Desk:
             raise RequestError("this model translates texts; open one that continues them to look at this")
         return opened
 
-    def _other(self, name: str) -> Opened:
+    def _other(self, name: str) -> "Opened | Translator":
         """A second model, which stays open until a third one is asked for."""
         if self._beside is None or self._beside[0] != name:
             self._known(name)
             opened = self._opened(name, lambda done, total, note: None)
-            if not isinstance(opened, Opened):
-                raise RequestError(f"{name} translates texts; a text can be compared under models that continue it")
+            if isinstance(opened, Opened) is not isinstance(self._now(), Opened):
+                does, ours = ("continues", "translate") if isinstance(opened, Opened) else ("translates", "continue")
+                raise RequestError(f"{name} {does} texts; a text can be compared under models that {ours} it")
             self._beside = name, opened
         return self._beside[1]
 

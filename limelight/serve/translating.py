@@ -27,6 +27,11 @@ class Translating:
         self._seen: SeenTranslation = translator.look(source, target or source)
         self.target = target.strip()
 
+    def last(self, text: str) -> int:
+        """The last place of a word of the translation, or of its last word if it does not have it."""
+        places = [place for place, word in enumerate(self._seen.target_words) if word.text == text]
+        return self._first + (places[-1] if places else len(self._seen.target_words) - 1)
+
     def words(self) -> Numbers:
         """Both texts cut into words, see `Looking.words`; the translation begins on a line of its own."""
         seen, language = self._seen, self._language

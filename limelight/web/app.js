@@ -131,6 +131,7 @@ export function start(root, source) {
       const place = word();
       now.next = await remembered(["next", asked, place, settings()], () => source.next(asked, place, settings(), of));
       drawNext();
+      if (state.door === "what-if") drawDoor(); // it sets them beside those of another sentence
     });
   }
 

@@ -10,7 +10,7 @@ import { whatIf } from "./whatif.js";
 const kept = { share: 0.5, sink: false, only: false, circle: false, pair: null };
 
 // What is switched off, and the sentence in place of the one on the screen.
-const change = { heads: [], layers: [], positions: true, instead: null, name: null, picked: [], of: null };
+const change = { model: null, heads: [], layers: [], positions: true, instead: null, name: null, picked: [], of: null };
 
 const waiting = (element, what) => fill(element, h("p", { class: "waiting", role: "status" }, what, h("progress")));
 
@@ -93,18 +93,20 @@ export const doors = [
   },
   {
     name: "what-if",
-    fits: attends,
+    fits: (model) => attends(model) || model.translates,
     title: "What if",
     says: "switch parts off, change the sentence, and compare",
     async draw(element, { data, text, source, remembered, signal, again }) {
-      const whole = text.given + text.added;
+      const whole = data.model.translates ? text.given : text.given + text.added;
+      const model = data.model.name;
+      if (change.model !== model) Object.assign(change, { model, heads: [], layers: [], positions: true, name: null });
       if (change.of !== whole) Object.assign(change, { instead: null, picked: [], of: whole });
       const asked = data.words[data.word].text;
       const question = {
         text: change.instead ?? whole,
         asked,
         against: data.foil,
-        ...(data.importance ? { method: data.importance.method } : {}),
+        ...(data.importance && !data.model.translates ? { method: data.importance.method } : {}),
         heads_off: change.heads,
         layers_off: change.layers,
         positions: change.positions,

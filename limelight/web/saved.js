@@ -12,6 +12,7 @@ export function saved(data) {
     models: async () => ({ models: [{ name: data.model.name, title: data.model.name, here: true }], first: data.model.name }),
     open: async () => data.model,
     words: async () => data.words,
+    whatIf: async () => refuse("A file cannot change anything"),
     next: async (text, word) => data.next[word] ?? refuse("This file does not hold what could stand here"),
   };
   return { ...common, ...(data.model.translates ? translation(data) : text(data)) };
@@ -46,7 +47,6 @@ function text(data) {
       const n = data.words.words.length;
       return data.model.heads.map((heads, number) => Array.from({ length: heads }, (_, head) => layer(number)[head * n * n + source * n + target]));
     },
-    whatIf: async () => refuse("A file cannot switch parts of the model off"),
     roles: async () => data.roles ?? false,
     async lens(text, word) {
       return word === data.importance.word ? data.lens : refuse("This file holds the layers for one word only");

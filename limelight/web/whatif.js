@@ -1,4 +1,5 @@
 // Before and after: parts of the model switched off, words replaced or swapped, another sentence, or another model.
+// Of a translation, what was read can be changed, and the model.
 import { fill, fold, h, note, percent, quoted, visible } from "./dom.js";
 import { sentence } from "./sentence.js";
 
@@ -7,6 +8,7 @@ import { sentence } from "./sentence.js";
 // by the caller.
 export function whatIf(element, data, change, again) {
   const { words, word, layer, head, after, live } = data;
+  const read = data.model.translates ? words.slice(0, data.given) : words; // what can be changed: not what the model said
   const asked = words[word].text;
   const toggle = (list, item) => {
     const at = list.findIndex((one) => String(one) === String(item));
@@ -31,12 +33,15 @@ export function whatIf(element, data, change, again) {
   const others = (data.models ?? []).filter((model) => model.name !== data.model.name);
   const other = h("select", { "aria-label": "another model", disabled: !live || !others.length, onchange: () => set("name", other.value || null) },
     h("option", { value: "" }, others.length ? "none" : "there is no other"), others.map((model) => h("option", { value: model.name, selected: model.name === change.name }, titled(others, model.name))));
+  const switches = data.model.translates ? [] : [
+    button(`switch off head ${head} of layer ${layer}`, () => toggle(change.heads, [layer, head]), isOff(change.heads, [layer, head])),
+    button(`switch off layer ${layer}`, () => toggle(change.layers, layer), isOff(change.layers, layer)),
+    button("switch off positions", () => set("positions", false), !change.positions),
+  ];
   fill(
     element,
     h("div", { class: "tools" },
-      button(`switch off head ${head} of layer ${layer}`, () => toggle(change.heads, [layer, head]), isOff(change.heads, [layer, head])),
-      button(`switch off layer ${layer}`, () => toggle(change.layers, layer), isOff(change.layers, layer)),
-      button("switch off positions", () => set("positions", false), !change.positions),
+      switches,
       h("label", {}, "another model ", other)),
     h("form", { class: "instead", onsubmit: (event) => (event.preventDefault(), set("instead", instead.value.trim() ? instead.value : null)) },
       h("label", {}, "or another sentence ", instead), h("button", { class: "small", disabled: !live }, "compare")),
@@ -45,11 +50,16 @@ export function whatIf(element, data, change, again) {
     h("div", { class: "sides" },
       h("section", { class: "before" }, h("h2", {}, "As it is"), contents({ words, word, importance: data.importance, next: data.next }, null, live ? pick : () => {})),
       h("section", { class: "after" }, h("h2", {}, "After"), body())),
-    note(`Does ${quoted(asked)} still come from the same words? Heads that look telling can often be missed; the sum is what counts. Positions off: each word sees those before it as a heap, in no order. ↑ ↓ and [ ] choose the head.`),
+    note(
+      data.model.translates
+        ? "Choose words of the source to change them. What else changes in the translation hung on them: a pronoun, an ending, the order."
+        : `Does ${quoted(asked)} still come from the same words? Heads that look telling can often be missed; the sum is what counts. Positions off: each word sees those before it as a heap, in no order. ↑ ↓ and [ ] choose the head.`,
+    ),
   );
 
   // One or two words of the sentence, chosen to be replaced or swapped.
   function pick(i) {
+    if (i >= read.length) return;
     const at = change.picked.indexOf(i);
     if (at < 0) change.picked = [...change.picked, i].slice(-2);
     else change.picked.splice(at, 1);
@@ -57,7 +67,7 @@ export function whatIf(element, data, change, again) {
   }
 
   function words_() {
-    const picked = change.picked.filter((i) => i < words.length);
+    const picked = change.picked.filter((i) => i < read.length);
     if (!picked.length) return h("p", { class: "picked faint" }, "Choose one word below to replace it, two to swap them.");
     const [a, b] = picked;
     if (picked.length === 2) return h("p", { class: "picked" }, button(`swap ${quoted(words[a].text)} and ${quoted(words[b].text)}`, () => replaced({ [a]: words[b].text, [b]: words[a].text })));
@@ -75,7 +85,8 @@ export function whatIf(element, data, change, again) {
       if (i === 0) return text[0].toUpperCase() + text.slice(1);
       return others[i] === words[0].text ? text[0].toLowerCase() + text.slice(1) : text;
     };
-    set("instead", words.map((one, i) => one.gap + (i in others ? put(others[i], i) : one.text)).join("") + (data.tail ?? ""));
+    const tail = read.length < words.length ? words[read.length].gap.split("\n")[0] : (data.tail ?? "");
+    set("instead", read.map((one, i) => one.gap + (i in others ? put(others[i], i) : one.text)).join("") + tail);
   }
 
   function body() {
@@ -89,7 +100,7 @@ export function whatIf(element, data, change, again) {
     return [
       ...contents(found, data, () => {}),
       said === asked && was && h("p", { class: "said" }, `${quoted(asked)}: ${percent(was)} before, ${percent(found.importance.probability)} after.`),
-      said === asked && moved(data.importance, words, found),
+      said === asked && words.length === found.words.length && moved(data.importance, words, found),
     ];
   }
 }
@@ -127,7 +138,7 @@ function contents(found, was, choose) {
         h("td", {}, visible(row.token)),
         h("td", { class: "bar" }, h("span", { class: "fill plain-fill", style: { "--w": row.share / most } }), old !== undefined && h("span", { class: "was", style: { "--w": old / most } })),
         h("td", {}, percent(row.share)),
-        was && h("td", { class: "faint" }, old === undefined ? "new here" : `was ${percent(old)}`));
+        was?.next && h("td", { class: "faint" }, old === undefined ? "new here" : `was ${percent(old)}`));
     }))),
     checked(found.importance?.check),
   ];

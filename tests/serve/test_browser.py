@@ -262,6 +262,30 @@ def test_two_words_are_swapped_and_one_is_replaced(visit: Visit) -> None:
     until(page, "document.querySelector('.after .value') === null")
 
 
+@pytest.mark.parametrize("name", ["transformer-modern-tiny", "lstm-attention"])
+def test_a_word_of_the_source_is_replaced_and_translated_anew(visit: Visit, runs: Path, name: str) -> None:
+    from urllib.parse import urlencode
+
+    behind = {"text": "zwei kinder spielen im schnee .", "model": str(runs / name), "door": "what-if"}
+    page = visit("#" + urlencode(behind))
+    page.wait_for_selector(".room .note")
+    assert page.get_by_role("button", name="switch off positions").count() == 0
+    page.locator(".before .word.added").first.click()  # what the model said cannot be changed
+    page.locator(".before .word.given", has_text="schnee").click()
+    page.locator(".picked input").fill("wald")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".after .value")
+    page.wait_for_selector(".before .shares tr")
+    assert page.locator("[name=instead]").input_value() == "zwei kinder spielen im wald ."
+    given = page.locator(".after .word.given").evaluate_all("words => words.map(word => word.firstChild.textContent)")
+    assert given == ["zwei", "kinder", "spielen", "im", "wald", "."]
+    assert page.locator(".after .word.added").count() > 0
+    other = {"transformer-modern-tiny": "lstm-attention", "lstm-attention": "transformer-modern-tiny"}[name]
+    page.get_by_label("another model").select_option(str(runs / other))
+    page.wait_for_selector(".off .chip >> nth=1")
+    page.wait_for_selector(".after .value")
+
+
 def test_positions_are_switched_off(visit: Visit) -> None:
     page = visit("#door=what-if")
     page.get_by_role("button", name="switch off positions").click()
@@ -294,7 +318,7 @@ def test_a_translation_is_looked_at_from_both_sides(visit: Visit, runs: Path, na
     page = visit("#" + urlencode(behind), width=width)
     assert page.locator(".word.given").count() == 9
     assert page.locator(".word.added").count() > 3
-    assert page.locator(".door:visible").all_inner_texts() == ["6Translation"]
+    assert page.locator(".door:visible").all_inner_texts() == ["5What if", "6Translation"]
     page.keyboard.press("6")
     page.wait_for_selector(".room canvas")
     assert page.locator(".room canvas").count() == 4

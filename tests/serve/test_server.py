@@ -265,12 +265,25 @@ def test_what_a_translator_lacks_is_said(server: str, runs: Path, tiny: Path, pa
         "lens": {"given": "ein hund", "added": "hund ein", "word": 1},
         "steps": {"given": "ein hund", "added": "hund ein", "word": 1, "layer": 0, "head": 0},
         "roles": {},
-        "what_if": {"text": "ein hund", "asked": "hund"},
+        "what_if": {"text": "ein hund", "asked": "hund", "positions": False},
     }
     ask(server, "/api/open", {"name": str(runs / "lstm-attention")})
     answer = ask(server, f"/api/{path}", bodies[path])
     ask(server, "/api/open", {"name": str(tiny)})
-    assert "translates texts" in json.loads(answer[2].splitlines()[-1])["error"]
+    said = "cannot be switched off" if path == "what_if" else "translates texts"
+    assert said in json.loads(answer[2].splitlines()[-1])["error"]
+
+
+def test_another_source_is_translated_and_asked_about(translator: str, tiny: Path) -> None:
+    def after(**change: Any) -> Any:
+        return lines(ask(translator, "/api/what_if", {"text": "ein hund", "asked": "hund", **change}))[-1]
+
+    found = after()["what_if"]
+    given = [word["text"] for word in found["words"]["words"] if word["given"]]
+    assert given == ["ein", "hund"]
+    assert found["words"]["words"][found["importance"]["word"]]["given"] is False
+    assert len(found["importance"]["values"]) == found["importance"]["word"]
+    assert "continues texts" in after(name=str(tiny))["error"]
 
 
 def test_a_continuation_is_drawn_anew_with_each_seed_and_alike_with_the_same(opened: str) -> None:
