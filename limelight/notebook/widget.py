@@ -86,6 +86,7 @@ class Wire:
             else:
                 self._send({"id": id, "done": not part.get("more_body", False)}, [part["body"]] if part["body"] else [])
 
+        path, _, query = path.partition("?")
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -93,7 +94,7 @@ class Wire:
             "method": "GET" if body is None else "POST",
             "scheme": "http",
             "path": path,
-            "query_string": b"",
+            "query_string": query.encode(),
             "root_path": "",
             "headers": [
                 (b"host", b"localhost"),
