@@ -51,7 +51,8 @@ async def lines(work: Callable[[Emit], None]) -> AsyncIterator[str]:
         finally:
             put(None)
 
-    threading.Thread(target=run, daemon=True).start()
+    # Who ends the server waits for it: it ends at what it emits next, and a daemon would be torn out of a computation.
+    threading.Thread(target=run).start()
     try:
         while (line := await queue.get()) is not None:
             yield json.dumps(line) + "\n"
