@@ -34,8 +34,8 @@ DOG = "A dog runs through the snow."
 TALL = {"viewport": {"width": 1280, "height": 1180}}
 
 PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "page": ({"text": DRINK, "word": 13, "seed": 3}, {}, ".check"),
-    "page-dark": ({"text": DRINK, "word": 13, "seed": 3}, DARK, ".check"),
+    "page": ({"text": DRINK, "word": 13, "seed": 3, "method": "blocking"}, {}, ".check"),
+    "page-dark": ({"text": DRINK, "word": 13, "seed": 3, "method": "blocking"}, DARK, ".check"),
     "page-narrow": ({"text": CAT}, NARROW, ".check"),
     "words": ({"text": CAT, "door": "words"}, TALL, ".room canvas"),
     "heads": ({"text": CAT, "door": "heads"}, TALL, ".roles b"),
@@ -97,7 +97,7 @@ def take(browser: Any, model: str, pictures: dict[str, tuple[dict[str, Any], dic
             page = browser.new_page(**{"viewport": {"width": 1280, "height": 800}, **look})
             page.set_default_timeout(300_000)
             page.goto(f"{home}#{urlencode(state)}")
-            for selector in (ready, ".check", ".added"):
+            for selector in (ready, ".check", ".word.added"):
                 page.wait_for_selector(selector)
             for selector in CLICKS.get(name, ()):
                 page.locator(selector).first.click()
