@@ -2,9 +2,9 @@
 ``python -m benchmarks.train [--json] [--runs N]``.
 
 Both get the same batches as they are, padding included, the same number of threads, label smoothing and AdamW; the
-Trainer computes in float32, as it does by itself, and in bfloat16. Ours is
-measured as `limelight.train.loop` runs it, making of batches included; the Trainer from its second step on. They take
-turns, and each figure is the best of `runs`: whatever else the machine does only ever makes a run slower.
+Trainer computes in float32, as it does by itself, and in bfloat16. Ours is measured as `limelight.train.loop` runs it,
+making of batches included; the Trainer from its second step on. They take turns, and each figure is the best of `runs`:
+whatever else the machine does only ever makes a run slower.
 """
 
 import os

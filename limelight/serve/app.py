@@ -173,7 +173,8 @@ def _looks(desk: Desk) -> APIRouter:
     """What is asked of the open model. `?model=NAME` says which one the asker takes that to be."""
 
     def expected(model: str | None = None) -> None:
-        desk.expect(model or desk.name)
+        if model:
+            desk.expect(model)
 
     router = APIRouter(prefix="/api", dependencies=[Depends(expected)])
 

@@ -57,8 +57,7 @@ class Looking:
 
     def last(self, text: str) -> int:
         """The last place of a word, or of any word if this text does not have it."""
-        places = [place for place, word in enumerate(self._plain.words) if word.text == text]
-        return places[-1] if places else len(self._plain.words) - 1
+        return last(self._plain.words, text)
 
     def words(self) -> Numbers:
         """The text cut into words. gap: what stands before each; tail: what stands behind the last one.
@@ -214,6 +213,12 @@ def roles(network: Decoder, tokenizer: Tokenizer) -> Numbers:
         "roles": [[{"role": role, "strength": strength} for role, strength in row] for row in table],
         "meanings": ROLES,
     }
+
+
+def last(words: Sequence[Word], text: str) -> int:
+    """The last place among `words` of one that is spelled like that, or of any if there is none."""
+    places = [place for place, word in enumerate(words) if word.text == text]
+    return places[-1] if places else len(words) - 1
 
 
 def listed(text: str, words: Sequence[Word], tokens: Sequence[int], tokenizer: Tokenizer) -> Numbers:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look.variants import Progress
-from limelight.serve.looking import Numbers, likely, listed, told
+from limelight.serve.looking import Numbers, last, likely, listed, told
 
 if TYPE_CHECKING:
     from limelight import Translator
@@ -29,8 +29,7 @@ class Translating:
 
     def last(self, text: str) -> int:
         """The last place of a word of the translation, or of its last word if it does not have it."""
-        places = [place for place, word in enumerate(self._seen.target_words) if word.text == text]
-        return self._first + (places[-1] if places else len(self._seen.target_words) - 1)
+        return self._first + last(self._seen.target_words, text)
 
     def words(self) -> Numbers:
         """Both texts cut into words, see `Looking.words`; the translation begins on a line of its own."""

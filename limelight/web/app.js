@@ -26,7 +26,8 @@ export function start(root, source) {
   const added = () => now.shown.words.length > now.given && (translates() || word() >= now.given);
   const tokens = () => state.tokens === 1 && !translates();
   const text = () => ({ given: state.text, added: added() ? now.added : "", tokens: tokens() });
-  const words = () => (added() || !source.live ? now.shown.words : now.shown.words.slice(0, now.given));
+  const everything = () => added() || !source.live; // what was added belongs to what is looked at
+  const words = () => (everything() ? now.shown.words : now.shown.words.slice(0, now.given));
   const settings = () =>
     translates() // a translation is searched for and not drawn
       ? { temperature: 1, top_k: null, top_p: null, seed: 0 }
@@ -312,8 +313,8 @@ export function start(root, source) {
     const of = signal("door"); // a view that was closed must not come back when its numbers arrive
     const door = fitting().find((one) => one.name === state.door);
     if (!door || !now.model || !now.shown.words.length) return fill(parts.room);
-    const behind = words().length > now.given || !source.live ? now.shown : (now.shown.base ?? now.shown);
-    const places = { ...view(), words: words(), tail: behind.tail };
+    const { tail } = everything() ? now.shown : (now.shown.base ?? now.shown);
+    const places = { ...view(), words: words(), tail };
     const need = { data: places, text: text(), source, act, signal: of, again };
     need.remembered = async (key, find) => {
       const found = await remembered(key, find);
