@@ -9,6 +9,7 @@ to no token and is, with the biases, the constant.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from limelight.errors import RequestError
 from limelight.look.linear import along_bias, backward, pull, push
-from limelight.look.record import block_of, twin
+from limelight.look.record import block_of, heads_of, twin
 from limelight.look.target import Question
 from limelight.look.text import Reading
 from limelight.look.variants import Progress
@@ -85,10 +86,12 @@ class Trace:
         watched = twin(network)
         if attention is not None:
             block_of(watched, attention)
-        watches = [
-            _Watch(block_of(watched, layer), len(tokens), self._asked, keeps=layer == attention)
-            for layer in range(len(stack.blocks))
-        ]
+        watches = []
+        for layer in range(len(stack.blocks)):
+            block, heads = block_of(watched, layer), heads_of(network, layer)
+            watches.append(
+                _Watch(block, heads, network.config.decoder.width, len(tokens), self._asked, keeps=layer == attention)
+            )
         with torch.no_grad():  # `inference_mode` would not let the output projections keep their graphs for a moment
             hidden = watched.read(torch.tensor([tokens], device=network.device))[0]
         self.hidden = hidden[self._asked].float()
@@ -223,38 +226,42 @@ def mixing(
 class _Watch:
     """Catches what one block of a twin does in its next run: its layer, and if it `keeps` them its heads [H, T, T]."""
 
-    _layer: Layer
-    _heads: Tensor | None = None
-
-    def __init__(self, block: Block, length: int, asked: Sequence[int], *, keeps: bool) -> None:
-        self._block, self._asked, self._keeps = block, asked, keeps
-        # What stays is made before the run: among what goes it would keep the memory in between from being given back.
+    def __init__(self, block: Block, heads: int, width: int, length: int, asked: Sequence[int], *, keeps: bool) -> None:
+        self._block, self._asked = block, asked
         attention, device = block.attention, next(block.parameters()).device
-        self._values = torch.empty(attention.kv_heads, length, attention.head_width, device=device)
+        # What stays is made before the run: among what goes it would keep the memory in between from being given back.
+        room = partial(torch.empty, device=device)
         blocks = [(start, min(start + ROWS, length)) for start in range(0, length, ROWS)]
-        self._mixing = [torch.empty(stop - start, stop, device=device) for start, stop in blocks]
-        self._weigh = block.attention.weigh
-        self._out = block.attention.out = _Reversible(block.attention.out)
-        block.attention.core = self._core
-        block.attention.register_forward_hook(self._after_attention)
+        self._layer = Layer(
+            [room(stop - start, stop) for start, stop in blocks],
+            room(heads, len(asked), length),
+            room(attention.kv_heads, length, attention.head_width),
+            *(room(len(asked), width) for _ in range(3)),
+        )
+        self._heads = torch.zeros(heads, length, length, device=device) if keeps else None
+        self._weigh = attention.weigh
+        self._out = attention.out = _Reversible(attention.out)
+        attention.core = self._core
+        attention.register_forward_hook(self._after_attention)
         block.feedforward.register_forward_hook(self._after_feedforward)
         block.register_forward_hook(self._after_all)
 
     def taken(self) -> tuple[Layer, Tensor | None]:
         """What was caught, given away: the block knows its watch and the watch its block, so that they stay a while."""
         caught = self._layer, self._heads
-        del self._layer, self._values, self._mixing
-        self._heads = None
+        del self._layer, self._heads
         return caught
 
     def _core(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-        self._values.copy_(v[0])
+        self._layer.values.copy_(v[0])
         self._weights, heard = [], []
         for start in range(0, q.shape[2], ROWS):
             stop = min(start + ROWS, q.shape[2])
             allowed = None if mask.allowed is None else mask.allowed[..., start:stop, :stop]
             weights = self._weigh(q[:, :, start:stop], k[:, :, :stop], Mask(mask.causal, allowed), scale, cap)
             self._weights.append(weights[0])
+            if self._heads is not None:
+                self._heads[:, start:stop, :stop] = weights[0]
             heard.append(mix(weights, v[:, :, :stop]))
         return torch.cat(heard, dim=2)
 
@@ -262,19 +269,20 @@ class _Watch:
         self._read = output[0].float()
 
     def _after_feedforward(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        self._fed = output[0, self._asked].float()
+        self._layer.fed.copy_(output[0, self._asked])
 
     def _after_all(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        stream = inputs[0][0].float()
-        mixed = mixing(self._block, self._out.back, self._weights, self._values, stream, self._read)
-        for room, part in zip(self._mixing, mixed, strict=True):
+        stream, kept = inputs[0][0].float(), self._layer
+        mixed = mixing(self._block, self._out.back, self._weights, kept.values, stream, self._read)
+        for room, part in zip(kept.mixing, mixed, strict=True):
             room.copy_(part)
-        weights = torch.stack([_row(self._weights, place) for place in self._asked], dim=1)
-        brought, read = stream[self._asked], self._read[self._asked]
-        self._layer = Layer(self._mixing, weights, self._values, brought, read, self._fed)
-        if self._keeps:
-            self._heads = _square(self._weights)
-        del self._weights, self._read, self._fed
+        kept.weights.zero_()
+        for i, place in enumerate(self._asked):
+            row = self._weights[place // ROWS][:, place % ROWS]
+            kept.weights[:, i, : row.shape[1]] = row
+        kept.stream.copy_(stream[self._asked])
+        kept.read.copy_(self._read[self._asked])
+        del self._weights, self._read
 
 
 class _Reversible(nn.Module):
@@ -298,17 +306,6 @@ class _Reversible(nn.Module):
         (found,) = torch.autograd.grad(self._y, self._x, directions[None].to(self._y.dtype))
         del self._x, self._y
         return found[0].float()
-
-
-def _row(blocks: Sequence[Tensor], place: int) -> Tensor:
-    """One row [H, T] of a lower triangle in blocks of rows [H, n, S]."""
-    row = blocks[place // ROWS][:, place % ROWS]
-    return F.pad(row, (0, blocks[-1].shape[-1] - row.shape[-1]))
-
-
-def _square(blocks: Sequence[Tensor]) -> Tensor:
-    """A lower triangle in blocks of rows [H, n, S] as [H, T, T]."""
-    return torch.cat([F.pad(block, (0, blocks[-1].shape[-1] - block.shape[-1])) for block in blocks], dim=1)
 
 
 def _unmixed(tokens: Tensor, mixing: Sequence[Tensor]) -> Tensor:
