@@ -188,7 +188,7 @@ def test_logits_that_are_not_numbers_are_refused() -> None:
         search(Broken(10), [[3]], [4])
 
 
-NAMES = ["transformer2017-tiny", "transformer-modern-tiny", "lstm-attention", "gru-attention", "rnn-plain"]
+NAMES = ["transformer2017-tiny", "transformer-modern-tiny", "lstm-attention", "gru-attention-additive", "rnn-plain"]
 
 
 def spread(name: str) -> Decoder | Seq2Seq:

@@ -109,7 +109,9 @@ def test_the_known_links_of_real_sentences_are_read() -> None:
     assert len(read_gold(DATA / "align_en_pt" / "train.jsonl.gz")) == 90
 
 
-@pytest.mark.parametrize("name", ["transformer-modern-tiny", "lstm-attention", "gru-attention", "lstm-attention-dot"])
+@pytest.mark.parametrize(
+    "name", ["transformer-modern-tiny", "lstm-attention", "gru-attention-additive", "lstm-attention-dot"]
+)
 def test_attention_is_that_of_the_model_read_at_the_right_step(name: str) -> None:
     model = network(name)
     assert isinstance(model, Seq2Seq)
