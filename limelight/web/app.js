@@ -92,6 +92,7 @@ export function start(root, source) {
     const read = translates() && place < now.given; // a word of the source, which the model read and did not say
     const soon = words().length <= FEW; // then the picture comes first, else the likely words, which take far less
     now.next = null;
+    showMethod();
     drawNext();
     if (!read && !soon) refreshNext();
     drawSentence();
@@ -104,7 +105,7 @@ export function start(root, source) {
     const find = (check) => remembered(["importance", asked, place, state.foil, state.method, check], () => source.importance(asked, place, state.foil, state.method, check, tell, of));
     const show = (found) => {
       now.importance = found;
-      if (found.method) parts.methods.value = found.method; // where none was chosen, the one that was taken
+      showMethod(found.method);
       drawSentence();
       drawAnswer();
       drawDoor();
@@ -117,6 +118,15 @@ export function start(root, source) {
     });
     if (!read && soon && !of.aborted) refreshNext();
     if (place === 0) drawDoor(); // nothing stands before the first word, so no answer will come to draw it
+  }
+
+  // Shows which method is chosen, or where none is, what was `taken`.
+  function showMethod(taken) {
+    const [none] = parts.methods.options;
+    if (none?.value !== "") return; // there is but one
+    parts.methods.value = state.method ?? "";
+    const title = now.model.methods.find(({ name }) => name === taken)?.title;
+    none.text = title && !state.method ? `default: ${title}` : "default";
   }
 
   // How much a word of the source mattered for each word of the translation.
@@ -354,7 +364,8 @@ export function start(root, source) {
       [parts.measured, parts.drawing, parts.tokensButton].forEach((part) => (part.hidden = translates()));
       parts.saveButton.hidden = !source.live;
       parts.tokensButton.hidden ||= !source.live;
-      fill(parts.methods, now.model.methods.map(({ name, title }) => h("option", { value: name, selected: name === state.method }, title)));
+      const methods = now.model.methods.map(({ name, title }) => h("option", { value: name }, title));
+      fill(parts.methods, methods.length > 1 && h("option", { value: "" }, "default"), methods);
       await read();
     });
   }
@@ -377,7 +388,7 @@ export function start(root, source) {
   parts.tokensButton.addEventListener("click", act.tokens);
   parts.editButton.addEventListener("click", () => act.edit());
   parts.models.addEventListener("change", () => act.model(parts.models.value));
-  parts.methods.addEventListener("change", () => act.method(parts.methods.value));
+  parts.methods.addEventListener("change", () => act.method(parts.methods.value || null));
   parts.themeButton.addEventListener("click", act.theme);
   parts.helpButton.addEventListener("click", act.help);
   parts.saveButton.addEventListener("click", act.save);

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from cli.tiny_models import SENTENCE
@@ -63,9 +64,10 @@ def written(page: Any) -> str:
     return text
 
 
-def until(page: Any, condition: str) -> None:
+def until(page: Any, condition: str | Callable[[], Any]) -> None:
+    """Waits for a condition, of the page if it is JavaScript."""
     for _ in range(1200):  # the page's policy forbids waiting inside it by a condition that is text
-        if page.evaluate(condition):
+        if page.evaluate(condition) if isinstance(condition, str) else condition():
             return
         page.wait_for_timeout(50)
     raise AssertionError(f"never came true: {condition}")
@@ -97,6 +99,21 @@ def test_a_sentence_is_typed_and_answered(visit: Visit) -> None:
     assert "text=Mary+gave+John+a+drink" in page.url
     page.go_back()
     until(page, "document.querySelector('.word.asked')?.firstChild.textContent === 'tired'")
+
+
+def test_a_method_is_chosen_and_the_default_again(visit: Visit) -> None:
+    page = visit()
+    methods = page.get_by_label("measured by")
+    until(page, lambda: "default: " in methods.inner_text())
+    methods.select_option("gradient-input")
+    page.wait_for_selector(".check")
+    assert "method=gradient-input" in page.url
+    assert "default: " not in methods.inner_text()
+    methods.select_option("")
+    until(page, lambda: "default: " in methods.inner_text())
+    assert "method" not in page.url
+    page.go_back()
+    until(page, lambda: methods.input_value() == "gradient-input")
 
 
 def test_a_word_is_chosen_by_click_and_by_arrow(visit: Visit) -> None:
@@ -164,7 +181,7 @@ def test_a_closed_door_stays_closed_when_its_numbers_arrive(visit: Visit) -> Non
     held = hold(page, "**/api/roles*")
     page.keyboard.press("2")
     page.wait_for_selector(".room .roles")
-    eventually(page, lambda: held)
+    until(page, lambda: held)
     page.keyboard.press("Escape")
     until(page, "document.querySelector('.room').childElementCount === 0")
     for route in held:
@@ -179,11 +196,11 @@ def test_what_was_asked_of_one_model_is_not_asked_of_the_next(visit: Visit, runs
     page = visit()
     held = hold(page, "**/api/next*")
     page.locator(".word", has_text="because").click()
-    eventually(page, lambda: held)
+    until(page, lambda: held)
     page.get_by_label("Model", exact=True).select_option(str(runs / "lstm-attention"))
     page.wait_for_selector("[data-door=translation]:visible")
     page.wait_for_selector(".word.added")
-    eventually(page, lambda: held[0].request.failure == "net::ERR_ABORTED")
+    until(page, lambda: held[0].request.failure == "net::ERR_ABORTED")
 
 
 def hold(page: Any, pattern: str) -> list[Any]:
@@ -195,14 +212,6 @@ def hold(page: Any, pattern: str) -> list[Any]:
 
     page.route(pattern, keep)
     return held
-
-
-def eventually(page: Any, happened: Callable[[], Any]) -> None:
-    for _ in range(200):
-        if happened():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError("it never happened")
 
 
 def test_steps_hold_their_own_sum(visit: Visit) -> None:
@@ -264,8 +273,6 @@ def test_two_words_are_swapped_and_one_is_replaced(visit: Visit) -> None:
 
 @pytest.mark.parametrize("name", ["transformer-modern-tiny", "lstm-attention"])
 def test_a_word_of_the_source_is_replaced_and_translated_anew(visit: Visit, runs: Path, name: str) -> None:
-    from urllib.parse import urlencode
-
     behind = {"text": "zwei kinder spielen im schnee .", "model": str(runs / name), "door": "what-if"}
     page = visit("#" + urlencode(behind))
     page.wait_for_selector(".room .note")
@@ -312,8 +319,6 @@ def test_words_are_cut_into_tokens_and_back(visit: Visit) -> None:
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("name", ["transformer-modern-tiny", "lstm-attention"])
 def test_a_translation_is_looked_at_from_both_sides(visit: Visit, runs: Path, name: str, width: int) -> None:
-    from urllib.parse import urlencode
-
     behind = {"text": "zwei kinder spielen im schnee und ein hund läuft", "model": str(runs / name)}
     page = visit("#" + urlencode(behind), width=width)
     assert page.locator(".word.given").count() == 9
@@ -384,8 +389,6 @@ def test_a_narrow_screen_never_scrolls_sideways(visit: Visit, door: str) -> None
     ids=["markup", "right to left", "Chinese and emoji", "long"],
 )
 def test_text_is_only_ever_text(visit: Visit, text: str) -> None:
-    from urllib.parse import urlencode
-
     page = visit("#" + urlencode({"text": text, "door": "words"}))
     page.wait_for_selector(".room canvas")
     assert written(page).startswith(text)
@@ -426,8 +429,6 @@ def test_a_saved_file_opens_without_a_network(visit: Visit, tmp_path: Path) -> N
 def test_a_saved_translation_opens_without_a_network(
     visit: Visit, runs: Path, tiny: Path, tmp_path: Path, name: str
 ) -> None:
-    from urllib.parse import urlencode
-
     page = visit("#" + urlencode({"text": "zwei kinder spielen im schnee", "model": str(runs / name)}))
     page.keyboard.press("6")
     page.wait_for_selector(".room canvas")
