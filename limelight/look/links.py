@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limelight.look.record import record
-from limelight.look.text import Reading
+from limelight.look.text import Reading, Word
 from limelight.models.api import Decoder
 
 
@@ -23,17 +23,32 @@ class Link:
     weight: float
 
 
-def by_word(weights: Tensor, reading: Reading) -> Tensor:
-    """Attention over tokens [.., T, T] as attention over words [.., N, N].
+def by_word(
+    weights: Tensor, reading: Reading, sources: Sequence[int] | None = None, targets: Sequence[int] | None = None
+) -> Tensor:
+    """Attention over tokens [.., T, T] as attention over words [.., N, N], or from some words to some.
 
     A word's row is the mean of its tokens' rows, and what goes to a word is the sum of what goes to its tokens. Tokens
     that belong to no word have no place here, so that rows may sum to less than one.
     """
-    member = torch.zeros(len(reading.words), weights.shape[-1], device=weights.device)  # [N, T]
-    for i, word in enumerate(reading.words):
-        member[i, word.tokens.start : word.tokens.stop] = 1
-    asking = member / member.sum(-1, keepdim=True)
-    return asking @ weights @ member.T
+    asking, heard = ([w.tokens for w in _chosen(reading.words, places)] for places in (sources, targets))
+    for dim, spans in sorted(((-2, asking), (-1, heard)), key=lambda side: len(side[1])):  # the few first
+        weights = _summed(weights, dim, spans)
+    return weights / torch.tensor([len(span) for span in asking], device=weights.device)[:, None]
+
+
+def _chosen(words: Sequence[Word], places: Sequence[int] | None) -> Sequence[Word]:
+    return words if places is None else [words[place] for place in places]
+
+
+def _summed(weights: Tensor, dim: int, spans: Sequence[range]) -> Tensor:
+    """The sum over each of the spans along one dimension, which then has as many places as there are spans."""
+    device = weights.device
+    tokens = torch.tensor([token for span in spans for token in span], device=device)
+    owners = torch.tensor([i for i, span in enumerate(spans) for _ in span], device=device)
+    shape = list(weights.shape)
+    shape[dim] = len(spans)
+    return weights.new_zeros(shape).index_add_(dim, owners, weights.index_select(dim, tokens))
 
 
 @torch.inference_mode()
@@ -54,18 +69,18 @@ def strongest(
     apart: words that must at least lie between being the same (0), neighbours (1) and so on; heads that always look
     at the word before would fill the list otherwise.
     """
-    wanted = torch.zeros(len(reading.words), len(reading.words), dtype=torch.bool)
-    for source in sources:
-        for target in targets:
-            wanted[source, target] = source - target >= apart
+    wanted = torch.tensor([[source - target >= apart for target in targets] for source in sources])
     if not wanted.any():
         return []
 
     def keep(weights: Tensor) -> list[tuple[float, int, int, int]]:
-        words = by_word(weights[0], reading).cpu().masked_fill(~wanted, -1)  # [H, N, N]
-        values, places = words.flatten().topk(min(n, words.numel()))
-        found: Iterable[tuple[float, int]] = zip(values.tolist(), places.tolist(), strict=True)
-        return [(value, *_unravel(place, len(reading.words))) for value, place in found if value >= 0]
+        heard = by_word(weights[0], reading, sources, targets).cpu().masked_fill(~wanted, -1)  # [H, sources, targets]
+        values, places = heard.flatten().topk(min(n, heard.numel()))
+        heads, rows, columns = torch.unravel_index(places, heard.shape)
+        found: Iterable[tuple[float, int, int, int]] = zip(
+            values.tolist(), heads.tolist(), rows.tolist(), columns.tolist(), strict=True
+        )
+        return [(value, head, sources[row], targets[column]) for value, head, row, column in found if value >= 0]
 
     layers = range(len(network.decoder.blocks))
     recording = record(network, attention=layers, keep=keep)
@@ -76,7 +91,3 @@ def strongest(
         for value, head, source, target in recording.attention[layer]
     ]
     return sorted(links, key=lambda link: -link.weight)[:n]
-
-
-def _unravel(place: int, words: int) -> tuple[int, int, int]:
-    return place // (words * words), place // words % words, place % words

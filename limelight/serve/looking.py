@@ -130,7 +130,7 @@ class Looking:
         layers = range(len(self._network.decoder.blocks))
 
         def keep(weights: Tensor) -> list[float]:
-            found: list[float] = by_word(weights[0], self._plain)[:, source, target].tolist()
+            found: list[float] = by_word(weights[0], self._plain, [source], [target]).flatten().tolist()
             return found
 
         recording = record(self._network, attention=layers, keep=keep)
