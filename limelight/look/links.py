@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from limelight.look.record import record
-from limelight.look.text import Reading, Word
+from limelight.look.text import Reading
 from limelight.models.api import Decoder
+from limelight.text.words import Word
 
 
 @dataclass(frozen=True)
