@@ -42,7 +42,8 @@ from limelight.look.target import Question, likeliest_rivals, one_rival
 from limelight.look.text import Reading, parking, read
 from limelight.models.api import Decoder
 from limelight.quant.linear import exactly
-from limelight.tasks.align import Gold, Step, align, error_rate, read_gold
+from limelight.tasks.align import Gold, Step, align, error_rate, listening, read_gold
+from limelight.tasks.look import SeenTranslation
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 DATA = SHARED / "importance_targets"
@@ -297,7 +298,8 @@ def _peak() -> float:
 def alignment(folder: str, limit: int, swap: bool) -> dict[str, float]:
     """Alignment error rate by method, from 0 (right) to 1, on `limit` sentences of German and English.
 
-    swap: for a model that translates from English. The attention is that of the layer in the middle.
+    swap: for a model that translates from English. The attention is that of the layer
+    that listens most to the words that mattered.
     """
     translator = limelight.open(folder)
     assert isinstance(translator, limelight.Translator)
@@ -307,10 +309,13 @@ def alignment(folder: str, limit: int, swap: bool) -> dict[str, float]:
     steps: dict[str, Step] = {"attention, the word as input": "input", "attention, the word as output": "output"}
     found: dict[str, list[set[tuple[int, int]]]] = {}
     for each in gold:
+        seen = translator.look(" ".join(each.source), " ".join(each.target))
+        numbers = range(1, len(seen.target_words) + 1)
+        grid = torch.tensor([[h.importance for h in seen.importance(n, check=False).words] for n in numbers])
         for name, step in steps.items():
             layers = align(translator.network, translator.language, each.source, each.target, step)
-            found.setdefault(name, []).append(layers[len(layers) // 2])
-        found.setdefault("importance", []).append(_by_importance(translator, each))
+            found.setdefault(name, []).append(layers[listening(seen.alignments(step), grid)])
+        found.setdefault("importance", []).append(_by_importance(seen, grid, each))
     return {name: error_rate(links, gold) for name, links in found.items()}
 
 
@@ -318,15 +323,11 @@ def _turned(gold: Gold) -> dict[str, frozenset[tuple[int, int]]]:
     return {name: frozenset((j, i) for i, j in getattr(gold, name)) for name in ("sure", "possible")}
 
 
-def _by_importance(translator: limelight.Translator, gold: Gold) -> set[tuple[int, int]]:
+def _by_importance(seen: SeenTranslation, grid: torch.Tensor, gold: Gold) -> set[tuple[int, int]]:
     """Each word of the translation with the source word that mattered most for it."""
-    seen = translator.look(" ".join(gold.source), " ".join(gold.target))
     sides = [[place for place, word in enumerate(side) for _ in (*word, " ")] for side in (gold.source, gold.target)]
-    links = set()
-    for number, word in enumerate(seen.target_words, 1):
-        best = seen.importance(number, check=False).ranked()[0]
-        links.add((sides[0][best.start], sides[1][word.start]))
-    return links
+    best = [seen.source_words[place] for place in grid.argmax(-1).tolist()]
+    return {(sides[0][heard.start], sides[1][word.start]) for heard, word in zip(best, seen.target_words, strict=True)}
 
 
 # ---- ours and theirs

@@ -217,9 +217,9 @@ def _looks(desk: Desk) -> APIRouter:
         def work(emit: Emit) -> None:
             with desk.alone():
                 found = desk.translating(body.given, body.added)
-                alignment = found.alignment()
                 grid = found.grid(lambda done, total: emit({"done": done, "total": total}))
-            emit({"translation": {"alignment": alignment, "grid": grid}})
+                told = found.alignment(grid)
+            emit({"translation": told})
 
         return _streamed(work)
 

@@ -121,7 +121,7 @@ def hold_translation(
         "added": translating.target,
         "answers": answers,
         "next": {place: translating.next(place, sampling) for place in places},
-        "translation": {"alignment": translating.alignment(), "grid": grid},
+        "translation": translating.alignment(grid),
     }
 
 

@@ -3,10 +3,13 @@
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import torch
+
 from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look.variants import Progress
 from limelight.serve.looking import Numbers, last, likely, listed, told
+from limelight.tasks.align import listening
 
 if TYPE_CHECKING:
     from limelight import Translator
@@ -72,10 +75,17 @@ class Translating:
         asks = len(found.words) - 1 if found.words[-1].asks else None
         return {**told(found, against, asks), "word": self._first + number - 1, "checked": check, "links": []}
 
-    def alignment(self) -> list[list[list[float]]]:
-        """How much each word of the translation listens to each of the source, layer by layer, the mean over heads:
-        [L][M][N]; no layer for a model that listens to no single word."""
-        return [self._seen.alignment(layer).tolist() for layer in range(self._seen.layers)]
+    def alignment(self, grid: list[list[float]]) -> Numbers:
+        """The words of the translation against those of the source: how much they listen to them, and what they owe.
+
+        alignment: [L][M][N], the mean over heads of each layer; no layer for a model that listens to no single word.
+        layer: the one of them that listens most to the words that mattered. grid: given on.
+        """
+        if not self._seen.layers:
+            return {"alignment": [], "layer": 0, "grid": grid}
+        weights = self._seen.alignments()
+        layer = listening(weights, torch.tensor([row[: self._first] for row in grid]))
+        return {"alignment": weights.tolist(), "layer": layer, "grid": grid}
 
     def grid(self, progress: Progress) -> list[list[float]]:
         """The importance of all words in front of it for each word of the translation, without checks."""

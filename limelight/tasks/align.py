@@ -111,6 +111,15 @@ def by_word(
     return asking @ rows[:, :, :-1] @ heard.T
 
 
+def listening(weights: Tensor, importance: Tensor) -> int:
+    """The layer that listens most to the source words that mattered most.
+
+    weights: [L, target words, source words], see `by_word`. importance: [target words, source words].
+    """
+    best = importance.argmax(-1)[None, :, None].expand(len(weights), -1, -1)
+    return int(weights.gather(2, best).mean((1, 2)).argmax())
+
+
 def align(
     network: Network,
     language: Language,

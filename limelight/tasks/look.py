@@ -13,7 +13,7 @@ from limelight.look.recurrent import checked
 from limelight.look.target import likeliest_rivals, one_rival
 from limelight.models.api import Seq2Seq
 from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
-from limelight.tasks.align import Step, by_word
+from limelight.tasks.align import Step, by_word, listening
 from limelight.tasks.translate import Language
 from limelight.text.words import Word, find, words
 
@@ -45,26 +45,32 @@ class SeenTranslation:
         """The layers that listen to the source: one in a recurrent model, none if it listens to its end alone."""
         return len(self._network.crosses)
 
+    def alignments(self, step: Step | None = None) -> Tensor:
+        """How much each target word listens to each source word in every layer: [L, target words, source words].
+
+        step: see `limelight.tasks.align.by_word`. Raises RequestError for a model that does not attend to its source.
+        """
+        ours, theirs = ([(word.start, word.end) for word in side] for side in (self.source_words, self.target_words))
+        return by_word(self._network, self._language, self.source, self.target, ours, theirs, step)
+
     def alignment(self, layer: int | None = None, step: Step | None = None) -> Tensor:
         """How much each target word listens to each source word: [target words, source words].
 
-        layer: of the decoder, from 0; without it the one in the middle, which mostly aligns best. step: see
-        `limelight.tasks.align.by_word`. Raises RequestError for a layer that does not exist, and for a model that does
-        not attend to its source.
+        layer: of the decoder, from 0; without it the one that listens most to the words that mattered, which takes the
+        importance of all words. step: see `limelight.tasks.align.by_word`. Raises RequestError for a layer that does
+        not exist, and for a model that does not attend to its source.
         """
-        layers = by_word(
-            self._network,
-            self._language,
-            self.source,
-            self.target,
-            [(word.start, word.end) for word in self.source_words],
-            [(word.start, word.end) for word in self.target_words],
-            step,
-        )
-        layer = len(layers) // 2 if layer is None else layer
+        layers = self.alignments(step)
+        if layer is None:
+            return layers[self._listening(layers) if len(layers) > 1 else 0]
         if not 0 <= layer < len(layers):
             raise RequestError(f"there is no layer {layer}: the decoder has layers 0 to {len(layers) - 1}")
         return layers[layer]
+
+    def _listening(self, layers: Tensor) -> int:
+        words = range(1, len(self.target_words) + 1)
+        found = [[heard.importance for heard in self.importance(word, check=False).words] for word in words]
+        return listening(layers, torch.tensor(found))
 
     def logits(self, word: str | int | None = None) -> Tensor:
         """The model's logits [n, V] in the places of the n tokens of a word of the translation, the last if None."""

@@ -223,6 +223,9 @@ export function start(root, source) {
       go({ tokens: state.tokens ? null : 1, word: null, foil: null });
       read();
     },
+    aligned(layer) {
+      now.aligned = layer;
+    },
     walk(layers, heads) {
       if (state.door) act.head(at().layer + layers, at().head + heads);
     },
@@ -264,18 +267,16 @@ export function start(root, source) {
 
   const fitting = () => doors.filter((door) => !now.model || door.fits(now.model));
 
-  // The head on the screen: the one chosen, or the one that looks hardest at the words that mattered. Translations are
-  // aligned best in the middle.
+  // The head on the screen: the one chosen, or the one that looks hardest at the words that mattered.
   function at() {
     const link = now.importance?.links[0];
-    const first = translates() ? Math.floor(now.model.heads.length / 2) : 0;
-    const layer = Math.min(state.layer ?? link?.layer ?? first, Math.max(0, (now.model?.heads.length ?? 1) - 1));
+    const layer = Math.min(state.layer ?? link?.layer ?? now.aligned ?? 0, Math.max(0, (now.model?.heads.length ?? 1) - 1));
     return { layer, head: Math.min(state.head ?? link?.head ?? 0, (now.model?.heads[layer] ?? 1) - 1) };
   }
 
   // --- drawing --------------------------------------------------------------------------------------------------
 
-  const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, live: source.live, tokens: tokens(), settings: settings() });
+  const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, chosen: state.layer, live: source.live, tokens: tokens(), settings: settings() });
 
   const title = () => (now.model && parts.models.selectedOptions[0]?.textContent.split(/[,(]/)[0].trim()) || "the model";
 
@@ -353,6 +354,7 @@ export function start(root, source) {
       abandon();
       now.error = null;
       now.model = null;
+      now.aligned = null;
       now.progress = { note: "Opening the model", total: 0 };
       drawAnswer();
       const tell = (progress) => {

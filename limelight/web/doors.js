@@ -138,7 +138,8 @@ export const doors = [
       const bar = element.querySelector("progress");
       const tell = ({ done, total }) => bar && ((bar.max = total), (bar.value = done));
       const found = await remembered(["translation", text], () => source.translation(text, tell, signal));
-      translation(element, { ...data, ...found }, act);
+      act.aligned(found.layer);
+      translation(element, { ...data, ...found, layer: data.chosen ?? found.layer }, act);
     },
   },
 ];

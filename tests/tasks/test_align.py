@@ -11,7 +11,7 @@ from small_languages import SENTENCES, language, network
 from limelight.errors import FileError, RequestError
 from limelight.look.record import record
 from limelight.models.api import Seq2Seq
-from limelight.tasks.align import Gold, align, attention, by_word, error_rate, read_gold
+from limelight.tasks.align import Gold, align, attention, by_word, error_rate, listening, read_gold
 
 WORDS = language()
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -157,3 +157,9 @@ def test_the_model_itself_is_not_recorded() -> None:
     before = [cross.core for cross in model.crosses]
     attention(model, WORDS, "hund", "hund")
     assert [cross.core for cross in model.crosses] == before
+
+
+def test_the_layer_that_listens_to_what_mattered() -> None:
+    weights = torch.tensor([[[0.9, 0.1], [0.8, 0.2]], [[0.4, 0.6], [0.5, 0.5]]])
+    assert listening(weights, torch.tensor([[2.0, -1.0], [0.1, 0.0]])) == 0
+    assert listening(weights, torch.tensor([[-3.0, -1.0], [0.1, 0.2]])) == 1
