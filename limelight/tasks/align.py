@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from limelight.errors import FileError, RequestError
@@ -112,12 +113,12 @@ def by_word(
 
 
 def listening(weights: Tensor, importance: Tensor) -> int:
-    """The layer that listens most to the source words that mattered most.
+    """The layer whose words listen most to what mattered for them, by the mean cosine between the two.
 
-    weights: [L, target words, source words], see `by_word`. importance: [target words, source words].
+    weights: [L, target words, source words], see `by_word`. importance: [target words, source words]; words that spoke
+    against a word count as ones that did not matter.
     """
-    best = importance.argmax(-1)[None, :, None].expand(len(weights), -1, -1)
-    return int(weights.gather(2, best).mean((1, 2)).argmax())
+    return int(F.cosine_similarity(weights, importance.clamp(min=0)[None], dim=-1).mean(-1).argmax())
 
 
 def align(
