@@ -314,7 +314,7 @@ def alignment(folder: str, limit: int, swap: bool) -> dict[str, float]:
         grid = torch.tensor([[h.importance for h in seen.importance(n, check=False).words] for n in numbers])
         for name, step in steps.items():
             layers = align(translator.network, translator.language, each.source, each.target, step)
-            found.setdefault(name, []).append(layers[listening(seen.alignments(step), grid)])
+            found.setdefault(name, []).append(layers[listening(seen.alignments(step), grid)[0]])
         found.setdefault("importance", []).append(_by_importance(seen, grid, each))
     return {name: error_rate(links, gold) for name, links in found.items()}
 

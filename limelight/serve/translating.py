@@ -9,7 +9,6 @@ from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look.variants import Progress
 from limelight.serve.looking import Numbers, last, likely, listed, told
-from limelight.tasks.align import listening
 
 if TYPE_CHECKING:
     from limelight import Translator
@@ -79,13 +78,13 @@ class Translating:
         """The words of the translation against those of the source: how much they listen to them, and what they owe.
 
         alignment: [L][M][N], the mean over heads of each layer; no layer for a model that listens to no single word.
-        layer: the one of them that listens most to the words that mattered. grid: given on.
+        layer, step: the one of them that listens most to the words that mattered, and where, see
+        `SeenTranslation.listening`. grid: given on.
         """
         if not self._seen.layers:
-            return {"alignment": [], "layer": 0, "grid": grid}
-        weights = self._seen.alignments()
-        layer = listening(weights, torch.tensor([row[: self._first] for row in grid]))
-        return {"alignment": weights.tolist(), "layer": layer, "grid": grid}
+            return {"alignment": [], "layer": 0, "step": "output", "grid": grid}
+        weights, layer, step = self._seen.listening(torch.tensor([row[: self._first] for row in grid]))
+        return {"alignment": weights.tolist(), "layer": layer, "step": step, "grid": grid}
 
     def grid(self, progress: Progress) -> list[list[float]]:
         """The importance of all words in front of it for each word of the translation, without checks."""

@@ -112,13 +112,14 @@ def by_word(
     return asking @ rows[:, :, :-1] @ heard.T
 
 
-def listening(weights: Tensor, importance: Tensor) -> int:
-    """The layer whose words listen most to what mattered for them, by the mean cosine between the two.
+def listening(weights: Tensor, importance: Tensor) -> tuple[int, float]:
+    """The layer whose words listen most to what mattered for them, and how much: the mean cosine between the two.
 
     weights: [L, target words, source words], see `by_word`. importance: [target words, source words]; words that spoke
     against a word count as ones that did not matter.
     """
-    return int(F.cosine_similarity(weights, importance.clamp(min=0)[None], dim=-1).mean(-1).argmax())
+    best = F.cosine_similarity(weights, importance.clamp(min=0)[None], dim=-1).mean(-1).max(0)
+    return int(best.indices), float(best.values)
 
 
 def align(

@@ -57,20 +57,31 @@ class SeenTranslation:
         """How much each target word listens to each source word: [target words, source words].
 
         layer: of the decoder, from 0; without it the one that listens most to the words that mattered, which takes the
-        importance of all words. step: see `limelight.tasks.align.by_word`. Raises RequestError for a layer that does
-        not exist, and for a model that does not attend to its source.
+        importance of all words; see `listening`. step: see `limelight.tasks.align.by_word`. Raises RequestError for a
+        layer that does not exist, and for a model that does not attend to its source.
         """
-        layers = self.alignments(step)
         if layer is None:
-            return layers[self._listening(layers) if len(layers) > 1 else 0]
+            words = range(1, len(self.target_words) + 1)
+            found = [[heard.importance for heard in self.importance(word, check=False).words] for word in words]
+            layers, layer, _ = self.listening(torch.tensor(found), step)
+            return layers[layer]
+        layers = self.alignments(step)
         if not 0 <= layer < len(layers):
             raise RequestError(f"there is no layer {layer}: the decoder has layers 0 to {len(layers) - 1}")
         return layers[layer]
 
-    def _listening(self, layers: Tensor) -> int:
-        words = range(1, len(self.target_words) + 1)
-        found = [[heard.importance for heard in self.importance(word, check=False).words] for word in words]
-        return listening(layers, torch.tensor(found))
+    def listening(self, importance: Tensor, step: Step | None = None) -> tuple[Tensor, int, Step]:
+        """Where words listen most to what mattered: the alignment of all layers at a step, the layer, and the step.
+
+        importance: [target words, source words]. step: the one to read at; without it either, in a recurrent model the
+        one that fits it. Some layers look for the word that was just written, others for the one that comes.
+        """
+        steps: tuple[Step, ...] = ("input", "output")
+        if step is not None or isinstance(self._network.decoder, RecurrentDecoder):
+            steps = (step or "output",)
+        found = {each: self.alignments(each) for each in steps}
+        best = max(steps, key=lambda each: listening(found[each], importance)[1])
+        return found[best], listening(found[best], importance)[0], best
 
     def logits(self, word: str | int | None = None) -> Tensor:
         """The model's logits [n, V] in the places of the n tokens of a word of the translation, the last if None."""

@@ -7,10 +7,11 @@ const BETWEEN = 108; // from the source's line to the translation's
 const BELOW = 64; // room for arcs below the translation
 const NAMED = 40; // words a side, up to which a grid carries their names
 
-// data: { words, given, word, layer, chosen (that layer, by somebody, or null), alignment [L][M][N] (L may be 0), grid [M][N + words before] }. given: how many
+// data: { words, given, word, layer, chosen (that layer, by somebody, or null), step, alignment [L][M][N] (L may be 0), grid [M][N + words before] }. given: how many
 // words are the source's. act: { choose(i), head(layer, 0) }.
 export function translation(element, data, act) {
   const { words, given, word, alignment, grid } = data;
+  const when = data.step === "input" ? "just after it is written" : "just before it is written";
   const layer = Math.min(data.layer, alignment.length - 1);
   const c = colours(element);
   const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
@@ -21,7 +22,7 @@ export function translation(element, data, act) {
   const violet = () => c.looks;
   const amber = (value) => (value < 0 ? c.lowered : c.raised);
   const pictures = [
-    alignment.length && panel("Alignment", "looks-text", `where each word of the translation looks, layer ${layer}${alignment.length > 1 && data.chosen == null ? ", which looks most at the words that mattered" : ""}, the mean of its heads`, listens, violet, given, heard(listens, (value) => value.toFixed(2), "listens most to", "is listened to most by")),
+    alignment.length && panel("Alignment", "looks-text", `where each word of the translation looks, ${when}, layer ${layer}${alignment.length > 1 && data.chosen == null ? ", which looks most at the words that mattered" : ""}, the mean of its heads`, listens, violet, given, heard(listens, (value) => value.toFixed(2), "listens most to", "is listened to most by")),
     panel("Importance", "raised-text", "which words, of the source and of the translation so far, made the model say each", matters, amber, words.length, heard((row, column) => grid[row]?.[column] ?? 0, signed, "owes most to", "mattered most for")),
   ].filter(Boolean);
   fill(
