@@ -298,8 +298,8 @@ def _peak() -> float:
 def alignment(folder: str, limit: int, swap: bool) -> dict[str, float]:
     """Alignment error rate by method, from 0 (right) to 1, on `limit` sentences of German and English.
 
-    swap: for a model that translates from English. The attention is that of the layer
-    that listens most to the words that mattered.
+    swap: for a model that translates from English. The attention is that of the layer that listens most to the words
+    that mattered.
     """
     translator = limelight.open(folder)
     assert isinstance(translator, limelight.Translator)
@@ -310,8 +310,7 @@ def alignment(folder: str, limit: int, swap: bool) -> dict[str, float]:
     found: dict[str, list[set[tuple[int, int]]]] = {}
     for each in gold:
         seen = translator.look(" ".join(each.source), " ".join(each.target))
-        numbers = range(1, len(seen.target_words) + 1)
-        grid = torch.tensor([[h.importance for h in seen.importance(n, check=False).words] for n in numbers])
+        grid = seen.importances()
         for name, step in steps.items():
             layers = align(translator.network, translator.language, each.source, each.target, step)
             found.setdefault(name, []).append(layers[listening(seen.alignments(step), grid)[0]])

@@ -7,10 +7,6 @@ making of batches included; the Trainer from its second step on. They take turns
 whatever else the machine does only ever makes a run slower.
 """
 
-import os
-
-os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # before torch is loaded: waiting threads give way
-
 import argparse
 import json
 import tempfile

@@ -83,6 +83,16 @@ def attention(network: Network, language: Language, source: str, target: str) ->
     return torch.stack([torch.cat(recording.cross[layer]) for layer in layers])
 
 
+def steps(network: Network) -> tuple[Step, ...]:
+    """The steps at which a model can be looking for a word, the one that fits best first.
+
+    "input" in a Transformer, many of whose layers look for what was just written more clearly than for what is about to
+    be written (Chen et al., 2020); "output" alone in a recurrent model, whose one attention is all that the next word
+    is chosen by.
+    """
+    return ("output",) if isinstance(network.decoder, RecurrentDecoder) else ("input", "output")
+
+
 def by_word(
     network: Network,
     language: Language,
@@ -96,12 +106,9 @@ def by_word(
 
     A word's row is the mean of its tokens' rows, and what goes to a word is the sum of what goes to its tokens.
 
-    step: "input" in a Transformer, which looks for what it has just written far more clearly than for what it is about
-    to write (Chen et al., 2020); "output" in a recurrent model, whose one attention is all that the next word is chosen
-    by. None takes the one that fits the model.
+    step: one of `steps`; None takes the first of them.
     """
-    if step is None:
-        step = "output" if isinstance(network.decoder, RecurrentDecoder) else "input"
+    step = step or steps(network)[0]
     weights = attention(network, language, source, target)
     rows = weights[:, 1:] if step == "input" else weights[:, :-1]  # [L, T, S], a row for each target token
     stripped = source.strip()

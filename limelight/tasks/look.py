@@ -13,7 +13,7 @@ from limelight.look.recurrent import checked
 from limelight.look.target import likeliest_rivals, one_rival
 from limelight.models.api import Seq2Seq
 from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
-from limelight.tasks.align import Step, by_word, listening
+from limelight.tasks.align import Step, by_word, listening, steps
 from limelight.tasks.translate import Language
 from limelight.text.words import Word, find, words
 
@@ -60,12 +60,10 @@ class SeenTranslation:
         importance of all words; see `listening`. step: see `limelight.tasks.align.by_word`. Raises RequestError for a
         layer that does not exist, and for a model that does not attend to its source.
         """
-        if layer is None:
-            words = range(1, len(self.target_words) + 1)
-            found = [[heard.importance for heard in self.importance(word, check=False).words] for word in words]
-            layers, layer, _ = self.listening(torch.tensor(found), step)
+        if layer is None and self.layers * len(steps(self._network)) > 1:
+            layers, layer, _ = self.listening(self.importances(), step)
             return layers[layer]
-        layers = self.alignments(step)
+        layers, layer = self.alignments(step), layer or 0
         if not 0 <= layer < len(layers):
             raise RequestError(f"there is no layer {layer}: the decoder has layers 0 to {len(layers) - 1}")
         return layers[layer]
@@ -73,15 +71,18 @@ class SeenTranslation:
     def listening(self, importance: Tensor, step: Step | None = None) -> tuple[Tensor, int, Step]:
         """Where words listen most to what mattered: the alignment of all layers at a step, the layer, and the step.
 
-        importance: [target words, source words]. step: the one to read at; without it either, in a recurrent model the
-        one that fits it. Some layers look for the word that was just written, others for the one that comes.
+        importance: [target words, source words], see `importances`. step: the one to read at; without it all that the
+        model can be looking at, since some layers look for the word that was just written, others for the one to come.
         """
-        steps: tuple[Step, ...] = ("input", "output")
-        if step is not None or isinstance(self._network.decoder, RecurrentDecoder):
-            steps = (step or "output",)
-        found = {each: self.alignments(each) for each in steps}
-        best = max(steps, key=lambda each: listening(found[each], importance)[1])
-        return found[best], listening(found[best], importance)[0], best
+        layers = {each: self.alignments(each) for each in ([step] if step else steps(self._network))}
+        found = {each: listening(weights, importance) for each, weights in layers.items()}
+        best = max(found, key=lambda each: found[each][1])
+        return layers[best], found[best][0], best
+
+    def importances(self) -> Tensor:
+        """`importance` of every source word for every target word: [target words, source words]."""
+        numbers = range(1, len(self.target_words) + 1)
+        return torch.tensor([[h.importance for h in self.importance(n, check=False).words] for n in numbers])
 
     def logits(self, word: str | int | None = None) -> Tensor:
         """The model's logits [n, V] in the places of the n tokens of a word of the translation, the last if None."""

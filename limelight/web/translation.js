@@ -7,8 +7,8 @@ const BETWEEN = 108; // from the source's line to the translation's
 const BELOW = 64; // room for arcs below the translation
 const NAMED = 40; // words a side, up to which a grid carries their names
 
-// data: { words, given, word, layer, chosen (that layer, by somebody, or null), step, alignment [L][M][N] (L may be 0), grid [M][N + words before] }. given: how many
-// words are the source's. act: { choose(i), head(layer, 0) }.
+// data: { words, given, word, layer, chosen, step, alignment [L][M][N] (L may be 0), grid [M][N + words before] }. given:
+// how many words are the source's. chosen: the layer if somebody chose it, or null. act: { choose(i), head(layer, 0) }.
 export function translation(element, data, act) {
   const { words, given, word, alignment, grid } = data;
   const when = data.step === "input" ? "just after it is written" : "just before it is written";
