@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
-from limelight.look.linear import along_bias, backward, pull, push
+from limelight.look.linear import along_bias, backward, pull, pulled, push
 from limelight.look.record import block_of, heads_of, twin
 from limelight.look.target import Question
 from limelight.look.text import Reading
@@ -303,7 +303,7 @@ class _Reversible(nn.Module):
 
     def back(self, directions: Tensor) -> Tensor:
         """Directions [T, out] behind the layer as directions [T, in] in front of it."""
-        (found,) = torch.autograd.grad(self._y, self._x, directions[None].to(self._y.dtype))
+        found = pulled(self._y, self._x, directions[None].to(self._y.dtype))
         del self._x, self._y
         return found[0].float()
 

@@ -1,6 +1,6 @@
 """Single heads that link one word to another."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,11 +77,13 @@ def strongest(
     def keep(weights: Tensor) -> list[tuple[float, int, int, int]]:
         heard = by_word(weights[0], reading, sources, targets).cpu().masked_fill(~wanted, -1)  # [H, sources, targets]
         values, places = heard.flatten().topk(min(n, heard.numel()))
-        heads, rows, columns = torch.unravel_index(places, heard.shape)
-        found: Iterable[tuple[float, int, int, int]] = zip(
-            values.tolist(), heads.tolist(), rows.tolist(), columns.tolist(), strict=True
-        )
-        return [(value, head, sources[row], targets[column]) for value, head, row, column in found if value >= 0]
+        found = []
+        for value, at in zip(values.tolist(), places.tolist(), strict=True):
+            head, rest = divmod(at, wanted.numel())
+            row, column = divmod(rest, len(targets))
+            if value >= 0:
+                found.append((value, head, sources[row], targets[column]))
+        return found
 
     layers = range(len(network.decoder.blocks))
     recording = record(network, attention=layers, keep=keep)

@@ -5,7 +5,7 @@
 ``Int4Matrix``     torch's own int4 product, inputs and scales in bfloat16  4-bit formats, without compiled kernels
 ``WideMatrix``     weights rounded once to bfloat16                         other formats, without compiled kernels
 ``PlainMatrix``    weights widened at each call to the inputs' type         the twin that the others are tested against
-``ExactMatrix``    the same over any other of these                         on a model that is looked at
+``ExactMatrix``    any other's weights as they are, inputs not rounded      on a model that is looked at
 =================  =======================================================  ==========================================
 """
 
@@ -58,6 +58,10 @@ class Matrix(nn.Module, ABC):
     @abstractmethod
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """``x · Wᵀ + bias``, ``[..., columns]`` to ``[..., rows]``, in x's type."""
+
+    def exact(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """The same product, with the weights widened to x's type and the inputs not rounded."""
+        return F.linear(x, self.lookup(torch.arange(self.rows, device=x.device), x.dtype), bias)
 
     @abstractmethod
     def lookup(self, index: Tensor, dtype: torch.dtype) -> Tensor:
@@ -191,6 +195,12 @@ class NativeMatrix(Matrix):
         result: Tensor = product(x, self.data, bias, self.format, self.rows, self.kernel)
         return result
 
+    def exact(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        needs_graph = torch.is_grad_enabled() and x.requires_grad
+        if x.device.type != "cpu" or x.dtype is not torch.float32 or needs_graph:
+            return super().exact(x, bias)
+        return native.exact(x, self.data, bias, self.format, self.rows, self.kernel)
+
     def lookup(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         if index.device.type != "cpu":
             return F.embedding(index, _widen(self.data, self.format, self.rows, dtype))
@@ -204,8 +214,7 @@ class NativeMatrix(Matrix):
 
 
 class ExactMatrix(Matrix):
-    """Another matrix, multiplied exactly: its weights are widened at each call to the inputs' type, and the inputs are
-    not rounded. For looking, where what is measured is smaller than what rounding adds."""
+    """Another matrix, multiplied exactly; for looking, where what is measured is smaller than what rounding adds."""
 
     def __init__(self, matrix: Matrix) -> None:
         super().__init__(matrix)
@@ -216,7 +225,7 @@ class ExactMatrix(Matrix):
         return "exact"
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        return F.linear(x, self.lookup(torch.arange(self.rows, device=x.device), x.dtype), bias)
+        return self.matrix.exact(x, bias)
 
     def lookup(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         return self.matrix.lookup(index, dtype)

@@ -82,6 +82,8 @@ def _load() -> ctypes.CDLL | None:
     matrix = (pointer, pointer, size, size)  # layout, data, rows, columns
     library.limelight_linear.argtypes = (number, *matrix, pointer, size, pointer, pointer, number, number)
     library.limelight_linear.restype = None
+    library.limelight_exact.argtypes = (number, *matrix, pointer, size, pointer, pointer, number)
+    library.limelight_exact.restype = None
     library.limelight_rows.argtypes = (*matrix, pointer, size, pointer, number, number)
     library.limelight_rows.restype = number
     library.limelight_run.argtypes = (number, pointer, size, pointer, number)
@@ -125,6 +127,27 @@ def linear(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int,
         None if bias is None else bias.data_ptr(),
         y.data_ptr(),
         x.dtype is torch.bfloat16,
+        torch.get_num_threads(),
+    )
+    return y
+
+
+def exact(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int, kernel: int = 0) -> Tensor:
+    """As `linear`, all in float32, and the inputs are not rounded."""
+    assert _library is not None
+    x = x.contiguous()
+    columns = x.shape[-1]
+    y = x.new_empty(*x.shape[:-1], rows)
+    _library.limelight_exact(
+        kernel,
+        LAYOUT_ARGUMENTS[format],
+        data.data_ptr(),
+        rows,
+        columns,
+        x.data_ptr(),
+        x.numel() // columns,
+        None if bias is None else bias.data_ptr(),
+        y.data_ptr(),
         torch.get_num_threads(),
     )
     return y

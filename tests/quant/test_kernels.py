@@ -15,7 +15,7 @@ from weights import magnitude, random_packed, rounded
 
 from limelight.errors import RequestError
 from limelight.quant import kernels, native
-from limelight.quant.kernels import Int4Matrix, Matrix, NativeMatrix, PlainMatrix, WideMatrix
+from limelight.quant.kernels import ExactMatrix, Int4Matrix, Matrix, NativeMatrix, PlainMatrix, WideMatrix
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 from limelight.quant.packed import FORMATS, groups
 
@@ -69,6 +69,26 @@ def test_each_kernel_computes_the_product_of_the_rounded_inputs(
         assert ((y - exact).abs() <= SUM * size + ROUND[dtype] * exact.abs()).all(), native.KERNELS[kernel]
 
 
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), format=formats, count=st.integers(1, 300), seed=seeds)
+def test_looking_multiplies_the_weights_as_they_are_by_inputs_as_they_are(
+    data: st.DataObject, format: str, count: int, seed: int
+) -> None:
+    rows, columns = data.draw(shapes(format))
+    generator = torch.Generator().manual_seed(seed)
+    arrangement = data.draw(st.sampled_from(["contiguous", "transposed", "strided"]))
+    x = inputs(generator, count, columns, torch.float32, arrangement)
+    bias = torch.randn(rows, generator=generator) if data.draw(st.booleans()) else None
+    for matrix in matrices(format, rows, columns, seed):
+        packed = matrix.packed()
+        expected = F.linear(x.double(), packed.dequantize(torch.float64), None if bias is None else bias.double())
+        y = ExactMatrix(matrix)(x[None], bias)
+        assert y.shape == (1, count, rows)
+        # A weight is rounded twice, a product once; sums are of blocks of 64, and of those.
+        lost = 2**-24 * (4 + 64 + columns / 64) * (x.double().abs() @ magnitude(packed).T)
+        assert ((y[0] - expected).abs() <= lost + 2**-23 * expected.abs() + 1e-30).all(), matrix.path
+
+
 @settings(max_examples=40, deadline=None)
 @given(format=formats, dtype=dtypes, seed=seeds)
 def test_rounding_the_inputs_loses_at_most_half_a_step_of_each_group(
@@ -84,11 +104,12 @@ def test_rounding_the_inputs_loses_at_most_half_a_step_of_each_group(
 @compiled
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("format", ["Q4_1", "Q8_0"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "exactly"), [(torch.float32, False), (torch.bfloat16, False), (torch.float32, True)])
 def test_a_row_is_the_same_bits_alone_among_others_and_on_any_number_of_threads(
-    kernel: int, format: str, dtype: torch.dtype
+    kernel: int, format: str, dtype: torch.dtype, exactly: bool
 ) -> None:
-    matrix = NativeMatrix(random_packed(format, 333, 288), kernel)
+    native_matrix = NativeMatrix(random_packed(format, 333, 288), kernel)
+    matrix = ExactMatrix(native_matrix) if exactly else native_matrix
     x = torch.randn(301, 288, generator=torch.Generator().manual_seed(1)).to(dtype)
     together = matrix(x, None)
     alone = torch.cat([matrix(x[i : i + 1], None) for i in range(0, len(x), 10)])

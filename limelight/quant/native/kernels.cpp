@@ -140,6 +140,28 @@ void multiply(const Kernels& kernels, const Matrix& w, const T* x, int64_t count
     });
 }
 
+// y = x · Wᵀ + bias, the inputs not rounded. A task is a tile, whose weights are widened once for all rows of x.
+void multiply_exactly(const Kernels& kernels, const Matrix& w, const float* x, int64_t count, const float* bias,
+                      float* y, int threads) {
+    std::vector<std::atomic<int64_t>> stretches(static_cast<size_t>(threads));
+    on_threads(threads, true, [&](const Thread& thread) {
+        thread_local std::vector<float> weights;
+        float out[CHUNK * ROWS];
+        weights.resize(std::max(weights.size(), size_t(w.columns * ROWS)));
+        thread.share(w.tiles(), stretches.data(), [&](int64_t tile) {
+            const int64_t column = tile * ROWS, columns = std::min<int64_t>(ROWS, w.rows - column);
+            kernels.rows.widen_tile(w, w.tile(tile), weights.data());
+            for (int64_t first = 0; first < count; first += CHUNK) {
+                const int64_t rows = std::min(CHUNK, count - first);
+                kernels.rows.dot(x + first * w.columns, rows, weights.data(), w.columns, out);
+                for (int64_t m = 0; m < rows; m++)
+                    for (int64_t c = 0; c < columns; c++)
+                        y[(first + m) * w.rows + column + c] = out[m * ROWS + c] + (bias ? bias[column + c] : 0.0f);
+            }
+        });
+    });
+}
+
 #include "program.h"
 
 template <class T> void widen_row(const Matrix& w, int64_t index, T* y) {
@@ -192,6 +214,13 @@ void limelight_linear(int which, const Layout* layout, const void* data, int64_t
     const Matrix w((const uint8_t*)data, rows, columns, *layout);
     if (half) multiply(*found[which], w, (const bfloat16*)x, count, (const bfloat16*)bias, (bfloat16*)y, threads);
     else multiply(*found[which], w, (const float*)x, count, (const float*)bias, (float*)y, threads);
+}
+
+// The same, all float32, without rounding x.
+void limelight_exact(int which, const Layout* layout, const void* data, int64_t rows, int64_t columns, const float* x,
+                     int64_t count, const float* bias, float* y, int threads) {
+    static const auto found = available();
+    multiply_exactly(*found[which], Matrix((const uint8_t*)data, rows, columns, *layout), x, count, bias, y, threads);
 }
 
 // y [count, columns] = the rows of W named by index; -1 if there is no such row.

@@ -318,7 +318,73 @@ void narrow_row(const float* from, int64_t count, half* to) {
     for (int64_t i = 0; i < count; i += 16) store(to + i, load(from + i));
 }
 
-const Rows ROWS_OF = {norm_row, activate_row, turn_head, attend_rows<float>, attend_rows<half>, merge_row, narrow_row};
+// ---- products of inputs that are not rounded
 
+INLINE lanes floats(ints values) {
+    lanes result;
+    for (int i = 0; i < 16; i++) result[i] = float(values[i]);
+    return result;
+}
+
+// A tile's weights, to [columns][16 rows].
+template <int BITS> INLINE void widen_columns(const Matrix& w, const uint8_t* tile, float* to) {
+    constexpr int CODES = BITS == 8 ? 255 : 15;
+    const int64_t group = w.layout.group, bytes = w.codes / ROWS;
+    for (int64_t g = 0; g < w.groups; g++, tile += w.stride, to += group * ROWS) {
+        lanes scale, minimum;
+        for (int row = 0; row < ROWS; row++) {
+            scale[row] = scale_of(tile + w.codes, row, w.layout.wide);
+            minimum[row] = w.layout.minima ? scale_of(tile + w.codes + w.scales, row, w.layout.wide) : -0.0f;
+        }
+        for (int64_t c = 0; c < bytes; c++) {
+            const ints codes = read<ints>(tile + c / 4 * 64) >> int(c % 4 * 8);
+            store(to + c * ROWS, floats((codes & CODES) - w.layout.zero) * scale + minimum);
+            if (BITS == 4) store(to + (c + bytes) * ROWS, floats((codes >> 4 & CODES) - w.layout.zero) * scale + minimum);
+        }
+    }
+}
+
+void widen_tile(const Matrix& w, const uint8_t* tile, float* to) {
+    if (w.layout.bits == 4) widen_columns<4>(w, tile, to);
+    else widen_columns<8>(w, tile, to);
+}
+
+// out [M rows][16] += x [M rows][step] · weights [width][16], over `width` columns; in registers of the machine's own size
+template <int M> INLINE void dot(const float* x, int64_t step, const float* weights, int64_t width, float* out) {
+    using Register = float __attribute__((vector_size(REGISTER)));
+    using Loose = float __attribute__((vector_size(REGISTER), aligned(4), may_alias));
+    constexpr int WIDTH = REGISTER / sizeof(float), PARTS = ROWS / WIDTH;
+    Register sums[M][PARTS] = {};
+    for (int64_t c = 0; c < width; c++) {
+        const float* const column = weights + c * ROWS;
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m++) {
+            const float value = x[m * step + c];
+#pragma GCC unroll 4
+            for (int i = 0; i < PARTS; i++) sums[m][i] += value * *(const Loose*)(column + i * WIDTH);
+        }
+    }
+    for (int m = 0; m < M; m++)
+        for (int i = 0; i < PARTS; i++) *(Loose*)(out + m * ROWS + i * WIDTH) += sums[m][i];
+}
+
+// out [count rows][16] = x [count rows][columns] · weights [columns][16]. Sums are of blocks of columns, which round less
+// than one long sum; six rows, which is what the registers of any machine hold.
+void dot_rows(const float* x, int64_t count, const float* weights, int64_t columns, float* out) {
+    constexpr int64_t BLOCK = 64;
+    std::fill(out, out + count * ROWS, 0.0f);
+    for (int64_t c = 0; c < columns; c += BLOCK, x += BLOCK, weights += BLOCK * ROWS) {
+        const int64_t width = std::min(BLOCK, columns - c);
+        int64_t r = 0;
+        for (; r + 6 <= count; r += 6) dot<6>(x + r * columns, columns, weights, width, out + r * ROWS);
+        for (; r + 3 <= count; r += 3) dot<3>(x + r * columns, columns, weights, width, out + r * ROWS);
+        for (; r < count; r++) dot<1>(x + r * columns, columns, weights, width, out + r * ROWS);
+    }
+}
+
+const Rows ROWS_OF = {norm_row, activate_row, turn_head, attend_rows<float>, attend_rows<half>, merge_row, narrow_row,
+                      widen_tile, dot_rows};
+
+#undef REGISTER
 #undef WIDE
 #undef NARROW

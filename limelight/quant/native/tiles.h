@@ -161,6 +161,8 @@ struct Rows {
     void (*merge)(const float* most, const float* weight, const float* sums, int64_t stride, int64_t splits,
                   int64_t width, float* y);
     void (*narrow)(const float* from, int64_t count, half* to);
+    void (*widen_tile)(const Matrix&, const uint8_t* tile, float* to);
+    void (*dot)(const float* x, int64_t count, const float* weights, int64_t columns, float* out);
 };
 
 // ---- one tile times a few rows of inputs: out [rows of x][16]
@@ -221,6 +223,7 @@ void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* g
 }
 TILE_OF_ROWS(plain, 4)
 QUANTISE(quantise_plain, )
+#define REGISTER 16
 #define WIDE(FROM) widened(FROM)
 #define NARROW(TO, VALUE) narrowed(TO, VALUE)
 namespace plain_code {
@@ -279,6 +282,7 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
 TILE_OF_ROWS(avx512, 8)
 QUANTISE(quantise_avx512, AVX512)
 COMPILED_FOR("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+#define REGISTER 64
 #define WIDE(FROM) (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(FROM)))
 #define NARROW(TO, VALUE) _mm256_storeu_si256((__m256i*)(TO), _mm512_cvtps_ph((__m512)(VALUE), 0))
 namespace avx512_code {
@@ -349,6 +353,7 @@ AVX2 INLINE void narrowed_avx2(half* to, lanes value) {
     std::memcpy(parts, &value, sizeof parts);
     for (int i = 0; i < 2; i++) _mm_storeu_si128((__m128i*)to + i, _mm256_cvtps_ph(parts[i], 0));
 }
+#define REGISTER 32
 #define WIDE(FROM) widened_avx2(FROM)
 #define NARROW(TO, VALUE) narrowed_avx2(TO, VALUE)
 namespace avx2_code {
