@@ -1,36 +1,52 @@
 // What a transformer block does besides products: norms, rotations, attention, activations, on rows of float32.
 //
 // Included once for each instruction set, within a namespace and compiled for it. The code is plain C++ over vectors
-// of 16 floats, which the compiler turns into one, two or four registers of the machine. No result depends on how rows
-// are shared out: a row goes through the same operations in the same order whether it is alone or among others.
+// of the machine's own size, REGISTER bytes, of which there are REGISTERS: larger ones GCC keeps in memory. No result
+// depends on how rows are shared out: a row goes through the same operations in the same order whether it is alone or
+// among others.
+
+constexpr int LANES = REGISTER / sizeof(float);
+constexpr bool MANY = REGISTERS == 32;
+
+using lanes = float __attribute__((vector_size(REGISTER)));
+using ints = int32_t __attribute__((vector_size(REGISTER)));
+using loose = float __attribute__((vector_size(REGISTER), aligned(4), may_alias));  // at any address
+using loose_ints = int32_t __attribute__((vector_size(REGISTER), aligned(1), may_alias));
 
 INLINE lanes load(const float* from) { return *(const loose*)from; }
 INLINE void store(float* to, lanes value) { *(loose*)to = value; }
-INLINE lanes load(const half* from) { return WIDE(from); }
-INLINE void store(half* to, lanes value) { NARROW(to, value); }
 INLINE lanes all(float value) { return lanes{} + value; }
 
-template <class Vector> INLINE void halve(const Vector& whole, lanes_8& low, lanes_8& high) {
-    std::memcpy(&low, &whole, sizeof low);
-    std::memcpy(&high, (const char*)&whole + sizeof low, sizeof high);
+#ifdef WIDE
+INLINE lanes load(const half* from) { return WIDE(from); }
+INLINE void store(half* to, lanes value) { NARROW(to, value); }
+#else
+INLINE lanes load(const half* from) {
+    lanes result;
+    for (int i = 0; i < LANES; i++) result[i] = half_to_float(from[i].bits);
+    return result;
+}
+INLINE void store(half* to, lanes value) {
+    for (int i = 0; i < LANES; i++) to[i] = float_to_half(value[i]);
+}
+#endif
+
+// All lanes in one, by halves: `both` says what becomes of two.
+template <class Both> INLINE float folded(lanes x, const Both& both) {
+    float values[LANES];
+    std::memcpy(values, &x, sizeof values);
+#pragma GCC unroll 4
+    for (int n = LANES / 2; n > 0; n /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < n; i++) values[i] = both(values[i], values[i + n]);
+    return values[0];
 }
 
 INLINE float total(lanes x) {
-    lanes_8 low, high;
-    halve(x, low, high);
-    low += high;
-    float sum = 0;
-    for (int i = 0; i < 4; i++) sum += low[i] + low[i + 4];
-    return sum;
+    return folded(x, [](float a, float b) { return a + b; });
 }
-
 INLINE float highest(lanes x) {
-    lanes_8 low, high;
-    halve(x, low, high);
-    low = low > high ? low : high;
-    float most = low[0];
-    for (int i = 1; i < 8; i++) most = std::max(most, low[i]);
-    return most;
+    return folded(x, [](float a, float b) { return std::max(a, b); });
 }
 
 // 2 to the power x, within 2e-7 of it; 0 below -126, and never infinite.
@@ -69,21 +85,21 @@ INLINE lanes activated(lanes x, Activation kind) {
         case Activation::gelu_tanh:
             return 0.5f * x * (1.0f + tanh(0.797884561f * (x + 0.044715f * x * x * x)));
         default:
-            for (int i = 0; i < 16; i++) x[i] = 0.5f * x[i] * (1.0f + std::erf(0.707106781f * x[i]));
+            for (int i = 0; i < LANES; i++) x[i] = 0.5f * x[i] * (1.0f + std::erf(0.707106781f * x[i]));
             return x;
     }
 }
 
-// The first `count` of 16 numbers, zeros behind them.
+// The first `count` numbers, zeros behind them.
 INLINE lanes load_some(const float* from, int64_t count) {
-    if (count >= 16) return load(from);
+    if (count >= LANES) return load(from);
     lanes value = {};
     std::memcpy(&value, from, size_t(count) * sizeof(float));
     return value;
 }
 
 INLINE void store_some(float* to, lanes value, int64_t count) {
-    if (count >= 16) store(to, value);
+    if (count >= LANES) store(to, value);
     else std::memcpy(to, &value, size_t(count) * sizeof(float));
 }
 
@@ -91,18 +107,18 @@ INLINE void normalise(const Norm& norm, const float* x, int64_t width, float* y)
     float mean = 0;
     if (norm.kind == Norm::layer) {
         lanes sum = {};
-        for (int64_t i = 0; i < width; i += 16) sum += load_some(x + i, width - i);
+        for (int64_t i = 0; i < width; i += LANES) sum += load_some(x + i, width - i);
         mean = total(sum) / float(width);
     }
     lanes squares = {};
-    for (int64_t i = 0; i < width; i += 16) {
+    for (int64_t i = 0; i < width; i += LANES) {
         lanes from_mean = load_some(x + i, width - i) - mean;
-        if (width - i < 16)
-            for (int64_t j = width - i; j < 16; j++) from_mean[j] = 0;
+        if (width - i < LANES)
+            for (int64_t j = width - i; j < LANES; j++) from_mean[j] = 0;
         squares += from_mean * from_mean;
     }
     const float scale = 1.0f / std::sqrt(total(squares) / float(width) + norm.eps);
-    for (int64_t i = 0; i < width; i += 16) {
+    for (int64_t i = 0; i < width; i += LANES) {
         lanes value = (load_some(x + i, width - i) - mean) * scale * load_some(norm.weight + i, width - i);
         if (norm.bias) value += load_some(norm.bias + i, width - i);
         store_some(y + i, value, width - i);
@@ -118,7 +134,7 @@ void norm_row(const Norm& norm, const float* x, int64_t width, bool add, float* 
 }
 
 void activate_row(Activation kind, const float* gate, const float* up, int64_t width, float* y) {
-    for (int64_t i = 0; i < width; i += 16) {
+    for (int64_t i = 0; i < width; i += LANES) {
         lanes value = activated(load_some(gate + i, width - i), kind);
         if (up) value *= load_some(up + i, width - i);
         store_some(y + i, value, width - i);
@@ -143,40 +159,38 @@ void turn_head(const Norm& norm, float* x, int64_t width, const float* cos, cons
 // the splits found is merged in order, so that threads may share a long text and come to the same bits as one alone.
 
 constexpr int KEYS = 64;        // of a chunk
-constexpr int QUERIES = 8;      // rows whose scores are summed up in registers at a time
+constexpr int QUERIES = MANY ? 8 : 6;  // rows whose scores are summed up in registers at a time
 
-// From the first `count` of 16 rows of 16 numbers (zeros for the others) to columns, KEYS apart: blocks of 8, 4, 2 and
-// then 1 change places across the diagonal.
+// From the first `count` of LANES rows of as many numbers (zeros for the others) to columns, KEYS apart: blocks of half
+// the size, then of a quarter and so on change places across the diagonal.
 template <int SIZE, int... I> INLINE void swap_blocks(lanes& first, lanes& second, std::integer_sequence<int, I...>) {
     const lanes before = first;
-    first = SHUFFLE(before, second, (I & SIZE ? I + 16 - SIZE : I)...);
-    second = SHUFFLE(before, second, (I & SIZE ? I + 16 : I + SIZE)...);
+    first = SHUFFLE(before, second, (I & SIZE ? I + LANES - SIZE : I)...);
+    second = SHUFFLE(before, second, (I & SIZE ? I + LANES : I + SIZE)...);
 }
 
 template <int SIZE> INLINE void swap_blocks(lanes* rows) {
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++)
-        if (!(i & SIZE)) swap_blocks<SIZE>(rows[i], rows[i + SIZE], std::make_integer_sequence<int, 16>());
+    for (int i = 0; i < LANES; i++)
+        if (!(i & SIZE)) swap_blocks<SIZE>(rows[i], rows[i + SIZE], std::make_integer_sequence<int, LANES>());
+    if constexpr (SIZE > 1) swap_blocks<SIZE / 2>(rows);
 }
 
 template <class T> INLINE void transpose(const T* from, int64_t step, int64_t count, float* to) {
-    lanes rows[16];
+    lanes rows[LANES];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) rows[i] = i < count ? load(from + i * step) : lanes{};
-    swap_blocks<8>(rows);
-    swap_blocks<4>(rows);
-    swap_blocks<2>(rows);
-    swap_blocks<1>(rows);
+    for (int i = 0; i < LANES; i++) rows[i] = i < count ? load(from + i * step) : lanes{};
+    swap_blocks<LANES / 2>(rows);
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) store(to + i * KEYS, rows[i]);
+    for (int i = 0; i < LANES; i++) store(to + i * KEYS, rows[i]);
 }
 
 // scores [rows][KEYS] = q [rows][width] · keys [width][KEYS]
 template <int M> INLINE void score(const float* q, const float* keys, int64_t width, float* scores) {
-    for (int part = 0; part < KEYS; part += 32) {
+    for (int part = 0; part < KEYS; part += 2 * LANES) {
         lanes sums[M][2] = {};
         for (int64_t d = 0; d < width; d++) {
-            const lanes first = load(keys + d * KEYS + part), second = load(keys + d * KEYS + part + 16);
+            const lanes first = load(keys + d * KEYS + part), second = load(keys + d * KEYS + part + LANES);
 #pragma GCC unroll 8
             for (int m = 0; m < M; m++) {
                 const lanes query = all(q[m * width + d]);
@@ -186,7 +200,7 @@ template <int M> INLINE void score(const float* q, const float* keys, int64_t wi
         }
         for (int m = 0; m < M; m++) {
             store(scores + m * KEYS + part, sums[m][0]);
-            store(scores + m * KEYS + part + 16, sums[m][1]);
+            store(scores + m * KEYS + part + LANES, sums[m][1]);
         }
     }
 }
@@ -196,10 +210,10 @@ template <int M, int N, class T>
 INLINE void gather(const float* weights, const T* values, int64_t step, int64_t keys, int64_t width, float* sums) {
     lanes parts[M][N];
     for (int m = 0; m < M; m++)
-        for (int n = 0; n < N; n++) parts[m][n] = load(sums + m * width + 16 * n);
+        for (int n = 0; n < N; n++) parts[m][n] = load(sums + m * width + LANES * n);
     for (int64_t s = 0; s < keys; s++) {
         lanes value[N];
-        for (int n = 0; n < N; n++) value[n] = load(values + s * step + 16 * n);
+        for (int n = 0; n < N; n++) value[n] = load(values + s * step + LANES * n);
 #pragma GCC unroll 8
         for (int m = 0; m < M; m++) {
             const lanes weight = all(weights[m * KEYS + s]);
@@ -207,22 +221,23 @@ INLINE void gather(const float* weights, const T* values, int64_t step, int64_t 
         }
     }
     for (int m = 0; m < M; m++)
-        for (int n = 0; n < N; n++) store(sums + m * width + 16 * n, parts[m][n]);
+        for (int n = 0; n < N; n++) store(sums + m * width + LANES * n, parts[m][n]);
 }
 
 template <class T>
 INLINE void gather_all(const float* weights, int64_t rows, const T* values, int64_t step, int64_t keys, int64_t width,
                        float* sums) {
+    constexpr int N = MANY ? 4 : 2;
     int64_t d = 0, r;
-    for (; d + 64 <= width; d += 64) {
+    for (; d + N * LANES <= width; d += N * LANES) {
         for (r = 0; r + 4 <= rows; r += 4)
-            gather<4, 4>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
+            gather<4, N>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
         for (; r + 3 <= rows; r += 3)
-            gather<3, 4>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
+            gather<3, N>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
         for (; r < rows; r++)
-            gather<1, 4>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
+            gather<1, N>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
     }
-    for (; d < width; d += 16)
+    for (; d < width; d += LANES)
         for (r = 0; r < rows; r++)
             gather<1, 1>(weights + r * KEYS, values + d, step, keys, width, sums + r * width + d);
 }
@@ -250,8 +265,8 @@ void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t
     for (int64_t chunk = begin / KEYS * KEYS; chunk < end; chunk += KEYS) {
         const int64_t count = std::min<int64_t>(KEYS, end - chunk);
         fetch(all_values + chunk * step, step, count, width);
-        for (int64_t s = 0; s < KEYS; s += 16)
-            for (int64_t d = 0; d < width; d += 16)
+        for (int64_t s = 0; s < KEYS; s += LANES)
+            for (int64_t d = 0; d < width; d += LANES)
                 transpose(all_keys + (chunk + s) * step + d, step, count - s, keys + d * KEYS + s);
         if (chunk + KEYS < end) fetch(all_keys + (chunk + KEYS) * step, step, std::min<int64_t>(KEYS, end - chunk - KEYS), width);
         int64_t r = 0;
@@ -267,15 +282,15 @@ void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t
                 continue;
             }
             if (heads.cap)
-                for (int s = 0; s < KEYS; s += 16)
+                for (int s = 0; s < KEYS; s += LANES)
                     store(row + s, tanh(load(row + s) * (1 / (heads.cap * LOG2E))) * (heads.cap * LOG2E));
             std::fill(row, row + from, -INFINITY);
             std::fill(row + to, row + KEYS, -INFINITY);
             lanes top = load(row);
-            for (int s = 16; s < KEYS; s += 16) top = load(row + s) > top ? load(row + s) : top;
+            for (int s = LANES; s < KEYS; s += LANES) top = load(row + s) > top ? load(row + s) : top;
             const float now = std::max(most[r], highest(top));
             lanes sum = {};
-            for (int s = 0; s < KEYS; s += 16) {
+            for (int s = 0; s < KEYS; s += LANES) {
                 const lanes power = power_of_2(load(row + s) - now);
                 store(row + s, power);
                 sum += power;
@@ -291,7 +306,7 @@ void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t
             gather_all(scores, rows, all_values + chunk * step, step, count, width, sums);
         } else {  // many will read them: widened once
             for (int64_t s = 0; s < count; s++)
-                for (int64_t d = 0; d < width; d += 16)
+                for (int64_t d = 0; d < width; d += LANES)
                     store(values + s * width + d, load(all_values + (chunk + s) * step + d));
             gather_all(scores, rows, values, width, count, width, sums);
         }
@@ -315,31 +330,34 @@ void merge_row(const float* most, const float* weight, const float* sums, int64_
 }
 
 void narrow_row(const float* from, int64_t count, half* to) {
-    for (int64_t i = 0; i < count; i += 16) store(to + i, load(from + i));
+    for (int64_t i = 0; i < count; i += LANES) store(to + i, load(from + i));
 }
 
 // ---- products of inputs that are not rounded
 
-INLINE lanes floats(ints values) {
-    lanes result;
-    for (int i = 0; i < 16; i++) result[i] = float(values[i]);
-    return result;
-}
+constexpr int PARTS = ROWS / LANES;  // registers for one number of each row of a tile
 
 // A tile's weights, to [columns][16 rows].
 template <int BITS> INLINE void widen_columns(const Matrix& w, const uint8_t* tile, float* to) {
     constexpr int CODES = BITS == 8 ? 255 : 15;
     const int64_t group = w.layout.group, bytes = w.codes / ROWS;
     for (int64_t g = 0; g < w.groups; g++, tile += w.stride, to += group * ROWS) {
-        lanes scale, minimum;
+        float scales[ROWS], minima[ROWS];
         for (int row = 0; row < ROWS; row++) {
-            scale[row] = scale_of(tile + w.codes, row, w.layout.wide);
-            minimum[row] = w.layout.minima ? scale_of(tile + w.codes + w.scales, row, w.layout.wide) : -0.0f;
+            scales[row] = scale_of(tile + w.codes, row, w.layout.wide);
+            minima[row] = w.layout.minima ? scale_of(tile + w.codes + w.scales, row, w.layout.wide) : -0.0f;
         }
-        for (int64_t c = 0; c < bytes; c++) {
-            const ints codes = read<ints>(tile + c / 4 * 64) >> int(c % 4 * 8);
-            store(to + c * ROWS, floats((codes & CODES) - w.layout.zero) * scale + minimum);
-            if (BITS == 4) store(to + (c + bytes) * ROWS, floats((codes >> 4 & CODES) - w.layout.zero) * scale + minimum);
+        for (int part = 0; part < PARTS; part++) {
+            const lanes scale = load(scales + part * LANES), minimum = load(minima + part * LANES);
+            const auto put = [&](int64_t column, ints codes) {
+                const lanes value = __builtin_convertvector((codes & CODES) - w.layout.zero, lanes);
+                store(to + column * ROWS + part * LANES, value * scale + minimum);
+            };
+            for (int64_t c = 0; c < bytes; c++) {
+                const ints codes = *(const loose_ints*)(tile + c / 4 * 64 + part * REGISTER) >> int(c % 4 * 8);
+                put(c, codes);
+                if (BITS == 4) put(c + bytes, codes >> 4);
+            }
         }
     }
 }
@@ -349,27 +367,25 @@ void widen_tile(const Matrix& w, const uint8_t* tile, float* to) {
     else widen_columns<8>(w, tile, to);
 }
 
-// out [M rows][16] += x [M rows][step] · weights [width][16], over `width` columns; in registers of the machine's own size
+// out [M rows][16] += x [M rows][step] · weights [width][16], over `width` columns
 template <int M> INLINE void dot(const float* x, int64_t step, const float* weights, int64_t width, float* out) {
-    using Register = float __attribute__((vector_size(REGISTER)));
-    using Loose = float __attribute__((vector_size(REGISTER), aligned(4), may_alias));
-    constexpr int WIDTH = REGISTER / sizeof(float), PARTS = ROWS / WIDTH;
-    Register sums[M][PARTS] = {};
+    lanes sums[M][PARTS] = {};
     for (int64_t c = 0; c < width; c++) {
-        const float* const column = weights + c * ROWS;
+        lanes weight[PARTS];
+        for (int i = 0; i < PARTS; i++) weight[i] = load(weights + c * ROWS + i * LANES);
 #pragma GCC unroll 8
-        for (int m = 0; m < M; m++) {
-            const float value = x[m * step + c];
-#pragma GCC unroll 4
-            for (int i = 0; i < PARTS; i++) sums[m][i] += value * *(const Loose*)(column + i * WIDTH);
-        }
+        for (int m = 0; m < M; m++)
+            for (int i = 0; i < PARTS; i++) sums[m][i] += x[m * step + c] * weight[i];
     }
     for (int m = 0; m < M; m++)
-        for (int i = 0; i < PARTS; i++) *(Loose*)(out + m * ROWS + i * WIDTH) += sums[m][i];
+        for (int i = 0; i < PARTS; i++) {
+            float* const to = out + m * ROWS + i * LANES;
+            store(to, load(to) + sums[m][i]);
+        }
 }
 
 // out [count rows][16] = x [count rows][columns] · weights [columns][16]. Sums are of blocks of columns, which round less
-// than one long sum; six rows, which is what the registers of any machine hold.
+// than one long sum.
 void dot_rows(const float* x, int64_t count, const float* weights, int64_t columns, float* out) {
     constexpr int64_t BLOCK = 64;
     std::fill(out, out + count * ROWS, 0.0f);
@@ -386,5 +402,6 @@ const Rows ROWS_OF = {norm_row, activate_row, turn_head, attend_rows<float>, att
                       widen_tile, dot_rows};
 
 #undef REGISTER
+#undef REGISTERS
 #undef WIDE
 #undef NARROW

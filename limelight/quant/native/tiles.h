@@ -115,26 +115,11 @@ template <class T, int GROUP> INLINE void quantise(const T* x, int64_t columns, 
 
 #pragma GCC diagnostic ignored "-Wpsabi"  // about vectors as arguments, but these functions are always inlined
 
-using lanes = float __attribute__((vector_size(64)));
-using lanes_8 = float __attribute__((vector_size(32)));
-using ints = int32_t __attribute__((vector_size(64)));
-using loose = float __attribute__((vector_size(64), aligned(4), may_alias));  // at any address
-
 #if defined(__clang__)
 #define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, ints{__VA_ARGS__})
 #endif
-
-INLINE lanes widened(const half* from) {
-    lanes result;
-    for (int i = 0; i < 16; i++) result[i] = half_to_float(from[i].bits);
-    return result;
-}
-
-INLINE void narrowed(half* to, lanes value) {
-    for (int i = 0; i < 16; i++) to[i] = float_to_half(value[i]);
-}
 
 enum class Activation : int32_t { relu, gelu, gelu_tanh, silu };
 
@@ -224,8 +209,13 @@ void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* g
 TILE_OF_ROWS(plain, 4)
 QUANTISE(quantise_plain, )
 #define REGISTER 16
-#define WIDE(FROM) widened(FROM)
-#define NARROW(TO, VALUE) narrowed(TO, VALUE)
+#if defined(__aarch64__)
+#define REGISTERS 32
+#define WIDE(FROM) (lanes)vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t*)(FROM))))
+#define NARROW(TO, VALUE) vst1_u8((uint8_t*)(TO), vreinterpret_u8_f16(vcvt_f16_f32((float32x4_t)(VALUE))))
+#else
+#define REGISTERS 16
+#endif
 namespace plain_code {
 #include "rows.h"
 }
@@ -283,6 +273,7 @@ TILE_OF_ROWS(avx512, 8)
 QUANTISE(quantise_avx512, AVX512)
 COMPILED_FOR("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #define REGISTER 64
+#define REGISTERS 32
 #define WIDE(FROM) (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(FROM)))
 #define NARROW(TO, VALUE) _mm256_storeu_si256((__m256i*)(TO), _mm512_cvtps_ph((__m512)(VALUE), 0))
 namespace avx512_code {
@@ -343,19 +334,10 @@ AVX2 void avx2(const Matrix& w, const uint8_t* tile, const int8_t* x, const Grou
 TILE_OF_ROWS(avx2, 4)
 QUANTISE(quantise_avx2, AVX2)
 COMPILED_FOR("avx2,fma,f16c")
-AVX2 INLINE lanes widened_avx2(const half* from) {
-    const __m256 parts[] = {_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)),
-                            _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from + 1))};
-    return bits_of<lanes>(parts);
-}
-AVX2 INLINE void narrowed_avx2(half* to, lanes value) {
-    __m256 parts[2];
-    std::memcpy(parts, &value, sizeof parts);
-    for (int i = 0; i < 2; i++) _mm_storeu_si128((__m128i*)to + i, _mm256_cvtps_ph(parts[i], 0));
-}
 #define REGISTER 32
-#define WIDE(FROM) widened_avx2(FROM)
-#define NARROW(TO, VALUE) narrowed_avx2(TO, VALUE)
+#define REGISTERS 16
+#define WIDE(FROM) (lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)(FROM)))
+#define NARROW(TO, VALUE) _mm_storeu_si128((__m128i*)(TO), _mm256_cvtps_ph((__m256)(VALUE), 0))
 namespace avx2_code {
 #include "rows.h"
 }
