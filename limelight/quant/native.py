@@ -2,6 +2,7 @@
 
 ``native/kernels.cpp`` is built with the package where there is a C++ compiler (``hatch_build.py``) and reached through
 ctypes. Where it is missing, or ``LIMELIGHT_NATIVE=0``, ``KERNELS`` is empty and ``limelight.quant.kernels`` uses torch.
+``LIMELIGHT_NATIVE=avx2``, or another of the names in it, leaves out all that are better.
 """
 
 from __future__ import annotations

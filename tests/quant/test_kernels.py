@@ -295,3 +295,12 @@ def test_the_best_kernels_are_used_and_named() -> None:
     assert kernels.prepare(matrix) is matrix
     assert native.KERNELS[0] in matrix.path
     assert native.KERNELS[0] in kernels.describe()[0]
+
+
+@compiled
+@pytest.mark.parametrize("name", native.KERNELS)
+def test_lesser_kernels_can_be_asked_for(name: str) -> None:
+    environment = {**os.environ, "LIMELIGHT_NATIVE": name, "PYTHONPATH": os.pathsep.join(sys.path)}
+    script = "from limelight.quant import native; print(*native.KERNELS, sep=',')"
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip().split(",") == list(native.KERNELS[native.KERNELS.index(name) :])

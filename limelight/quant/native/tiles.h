@@ -398,7 +398,7 @@ QUANTISE(quantise_neon, DOTPROD)
 const Kernels NEON = {"neon-dotprod", 8, quantise_neon, neon_for, plain_code::ROWS_OF};
 #endif
 
-// What this processor can run, the best first.
+// What this processor can run, the best first; none that is better than the one that LIMELIGHT_NATIVE names.
 std::vector<const Kernels*> available() {
     std::vector<const Kernels*> found;
 #if defined(__x86_64__)
@@ -413,5 +413,8 @@ std::vector<const Kernels*> available() {
     if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) found.push_back(&NEON);
 #endif
     found.push_back(&PLAIN);
+    if (const char* const named = std::getenv("LIMELIGHT_NATIVE"))
+        for (size_t i = 0; i < found.size(); i++)
+            if (std::strcmp(found[i]->name, named) == 0) found.erase(found.begin(), found.begin() + i);
     return found;
 }
