@@ -183,31 +183,6 @@ struct Kernels {
         return layout.minima ? NAME##_rows<8, 32, true>(rows) : NAME##_rows<8, 32, false>(rows);                      \
     }
 
-template <int BITS, int GROUP, bool MINIMA, int M>
-void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* groups, float* out) {
-    const int32_t from_zero = -w.layout.zero;
-    std::fill(out, out + M * ROWS, 0.0f);
-    for (int64_t g = 0; g < w.groups; g++, tile += w.stride) {
-        const uint8_t* scales = tile + w.codes;
-        for (int m = 0; m < M; m++) {
-            const int8_t* inputs = x + m * w.columns + g * GROUP;
-            const Group& group = groups[m * w.groups + g];
-            for (int row = 0; row < ROWS; row++) {
-                int32_t sum = from_zero * group.codes;
-                for (int c = 0; c < GROUP; c++) {
-                    const int at = BITS == 4 ? c % (GROUP / 2) : c;
-                    const uint8_t byte = tile[at / 4 * 64 + row * 4 + at % 4];
-                    sum += inputs[c] * (BITS == 8 ? byte : c < GROUP / 2 ? byte & 15 : byte >> 4);
-                }
-                float& to = out[m * ROWS + row];
-                to += float(sum) * (scale_of(scales, row, w.layout.wide) * group.scale);
-                if (MINIMA) to += scale_of(scales + w.scales, row, w.layout.wide) * group.sum;
-            }
-        }
-    }
-}
-TILE_OF_ROWS(plain, 4)
-QUANTISE(quantise_plain, )
 #define REGISTER 16
 #if defined(__aarch64__)
 #define REGISTERS 32
@@ -219,6 +194,44 @@ QUANTISE(quantise_plain, )
 namespace plain_code {
 #include "rows.h"
 }
+
+// In floats, which hold all integers that there can be within a group: what has no 8-bit products has fast floats.
+template <int BITS, int GROUP, bool MINIMA, int M>
+void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* groups, float* out) {
+    using namespace plain_code;
+    constexpr int BYTES = GROUP * BITS / 8;
+    std::fill(out, out + M * ROWS, 0.0f);
+    for (int64_t g = 0; g < w.groups; g++, tile += w.stride, x += GROUP, groups++) {
+        float inputs[M][GROUP];
+        for (int m = 0; m < M; m++)
+            for (int c = 0; c < GROUP; c++) inputs[m][c] = x[m * w.columns + c];
+        for (int part = 0; part < PARTS; part++) {
+            lanes weights[GROUP], scales, minima;
+            for (int c = 0; c < BYTES; c++) {
+                const ints codes = *(const loose_ints*)(tile + c / 4 * 64 + part * sizeof(lanes)) >> c % 4 * 8;
+                weights[c] = __builtin_convertvector(codes & (BITS == 8 ? 255 : 15), lanes);
+                if (BITS == 4) weights[c + BYTES] = __builtin_convertvector(codes >> 4 & 15, lanes);
+            }
+            for (int i = 0; i < LANES; i++) {
+                scales[i] = scale_of(tile + w.codes, part * LANES + i, w.layout.wide);
+                minima[i] = MINIMA ? scale_of(tile + w.codes + w.scales, part * LANES + i, w.layout.wide) : 0.0f;
+            }
+            lanes sums[M];
+            for (int m = 0; m < M; m++) sums[m] = all(float(-w.layout.zero * groups[m * w.groups].codes));
+            for (int c = 0; c < GROUP; c++)
+                for (int m = 0; m < M; m++) sums[m] += inputs[m][c] * weights[c];
+            for (int m = 0; m < M; m++) {
+                const Group& group = groups[m * w.groups];
+                float* const to = out + m * ROWS + part * LANES;
+                lanes found = load(to) + sums[m] * (scales * group.scale);
+                if (MINIMA) found += minima * group.sum;
+                store(to, found);
+            }
+        }
+    }
+}
+TILE_OF_ROWS(plain, 4)
+QUANTISE(quantise_plain, )
 const Kernels PLAIN = {"plain C++", 4, quantise_plain, plain_for, plain_code::ROWS_OF};
 
 #if defined(__x86_64__)
