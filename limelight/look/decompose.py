@@ -18,12 +18,11 @@ from torch import Tensor, nn
 
 from limelight.errors import RequestError
 from limelight.look.linear import along_bias, backward, pull, pulled, push
-from limelight.look.record import block_of, heads_of, twin
+from limelight.look.record import ROWS, block_of, heads_of, in_rows, twin
 from limelight.look.target import Question
 from limelight.look.text import Reading
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
-from limelight.nn.attention import mix
 from limelight.nn.block import Block, ParallelBlock, PostNormBlock, PreNormBlock
 from limelight.nn.mask import Mask
 from limelight.nn.stack import Stack
@@ -44,10 +43,6 @@ class Joint:
 
     inner: nn.Module
     outer: nn.Module
-
-
-ROWS = 64
-"""Positions whose attention is written out at once, so that what lies between stays small."""
 
 
 @dataclass(frozen=True)
@@ -254,16 +249,13 @@ class _Watch:
 
     def _core(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
         self._layer.values.copy_(v[0])
-        self._weights, heard = [], []
-        for start in range(0, q.shape[2], ROWS):
-            stop = min(start + ROWS, q.shape[2])
-            allowed = None if mask.allowed is None else mask.allowed[..., start:stop, :stop]
-            weights = self._weigh(q[:, :, start:stop], k[:, :, :stop], Mask(mask.causal, allowed), scale, cap)
-            self._weights.append(weights[0])
-            if self._heads is not None:
-                self._heads[:, start:stop, :stop] = weights[0]
-            heard.append(mix(weights, v[:, :, :stop]))
-        return torch.cat(heard, dim=2)
+        self._weights: list[Tensor] = []
+        return in_rows(self._weigh, self._keep, q, k, v, mask, scale, cap)
+
+    def _keep(self, start: int, weights: Tensor) -> None:
+        self._weights.append(weights[0])
+        if self._heads is not None:
+            self._heads[:, start : start + weights.shape[2], : weights.shape[3]] = weights[0]
 
     def _after_attention(self, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         self._read = output[0].float()

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from limelight.look.record import record
+from limelight.look.record import block_of, heads_of, in_rows, record, twin
 from limelight.look.text import Reading
 from limelight.models.api import Decoder
 from limelight.text.words import Word
@@ -45,11 +46,19 @@ def _chosen(words: Sequence[Word], places: Sequence[int] | None) -> Sequence[Wor
 def _summed(weights: Tensor, dim: int, spans: Sequence[range]) -> Tensor:
     """The sum over each of the spans along one dimension, which then has as many places as there are spans."""
     device = weights.device
-    tokens = torch.tensor([token for span in spans for token in span], device=device)
-    owners = torch.tensor([i for i, span in enumerate(spans) for _ in span], device=device)
+    tokens, owners = _members(spans, device)
     shape = list(weights.shape)
     shape[dim] = len(spans)
     return weights.new_zeros(shape).index_add_(dim, owners, weights.index_select(dim, tokens))
+
+
+def _members(spans: Sequence[range], device: torch.device) -> tuple[Tensor, Tensor]:
+    """All tokens of the spans, and the number of the span that each is in."""
+    tokens = [token for span in spans for token in span]
+    owners = [i for i, span in enumerate(spans) for _ in span]
+    return torch.tensor(tokens, dtype=torch.int64, device=device), torch.tensor(
+        owners, dtype=torch.int64, device=device
+    )
 
 
 @torch.inference_mode()
@@ -74,23 +83,31 @@ def strongest(
     if not wanted.any():
         return []
 
-    def keep(weights: Tensor) -> list[tuple[float, int, int, int]]:
-        heard = by_word(weights[0], reading, sources, targets).cpu().masked_fill(~wanted, -1)  # [H, sources, targets]
-        values, places = heard.flatten().topk(min(n, heard.numel()))
-        found = []
+    asking, heard = ([reading.words[place].tokens for place in places] for places in (sources, targets))
+    tokens, owners = _members(asking, network.device)
+    spread = torch.tensor([len(span) for span in asking], device=network.device)[:, None]
+
+    def keep(total: Tensor, start: int, weights: Tensor) -> None:
+        stop = start + weights.shape[2]
+        here = (tokens >= start) & (tokens < stop)
+        seen = [range(min(span.start, stop), min(span.stop, stop)) for span in heard]
+        total.index_add_(1, owners[here], _summed(weights[0][:, tokens[here] - start], -1, seen))
+
+    watched, totals = twin(network), []
+    for layer in range(len(network.decoder.blocks)):
+        total = torch.zeros(heads_of(network, layer), len(sources), len(targets), device=network.device)
+        part = block_of(watched, layer).attention
+        part.core = partial(in_rows, part.weigh, partial(keep, total))
+        totals.append(total)
+    watched.read(torch.tensor([reading.tokens], device=network.device))
+
+    links = []
+    for layer, total in enumerate(totals):
+        found = (total / spread).cpu().masked_fill(~wanted, -1)  # [H, sources, targets]
+        values, places = found.flatten().topk(min(n, found.numel()))
         for value, at in zip(values.tolist(), places.tolist(), strict=True):
             head, rest = divmod(at, wanted.numel())
             row, column = divmod(rest, len(targets))
             if value >= 0:
-                found.append((value, head, sources[row], targets[column]))
-        return found
-
-    layers = range(len(network.decoder.blocks))
-    recording = record(network, attention=layers, keep=keep)
-    recording.network.read(torch.tensor([reading.tokens], device=network.device))
-    links = [
-        Link(layer, head, source, target, value)
-        for layer in layers
-        for value, head, source, target in recording.attention[layer]
-    ]
+                links.append(Link(layer, head, sources[row], targets[column], value))
     return sorted(links, key=lambda link: -link.weight)[:n]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
@@ -67,6 +68,32 @@ def record(
     for layer in hidden:
         _layer(blocks, layer).register_forward_hook(_recording_hook(recording, layer))
     return recording
+
+
+ROWS = 64
+"""Positions whose attention is written out at once, so that what lies between stays small."""
+
+
+def in_rows(
+    weigh: Weigh,
+    take: Callable[[int, Tensor], None],
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Mask,
+    scale: float,
+    cap: float | None,
+) -> Tensor:
+    """A core for a text whose positions see none that is later: attention is written out `ROWS` positions at a time,
+    and no further than they see. take: called with the first of them and their weights [B, H, n, S]."""
+    heard = []
+    for start in range(0, q.shape[2], ROWS):
+        stop = min(start + ROWS, q.shape[2])
+        allowed = None if mask.allowed is None else mask.allowed[..., start:stop, :stop]
+        weights = weigh(q[:, :, start:stop], k[:, :, :stop], Mask(mask.causal, allowed), scale, cap)
+        take(start, weights)
+        heard.append(mix(weights, v[:, :, :stop]))
+    return torch.cat(heard, dim=2)
 
 
 def twin(network: N) -> N:

@@ -1,6 +1,7 @@
 """Looking inside a model: every number against a slow and plain way to get it."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from references import saved
 import limelight
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
+from limelight.look.links import by_word, strongest
 from limelight.look.target import Question
 from limelight.look.variants import Deaf, odds
+from limelight.text.words import Word
 
 TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
 
@@ -168,6 +171,22 @@ def test_links_are_the_largest_weights_of_all_heads(model: limelight.Model, seen
         assert float(row[link.layer, link.head, link.target]) == pytest.approx(link.weight, abs=1e-6)
     behind = seen.importance().links
     assert all(link.source - link.target >= 2 for link in behind)
+
+
+def test_links_of_words_of_several_tokens_are_those_of_attention_by_word(
+    seen: Seen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limelight.look.record.ROWS", 4)  # some words end in the next rows
+    spans = (range(2), range(2, 5), range(5, 6), range(6, 9))
+    reading = replace(seen._plain, words=tuple(Word("w", 0, 0, span) for span in spans))
+    whole = by_word(seen.every_attention(), reading)  # [L, H, 4, 4]
+    links = strongest(seen._network, reading, [3, 2, 1], [0, 1], 100)
+    assert len(links) == 3 * 4 * 5  # of six pairs one is a word with itself
+    links += strongest(seen._network, reading, [3], [2], 100)
+    assert len(links) == 3 * 4 * 6
+    for link in links:
+        expected = float(whole[link.layer, link.head, link.source, link.target])
+        assert link.weight == pytest.approx(expected, abs=1e-6)
 
 
 def test_next_words_are_the_distribution_behind_the_text(model: limelight.Model, seen: Seen) -> None:

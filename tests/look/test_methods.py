@@ -130,7 +130,8 @@ def test_a_text_traced_in_parts_is_traced_as_a_whole(network: Decoder, monkeypat
         recording.network.read(torch.tensor([TOKENS]))
     direction = torch.randn(64, generator=torch.Generator().manual_seed(0))
     whole = [Trace(network, TOKENS[: place + 1]).shares(direction, 0.5) for place in (9, 23)]
-    monkeypatch.setattr("limelight.look.decompose.ROWS", 5)
+    for user in ("record", "decompose"):
+        monkeypatch.setattr(f"limelight.look.{user}.ROWS", 5)
     trace = Trace(network, TOKENS, (9, 23), attention=1)
     for i, expected in enumerate(whole):
         shares = trace.shares(direction, 0.5, i)
@@ -192,7 +193,8 @@ def test_shares_of_the_upper_layers_leave_the_rest_to_the_constant(network: Deco
 
 
 def test_rollout_is_the_product_of_the_layers_mixing(network: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("limelight.look.decompose.ROWS", 100)
+    for user in ("record", "decompose"):
+        monkeypatch.setattr(f"limelight.look.{user}.ROWS", 100)
     trace = Trace(network, TOKENS, (9, 23))
     product = torch.eye(24)
     for layer in trace._layers:
