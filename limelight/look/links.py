@@ -54,11 +54,9 @@ def _summed(weights: Tensor, dim: int, spans: Sequence[range]) -> Tensor:
 
 def _members(spans: Sequence[range], device: torch.device) -> tuple[Tensor, Tensor]:
     """All tokens of the spans, and the number of the span that each is in."""
-    tokens = [token for span in spans for token in span]
-    owners = [i for i, span in enumerate(spans) for _ in span]
-    return torch.tensor(tokens, dtype=torch.int64, device=device), torch.tensor(
-        owners, dtype=torch.int64, device=device
-    )
+    members = [[token for span in spans for token in span], [i for i, span in enumerate(spans) for _ in span]]
+    tokens, owners = torch.tensor(members, dtype=torch.int64, device=device)
+    return tokens, owners
 
 
 @torch.inference_mode()
@@ -90,6 +88,8 @@ def strongest(
     def keep(total: Tensor, start: int, weights: Tensor) -> None:
         stop = start + weights.shape[2]
         here = (tokens >= start) & (tokens < stop)
+        if not here.any():
+            return
         seen = [range(min(span.start, stop), min(span.stop, stop)) for span in heard]
         total.index_add_(1, owners[here], _summed(weights[0][:, tokens[here] - start], -1, seen))
 

@@ -128,20 +128,17 @@ def test_translators_run_at_once_and_give_what_their_blocks_give(kind: Callable[
     network = translator(kind)
     other = slowly(network)
     lengths = torch.tensor([23, 5, 11])
-    errors = []  # a number on an edge carries all of a text away: most texts have none
-    for tokens in (TOKENS, TOKENS.flip(1), TOKENS + 1):
-        memory = network.encode(tokens, lengths)
-        expected = other.encode(tokens, lengths)
-        for row, length in enumerate(lengths):
-            errors.append(error(memory.hidden[row, :length], expected.hidden[row, :length]))
-        ours, theirs = network.start(expected, 20), other.start(expected, 20)
-        chunks = (tokens[:, :1], tokens[:, 1:5])
-        errors += [error(network.read(chunk, ours), other.read(chunk, theirs)) for chunk in chunks]
-        rows = torch.tensor([1, 1, 0])
-        ours, theirs = ours.select(rows), theirs.select(rows)
-        errors.append(error(network.read(tokens[:, 5:6], ours), other.read(tokens[:, 5:6], theirs)))
+    memory = network.encode(TOKENS, lengths)
+    expected = other.encode(TOKENS, lengths)
+    for row, length in enumerate(lengths):
+        near(memory.hidden[row, :length], expected.hidden[row, :length])
+    ours, theirs = network.start(expected, 20), other.start(expected, 20)
+    for chunk in (TOKENS[:, :1], TOKENS[:, 1:5]):
+        near(network.read(chunk, ours), other.read(chunk, theirs))
     assert fits(network)
-    assert sorted(errors)[len(errors) // 2] < 2e-6
+    rows = torch.tensor([1, 1, 0])
+    ours, theirs = ours.select(rows), theirs.select(rows)
+    near(network.read(TOKENS[:, 5:6], ours), other.read(TOKENS[:, 5:6], theirs))
 
 
 @torch.inference_mode()

@@ -31,15 +31,15 @@ INLINE void store(half* to, lanes value) {
 }
 #endif
 
-// All lanes in one, by halves: `both` says what becomes of two.
+// All lanes in one: halves of them down to four, then one by one. `both` says what becomes of two.
 template <class Both> INLINE float folded(lanes x, const Both& both) {
     float values[LANES];
     std::memcpy(values, &x, sizeof values);
-#pragma GCC unroll 4
-    for (int n = LANES / 2; n > 0; n /= 2)
+#pragma GCC unroll 2
+    for (int n = LANES / 2; n >= 4; n /= 2)
 #pragma GCC unroll 8
         for (int i = 0; i < n; i++) values[i] = both(values[i], values[i + n]);
-    return values[0];
+    return both(both(both(values[0], values[1]), values[2]), values[3]);
 }
 
 INLINE float total(lanes x) {
