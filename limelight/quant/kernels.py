@@ -199,7 +199,7 @@ class NativeMatrix(Matrix):
         needs_graph = torch.is_grad_enabled() and x.requires_grad
         if x.device.type != "cpu" or x.dtype is not torch.float32 or needs_graph:
             return super().exact(x, bias)
-        return native.exact(x, self.data, bias, self.format, self.rows, self.kernel)
+        return native.linear(x, self.data, bias, self.format, self.rows, self.kernel, rounded=False)
 
     def lookup(self, index: Tensor, dtype: torch.dtype) -> Tensor:
         if index.device.type != "cpu":

@@ -81,10 +81,8 @@ def _load() -> ctypes.CDLL | None:
     library.limelight_kernels.argtypes = (number,)
     library.limelight_kernels.restype = ctypes.c_char_p
     matrix = (pointer, pointer, size, size)  # layout, data, rows, columns
-    library.limelight_linear.argtypes = (number, *matrix, pointer, size, pointer, pointer, number, number)
+    library.limelight_linear.argtypes = (number, *matrix, pointer, size, pointer, pointer, number, number, number)
     library.limelight_linear.restype = None
-    library.limelight_exact.argtypes = (number, *matrix, pointer, size, pointer, pointer, number)
-    library.limelight_exact.restype = None
     library.limelight_rows.argtypes = (*matrix, pointer, size, pointer, number, number)
     library.limelight_rows.restype = number
     library.limelight_run.argtypes = (number, pointer, size, pointer, number)
@@ -105,11 +103,14 @@ _library = _load()
 KERNELS = _kernels(_library)
 
 
-def linear(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int, kernel: int = 0) -> Tensor:
+def linear(
+    x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int, kernel: int = 0, *, rounded: bool = True
+) -> Tensor:
     """``x · Wᵀ + bias``: x ``[..., columns]``, float32 or bfloat16, gives ``[..., rows]``; data as from ``repack``.
 
     Inputs are rounded to 8 bits, one scale for each group. A row's result depends on nothing but that row: neither on
-    the other rows of ``x`` nor on the number of threads. ``kernel`` is an index into ``KERNELS``.
+    the other rows of ``x`` nor on the number of threads. ``kernel`` is an index into ``KERNELS``. Without ``rounded``
+    the inputs, which must be float32, stay as they are.
     """
     assert _library is not None
     x = x.contiguous()
@@ -128,27 +129,7 @@ def linear(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int,
         None if bias is None else bias.data_ptr(),
         y.data_ptr(),
         x.dtype is torch.bfloat16,
-        torch.get_num_threads(),
-    )
-    return y
-
-
-def exact(x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int, kernel: int = 0) -> Tensor:
-    """As `linear`, all in float32, and the inputs are not rounded."""
-    assert _library is not None
-    x = x.contiguous()
-    columns = x.shape[-1]
-    y = x.new_empty(*x.shape[:-1], rows)
-    _library.limelight_exact(
-        kernel,
-        LAYOUT_ARGUMENTS[format],
-        data.data_ptr(),
-        rows,
-        columns,
-        x.data_ptr(),
-        x.numel() // columns,
-        None if bias is None else bias.data_ptr(),
-        y.data_ptr(),
+        rounded,
         torch.get_num_threads(),
     )
     return y

@@ -209,19 +209,15 @@ const char* limelight_kernels(int which) {
 }
 
 // y [count, rows] = x [count, columns] · Wᵀ + bias [rows], which may be null; all float32, or all bfloat16 ("half").
+// rounded: x to 8 bits; without it all must be float32.
 void limelight_linear(int which, const Layout* layout, const void* data, int64_t rows, int64_t columns, const void* x,
-                      int64_t count, const void* bias, void* y, int half, int threads) {
+                      int64_t count, const void* bias, void* y, int half, int rounded, int threads) {
     static const auto found = available();
+    const Kernels& kernels = *found[which];
     const Matrix w((const uint8_t*)data, rows, columns, *layout);
-    if (half) multiply(*found[which], w, (const bfloat16*)x, count, (const bfloat16*)bias, (bfloat16*)y, threads);
-    else multiply(*found[which], w, (const float*)x, count, (const float*)bias, (float*)y, threads);
-}
-
-// The same, all float32, without rounding x.
-void limelight_exact(int which, const Layout* layout, const void* data, int64_t rows, int64_t columns, const float* x,
-                     int64_t count, const float* bias, float* y, int threads) {
-    static const auto found = available();
-    multiply_exactly(*found[which], Matrix((const uint8_t*)data, rows, columns, *layout), x, count, bias, y, threads);
+    if (!rounded) multiply_exactly(kernels, w, (const float*)x, count, (const float*)bias, (float*)y, threads);
+    else if (half) multiply(kernels, w, (const bfloat16*)x, count, (const bfloat16*)bias, (bfloat16*)y, threads);
+    else multiply(kernels, w, (const float*)x, count, (const float*)bias, (float*)y, threads);
 }
 
 // y [count, columns] = the rows of W named by index; -1 if there is no such row.

@@ -337,29 +337,34 @@ void narrow_row(const float* from, int64_t count, half* to) {
 
 constexpr int PARTS = ROWS / LANES;  // registers for one number of each row of a tile
 
+// The scales or minima of a part of a tile's rows.
+INLINE lanes scales_of(const uint8_t* scales, int part, bool wide) {
+    lanes result;
+    for (int i = 0; i < LANES; i++) result[i] = scale_of(scales, part * LANES + i, wide);
+    return result;
+}
+
+// The codes of a group for a part of a tile's rows, as floats: put(column, codes).
+template <int BITS, class Put> INLINE void each_column(const uint8_t* group, int64_t bytes, int part, const Put& put) {
+    for (int64_t c = 0; c < bytes; c++) {
+        const ints codes = *(const loose_ints*)(group + c / 4 * 64 + part * sizeof(lanes)) >> int(c % 4 * 8);
+        put(c, __builtin_convertvector(codes & (BITS == 8 ? 255 : 15), lanes));
+        if (BITS == 4) put(c + bytes, __builtin_convertvector(codes >> 4 & 15, lanes));
+    }
+}
+
 // A tile's weights, to [columns][16 rows].
 template <int BITS> INLINE void widen_columns(const Matrix& w, const uint8_t* tile, float* to) {
-    constexpr int CODES = BITS == 8 ? 255 : 15;
-    const int64_t group = w.layout.group, bytes = w.codes / ROWS;
-    for (int64_t g = 0; g < w.groups; g++, tile += w.stride, to += group * ROWS) {
-        float scales[ROWS], minima[ROWS];
-        for (int row = 0; row < ROWS; row++) {
-            scales[row] = scale_of(tile + w.codes, row, w.layout.wide);
-            minima[row] = w.layout.minima ? scale_of(tile + w.codes + w.scales, row, w.layout.wide) : -0.0f;
-        }
+    const bool wide = w.layout.wide;
+    const float zero = float(w.layout.zero);
+    for (int64_t g = 0; g < w.groups; g++, tile += w.stride, to += w.layout.group * ROWS)
         for (int part = 0; part < PARTS; part++) {
-            const lanes scale = load(scales + part * LANES), minimum = load(minima + part * LANES);
-            const auto put = [&](int64_t column, ints codes) {
-                const lanes value = __builtin_convertvector((codes & CODES) - w.layout.zero, lanes);
-                store(to + column * ROWS + part * LANES, value * scale + minimum);
-            };
-            for (int64_t c = 0; c < bytes; c++) {
-                const ints codes = *(const loose_ints*)(tile + c / 4 * 64 + part * REGISTER) >> int(c % 4 * 8);
-                put(c, codes);
-                if (BITS == 4) put(c + bytes, codes >> 4);
-            }
+            const lanes scale = scales_of(tile + w.codes, part, wide);
+            const lanes minimum = w.layout.minima ? scales_of(tile + w.codes + w.scales, part, wide) : all(-0.0f);
+            each_column<BITS>(tile, w.codes / ROWS, part, [&](int64_t column, lanes codes) {
+                store(to + column * ROWS + part * LANES, (codes - zero) * scale + minimum);
+            });
         }
-    }
 }
 
 void widen_tile(const Matrix& w, const uint8_t* tile, float* to) {

@@ -206,16 +206,10 @@ void plain(const Matrix& w, const uint8_t* tile, const int8_t* x, const Group* g
         for (int m = 0; m < M; m++)
             for (int c = 0; c < GROUP; c++) inputs[m][c] = x[m * w.columns + c];
         for (int part = 0; part < PARTS; part++) {
-            lanes weights[GROUP], scales, minima;
-            for (int c = 0; c < BYTES; c++) {
-                const ints codes = *(const loose_ints*)(tile + c / 4 * 64 + part * sizeof(lanes)) >> c % 4 * 8;
-                weights[c] = __builtin_convertvector(codes & (BITS == 8 ? 255 : 15), lanes);
-                if (BITS == 4) weights[c + BYTES] = __builtin_convertvector(codes >> 4 & 15, lanes);
-            }
-            for (int i = 0; i < LANES; i++) {
-                scales[i] = scale_of(tile + w.codes, part * LANES + i, w.layout.wide);
-                minima[i] = MINIMA ? scale_of(tile + w.codes + w.scales, part * LANES + i, w.layout.wide) : 0.0f;
-            }
+            lanes weights[GROUP];
+            each_column<BITS>(tile, BYTES, part, [&](int64_t column, lanes codes) { weights[column] = codes; });
+            const lanes scales = scales_of(tile + w.codes, part, w.layout.wide);
+            const lanes minima = MINIMA ? scales_of(tile + w.codes + w.scales, part, w.layout.wide) : scales;
             lanes sums[M];
             for (int m = 0; m < M; m++) sums[m] = all(float(-w.layout.zero * groups[m * w.groups].codes));
             for (int c = 0; c < GROUP; c++)
