@@ -1,6 +1,6 @@
 """Multi30k as published results use it: Moses punctuation, lower case, Moses tokens.
 
-python recipes/multi30k/prepare.py ../shared/data/multi30k runs/multi30k/data
+python recipes/multi30k/prepare.py ../shared/data/multi30k runs/multi30k/data de
 """
 
 import gzip
@@ -10,13 +10,12 @@ from pathlib import Path
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 PARTS = ("train", "val", "test_2016_flickr")
-LANGUAGES = ("en", "de")
 
 
-def main(raw: Path, out: Path) -> None:
-    """Reads PART.LANGUAGE.gz from `raw` and writes PART.LANGUAGE into `out`."""
+def main(raw: Path, out: Path, to: str) -> None:
+    """Reads PART.LANGUAGE.gz from `raw` for English and the language `to`, and writes PART.LANGUAGE into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    for language in LANGUAGES:
+    for language in ("en", to):
         normalizer, tokenizer = MosesPunctNormalizer(language), MosesTokenizer(language)
         for part in PARTS:
             with gzip.open(raw / f"{part}.{language}.gz", "rt", encoding="utf-8") as lines:
@@ -26,4 +25,4 @@ def main(raw: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(Path, sys.argv[1:]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
