@@ -11,7 +11,7 @@ from limelight.look.text import Reading
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.nn.attention import Attention, Core, mix
-from limelight.nn.mask import Mask
+from limelight.nn.scores import Scores
 
 
 def attention(
@@ -53,8 +53,8 @@ def value_weighted(
 
 
 def _measuring_core(attention: Attention, rows: list[Tensor]) -> Core:
-    def core(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-        weights = attention.weigh(q, k, mask, scale, cap)
+    def core(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+        weights = attention.weigh(q, k, scores)
         heads = v[0].repeat_interleave(q.shape[1] // v.shape[1], 0)  # [H, T, D]
         parts = (weights[0, :, -1, :, None].to(v.dtype) * heads).transpose(0, 1).flatten(1)  # [T, H·D]
         received = attention.out(parts) - attention.out(torch.zeros_like(parts[:1]))

@@ -24,7 +24,7 @@ from limelight.look.text import Reading
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.nn.block import Block, ParallelBlock, PostNormBlock, PreNormBlock
-from limelight.nn.mask import Mask
+from limelight.nn.scores import Scores
 from limelight.nn.stack import Stack
 
 
@@ -247,10 +247,10 @@ class _Watch:
         del self._layer, self._heads
         return caught
 
-    def _core(self, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+    def _core(self, q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
         self._layer.values.copy_(v[0])
         self._weights: list[Tensor] = []
-        return in_rows(self._weigh, self._keep, q, k, v, mask, scale, cap)
+        return in_rows(self._weigh, self._keep, q, k, v, scores)
 
     def _keep(self, start: int, weights: Tensor) -> None:
         self._weights.append(weights[0])

@@ -17,7 +17,7 @@ from limelight.errors import RequestError
 from limelight.models.api import Decoder, Seq2Seq
 from limelight.nn.attention import Attention, Core, Weigh, mix
 from limelight.nn.block import Block
-from limelight.nn.mask import Mask
+from limelight.nn.scores import Scores
 from limelight.nn.stack import Stack
 
 N = TypeVar("N", Decoder, Seq2Seq)
@@ -80,17 +80,14 @@ def in_rows(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    mask: Mask,
-    scale: float,
-    cap: float | None,
+    scores: Scores,
 ) -> Tensor:
     """A core for a text whose positions see none that is later: attention is written out `ROWS` positions at a time,
     and no further than they see. take: called with the first of them and their weights [B, H, n, S]."""
     heard = []
     for start in range(0, q.shape[2], ROWS):
         stop = min(start + ROWS, q.shape[2])
-        allowed = None if mask.allowed is None else mask.allowed[..., start:stop, :stop]
-        weights = weigh(q[:, :, start:stop], k[:, :, :stop], Mask(mask.causal, allowed), scale, cap)
+        weights = weigh(q[:, :, start:stop], k[:, :, :stop], scores.rows(start, stop, stop))
         take(start, weights)
         heard.append(mix(weights, v[:, :, :stop]))
     return torch.cat(heard, dim=2)
@@ -141,8 +138,8 @@ def _layer(blocks: nn.ModuleList, layer: int) -> nn.Module:
 
 
 def _recording_core(weigh: Weigh, keep: Callable[[Tensor], Any], take: Callable[[Any], None]) -> Core:
-    def core(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-        weights = weigh(q, k, mask, scale, cap)
+    def core(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+        weights = weigh(q, k, scores)
         take(keep(weights))
         return mix(weights, v)
 

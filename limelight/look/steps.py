@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from limelight.look.record import block_of, stack_of, twin
 from limelight.look.text import Reading
 from limelight.models.api import Decoder
+from limelight.nn import scores as nn_scores
 from limelight.nn.attention import mix
 from limelight.nn.block import Block, ParallelBlock, PostNormBlock, PreNormBlock
-from limelight.nn.mask import Mask
 from limelight.nn.positions import Positions, Rotary
 from limelight.text.tokenizer import Tokenizer
 
@@ -169,7 +169,7 @@ def steps(
         """What is recorded [1, T, W] at the place that is followed: [W]."""
         return _own(x[0, place])
 
-    q, k, v, mask, weights = at["core"]
+    q, k, v, how, weights = at["core"]
     sharing = q.shape[1] // k.shape[1]
     kv_head = head // sharing
     projected = Projected(
@@ -185,12 +185,16 @@ def steps(
     scores = products * attention.scale
     if attention.cap is not None:
         scores = (scores / attention.cap).tanh() * attention.cap
-    allowed = mask.tensor(*weights.shape[-2:], weights.device)
+    if how.bias is not None:
+        scores = scores + _own(how.bias[0, head, place])
+    allowed = how.mask.tensor(*weights.shape[-2:], weights.device)
     visible = torch.ones(len(scores), dtype=torch.bool)
     if allowed is not None:
         visible = allowed.expand(weights.shape)[0, head, place].cpu()
     highest = scores[visible].max()
     total = (scores[visible] - highest).exp().sum()
+    if how.sinks is not None:
+        total = total + (_own(how.sinks[head]) - highest).exp()
 
     (scaled, positions), (joined,) = at["scaled"], at["joined"]
     angles, amplitude = _turn(attention.rotary, positions, place)
@@ -222,9 +226,9 @@ def _run(network: Decoder, reading: Reading, layer: int) -> dict[str, Any]:
     attention = block.attention
     at: dict[str, Any] = {}
 
-    def core(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-        weights = attention.weigh(q, k, mask, scale, cap)
-        at["core"] = (q, k, v, mask, weights)
+    def core(q: Tensor, k: Tensor, v: Tensor, how: nn_scores.Scores) -> Tensor:
+        weights = attention.weigh(q, k, how)
+        at["core"] = (q, k, v, how, weights)
         return mix(weights, v)
 
     attention.core = core

@@ -8,39 +8,41 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limelight.nn.bias import NoBias
 from limelight.nn.cache import KVCache
 from limelight.nn.mask import Mask
 from limelight.nn.positions import Positions
+from limelight.nn.scores import Scores
 
-Core = Callable[[Tensor, Tensor, Tensor, Mask, float, float | None], Tensor]
-"""``core(q [B, H, T, D], k [B, K, S, D], v [B, K, S, D], mask, scale, cap) → [B, H, T, D]``."""
+Core = Callable[[Tensor, Tensor, Tensor, Scores], Tensor]
+"""``core(q [B, H, T, D], k [B, K, S, D], v [B, K, S, D], scores) → [B, H, T, D]``."""
 
-Weigh = Callable[[Tensor, Tensor, Mask, float, float | None], Tensor]
-"""``weigh(q [B, H, T, D], k [B, K, S, D], mask, scale, cap) → [B, H, T, S]`` in float32, rows summing to one."""
+Weigh = Callable[[Tensor, Tensor, Scores], Tensor]
+"""``weigh(q [B, H, T, D], k [B, K, S, D], scores) → [B, H, T, S]`` in float32; rows sum to one, or less with sinks."""
 
 
-def fused(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-    """The core function by torch's fused kernels; `cap` is not theirs and must be None."""
+def fused(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+    """The core function by torch's fused kernels, which know no cap and no sinks: scores must have neither."""
     B, H, T, D = q.shape
-    K = k.shape[1]
-    if T == 1 and H != K:
+    K, S = k.shape[1], k.shape[2]
+    mask = scores.mask
+    added = mask.allowed if scores.bias is None else scores.additive(T, S, q.device)
+    if T == 1 and H != K and scores.bias is None:
         # One query: fold the heads that share keys into query rows, so that no key is read twice.
-        out = F.scaled_dot_product_attention(q.view(B, K, H // K, D), k, v, attn_mask=mask.allowed, scale=scale)
+        out = F.scaled_dot_product_attention(q.view(B, K, H // K, D), k, v, attn_mask=added, scale=scores.scale)
         return out.view(B, H, 1, D)
+    causal = mask.causal and scores.bias is None
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask.allowed, is_causal=mask.causal, scale=scale, enable_gqa=H != K
+        q, k, v, attn_mask=added, is_causal=causal, scale=scores.scale, enable_gqa=H != K
     )
 
 
-def attention_weights(q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-    """The weights [B, H, T, S] in float32: how much each query takes from each key; rows sum to one."""
+def attention_weights(q: Tensor, k: Tensor, scores: Scores) -> Tensor:
+    """The weights [B, H, T, S] in float32: how much each query takes from each key."""
     B, H, T, D = q.shape
     K, S = k.shape[1], k.shape[2]
-    scores = q.view(B, K, H // K, T, D) @ k[:, :, None].transpose(-1, -2) * scale  # [B, K, H / K, T, S]
-    scores = scores.view(B, H, T, S)
-    if cap is not None:
-        scores = (scores / cap).tanh() * cap
-    return _masked_softmax(scores, mask)
+    products = q.view(B, K, H // K, T, D) @ k[:, :, None].transpose(-1, -2)  # [B, K, H / K, T, S]
+    return scores.weights(products.view(B, H, T, S))
 
 
 class AdditiveWeights(nn.Module):
@@ -50,43 +52,26 @@ class AdditiveWeights(nn.Module):
         super().__init__()
         self.score = nn.Linear(width, 1, bias=False)
 
-    def forward(self, q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+    def forward(self, q: Tensor, k: Tensor, scores: Scores) -> Tensor:
         """A `Weigh`; there must be as many heads in k as in q."""
-        scores: Tensor = self.score((q[:, :, :, None] + k[:, :, None]).tanh())  # [B, H, T, S, 1]
-        return _masked_softmax(scores[..., 0] * scale, mask)
+        products: Tensor = self.score((q[:, :, :, None] + k[:, :, None]).tanh())  # [B, H, T, S, 1]
+        return scores.weights(products[..., 0])
 
 
-def _masked_softmax(scores: Tensor, mask: Mask) -> Tensor:
-    allowed = mask.tensor(scores.shape[-2], scores.shape[-1], scores.device)
-    if allowed is not None:
-        scores = scores.masked_fill(~allowed, float("-inf"))
-    return scores.float().softmax(-1)
+def explicit(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+    """The core function written out: for what the fused kernels don't know, and for who wants to see the weights."""
+    return mix(attention_weights(q, k, scores), v)
 
 
-def explicit(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-    """The core function written out: for capped scores, and for whoever wants to see the weights."""
-    return mix(attention_weights(q, k, mask, scale, cap), v)
+def _weighed(weigh: Weigh, q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+    return mix(weigh(q, k, scores), v)
 
 
-def _weighed(weigh: Weigh, q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-    return mix(weigh(q, k, mask, scale, cap), v)
-
-
-def dropping(
-    core: Core,
-    weigh: Weigh,
-    dropout: nn.Module,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    mask: Mask,
-    scale: float,
-    cap: float | None,
-) -> Tensor:
+def dropping(core: Core, weigh: Weigh, dropout: nn.Module, q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
     """`core`, except that in training some of the weights are dropped."""
     if not dropout.training:
-        return core(q, k, v, mask, scale, cap)
-    return mix(dropout(weigh(q, k, mask, scale, cap)), v)
+        return core(q, k, v, scores)
+    return mix(dropout(weigh(q, k, scores)), v)
 
 
 def mix(weights: Tensor, v: Tensor) -> Tensor:
@@ -109,7 +94,8 @@ class Attention(nn.Module):
 
     q, k, v, out are called, never read as weights, so a low-bit layer can stand in for any of them. rotary, q_norm
     and k_norm act on heads [B, H, T, D]; `core` does the rest and may be replaced on a twin to look inside. `weigh`
-    makes the weights that the core mixes values by, for cores that write them out.
+    makes the weights that the core mixes values by, for cores that write them out. bias (see `nn.bias`), scale, cap and
+    sinks say how queries score keys, see `Scores`.
     """
 
     core: Core
@@ -130,6 +116,8 @@ class Attention(nn.Module):
         scale: float,
         cap: float | None = None,
         window: int | None = None,
+        bias: nn.Module | None = None,
+        sinks: int = 0,
         weigh: Weigh = attention_weights,
         dropout: float = 0.0,
     ) -> None:
@@ -142,10 +130,13 @@ class Attention(nn.Module):
         self.scale = scale
         self.cap = cap
         self.window = window
+        self.bias = NoBias() if bias is None else bias
+        self.sinks = nn.Parameter(torch.zeros(sinks)) if sinks else None
         self.weigh = weigh
         # Partial functions, not closures: a deep copy of the module gets cores over its own copies.
         plain = weigh is attention_weights
-        self.core = fused if plain and cap is None else explicit if plain else partial(_weighed, weigh)
+        known = cap is None and not sinks
+        self.core = fused if plain and known else explicit if plain else partial(_weighed, weigh)
         if dropout:
             self.dropout = nn.Dropout(dropout)
             self.core = partial(dropping, self.core, weigh, self.dropout)
@@ -162,8 +153,8 @@ class Attention(nn.Module):
     def attend(self, x: Tensor, source: KeysValues, positions: Positions, mask: Mask) -> Tensor:
         """What x [B, T, W] hears from the source's keys and values: [B, T, W]."""
         q = self.rotary(self.q_norm(self._heads(self.q(x))), positions)
-        heard = self.core(q, source.k, source.v, mask, self.scale, self.cap)  # [B, H, T, D]
-        out: Tensor = self.out(heard.transpose(1, 2).flatten(2))
+        mixed = self.core(q, source.k, source.v, self.scores(positions, mask))  # [B, H, T, D]
+        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
     def forward(
@@ -174,6 +165,11 @@ class Attention(nn.Module):
         if cache is not None:
             own = KeysValues(*cache.append(own.k, own.v, starts))
         return self.attend(x, own, positions, mask)
+
+    def scores(self, positions: Positions, mask: Mask) -> Scores:
+        """How the queries of a step score the keys that they may see."""
+        bias = None if isinstance(self.bias, NoBias) else positions.bias(self.bias)
+        return Scores(mask, self.scale, self.cap, bias, self.sinks)
 
     def _heads(self, x: Tensor) -> Tensor:
         """[B, T, H·D] → [B, H, T, D]."""

@@ -31,6 +31,18 @@ class Mask:
             return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
         return self.allowed
 
+    def rows(self, start: int, stop: int, keys: int) -> "Mask":
+        """What the queries from `start` up to `stop` may see of the first `keys` keys."""
+        if self.allowed is None:
+            return Mask(self.causal)
+        queries = slice(start, stop) if self.allowed.shape[-2] > 1 else slice(None)
+        return Mask(self.causal, self.allowed[..., queries, :keys])
+
+    def select(self, rows: Tensor) -> "Mask":
+        """The mask of the given rows of the batch, in that order."""
+        allowed = None if self.allowed is None else self.allowed[rows]
+        return Mask(self.causal, allowed, None if self.lengths is None else self.lengths[rows])
+
 
 OPEN = Mask()
 CAUSAL = Mask(causal=True)

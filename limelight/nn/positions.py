@@ -137,6 +137,7 @@ class Positions:
         self.index = index
         self.longest = longest
         self._rotations: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
+        self._biases: dict[int, Tensor | None] = {}
 
     def rotation(self, rotary: "Rotary", dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines [T, R] or [B, 1, T, R] in `dtype`, to broadcast over heads."""
@@ -144,6 +145,12 @@ class Positions:
         if key not in self._rotations:
             self._rotations[key] = rotary.table(self.index, self.longest, dtype)
         return self._rotations[key]
+
+    def bias(self, module: nn.Module) -> Tensor | None:
+        """What a module of `nn.bias` adds to the scores of this step: [B or 1, H, T, S], or None."""
+        if id(module) not in self._biases:
+            self._biases[id(module)] = module(self)
+        return self._biases[id(module)]
 
 
 class Rotary(nn.Module):

@@ -30,7 +30,7 @@ class Memory:
     def select(self, rows: Tensor) -> "Memory":
         """The given rows (int64 on CPU), in that order; rows may repeat."""
         final = tuple(tensor[rows] for tensor in self.final)
-        return Memory(self.hidden[rows], self.lengths[rows], _select_mask(self.mask, rows), final)
+        return Memory(self.hidden[rows], self.lengths[rows], self.mask.select(rows), final)
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Source:
         origin = self.origin[rows]
         if torch.equal(origin, self.origin):  # as mostly in a beam search
             return self
-        return Source(self.layers, _select_mask(self.mask, rows), origin)
+        return Source(self.layers, self.mask.select(rows), origin)
 
     @cached_property
     def heard(self) -> tuple[KeysValues, ...]:
@@ -71,11 +71,6 @@ class Source:
     def nbytes(self) -> int:
         """Bytes in use."""
         return sum(layer.k.nbytes + layer.v.nbytes for layer in self.layers)
-
-
-def _select_mask(mask: Mask, rows: Tensor) -> Mask:
-    allowed = None if mask.allowed is None else mask.allowed[rows]
-    return Mask(mask.causal, allowed, None if mask.lengths is None else mask.lengths[rows])
 
 
 class Part(Protocol):

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limelight.nn.attention import Attention, attention_weights, dropping, explicit, fused
+from limelight.nn.bias import NoBias
 from limelight.nn.block import NoCross, ParallelBlock, PostNormBlock, PostNormCross, PreNormBlock, PreNormCross
 from limelight.nn.feedforward import FeedForward, GatedFeedForward, gelu_tanh
 from limelight.nn.norm import RMSNorm, ShiftedRMSNorm
@@ -140,6 +141,7 @@ class Steps:
         core = attention.core
         if isinstance(core, partial) and core.func is dropping:
             core = core.args[0]
+        _need(isinstance(attention.bias, NoBias) and attention.sinks is None)
         _need(core in (fused, explicit) and attention.weigh is attention_weights and attention.head_width % 16 == 0)
         q, k, v = self._product(attention.q, codes, joined=own), NOWHERE, NOWHERE
         if own:

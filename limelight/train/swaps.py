@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from limelight.nn.attention import Attention, fused
-from limelight.nn.mask import Mask
 from limelight.nn.norm import RMSNorm
+from limelight.nn.scores import Scores
 
 LONGEST = {torch.float32: 64, torch.bfloat16: 512}
 """Keys up to which attention is written out. Torch's own, which is for long texts, holds no weights of pairs; on
@@ -88,14 +88,16 @@ class _RMSNorm(torch.autograd.Function):
         return of_x, of_weight, None
 
 
-def written(q: Tensor, k: Tensor, v: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
-    """A core of attention written out in the type of q; see LONGEST."""
+def written(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+    """The fused core written out in the type of q; see LONGEST."""
     T, S = q.shape[2], k.shape[2]
     if LONGEST.get(q.dtype, 0) < S or q.shape[1] != k.shape[1] or not torch.is_grad_enabled():
-        return fused(q, k, v, mask, scale, cap)
-    scores = (q * scale) @ k.transpose(-1, -2)  # [B, H, T, S]
-    allowed = mask.tensor(T, S, q.device)
+        return fused(q, k, v, scores)
+    raw = (q * scores.scale) @ k.transpose(-1, -2)  # [B, H, T, S]
+    allowed = scores.mask.tensor(T, S, q.device)
     if allowed is not None:
         # Added, not filled in where the mask says so, which takes ten times as long.
-        scores += torch.zeros(allowed.shape, dtype=q.dtype, device=q.device).masked_fill(~allowed, float("-inf"))
-    return scores.softmax(-1) @ v
+        raw += torch.zeros(allowed.shape, dtype=q.dtype, device=q.device).masked_fill(~allowed, float("-inf"))
+    if scores.bias is not None:
+        raw = raw + scores.bias
+    return raw.softmax(-1) @ v

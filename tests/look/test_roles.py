@@ -17,7 +17,7 @@ from limelight.look.record import twin
 from limelight.models.api import Decoder
 from limelight.models.build import build
 from limelight.models.gpt import gpt
-from limelight.nn.mask import Mask
+from limelight.nn.scores import Scores
 from limelight.text.parts import Parts
 from limelight.text.tokenizer import Tokenizer
 
@@ -42,7 +42,7 @@ def puppet(model: limelight.Model, where: dict[tuple[int, int], Callable[[Tensor
     other.embed.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
 
     def weigh(layer: int) -> Callable[[Tensor, Tensor, Mask, float, float | None], Tensor]:
-        def told(q: Tensor, k: Tensor, mask: Mask, scale: float, cap: float | None) -> Tensor:
+        def told(q: Tensor, k: Tensor, scores: Scores) -> Tensor:
             B, H, T, _ = q.shape
             even = torch.ones(B, H, T, T).tril()
             weights = even / even.sum(-1, keepdim=True)

@@ -8,6 +8,7 @@ from torch import nn
 from limelight.nn.attention import AdditiveWeights, Attention, attention_weights
 from limelight.nn.mask import CAUSAL
 from limelight.nn.positions import NoRotary, Positions
+from limelight.nn.scores import Scores
 
 NOWHERE = Positions(torch.arange(5), 5)
 
@@ -45,7 +46,7 @@ def test_additive_weights_are_the_papers() -> None:
     )
     allowed = torch.arange(5) <= torch.arange(3)[:, None] + 2
     expected = scores.masked_fill(~allowed, float("-inf")).softmax(-1)
-    torch.testing.assert_close(weigh(q, k, CAUSAL, 1.0, None)[:, 0], expected)
+    torch.testing.assert_close(weigh(q, k, Scores(CAUSAL, 1.0))[:, 0], expected)
 
 
 def test_a_copy_shares_no_weights_with_the_original() -> None:

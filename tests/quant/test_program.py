@@ -19,6 +19,7 @@ from limelight.models.config import ModelConfig
 from limelight.models.registry import config_from_hf
 from limelight.nn.attention import explicit
 from limelight.nn.mask import CausalMasks, FullMasks
+from limelight.nn.scores import Scores
 from limelight.nn.stack import in_turn
 from limelight.quant import fuse, native, quantise
 from limelight.quant.kernels import NativeMatrix
@@ -211,7 +212,7 @@ def test_attention_is_that_of_torch(
     else:
         mask = FullMasks(lengths, room, None, q.device).mask
     scale = 1 / math.sqrt(D)
-    expected = explicit(q.double(), k.double(), v.double(), mask, scale, cap or None)
+    expected = explicit(q.double(), k.double(), v.double(), Scores(mask, scale, cap or None))
     before_threads = torch.get_num_threads()
     torch.set_num_threads(threads)
     found = attended(kernel, q, k, v, lengths, causal, scale, cap, window)

@@ -10,6 +10,7 @@ from limelight.models.presets import PRESETS, preset
 from limelight.nn.attention import attention_weights, fused, mix
 from limelight.nn.mask import CAUSAL, OPEN, Mask
 from limelight.nn.norm import RMSNorm
+from limelight.nn.scores import Scores
 from limelight.train.swaps import Dropout, QuickRMSNorm, swap, written
 
 
@@ -54,11 +55,13 @@ PADDED = Mask(allowed=(torch.arange(6) < torch.tensor([6, 1, 4])[:, None])[:, No
 
 
 @pytest.mark.parametrize("mask", [OPEN, CAUSAL, PADDED], ids=["open", "causal", "padded"])
+@pytest.mark.parametrize("bias", [None, torch.randn(1, 2, 6, 6)], ids=["plain", "bias"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_attention(mask: Mask, dtype: torch.dtype) -> None:
+def test_attention(mask: Mask, bias: torch.Tensor | None, dtype: torch.dtype) -> None:
     torch.manual_seed(0)
+    scores = Scores(mask, 0.3, bias=None if bias is None else bias.to(dtype))
     q, k, v = (torch.randn(3, 2, 6, 8, dtype=dtype, requires_grad=True) for _ in range(3))
-    out, exact = written(q, k, v, mask, 0.3, None), mix(attention_weights(q, k, mask, 0.3, None), v)
+    out, exact = written(q, k, v, scores), mix(attention_weights(q, k, scores), v)
     close = {"atol": 0.05} if dtype == torch.bfloat16 else {"atol": 1e-5}
     assert torch.allclose(out, exact, **close)
     for ours, theirs in zip(gradients(out, q, k, v), gradients(exact, q, k, v), strict=True):
@@ -68,9 +71,10 @@ def test_attention(mask: Mask, dtype: torch.dtype) -> None:
 def test_attention_that_is_left_to_torch() -> None:
     torch.manual_seed(0)
     q, k, v = torch.randn(1, 4, 6, 8, requires_grad=True), torch.randn(1, 2, 6, 8), torch.randn(1, 2, 6, 8)
-    assert torch.equal(written(q, k, v, CAUSAL, 0.3, None), fused(q, k, v, CAUSAL, 0.3, None))
+    scores = Scores(CAUSAL, 0.3)
+    assert torch.equal(written(q, k, v, scores), fused(q, k, v, scores))
     with torch.no_grad():
-        assert torch.equal(written(q, k, v, CAUSAL, 0.3, None), fused(q, k, v, CAUSAL, 0.3, None))
+        assert torch.equal(written(q, k, v, scores), fused(q, k, v, scores))
 
 
 @pytest.mark.parametrize("name", sorted(name for name in PRESETS if name.endswith("-tiny") or "-" not in name))
