@@ -41,7 +41,7 @@ def puppet(model: limelight.Model, where: dict[tuple[int, int], Callable[[Tensor
     read: list[Tensor] = []
     other.embed.register_forward_pre_hook(lambda module, inputs: read.append(inputs[0]))
 
-    def weigh(layer: int) -> Callable[[Tensor, Tensor, Mask, float, float | None], Tensor]:
+    def weigh(layer: int) -> Callable[[Tensor, Tensor, Scores], Tensor]:
         def told(q: Tensor, k: Tensor, scores: Scores) -> Tensor:
             B, H, T, _ = q.shape
             even = torch.ones(B, H, T, T).tril()
