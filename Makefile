@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MADE_FROM := pyproject.toml constraints.txt hatch_build.py $(wildcard limelight/quant/native/*)
 
-.PHONY: run page test lint bench clean
+.PHONY: run page test fuzz lint bench clean
 
 run: .venv/installed
 	@$(BIN)/limelight look "The cat sat on the mat because it was tired"
@@ -14,6 +14,11 @@ page: .venv/installed
 
 test: .venv/installed-test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# Spoilt files of every format, opened and run: `make fuzz FILES=100 FORMATS="gguf config" SEED=3`; a seed is drawn and
+# printed where none is given.
+fuzz: .venv/installed-test
+	@$(BIN)/python tests/fuzz $(FORMATS) $(FILES:%=--files %) $(SEED:%=--seed %)
 
 lint: .venv/installed-lint
 	@$(BIN)/ruff format --check .
