@@ -33,7 +33,7 @@ def test_the_cat_is_why_it_was_tired(model: limelight.Model) -> None:
     assert found.check is not None
     assert found.check.holds
     attention = seen.attention(layer=13, head=8)
-    assert float(attention[7, 1]) == pytest.approx(0.80, abs=0.01)  # "it" looks at "cat"
+    assert float(attention[7, 1]) == pytest.approx(0.62, abs=0.01)  # "it" looks at "cat"
 
 
 def test_mary_gets_the_drink(model: limelight.Model) -> None:

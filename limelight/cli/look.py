@@ -178,7 +178,7 @@ def look(
             console.print(f"{screen.clean(str(file))} {told}.", soft_wrap=True)
         return
     if layer is None or head is None:  # the one that looks hardest at the words that mattered most
-        layer, head = (found.links[0].layer, found.links[0].head) if found and found.links else (0, 0)
+        layer, head = (found.telling.layer, found.telling.head) if found and found.telling else (0, 0)
     asked = [name for name, wanted in zip(VIEWS, (attention, heads, lens, steps), strict=True) if wanted]
     if json and found is not None:
         answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, **_as_json(seen, found)}

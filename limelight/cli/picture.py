@@ -90,7 +90,10 @@ def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> R
                 text.append(f"{value:.2f} " if value >= 0.005 else "   · ", shade(VIOLET, value))
         lines.append(text)
     title = Text.assemble(("Where one head looks: ", "bold"), (f"layer {layer}, head {head}", "bold"))
-    notes = [f"Each row is a word that looks, and its numbers say how much at which word. {LOOKS}"]
+    notes = [
+        f"Each row is a word that looks, and its numbers say how much at which word; "
+        f"what they lack to 1 is parked. {LOOKS}"
+    ]
     if cut := len(words) - len(shown):
         notes.append(
             f"{cut} of {len(words)} words are cut off, to fit into {width} columns: here are words {shown[0] + 1} to "

@@ -16,6 +16,9 @@ CHECKED = 3
 DRAWS = 10
 """Random draws of as many words that they are compared with."""
 
+LEAST = 0.14
+"""The smallest loss of log-odds that counts as a fall: with less, the odds stay within a seventh of what they were."""
+
 
 @dataclass(frozen=True)
 class Check:
@@ -35,8 +38,8 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the highest ranked words matter more than random ones, by more than chance would scatter."""
-        return self.top_drop > self.random_drop + self.random_sd
+        """Whether the odds fall when the highest ranked words are blocked, and by more than random words explain."""
+        return self.top_drop > max(LEAST, self.random_drop + self.random_sd)
 
 
 def check(

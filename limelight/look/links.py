@@ -12,6 +12,9 @@ from limelight.look.text import Reading
 from limelight.models.api import Decoder
 from limelight.text.words import Word
 
+TELLING = 0.1
+"""The least share of attention by which a head says something about a word."""
+
 
 @dataclass(frozen=True)
 class Link:
@@ -68,7 +71,6 @@ def attention(network: Decoder, reading: Reading, layer: int) -> Tensor:
     return weights
 
 
-@torch.inference_mode()
 def strongest(
     network: Decoder, reading: Reading, sources: Sequence[int], targets: Sequence[int], n: int, apart: int = 1
 ) -> list[Link]:
@@ -77,10 +79,30 @@ def strongest(
     apart: words that must at least lie between being the same (0), neighbours (1) and so on; heads that always look
     at the word before would fill the list otherwise.
     """
-    wanted = torch.tensor([[source - target >= apart for target in targets] for source in sources])
-    if not wanted.any():
-        return []
+    return _best(_totals(network, reading, sources, targets), sources, targets, n, apart)
 
+
+def behind(
+    network: Decoder, reading: Reading, place: int, heard: Sequence[int], n: int
+) -> tuple[list[Link], Link | None]:
+    """What heads do for the word at `place`, before which the words `heard` mattered, from one reading of the text.
+
+    The n strongest links between words before it to one of those, neighbours left out; and the telling one, which is
+    the strongest from the word that asks, right before `place`, if it is worth `TELLING`, else the strongest of all.
+    """
+    sources = range(place)
+    totals = _totals(network, reading, sources, heard)
+    links = _best(totals, sources, heard, n, 2)
+    asking = [total[:, -1:] for total in totals]
+    telling = _best(asking, sources[-1:], heard, 1, 1)
+    if links and not (telling and telling[0].weight >= TELLING):
+        telling = links
+    return links, next(iter(telling or _best(asking, sources[-1:], heard, 1, 0)), None)
+
+
+@torch.inference_mode()
+def _totals(network: Decoder, reading: Reading, sources: Sequence[int], targets: Sequence[int]) -> list[Tensor]:
+    """How much the words `sources` look at `targets`: [H, sources, targets] for each layer."""
     asking, heard = ([reading.words[place].tokens for place in places] for places in (sources, targets))
     tokens, owners = _members(asking, network.device)
     spread = torch.tensor([len(span) for span in asking], device=network.device)[:, None]
@@ -100,10 +122,17 @@ def strongest(
         part.core = partial(in_rows, part.weigh, partial(keep, total))
         totals.append(total)
     watched.read(torch.tensor([reading.tokens], device=network.device))
+    return [(total / spread).cpu() for total in totals]
 
+
+def _best(totals: Sequence[Tensor], sources: Sequence[int], targets: Sequence[int], n: int, apart: int) -> list[Link]:
+    """The n largest of `_totals` between words that are so far apart, largest first."""
+    wanted = torch.tensor([[source - target >= apart for target in targets] for source in sources])
+    if not wanted.any():
+        return []
     links = []
     for layer, total in enumerate(totals):
-        found = (total / spread).cpu().masked_fill(~wanted, -1)  # [H, sources, targets]
+        found = total.masked_fill(~wanted, -1)
         values, places = found.flatten().topk(min(n, found.numel()))
         for value, at in zip(values.tolist(), places.tolist(), strict=True):
             head, rest = divmod(at, wanted.numel())

@@ -26,7 +26,7 @@ ROLES = {
     "self": "itself",
     "pronoun": "the one whom a pronoun means",
     "subject": "the subject of a verb",
-    "first": "the first token",
+    "first": "the token in front, for want of anything else",
 }
 """Role → where a head with that role looks."""
 

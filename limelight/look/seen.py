@@ -47,7 +47,7 @@ class Importance:
 
     logprob: natural logarithm of its probability where it stands. against: the words it was held against. words: all
     words before it, in the text's order. check: None where there are too few words. links: the strongest single heads
-    from later words to the words that mattered most.
+    from later words to the words that mattered most. telling: the one that says most about it; see `links.behind`.
     """
 
     target: Word
@@ -57,6 +57,7 @@ class Importance:
     words: tuple[Heard, ...]
     check: Check | None
     links: tuple[Link, ...]
+    telling: Link | None = None
 
     def ranked(self) -> list[Heard]:
         """The words, most important first."""
@@ -64,10 +65,11 @@ class Importance:
 
 
 class Seen:
-    """A text looked at by a model. Everything is computed when asked for, and nothing is kept but the text.
+    """A text looked at by a model, behind the parking token (see `limelight.look.text.parking`). Everything is computed
+    when asked for.
 
-    words: the text's words, which are the axes of `attention`. title: what the model is called. pieces: whether each
-    token is taken for a word.
+    words: the text's words, which are the axes of `attention`. reading: the same with their tokens. title: what the
+    model is called. pieces: whether each token is taken for a word.
     """
 
     def __init__(
@@ -76,9 +78,8 @@ class Seen:
         self.title = title
         self._network = network
         self._tokenizer = tokenizer
-        self._plain = read(text, tokenizer, tokenizer.prefix, pieces)
-        self._parked = read(text, tokenizer, parking(tokenizer), pieces)
-        if (length := len(self._parked.tokens)) > network.context:
+        self.reading = read(text, tokenizer, parking(tokenizer), pieces)
+        if (length := len(self.reading.tokens)) > network.context:
             raise RequestError(
                 f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
             )
@@ -86,17 +87,18 @@ class Seen:
     @property
     def text(self) -> str:
         """The text as it was given."""
-        return self._plain.text
+        return self.reading.text
 
     @property
     def words(self) -> tuple[Word, ...]:
         """The words of the text and their places in it."""
-        return self._plain.words
+        return self.reading.words
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The tokens that the model reads, as text; the axes of `attention` with ``tokens=True``."""
-        return tuple(self._tokenizer.token(id) for id in self._plain.tokens)
+        """The tokens that the model reads, as text, the parking token first; the axes of `attention` with
+        ``tokens=True``."""
+        return tuple(self._tokenizer.token(id) for id in self.reading.tokens)
 
     def place(self, word: str | int | None = None) -> int:
         """The place in `words` of one given by its text, or by its number from 1; the last one if None.
@@ -117,13 +119,13 @@ class Seen:
     def attention(self, layer: int, head: int, *, tokens: bool = False) -> Tensor:
         """How much each word attends to each: [N, N] over `words`, a row for each word that asks.
 
-        A word's row is the mean over its tokens, and what goes to a word is the sum over its tokens. With
-        ``tokens=True`` [T, T] over `tokens`, as the model computed it. Raises RequestError for a layer or head that
-        does not exist, both counted from 0, and for a recurrent model.
+        A word's row is the mean over its tokens, and what goes to a word is the sum over its tokens; a row sums to one
+        with what is parked. With ``tokens=True`` [T, T] over `tokens`, as the model computed it. Raises RequestError
+        for a layer or head that does not exist, both counted from 0, and for a recurrent model.
         """
         block_of(self._network, layer, head)
-        heads = links.attention(self._network, self._plain, layer)
-        return heads[head] if tokens else links.by_word(heads[head], self._plain)
+        heads = links.attention(self._network, self.reading, layer)
+        return heads[head] if tokens else links.by_word(heads[head], self.reading)
 
     @torch.inference_mode()
     def every_attention(self) -> Tensor:
@@ -133,7 +135,7 @@ class Seen:
         """
         layers = range(len(stack_of(self._network).blocks))
         recording = record(self._network, attention=layers, keep=lambda weights: weights[0].cpu())
-        recording.network.read(torch.tensor([self._plain.tokens], device=self._network.device))
+        recording.network.read(torch.tensor([self.reading.tokens], device=self._network.device))
         return torch.stack([recording.attention[layer] for layer in layers])
 
     def links(self, word: str | int | None = None, n: int = 10) -> list[Link]:
@@ -143,7 +145,7 @@ class Seen:
         """
         stack_of(self._network)
         source = self.place(word)
-        return links.strongest(self._network, self._plain, [source], range(source), n)
+        return links.strongest(self._network, self.reading, [source], range(source), n)
 
     def importance(
         self,
@@ -165,20 +167,19 @@ class Seen:
         method = self._method(method)
         place = self.place(word)
         whole, question = self._questions(place, against)
-        found = self._measured(self._parked, place, question, method, progress, check)
+        found = self._measured(self.reading, place, question, method, progress, check)
         words = tuple(
             Heard(w.text, w.start, w.end, value, i == place - 1)
             for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
         )
         ranked = sorted(range(place), key=lambda i: -words[i].importance)[: importance.CHECKED]
-        # Heads that have nothing to say look at the first position, whatever stands there: that is no link.
-        heard = [i for i in ranked if self._plain.words[i].tokens.start > 0]
-        behind = []
+        behind: list[Link] = []
+        telling = None
         if not self._recurrent:
-            behind = links.strongest(self._network, self._plain, range(place), heard, 5, apart=2)
+            behind, telling = links.behind(self._network, self.reading, place, ranked, 5)
         rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
         logprob = float(whole.logprob(self._logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
-        return Importance(self.words[place], logprob, rivals, found.method, words, found.check, tuple(behind))
+        return Importance(self.words[place], logprob, rivals, found.method, words, found.check, tuple(behind), telling)
 
     def token_importance(
         self,
@@ -194,12 +195,11 @@ class Seen:
         """
         place, method = self.place(word), self._method(method)
         _, question = self._questions(place, against)
-        ahead = len(self._parked.tokens) - len(self._plain.tokens)
-        places = range(self._parked.words[0].tokens.start, self._parked.words[place].tokens.start)
-        single = tuple(Word(self._tokenizer.token(self._parked.tokens[i]), 0, 0, range(i, i + 1)) for i in places)
-        reading = replace(self._parked, words=(*single, self._parked.words[place]))
+        places = range(self.reading.words[0].tokens.start, self.reading.words[place].tokens.start)
+        single = tuple(Word(self._tokenizer.token(self.reading.tokens[i]), 0, 0, range(i, i + 1)) for i in places)
+        reading = replace(self.reading, words=(*single, self.reading.words[place]))
         found = self._measured(reading, len(single), question, method, progress, False)
-        return {i - ahead: value for i, value in zip(places, found.values, strict=True)}
+        return dict(zip(places, found.values, strict=True))
 
     def lens(self, word: str | int | None = None, n: int = 5, progress: Progress | None = None) -> Lens:
         """What each layer would have said next, were it the last one: in front of each token of `word`.
@@ -208,27 +208,26 @@ class Seen:
         last one. n: how many of the likeliest tokens. It takes about as long as that many readings of the text as the
         model has layers.
         """
-        places = range(len(self._parked.tokens))
+        places = range(len(self.reading.tokens))
         if word is not None:
-            asked = self._parked.words[self.place(word)].tokens
+            asked = self.reading.words[self.place(word)].tokens
             places = range(asked.start - 1, asked.stop - 1)
-        return lens(self._network, self._tokenizer, self._parked, places, n, progress)
+        return lens(self._network, self._tokenizer, self.reading, places, n, progress)
 
     def steps(self, word: str | int | None, layer: int, head: int) -> Steps:
         """The nine steps from the text to the word that comes next, with this model's numbers.
 
-        One word (the last one if None) is followed through one head of one layer, at the word's last token. The text
-        stands behind the parking token, as it does for `next_words`, which step 9 of the last word repeats. Raises
-        RequestError for a layer or head that does not exist.
+        One word (the last one if None) is followed through one head of one layer, at the word's last token. Step 9 of
+        the last word repeats `next_words`. Raises RequestError for a layer or head that does not exist.
         """
-        return steps(self._network, self._tokenizer, self._parked, self.place(word), layer, head)
+        return steps(self._network, self._tokenizer, self.reading, self.place(word), layer, head)
 
     def heads(self) -> Roles:
-        """What the heads do in this text: how strongly each holds to each role, and what it parks on the first token.
+        """What the heads do in this text: how strongly each holds to each role, and what it parks.
 
         Compare `roles`, which is measured on texts made for it and belongs to the model.
         """
-        return roles.here(self._network, self._tokenizer, self._plain)
+        return roles.here(self._network, self._tokenizer, self.reading)
 
     def roles(self, sentences: Sequence[str] | None = None) -> Roles:
         """What the model's heads do, whatever the text; see `limelight.look.roles.measure`."""
@@ -271,8 +270,8 @@ class Seen:
         """
         if place == 0:
             raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
-        target = self._parked.words[place]
-        asked = self._parked.tokens[target.tokens.start : target.tokens.stop]
+        target = self.reading.words[place]
+        asked = self.reading.tokens[target.tokens.start : target.tokens.stop]
         logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
         whole = likeliest_rivals(logits, target.tokens.start, asked)
         return whole, whole if against is None else self._one_rival(target, asked, against)
@@ -294,7 +293,7 @@ class Seen:
     def _hidden(self) -> Tensor:
         """The model's last hidden states [T, W] for the text behind the parking token."""
         with torch.inference_mode():
-            tokens = torch.tensor([self._parked.tokens], device=self._network.device)
+            tokens = torch.tensor([self.reading.tokens], device=self._network.device)
             return self._network.read(tokens)[0]
 
     def _logits(self, places: slice) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -19,7 +19,6 @@ from limelight.look.plain import plain
 from limelight.look.record import record
 from limelight.look.roles import ROLES, measure
 from limelight.look.steps import steps
-from limelight.look.text import parking, read
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.models.config import ModelConfig, TransformerStack
@@ -50,28 +49,26 @@ class Looking:
         self._network = network
         self._tokenizer = tokenizer
         self._given = len(given)
-        self._plain = read(given + added, tokenizer, tokenizer.prefix, tokens)
-        self._parked = read(given + added, tokenizer, parking(tokenizer), tokens)
         self.seen = Seen(network, tokenizer, given + added, pieces=tokens)
-        self.attention = lru_cache(1)(self._attention)  # of 2,000 words it takes as much room as the model
+        self._reading = self.seen.reading
 
     def last(self, text: str) -> int:
         """The last place of a word, or of any word if this text does not have it."""
-        return last(self._plain.words, text)
+        return last(self._reading.words, text)
 
     def words(self) -> Numbers:
         """The text cut into words. gap: what stands before each; tail: what stands behind the last one.
 
         Concatenated they are the text again, so that nobody has to count characters in another language's units.
         """
-        found = listed(self.seen.text, self._plain.words, self._plain.tokens, self._tokenizer)
-        for shown, word in zip(found["words"], self._plain.words, strict=True):
+        found = listed(self.seen.text, self._reading.words, self._reading.tokens, self._tokenizer)
+        for shown, word in zip(found["words"], self._reading.words, strict=True):
             shown["given"] = word.end <= self._given
         return found
 
     def next(self, word: int | None, sampling: Sampling, n: int = 10) -> Numbers:
         """The n likeliest tokens in the place of a word, or behind the text; see `likely`."""
-        reading = self._parked
+        reading = self._reading
         place = len(reading.tokens) if word is None else reading.words[self._known(word)].tokens.start
         with torch.inference_mode():
             logits = self._network.logits(self._hidden[place - 1 : place]).cpu()  # [1, V]
@@ -88,40 +85,32 @@ class Looking:
     ) -> Numbers:
         """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check if it is wanted.
 
-        kind, answers: see `limelight.look.importance.Method`. links: single heads that tell something about it. A long
-        text is blocked once and checked with that, whether or not it is wanted: the check costs little beside it.
+        kind, answers: see `limelight.look.importance.Method`. telling: the layer and head that say most about it, or
+        None. A long text is blocked once and checked with that, whether or not it is wanted: the check costs little
+        beside it.
         """
         number = None if word is None else self._known(word) + 1
-        check = check or (method == "blocking" and (number or len(self._plain.words)) > SHORT)
+        check = check or (method == "blocking" and (number or len(self._reading.words)) > SHORT)
         found = self.seen.importance(number, against=against, method=method, check=check, progress=progress)
         return {
             **told(found, against, len(found.words) - 1),
             "checked": check,
-            "links": [
-                {
-                    "layer": link.layer,
-                    "head": link.head,
-                    "source": link.source,
-                    "target": link.target,
-                    "weight": link.weight,
-                }
-                for link in found.links
-            ],
+            "telling": found.telling and {"layer": found.telling.layer, "head": found.telling.head},
         }
 
-    def _attention(self, layer: int) -> Tensor:
+    def attention(self, layer: int) -> Tensor:
         """What each word attends to in all heads of a layer: [H, N, N] in float32."""
-        return by_word(attention(self._network, self._plain, layer), self._plain).contiguous()
+        return by_word(attention(self._network, self._reading, layer), self._reading).contiguous()
 
     def every_attention(self) -> list[Tensor]:
         """`attention` of every layer, from one reading."""
         recording = record(
             self._network,
             attention=range(len(self._network.decoder.blocks)),
-            keep=lambda weights: by_word(weights[0], self._plain).cpu(),
+            keep=lambda weights: by_word(weights[0], self._reading).cpu(),
         )
         with torch.inference_mode():
-            recording.network.read(torch.tensor([self._plain.tokens], device=self._network.device))
+            recording.network.read(torch.tensor([self._reading.tokens], device=self._network.device))
         return [recording.attention[layer] for layer in sorted(recording.attention)]
 
     def linking(self, source: int, target: int) -> list[list[float]]:
@@ -130,12 +119,12 @@ class Looking:
         layers = range(len(self._network.decoder.blocks))
 
         def keep(weights: Tensor) -> list[float]:
-            found: list[float] = by_word(weights[0], self._plain, [source], [target]).flatten().tolist()
+            found: list[float] = by_word(weights[0], self._reading, [source], [target]).flatten().tolist()
             return found
 
         recording = record(self._network, attention=layers, keep=keep)
         with torch.inference_mode():
-            recording.network.read(torch.tensor([self._plain.tokens], device=self._network.device))
+            recording.network.read(torch.tensor([self._reading.tokens], device=self._network.device))
         return [recording.attention[layer] for layer in layers]
 
     def lens(self, word: int, n: int = 3, progress: Progress | None = None) -> Numbers:
@@ -143,17 +132,17 @@ class Looking:
 
         asked: the columns that are the word's own.
         """
-        asked = self._parked.words[self._known(word)].tokens
+        asked = self._reading.words[self._known(word)].tokens
         places = range(max(0, asked.stop - 1 - WIDEST), asked.stop - 1)
-        found: Numbers = plain(lens(self._network, self._tokenizer, self._parked, places, n, progress))
+        found: Numbers = plain(lens(self._network, self._tokenizer, self._reading, places, n, progress))
         return {**found, "asked": [place - 1 - places.start for place in asked]}
 
     def steps(self, word: int, layer: int, head: int, other: int | None = None) -> Numbers:
-        """The nine steps to what follows a word, behind the parking token.
+        """The nine steps to what follows a word.
 
         other: the token whose key and value are shown beside the query; the one with the greatest weight if None.
         """
-        found = steps(self._network, self._tokenizer, self._parked, self._known(word), layer, head)
+        found = steps(self._network, self._tokenizer, self._reading, self._known(word), layer, head)
         if other is None or not 0 <= other <= found.tokens.place:
             other = int(found.weights.values.argmax())
         projected = found.projected
@@ -171,13 +160,13 @@ class Looking:
 
     @cached_property
     def _hidden(self) -> Tensor:
-        """The last hidden states [T, W] of the text behind the parking token, which is where importance asks from."""
+        """The last hidden states [T, W] of the text."""
         with torch.inference_mode():
-            return self._network.read(torch.tensor([self._parked.tokens], device=self._network.device))[0]
+            return self._network.read(torch.tensor([self._reading.tokens], device=self._network.device))[0]
 
     def _known(self, word: int) -> int:
-        if not 0 <= word < len(self._plain.words):
-            raise RequestError(f"there is no word {word + 1}: the text has {len(self._plain.words)} words")
+        if not 0 <= word < len(self._reading.words):
+            raise RequestError(f"there is no word {word + 1}: the text has {len(self._reading.words)} words")
         return word
 
 

@@ -73,8 +73,8 @@ def hold(
     is what could have stood there. A recurrent model has neither heads nor layers that could be read like this.
     """
     importance = looking.importance(word, against, method, progress)
-    asked, links, chosen = importance["word"], importance["links"], importance["method"]
-    layer, head = (links[0]["layer"], links[0]["head"]) if links else (0, 0)
+    asked, chosen, telling = importance["word"], importance["method"], importance["telling"] or {}
+    layer, head = telling.get("layer", 0), telling.get("head", 0)
     words = looking.words()
     count = len(words["words"])
     size = 4 * count * count

@@ -72,7 +72,7 @@ class Translating:
         number = self._number(word)
         found = self._seen.importance(number, against=against, written=True, check=check)
         asks = len(found.words) - 1 if found.words[-1].asks else None
-        return {**told(found, against, asks), "word": self._first + number - 1, "checked": check, "links": []}
+        return {**told(found, against, asks), "word": self._first + number - 1, "checked": check, "telling": None}
 
     def alignment(self, grid: list[list[float]]) -> Numbers:
         """The words of the translation against those of the source: how much they listen to them, and what they owe.

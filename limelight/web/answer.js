@@ -10,8 +10,8 @@ export function answer(element, data, act) {
   if (importance.onwards) return fill(element, onwards(data, act));
   const { check } = importance;
   const shares = importance.kind === "attention";
-  const rank = importance.values.map((_, i) => i).filter((i) => i !== importance.asks).sort((a, b) => importance.values[b] - importance.values[a]);
-  const top = (check?.top ?? rank.slice(0, Math.min(3, Math.max(1, Math.floor(rank.length / 2))))).filter((i) => importance.values[i] > 0);
+  const rank = importance.values.map((_, i) => i).sort((a, b) => importance.values[b] - importance.values[a]);
+  const top = rank.slice(0, check?.k ?? Math.min(3, Math.max(1, Math.floor((rank.length - 1) / 2)))).filter((i) => importance.values[i] > 0);
   const button = (i) =>
     h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${shares ? importance.values[i].toFixed(2) : signed(importance.values[i])}`);
   const rivals = [...new Set(importance.against.map((token) => visible(token).trim()).filter(Boolean))];
@@ -25,7 +25,7 @@ export function answer(element, data, act) {
         : [asked, shares ? " is looked for most at " : foil ? ` rather than ${quoted(foil)}, because of ` : " listened most to ", ...listed(top.map(button)), "."],
       foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to all rivals")],
     ),
-    importance.checked === false ? checking(progress) : checked(check, asked, words, top.length),
+    importance.checked === false ? checking(progress) : checked(check, asked, words, top),
     note(
       shares
         ? `${importance.answers} Shares of that: where the model looks, which is not what changes its answer.`
@@ -59,15 +59,17 @@ function checking(progress) {
   return h("p", { class: "checking", role: "status" }, "Is that so? Blocking these words together, and random ones ", bar(progress));
 }
 
+// told: the words that the answer names; of those the one that asks is not among the blocked.
 function checked(check, asked, words, told) {
   if (!check) return h("p", { class: "check" }, "There are too few words to check this against random ones.");
   const count = COUNTS[check.k];
-  const alike = check.best.length === check.top.length && check.best.every((i) => check.top.includes(i));
-  const others = alike ? "" : `; deaf to ${listed(check.best.map((i) => named(words[i].text))).join("")}, which blocking names, they ${fold(check.best_drop)}`;
+  const same = (places) => places.length === check.k && places.every((i) => check.top.includes(i));
+  const blocked = !same(told) ? listed(check.top.map((i) => named(words[i].text))).join("") : check.k === 1 ? "it" : `those ${count} together`;
+  const others = same(check.best) ? "" : `; deaf to ${listed(check.best.map((i) => named(words[i].text))).join("")}, which blocking names, they ${fold(check.best_drop)}`;
   return h(
     "p",
-    { class: "check", title: `log-odds: −${check.drop.toFixed(1)} against −${check.random.toFixed(1)} ± ${check.spread.toFixed(1)} over 10 draws` },
-    `Deaf to ${told < check.k ? listed(check.top.map((i) => named(words[i].text))).join("") : check.k === 1 ? "it" : `those ${count} together`}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
+    { class: "check", title: `log-odds: ${signed(-check.drop)} against ${signed(-check.random)} ± ${check.spread.toFixed(1)} over 10 draws` },
+    `Deaf to ${blocked}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
     h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● This picture can be trusted." : "○ This picture cannot be trusted here."),
   );
 }

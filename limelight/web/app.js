@@ -132,7 +132,7 @@ export function start(root, source) {
   // How much a word of the source mattered for each word of the translation.
   function onwards(place, grid) {
     const values = now.shown.words.map((_, i) => (i < now.given ? undefined : grid[i - now.given][place]));
-    return { word: place, kind: "importance", values, onwards: true, check: null, checked: true, links: [] };
+    return { word: place, kind: "importance", values, onwards: true, check: null, checked: true, telling: null };
   }
 
   function refreshNext() {
@@ -269,9 +269,9 @@ export function start(root, source) {
 
   // The head on the screen: the one chosen, or the one that looks hardest at the words that mattered.
   function at() {
-    const link = now.importance?.links[0];
-    const layer = Math.min(state.layer ?? link?.layer ?? now.aligned ?? 0, Math.max(0, (now.model?.heads.length ?? 1) - 1));
-    return { layer, head: Math.min(state.head ?? link?.head ?? 0, (now.model?.heads[layer] ?? 1) - 1) };
+    const telling = now.importance?.telling;
+    const layer = Math.min(state.layer ?? telling?.layer ?? now.aligned ?? 0, Math.max(0, (now.model?.heads.length ?? 1) - 1));
+    return { layer, head: Math.min(state.head ?? telling?.head ?? 0, (now.model?.heads[layer] ?? 1) - 1) };
   }
 
   // --- drawing --------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ const TILE = 800; // pixels of the picture that are drawn at once and kept, so t
 const KEPT = 6; // tiles, besides those on the screen
 
 // data: { words, word, importance | null, matrix Float32Array [N, N], layer, head }. act: { choose(i) }.
-// keep: what the reader chose here, kept by the caller between drawings: { share, sink, only, circle }.
+// keep: what the reader chose here, kept by the caller between drawings: { share, parked, only, circle }.
 export function arcs(element, data, act, keep) {
   const { words, matrix, layer, head } = data;
   const n = words.length;
@@ -59,14 +59,14 @@ export function arcs(element, data, act, keep) {
   }
 
   function choose() {
-    links = strongest(matrix, n, keep.share, keep.sink ? -1 : 0, n > 60 ? 2 : 8);
+    links = strongest(matrix, n, keep.share, n > 60 ? 2 : 8);
     say();
   }
 
   function say() {
     const mine = links.filter(([source]) => focus() === null || source === focus());
     const few = mine.slice(0, 5).map(([source, target, weight]) => `${named(words[source].text)} → ${named(words[target].text)} ${weight.toFixed(2)}`);
-    said.textContent = `Head ${head} of layer ${layer}: ${few.length ? few.join(", ") : "nothing but the first word"}${mine.length > 5 ? " …" : "."}`;
+    said.textContent = `Head ${head} of layer ${layer}: ${few.length ? few.join(", ") : "no word but itself"}${mine.length > 5 ? " …" : "."}`;
   }
 
   const focus = () => hovered ?? (keep.only ? data.word : null);
@@ -81,11 +81,11 @@ export function arcs(element, data, act, keep) {
       const chords = [...looks, ...mattered].reverse();
       const g = sheet(canvas, width, size);
       round.drawn(g, { words, places, size, left, chords, only: focus(), asked: data.word, colours: c, serif });
-      if (keep.sink || n < 2) return;
+      if (!keep.parked) return;
       g.font = `12px ${c.sans}`;
       g.fillStyle = c.grey;
       g.textAlign = "left";
-      g.fillText(`${Math.round(100 * parked())} % parked on the first word`, 4, size - 12);
+      g.fillText(`${Math.round(100 * parked())} % parked`, 4, size - 12);
       return;
     }
     const left = Math.round(scroll.scrollLeft);
@@ -146,15 +146,15 @@ export function arcs(element, data, act, keep) {
       g.fillRect(x - wide / 2, ABOVE + LINE - 8, wide, 2);
       g.font = `17px ${serif}`;
     });
-    if (!keep.sink && n > 1 && left === 0) stub(g);
+    if (keep.parked && left === 0) stub(g);
     return part;
   }
 
-  // The mean share of what goes to the first word.
+  // The mean share of what goes to no word, but to the token in front of the text.
   function parked() {
     let sum = 0;
-    for (let row = 1; row < n; row++) sum += matrix[row * n];
-    return sum / (n - 1);
+    for (let i = 0; i < n * n; i++) sum += matrix[i];
+    return Math.max(0, 1 - sum / n);
   }
 
   // That share as one grey bar.
@@ -230,13 +230,13 @@ export function arcs(element, data, act, keep) {
   };
   fill(
     element,
-    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("sink", "show what is parked on the first word"), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
+    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("parked", "show what is parked"), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
     scroll,
     said,
     note(
       h("span", { class: "looks-text" }, "Violet, above the line: "), "where one head looks, from each word back to earlier ones. ",
       h("span", { class: "raised-text" }, "Amber, below it: "), `which words mattered for ${quoted(words[data.word].text)}. `,
-      "They are two questions: a head can look hard at a word that changes nothing. Heads with nothing to look for park their attention on the first word.",
+      "They are two questions: a head can look hard at a word that changes nothing. Heads with nothing to look for park their attention on a token in front of the text.",
     ),
   );
   layout();

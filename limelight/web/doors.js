@@ -7,7 +7,7 @@ import { steps } from "./steps.js";
 import { translation } from "./translation.js";
 import { whatIf } from "./whatif.js";
 
-const kept = { share: 0.5, sink: false, only: false, circle: false, pair: null };
+const kept = { share: 0.5, parked: true, only: false, circle: false, pair: null };
 
 // What is switched off, and the sentence in place of the one on the screen.
 const change = { model: null, heads: [], layers: [], positions: true, instead: null, name: null, picked: [], of: null };
@@ -148,6 +148,7 @@ export const doors = [
 function pair(data) {
   if (kept.pair?.every((i) => i < data.words.length)) return kept.pair;
   const { importance, word } = data;
+  const asks = Math.max(0, word - 1);
   const best = importance?.check?.top[0] ?? 0;
-  return [Math.max(0, word - 1), Math.min(best, Math.max(0, word - 1))];
+  return [asks, Math.min(best, asks)];
 }

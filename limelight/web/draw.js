@@ -26,14 +26,13 @@ export function sheet(canvas, width, height) {
 }
 
 // The strongest links [source, target, weight] of a matrix that together carry a share of all there is, strongest
-// first; at most `each` per word. skip: a column that is left out (the first word, where attention is parked).
-export function strongest(matrix, n, share, skip, each = 8) {
+// first; at most `each` per word.
+export function strongest(matrix, n, share, each = 8) {
   const links = [];
   let total = 0;
   for (let source = 0; source < n; source++) {
     const row = [];
     for (let target = 0; target < source; target++) {
-      if (target === skip) continue;
       const weight = matrix[source * n + target];
       total += weight;
       if (weight > 0.005) row.push([source, target, weight]);

@@ -74,7 +74,7 @@ def test_nine_steps_with_one_score_written_out(run: Run, tiny: Path) -> None:
 
 
 def test_steps_of_the_head_behind_the_answer_and_several_views_at_once(run: Run, tiny: Path) -> None:
-    link = limelight.open(tiny).look(SENTENCE).importance().links[0]
+    link = limelight.open(tiny).look(SENTENCE).importance().telling
     out = drawn(run, tiny, "--steps", "--lens", "--heads")
     assert f"layer {link.layer}, head {link.head}\n" in out
     places = [out.index(title) for title in ("What each head does", "What each layer would", "Nine steps")]

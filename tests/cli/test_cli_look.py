@@ -216,7 +216,7 @@ def test_a_wide_grid_is_cut_and_says_so(run: Run, tiny: Path) -> None:
 
 
 def test_the_grid_of_the_head_behind_the_answer(run: Run, tiny: Path) -> None:
-    link = limelight.open(tiny).look(SENTENCE).importance().links[0]
+    link = limelight.open(tiny).look(SENTENCE).importance().telling
     _, out, _ = run("look", SENTENCE, "-m", tiny, "--attention")
     assert out.startswith(f"Where one head looks: layer {link.layer}, head {link.head}\n")
 

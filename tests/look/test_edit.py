@@ -76,7 +76,9 @@ def test_what_if_is_another_look_at_the_same_text(model: limelight.Model) -> Non
     assert after.next_words() != seen.next_words()
     assert seen.what_if().next_words() == seen.next_words()
     assert seen.what_if(heads_off=[(2, 1)]).importance() != seen.importance()
-    torch.testing.assert_close(after.attention(1, 2).sum(-1), torch.ones(10))  # it still looks, though nobody listens
+    torch.testing.assert_close(
+        after.attention(1, 2, tokens=True).sum(-1), torch.ones(11)
+    )  # it still looks, though nobody listens
 
 
 def test_what_does_not_exist_cannot_be_switched_off(model: limelight.Model) -> None:

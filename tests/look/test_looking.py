@@ -11,7 +11,8 @@ from references import saved
 import limelight
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
-from limelight.look.links import by_word, strongest
+from limelight.look.check import LEAST, Check
+from limelight.look.links import TELLING, by_word, strongest
 from limelight.look.target import Question
 from limelight.look.variants import Deaf, odds
 from limelight.text.words import Word
@@ -85,8 +86,22 @@ def test_the_check_blocks_the_top_words_together(model: limelight.Model, seen: S
     blocked = plain_odds(model, ids[:-1], [i + 1 for i in check.top], ids[-1], rivals)
     assert check.top_drop == pytest.approx(whole - blocked, abs=2e-4)
     assert check.random_sd > 0
-    assert check.holds == (check.top_drop > check.random_drop + check.random_sd)
+    assert check.holds == (check.top_drop > max(LEAST, check.random_drop + check.random_sd))
     assert seen.importance().check == check  # the draws are the same every time
+
+
+@pytest.mark.parametrize(
+    ("top", "random", "scatter", "holds"),
+    [
+        (3.0, 1.0, 0.5, True),
+        (1.4, 1.0, 0.5, False),  # no more than chance would scatter
+        (-1.0, -3.0, 0.5, False),  # the odds rise, if less than with random words
+        (0.05, -3.0, 0.5, False),  # nothing moves
+        (math.nan, 0.0, 0.5, False),
+    ],
+)
+def test_only_a_fall_of_the_odds_can_be_trusted(top: float, random: float, scatter: float, holds: bool) -> None:
+    assert Check(3, (0, 1, 2), top, random, scatter, (0, 1, 2), top).holds is holds
 
 
 def test_another_word_can_be_asked_for_by_text_or_number(seen: Seen) -> None:
@@ -152,9 +167,11 @@ def test_attention_maps(model: limelight.Model, seen: Seen) -> None:
     weights = seen.attention(1, 2)
     assert weights.shape == (9, 9)
     assert len(seen.words) == 9
-    torch.testing.assert_close(weights.sum(-1), torch.ones(9))
     assert torch.equal(weights.triu(1), torch.zeros(9, 9))
-    assert torch.equal(weights, seen.attention(1, 2, tokens=True))  # here every word is one token
+    tokens = seen.attention(1, 2, tokens=True)
+    torch.testing.assert_close(tokens.sum(-1), torch.ones(10))
+    assert torch.equal(weights, tokens[1:, 1:])  # every word is one token, in front of them is what is parked on
+    assert seen.tokens[0] == model.tokenizer.token(model.tokenizer.separator)
     with pytest.raises(RequestError, match="layers 0 to 2"):
         seen.attention(3, 0)
     with pytest.raises(RequestError, match="heads 0 to 3"):
@@ -169,16 +186,24 @@ def test_links_are_the_largest_weights_of_all_heads(model: limelight.Model, seen
     for link in links:
         assert link.source == 6
         assert float(row[link.layer, link.head, link.target]) == pytest.approx(link.weight, abs=1e-6)
-    behind = seen.importance().links
-    assert all(link.source - link.target >= 2 for link in behind)
+    found = seen.importance()
+    assert all(link.source - link.target >= 2 for link in found.links)
+    top = sorted(range(8), key=lambda i: -found.words[i].importance)[:3]
+    asking = everything[:, :, 7, [i for i in top if i < 7]]  # from the word that asks to those that mattered
+    assert found.telling is not None
+    most = float(asking.max())
+    assert found.telling.weight == pytest.approx(most if most >= TELLING else found.links[0].weight, abs=1e-6)
+    one = model.look("w10 w11").importance().telling  # only one word, which can look at itself alone
+    assert one is not None
+    assert (one.source, one.target) == (0, 0)
 
 
 def test_links_of_words_of_several_tokens_are_those_of_attention_by_word(
     seen: Seen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("limelight.look.record.ROWS", 4)  # some words end in the next rows
-    spans = (range(2), range(2, 5), range(5, 6), range(6, 9))
-    reading = replace(seen._plain, words=tuple(Word("w", 0, 0, span) for span in spans))
+    spans = (range(1, 3), range(3, 6), range(6, 7), range(7, 10))
+    reading = replace(seen.reading, words=tuple(Word("w", 0, 0, span) for span in spans))
     whole = by_word(seen.every_attention(), reading)  # [L, H, 4, 4]
     links = strongest(seen._network, reading, [3, 2, 1], [0, 1], 100)
     assert len(links) == 3 * 4 * 5  # of six pairs one is a word with itself

@@ -161,6 +161,22 @@ def test_attention_is_little_endian_float32(opened: str, tiny: Path) -> None:
     assert linking[1][2] == pytest.approx(values[271], abs=1e-5)
 
 
+def test_a_head_is_the_same_in_every_view(opened: str) -> None:
+    """What the Heads and the Steps show of one head, word by word; what a row lacks to 1 is on the token in front."""
+    _, _, body = ask(opened, "/api/attention", {"given": SENTENCE, "layer": 1, "head": 2})
+    n = len(SENTENCE.split())
+    row = struct.unpack(f"<{n * n}f", body)[7 * n : 8 * n]
+    steps = json.loads(ask(opened, "/api/steps", {"given": SENTENCE, "word": 7, "layer": 1, "head": 2})[2])
+    weights = steps["weights"]["values"]
+    words = json.loads(ask(opened, "/api/words", {"given": SENTENCE})[2])["words"]
+    at = 1
+    for word, share in zip(words[:7], row, strict=False):
+        assert sum(weights[at : at + len(word["tokens"])]) == pytest.approx(share, abs=1e-5)
+        at += len(word["tokens"])
+    assert weights[0] == pytest.approx(1 - sum(row), abs=1e-5)
+    assert weights[0] > 0
+
+
 def test_one_head_is_a_part_of_all(opened: str) -> None:
     _, _, all_heads = ask(opened, "/api/attention", {"given": SENTENCE, "layer": 1})
     _, _, one = ask(opened, "/api/attention", {"given": SENTENCE, "layer": 1, "head": 2})
