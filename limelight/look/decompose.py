@@ -23,7 +23,7 @@ from limelight.look.target import Question
 from limelight.look.text import Reading
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
-from limelight.nn.block import Block, ParallelBlock, PostNormBlock, PreNormBlock
+from limelight.nn.block import Block
 from limelight.nn.scores import Scores
 from limelight.nn.stack import Stack
 
@@ -35,14 +35,6 @@ class Shares:
     tokens: Tensor
     constant: float
     total: float
-
-
-@dataclass(frozen=True)
-class Joint:
-    """How a part joins the stream: ``outer(stream + inner(part))``; at most one of the two is a norm."""
-
-    inner: nn.Module
-    outer: nn.Module
 
 
 @dataclass(frozen=True)
@@ -168,18 +160,6 @@ def _head_rows(network: Decoder, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
     return backward(network.head, width, F.one_hot(index, network.vocab), network.dtype), biases
 
 
-def joints(block: Block) -> tuple[Joint, Joint]:
-    """How a block's attention and its feed-forward join the stream."""
-    nothing = nn.Identity()
-    match block:
-        case PreNormBlock():
-            return Joint(block.attention_after, nothing), Joint(block.feedforward_after, nothing)
-        case PostNormBlock():
-            return Joint(nothing, block.attention_norm), Joint(nothing, block.feedforward_norm)
-        case ParallelBlock():
-            return Joint(nothing, nothing), Joint(nothing, nothing)
-
-
 def mixing(
     block: Block,
     back: Callable[[Tensor], Tensor],
@@ -199,7 +179,7 @@ def mixing(
     no vector for each pair of positions, so that they cost no more than the attention itself.)
     """
     K, T, D = values.shape
-    first, _ = joints(block)
+    first = block.joins[0]
     joined = stream + push(first.inner, read, read)
     whole = push(first.outer, joined, joined)
     own = (push(first.outer, joined, stream) * whole).sum(-1)
@@ -315,7 +295,7 @@ def _taken_apart(block: Block, layer: Layer, i: int, direction: Tensor) -> tuple
 
     What attention gave from each position, [T]; what biases and the feed-forward gave; and the direction in front.
     """
-    first, second = joints(block)
+    first, second = block.joins
     stream = layer.stream[i] + first.inner(layer.read[i])
     added = second.inner(layer.fed[i])
     constant = along_bias(second.outer, direction)
@@ -328,7 +308,7 @@ def _taken_apart(block: Block, layer: Layer, i: int, direction: Tensor) -> tuple
 
 def _behind(block: Block, layer: Layer, i: int) -> Tensor:
     """An asking position's stream [W] behind a layer."""
-    first, second = joints(block)
+    first, second = block.joins
     stream = first.outer(layer.stream[i] + first.inner(layer.read[i]))
     out: Tensor = second.outer(stream + second.inner(layer.fed[i]))
     return out
@@ -340,14 +320,10 @@ def _heard(block: Block, layer: Layer, i: int, direction: Tensor) -> tuple[Tenso
     K, T, D = layer.values.shape
     weights = layer.weights[:, i]  # [H, T]
     H = len(weights)
-    dtype = _dtype(block)
+    dtype = block.dtype
     nothing = torch.zeros(1, layer.stream.shape[1], dtype=dtype, device=layer.stream.device)
-    said = attention.v(nothing if isinstance(block, PostNormBlock) else block.attention_norm(nothing)).float()
+    said = attention.v(block.joins[0].before(nothing)).float()
     silence = attention.out(said.view(K, 1, D).expand(K, H // K, D).reshape(1, -1).to(dtype)).float()[0]
     toward = backward(attention.out, H * D, direction[None], dtype).view(K, H // K, D)
     products = toward @ (layer.values - said.view(K, 1, D)).transpose(-1, -2)  # [K, H / K, T]
     return (weights * products.view(H, T)).sum(0), float(silence @ direction)
-
-
-def _dtype(block: Block) -> torch.dtype:
-    return next(block.attention_norm.parameters()).dtype

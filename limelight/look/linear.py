@@ -3,47 +3,57 @@
 import torch
 from torch import Tensor, nn
 
-from limelight.nn.norm import RMSNorm, ShiftedRMSNorm
+from limelight.errors import RequestError
+from limelight.nn.norm import Norm
 
 
 def spread(norm: nn.Module, point: Tensor) -> Tensor:
-    """What a norm divides by at point [.., W]: [.., 1]; one where there is no norm."""
-    match norm:
-        case RMSNorm() | ShiftedRMSNorm():
-            return (point.square().mean(-1, keepdim=True) + norm.eps).sqrt()
-        case nn.LayerNorm():
-            return (point.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
-    return torch.ones_like(point[..., :1])
+    """What a norm divides by at point [.., W]: [.., 1]; one where there is no norm.
+
+    Raises RequestError for a module that is no norm, as do the others here.
+    """
+    if _kept(norm):
+        return torch.ones_like(point[..., :1])
+    assert isinstance(norm, Norm)
+    if norm.centred:
+        return (point.var(-1, correction=0, keepdim=True) + norm.eps).sqrt()
+    return (point.square().mean(-1, keepdim=True) + norm.eps).sqrt()
 
 
 def push(norm: nn.Module, point: Tensor, x: Tensor) -> Tensor:
     """What a norm makes of x [.., W] without its bias, its spread held as at point [.., W]; linear in x."""
-    match norm:
-        case RMSNorm():
-            return x / spread(norm, point) * norm.weight.float()
-        case ShiftedRMSNorm():
-            return x / spread(norm, point) * (1 + norm.weight.float())
-        case nn.LayerNorm():
-            return (x - x.mean(-1, keepdim=True)) / spread(norm, point) * norm.weight.float()
-    return x
+    if _kept(norm):
+        return x
+    assert isinstance(norm, Norm)
+    if norm.centred:
+        x = x - x.mean(-1, keepdim=True)
+    return x / spread(norm, point) * norm.gain.float()
 
 
 def pull(norm: nn.Module, point: Tensor, direction: Tensor) -> Tensor:
     """`push` transposed: ``direction · push(x) = pull(direction) · x``."""
-    match norm:
-        case RMSNorm():
-            return direction * norm.weight.float() / spread(norm, point)
-        case ShiftedRMSNorm():
-            return direction * (1 + norm.weight.float()) / spread(norm, point)
-        case nn.LayerNorm():
-            scaled = direction * norm.weight.float() / spread(norm, point)
-            return scaled - scaled.mean(-1, keepdim=True)
-    return direction
+    if _kept(norm):
+        return direction
+    assert isinstance(norm, Norm)
+    scaled = direction * norm.gain.float() / spread(norm, point)
+    return scaled - scaled.mean(-1, keepdim=True) if norm.centred else scaled
 
 
 def along_bias(norm: nn.Module, direction: Tensor) -> float:
     """What a norm's bias, if it has one, gives along a direction behind it."""
-    return float(direction @ norm.bias.float()) if isinstance(norm, nn.LayerNorm) else 0.0
+    if _kept(norm):
+        return 0.0
+    assert isinstance(norm, Norm)
+    return 0.0 if norm.bias is None else float(direction @ norm.bias.float())
+
+
+def _kept(norm: nn.Module) -> bool:
+    """Whether a module leaves everything as it is (dropout does, outside training)."""
+    if isinstance(norm, Norm):
+        return False
+    if isinstance(norm, nn.Identity | nn.Dropout):
+        return True
+    raise RequestError(f"{type(norm).__name__} is not a norm that can be held fixed; use leave-one-out instead")
 
 
 def backward(layer: nn.Module, inputs: int, directions: Tensor, dtype: torch.dtype) -> Tensor:

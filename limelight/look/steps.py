@@ -16,7 +16,6 @@ from limelight.look.text import Reading
 from limelight.models.api import Decoder
 from limelight.nn import scores as nn_scores
 from limelight.nn.attention import mix
-from limelight.nn.block import Block, ParallelBlock, PostNormBlock, PreNormBlock
 from limelight.nn.positions import Positions, Rotary
 from limelight.text.tokenizer import Tokenizer
 
@@ -112,9 +111,9 @@ class Joined:
 class Added:
     """8: the stream through the layer.
 
-    order: where the norms stand, "pre", "post" or "parallel". before, after: [W] the stream in front of the layer and
-    behind it. attention, feedforward: [W] what the two parts add. In the orders "pre" and "parallel" after is the sum
-    of the other three; in "post" the stream is normalised behind each part.
+    order: where the norms stand, "pre", "post", "sandwich" or "parallel". before, after: [W] the stream in front of
+    the layer and behind it. attention, feedforward: [W] what the two parts add. In all orders but "post" after
+    is the sum of the other three; in "post" the stream is normalised behind each part.
     """
 
     order: str
@@ -203,7 +202,7 @@ def steps(
     alone[0, mine] = joined[0, place, mine]
     with_head, without = attention.out(alone)
     hidden = at["hidden"]
-    order, heard, fed = _parts(block, at["attention"], at["feedforward"])
+    attended, *_, fed = block.joins
     return Steps(
         layer,
         head,
@@ -214,7 +213,13 @@ def steps(
         Scores(products, scores, attention.scale, attention.cap),
         Weights(visible, _own(weights[0, head, place]), float(highest), float(total), attention.window),
         Joined(here(joined)[mine], here(joined), _own(with_head - without)),
-        Added(order, here(at["before"][0]), here(heard), here(fed), here(at["after"])),
+        Added(
+            block.order,
+            here(at["before"][0]),
+            here(attended.inner(at["attention"])),
+            here(fed.inner(at["feedforward"])),
+            here(at["after"]),
+        ),
         _output(network, tokenizer, hidden[0, place], n),
     )
 
@@ -242,17 +247,6 @@ def _run(network: Decoder, reading: Reading, layer: int) -> dict[str, Any]:
         module.register_forward_hook(lambda _, inputs, output, name=name: at.__setitem__(name, output))
     at["hidden"] = other.read(torch.tensor([reading.tokens], device=network.device))
     return at
-
-
-def _parts(block: Block, attention: Tensor, feedforward: Tensor) -> tuple[str, Tensor, Tensor]:
-    """The block's order, and what its two parts add to the stream: their outputs, normalised in a sandwich."""
-    match block:
-        case PreNormBlock():
-            return "pre", block.attention_after(attention), block.feedforward_after(feedforward)
-        case PostNormBlock():
-            return "post", block.dropout(attention), block.dropout(feedforward)
-        case ParallelBlock():
-            return "parallel", block.dropout(attention), block.dropout(feedforward)
 
 
 def _turn(rotary: nn.Module, positions: Positions, place: int) -> tuple[Tensor, float]:

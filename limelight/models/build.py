@@ -1,5 +1,7 @@
 """From a config to modules: the only place where one becomes the other."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -7,9 +9,9 @@ from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.api import Decoder, Network, Seq2Seq
 from limelight.nn.attention import AdditiveWeights, Attention, Weigh, attention_weights
-from limelight.nn.block import Block, NoCross, ParallelBlock, PostNormBlock, PostNormCross, PreNormBlock, PreNormCross
+from limelight.nn.block import ORDERS, Block
 from limelight.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
-from limelight.nn.norm import RMSNorm, ShiftedRMSNorm
+from limelight.nn.norm import LayerNorm, Norm, RMSNorm, ShiftedRMSNorm
 from limelight.nn.positions import LearnedPositions, NoPositions, NoRotary, Rotary, SinusoidalPositions
 from limelight.nn.recurrent import (
     BahdanauDecoder,
@@ -21,6 +23,13 @@ from limelight.nn.recurrent import (
     RecurrentLayer,
 )
 from limelight.nn.stack import Stack
+
+NORMS: dict[type, Callable[[int, float], Norm]] = {
+    c.RMSNorm: RMSNorm,
+    c.ShiftedRMSNorm: ShiftedRMSNorm,
+    c.LayerNorm: LayerNorm,
+}
+"""The module for each kind of norm that a config may name."""
 
 
 def build(config: c.ModelConfig, device: torch.device | str = "cpu", dtype: torch.dtype | None = None) -> Network:
@@ -121,40 +130,12 @@ def _positions(stack: c.TransformerStack) -> nn.Module:
 
 
 def _block(block: c.Block, width: int, rotaries: dict[c.Rotary, Rotary]) -> Block:
-    attention = _attention(block.attention, width, rotaries)
-    feedforward = _feedforward(block.feedforward, width)
-    dropout = _dropout(block.dropout)
-    attention_norm, feedforward_norm = _norm(block.norm, width), _norm(block.norm, width)
-    if block.order == "parallel":
-        if block.cross is not None:
-            raise ConfigError("a parallel block cannot attend to a source")
-        return ParallelBlock(
-            attention, feedforward, attention_norm=attention_norm, feedforward_norm=feedforward_norm, dropout=dropout
-        )
-    cross: nn.Module = NoCross()
-    if block.cross is not None:
-        kind = PostNormCross if block.order == "post" else PreNormCross
-        cross = kind(_attention(block.cross, width, rotaries), _norm(block.norm, width), dropout)
-    if block.order == "post":
-        return PostNormBlock(
-            attention,
-            cross,
-            feedforward,
-            attention_norm=attention_norm,
-            feedforward_norm=feedforward_norm,
-            dropout=dropout,
-        )
-    if block.order == "sandwich" and block.dropout:
-        raise ConfigError("a sandwich block ends in a norm and has no dropout; set its rate to 0")
-    sandwich = block.order == "sandwich"
-    return PreNormBlock(
-        attention,
-        cross,
-        feedforward,
-        attention_norm=attention_norm,
-        feedforward_norm=feedforward_norm,
-        attention_after=_norm(block.norm, width) if sandwich else dropout,
-        feedforward_after=_norm(block.norm, width) if sandwich else dropout,
+    return ORDERS[block.order](
+        _attention(block.attention, width, rotaries),
+        None if block.cross is None else _attention(block.cross, width, rotaries),
+        _feedforward(block.feedforward, width),
+        lambda: _norm(block.norm, width),
+        _dropout(block.dropout),
     )
 
 
@@ -191,15 +172,7 @@ def _feedforward(part: c.FeedForward | c.GatedFeedForward, width: int) -> nn.Mod
 
 
 def _norm(norm: c.Norm | None, width: int) -> nn.Module:
-    match norm:
-        case None:
-            return nn.Identity()
-        case c.RMSNorm(eps):
-            return RMSNorm(width, eps)
-        case c.ShiftedRMSNorm(eps):
-            return ShiftedRMSNorm(width, eps)
-        case c.LayerNorm(eps):
-            return nn.LayerNorm(width, eps)
+    return nn.Identity() if norm is None else NORMS[type(norm)](width, norm.eps)
 
 
 def _dropout(rate: float) -> nn.Module:

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from limelight.models.api import Decoder, Network
-from limelight.nn.norm import RMSNorm, ShiftedRMSNorm
+from limelight.nn.norm import Norm
 from limelight.nn.positions import LearnedPositions
 from limelight.nn.stack import Stack
 
@@ -54,12 +54,8 @@ def initialise(network: Network, generator: torch.Generator | None = None) -> No
                     nn.init.xavier_uniform_(module.weight, gain, generator)
             case nn.RNNBase():
                 _cells(module, generator)
-            case nn.LayerNorm():
+            case Norm():
                 module.reset_parameters()
-            case RMSNorm():
-                module.weight.fill_(1)
-            case ShiftedRMSNorm():
-                module.weight.zero_()
 
 
 def _cells(cells: nn.RNNBase, generator: torch.Generator | None) -> None:

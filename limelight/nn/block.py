@@ -1,24 +1,47 @@
 """Transformer blocks: attention and feed-forward, joined to the residual stream in different orders.
 
 Every block is called with the same six things: the stream x [B, T, W], the positions and the mask of the step, the
-layer's cache or None, where in it the step begins, and, in an encoder–decoder, what this layer hears of the source.
+layer's cache or None, where in it the step begins, and, in an encoder–decoder, what this layer attends to of the
+source. `joins` says the same as `forward` to whoever compiles a block or takes it apart.
 """
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
 from torch import Tensor, nn
 
+from limelight.errors import ConfigError
 from limelight.nn.attention import Attention, KeysValues
 from limelight.nn.cache import KVCache
 from limelight.nn.mask import Mask
+from limelight.nn.norm import Norm
 from limelight.nn.positions import Positions
 
-Heard = tuple[KeysValues, Mask]
-"""One layer's keys and values of the source, and which of its positions may be heard."""
+CrossSource = tuple[KeysValues, Mask]
+"""One layer's keys and values of the source, and which of its positions may be seen."""
+
+
+@dataclass(frozen=True)
+class Join:
+    """How a part of a block joins the stream: ``outer(stream + inner(part(before(stream))))``.
+
+    Each of before, inner and outer is a norm, dropout or nothing (`nn.Identity`).
+    """
+
+    part: nn.Module
+    before: nn.Module
+    inner: nn.Module
+    outer: nn.Module
 
 
 class NoCross(nn.Module):
     """Stands where a block of an encoder–decoder attends to the source: there is none."""
 
-    def forward(self, x: Tensor, positions: Positions, heard: Heard | None) -> Tensor:
+    joins: tuple[Join, ...] = ()
+
+    def forward(self, x: Tensor, positions: Positions, source: CrossSource | None) -> Tensor:
         return x
 
 
@@ -31,10 +54,13 @@ class PreNormCross(nn.Module):
         self.attention = attention
         self.dropout = dropout
 
-    def forward(self, x: Tensor, positions: Positions, heard: Heard) -> Tensor:
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        return (Join(self.attention, self.norm, self.dropout, nn.Identity()),)
+
+    def forward(self, x: Tensor, positions: Positions, source: CrossSource) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
-        source, mask = heard
-        out: Tensor = x + self.dropout(self.attention.attend(self.norm(x), source, positions, mask))
+        out: Tensor = x + self.dropout(self.attention.attend(self.norm(x), source[0], positions, source[1]))
         return out
 
 
@@ -47,39 +73,100 @@ class PostNormCross(nn.Module):
         self.dropout = dropout
         self.norm = norm
 
-    def forward(self, x: Tensor, positions: Positions, heard: Heard) -> Tensor:
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        return (Join(self.attention, nn.Identity(), self.dropout, self.norm),)
+
+    def forward(self, x: Tensor, positions: Positions, source: CrossSource) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
-        source, mask = heard
-        out: Tensor = self.norm(x + self.dropout(self.attention.attend(x, source, positions, mask)))
+        out: Tensor = self.norm(x + self.dropout(self.attention.attend(x, source[0], positions, source[1])))
         return out
 
 
-class PreNormBlock(nn.Module):
+class Block(nn.Module, ABC):
+    """What all orders have in common; a new one subclasses it and takes its place in `ORDERS`.
+
+    attention, feedforward: the parts. cross: attention to a source, a `NoCross` where there is none. order: where the
+    norms stand. parallel: all parts read the stream as the block was given it, instead of one after the other.
+    norm: makes a norm; dropout: of what each part adds.
+    """
+
+    order: str
+    parallel = False
+    attention: Attention
+    cross: NoCross | PreNormCross | PostNormCross
+    feedforward: nn.Module
+
+    @abstractmethod
+    def __init__(
+        self,
+        attention: Attention,
+        cross: Attention | None,
+        feedforward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__()
+
+    @property
+    @abstractmethod
+    def joins(self) -> tuple[Join, ...]:
+        """How attention, cross-attention if there is one, and feed-forward join the stream, in this order."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type of the stream: that of a norm, which no low-bit layer replaces."""
+        return next(module.weight.dtype for module in self.modules() if isinstance(module, Norm))
+
+    @abstractmethod
+    def forward(
+        self,
+        x: Tensor,
+        positions: Positions,
+        mask: Mask,
+        cache: KVCache | None,
+        starts: int | Tensor,
+        source: CrossSource | None,
+    ) -> Tensor:
+        """x [B, T, W] → [B, T, W]."""
+
+
+class PreNormBlock(Block):
     """Normalises what each part reads; the stream itself is never normalised (GPT-2, Llama).
 
-    attention_after and feedforward_after act on what a part adds: dropout where there is some, norms for Gemma 2's
-    sandwich (Gemma team, 2024, section 2), identity for most families.
+    attention_after and feedforward_after act on what a part adds: dropout here.
     """
+
+    order = "pre"
 
     def __init__(
         self,
         attention: Attention,
-        cross: nn.Module,
+        cross: Attention | None,
         feedforward: nn.Module,
-        *,
-        attention_norm: nn.Module,
-        feedforward_norm: nn.Module,
-        attention_after: nn.Module,
-        feedforward_after: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: nn.Module,
     ) -> None:
-        super().__init__()
-        self.attention_norm = attention_norm
+        super().__init__(attention, cross, feedforward, norm, dropout)
+        self.attention_norm = norm()
         self.attention = attention
-        self.attention_after = attention_after
-        self.cross = cross
-        self.feedforward_norm = feedforward_norm
+        self.attention_after = self._after(norm, dropout)
+        self.cross = NoCross() if cross is None else PreNormCross(cross, norm(), dropout)
+        self.feedforward_norm = norm()
         self.feedforward = feedforward
-        self.feedforward_after = feedforward_after
+        self.feedforward_after = self._after(norm, dropout)
+
+    def _after(self, norm: Callable[[], nn.Module], dropout: nn.Module) -> nn.Module:
+        return dropout
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        nothing = nn.Identity()
+        return (
+            Join(self.attention, self.attention_norm, self.attention_after, nothing),
+            *self.cross.joins,
+            Join(self.feedforward, self.feedforward_norm, self.feedforward_after, nothing),
+        )
 
     def forward(
         self,
@@ -88,35 +175,55 @@ class PreNormBlock(nn.Module):
         mask: Mask,
         cache: KVCache | None,
         starts: int | Tensor,
-        heard: Heard | None,
+        source: CrossSource | None,
     ) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
         read = self.attention(self.attention_norm(x), positions, mask, cache, starts)
-        x = self.cross(x + self.attention_after(read), positions, heard)
+        x = self.cross(x + self.attention_after(read), positions, source)
         out: Tensor = x + self.feedforward_after(self.feedforward(self.feedforward_norm(x)))
         return out
 
 
-class PostNormBlock(nn.Module):
+class SandwichBlock(PreNormBlock):
+    """A pre-norm block that also normalises what each part adds (Gemma team, 2024, section 2)."""
+
+    order = "sandwich"
+
+    def _after(self, norm: Callable[[], nn.Module], dropout: nn.Module) -> nn.Module:
+        if not isinstance(dropout, nn.Identity):
+            raise ConfigError("a sandwich block ends in a norm and has no dropout; set its rate to 0")
+        return norm()
+
+
+class PostNormBlock(Block):
     """Normalises the stream behind each part: ``norm(x + dropout(part(x)))`` (Vaswani et al., 2017, section 3.1)."""
+
+    order = "post"
 
     def __init__(
         self,
         attention: Attention,
-        cross: nn.Module,
+        cross: Attention | None,
         feedforward: nn.Module,
-        *,
-        attention_norm: nn.Module,
-        feedforward_norm: nn.Module,
+        norm: Callable[[], nn.Module],
         dropout: nn.Module,
     ) -> None:
-        super().__init__()
+        super().__init__(attention, cross, feedforward, norm, dropout)
         self.attention = attention
-        self.attention_norm = attention_norm
-        self.cross = cross
+        self.attention_norm = norm()
+        self.cross = NoCross() if cross is None else PostNormCross(cross, norm(), dropout)
         self.feedforward = feedforward
-        self.feedforward_norm = feedforward_norm
+        self.feedforward_norm = norm()
         self.dropout = dropout
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        nothing = nn.Identity()
+        return (
+            Join(self.attention, nothing, self.dropout, self.attention_norm),
+            *self.cross.joins,
+            Join(self.feedforward, nothing, self.dropout, self.feedforward_norm),
+        )
 
     def forward(
         self,
@@ -125,34 +232,46 @@ class PostNormBlock(nn.Module):
         mask: Mask,
         cache: KVCache | None,
         starts: int | Tensor,
-        heard: Heard | None,
+        source: CrossSource | None,
     ) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
         x = self.attention_norm(x + self.dropout(self.attention(x, positions, mask, cache, starts)))
-        x = self.cross(x, positions, heard)
+        x = self.cross(x, positions, source)
         out: Tensor = self.feedforward_norm(x + self.dropout(self.feedforward(x)))
         return out
 
 
-class ParallelBlock(nn.Module):
+class ParallelBlock(Block):
     """Attention and feed-forward read the same stream and are added together (GPT-J, GPT-NeoX)."""
+
+    order = "parallel"
+    parallel = True
 
     def __init__(
         self,
         attention: Attention,
+        cross: Attention | None,
         feedforward: nn.Module,
-        *,
-        attention_norm: nn.Module,
-        feedforward_norm: nn.Module,
+        norm: Callable[[], nn.Module],
         dropout: nn.Module,
     ) -> None:
-        super().__init__()
-        self.attention_norm = attention_norm
+        super().__init__(attention, cross, feedforward, norm, dropout)
+        if cross is not None:
+            raise ConfigError("a parallel block cannot attend to a source")
+        self.attention_norm = norm()
         self.attention = attention
         self.cross = NoCross()
-        self.feedforward_norm = feedforward_norm
+        self.feedforward_norm = norm()
         self.feedforward = feedforward
         self.dropout = dropout
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        nothing = nn.Identity()
+        return (
+            Join(self.attention, self.attention_norm, self.dropout, nothing),
+            Join(self.feedforward, self.feedforward_norm, self.dropout, nothing),
+        )
 
     def forward(
         self,
@@ -161,7 +280,7 @@ class ParallelBlock(nn.Module):
         mask: Mask,
         cache: KVCache | None,
         starts: int | Tensor,
-        heard: Heard | None,
+        source: CrossSource | None,
     ) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
         read = self.attention(self.attention_norm(x), positions, mask, cache, starts)
@@ -169,4 +288,7 @@ class ParallelBlock(nn.Module):
         return out
 
 
-Block = PreNormBlock | PostNormBlock | ParallelBlock
+ORDERS: dict[str, type[Block]] = {
+    block.order: block for block in (PreNormBlock, PostNormBlock, SandwichBlock, ParallelBlock)
+}
+"""The block for each order that a config may name."""

@@ -1,20 +1,56 @@
-"""Normalisation layers: LayerNorm (torch's own) and RMS norm."""
+"""Normalisation over the last dimension: layer norm and RMS norms."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class RMSNorm(nn.Module):
-    """Root-mean-square norm over the last dimension (Zhang & Sennrich, 2019).
+class Norm(nn.Module):
+    """``(x - mean) / spread · gain + bias``, and what others need to know of a norm to compute it or to hold it fixed.
+
+    centred: whether the mean is taken away; the spread is then the standard deviation, otherwise the root mean square.
+    weight: [W], what is stored. bias: [W] or None.
+    """
+
+    centred = False
+    bias: nn.Parameter | None
+
+    def __init__(self, width: int, eps: float, *, bias: bool = False) -> None:
+        super().__init__()
+        self.eps = eps
+        self.weight = nn.Parameter(torch.empty(width))
+        self.register_parameter("bias", nn.Parameter(torch.empty(width)) if bias else None)
+        self.reset_parameters()
+
+    @property
+    def gain(self) -> Tensor:
+        """What the normalised vector is multiplied by, [W]."""
+        return self.weight
+
+    def reset_parameters(self) -> None:
+        """A gain of one and no bias."""
+        nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+
+class LayerNorm(Norm):
+    """Mean and variance norm with scale and bias (Ba et al., 2016)."""
+
+    centred = True
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__(width, eps, bias=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class RMSNorm(Norm):
+    """Root-mean-square norm (Zhang & Sennrich, 2019).
 
     Normalises in float32 whatever the input's type, as the reference implementations do.
     """
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
         if x.dtype == torch.float32:
@@ -22,14 +58,15 @@ class RMSNorm(nn.Module):
         return self.weight * F.rms_norm(x.float(), self.weight.shape, None, self.eps).to(x.dtype)
 
 
-class ShiftedRMSNorm(nn.Module):
-    """RMS norm whose stored weight is the scale minus one (Gemma, 2024), multiplied in float32."""
+class ShiftedRMSNorm(Norm):
+    """RMS norm whose stored weight is the gain minus one (Gemma, 2024), multiplied in float32."""
 
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.eps = eps
-        self.weight = nn.Parameter(torch.zeros(width))
+    @property
+    def gain(self) -> Tensor:
+        return 1.0 + self.weight.float()
+
+    def reset_parameters(self) -> None:
+        nn.init.zeros_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        scale = 1.0 + self.weight.float()
-        return F.rms_norm(x.float(), self.weight.shape, scale, self.eps).to(x.dtype)
+        return F.rms_norm(x.float(), self.weight.shape, self.gain, self.eps).to(x.dtype)

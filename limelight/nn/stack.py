@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.nn.attention import Attention
-from limelight.nn.block import Block, NoCross, PostNormCross, PreNormCross
+from limelight.nn.block import Block, NoCross
 from limelight.nn.cache import KVCache
 from limelight.nn.mask import CausalMasks, FullMasks, Masks
 from limelight.nn.positions import Positions
@@ -23,8 +23,8 @@ def in_turn(
     """Runs the blocks one after another, and the norm."""
     for i, block in enumerate(stack.blocks):
         cache = caches[i] if caches else None
-        heard = None if source is None else (source.heard[i], source.mask)
-        x = block(x, positions, masks.for_window(stack.windows[i]), cache, masks.place, heard)
+        attended = None if source is None else (source.heard[i], source.mask)
+        x = block(x, positions, masks.for_window(stack.windows[i]), cache, masks.place, attended)
     out: Tensor = stack.norm(x)
     return out
 
@@ -56,15 +56,13 @@ class Stack(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The number type of the stream: that of a norm, which no low-bit layer replaces."""
-        norm = self.blocks[0].attention_norm
-        assert isinstance(norm, nn.Module)
-        return next(norm.parameters()).dtype
+        """The number type of the stream."""
+        return cast("Block", self.blocks[0]).dtype
 
     @property
     def crosses(self) -> list[Attention]:
         """The attention of each block to the source; empty in a stack that hears none."""
-        crosses = [cast("PreNormCross | PostNormCross | NoCross", block.cross) for block in self.blocks]
+        crosses = [cast("Block", block).cross for block in self.blocks]
         return [cross.attention for cross in crosses if not isinstance(cross, NoCross)]
 
     def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None) -> Memory:

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from limelight.nn.attention import Attention, attention_weights, dropping, explicit, fused
 from limelight.nn.bias import NoBias
-from limelight.nn.block import NoCross, ParallelBlock, PostNormBlock, PostNormCross, PreNormBlock, PreNormCross
+from limelight.nn.block import Block, Join
 from limelight.nn.feedforward import FeedForward, GatedFeedForward, gelu_tanh
-from limelight.nn.norm import RMSNorm, ShiftedRMSNorm
+from limelight.nn.norm import Norm
 from limelight.nn.positions import NoRotary, Rotary
 from limelight.quant import native
 from limelight.quant.kernels import NativeMatrix
@@ -31,7 +31,7 @@ NO_NORM, RMS, LAYER = range(3)
 ACTIVATIONS: dict[Any, int] = {F.relu: 0, F.gelu: 1, gelu_tanh: 2, F.silu: 3}
 
 
-class Norm(ctypes.Structure):
+class NormOf(ctypes.Structure):
     """As ``Norm`` in tiles.h."""
 
     _fields_ = (
@@ -51,8 +51,8 @@ class Step(ctypes.Structure):
         ("scale", ctypes.c_float),
         ("cap", ctypes.c_float),
         *((name, ctypes.c_int64) for name in ("width", "rows", "window", "first", "second", "third", "to", "codes")),
-        ("norm_of", Norm),
-        ("norm_of_keys", Norm),
+        ("norm_of", NormOf),
+        ("norm_of_keys", NormOf),
         ("layout", ctypes.c_int32 * 5),
         ("data", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
@@ -91,51 +91,34 @@ class Steps:
             self._taken = 0
             attention = cast("Attention", block.attention)
             _need((attention.kv_heads, attention.head_width) == (first.kv_heads, first.head_width))
-            self._block(block, layer)
+            self._block(cast("Block", block), layer)
         if not isinstance(stack.norm, nn.Identity):
             self._norm(stack.norm, STREAM, (), to=STREAM)
 
-    def _block(self, block: nn.Module, layer: int) -> None:
-        match block:
-            case PreNormBlock():
-                codes = self._norm(block.attention_norm, STREAM, _readers(block.attention))
-                codes = self._attention(block.attention, codes, layer, own=True)
-                self._join(block.attention.out, codes, block.attention_after)
-                self._cross(block.cross, layer)
-                codes = self._norm(block.feedforward_norm, STREAM, _readers(block.feedforward))
-                self._join(*self._feedforward(block.feedforward, codes), block.feedforward_after)
-            case PostNormBlock():
-                codes = self._codes(STREAM, _readers(block.attention))
-                codes = self._attention(block.attention, codes, layer, own=True)
-                self._join(block.attention.out, codes, block.dropout)
-                self._norm(block.attention_norm, STREAM, (), to=STREAM)
-                self._cross(block.cross, layer)
-                codes = self._codes(STREAM, _readers(block.feedforward))
-                self._join(*self._feedforward(block.feedforward, codes), block.dropout)
-                self._norm(block.feedforward_norm, STREAM, (), to=STREAM)
-            case ParallelBlock():
-                codes = self._norm(block.attention_norm, STREAM, _readers(block.attention))
-                others = self._norm(block.feedforward_norm, STREAM, _readers(block.feedforward))
-                codes = self._attention(block.attention, codes, layer, own=True)
-                self._join(block.attention.out, codes, block.dropout)
-                self._join(*self._feedforward(block.feedforward, others), block.dropout)
-            case _:
-                raise UnfitError
+    def _block(self, block: Block, layer: int) -> None:
+        joins = block.joins
+        if block.parallel:  # all parts read the stream before the first of them adds to it
+            read = [self._read(block, join) for join in joins]
+            for join, codes in zip(joins, read, strict=True):
+                self._part(block, join, codes, layer)
+        else:
+            for join in joins:
+                self._part(block, join, self._read(block, join), layer)
 
-    def _cross(self, cross: nn.Module, layer: int) -> None:
-        match cross:
-            case NoCross():
-                return
-            case PreNormCross():
-                codes = self._norm(cross.norm, STREAM, (cross.attention.q,))
-            case PostNormCross():
-                codes = self._codes(STREAM, (cross.attention.q,))
-            case _:
-                raise UnfitError
-        codes = self._attention(cross.attention, codes, layer, own=False)
-        self._join(cross.attention.out, codes, cross.dropout)
-        if isinstance(cross, PostNormCross):
-            self._norm(cross.norm, STREAM, (), to=STREAM)
+    def _read(self, block: Block, join: Join) -> Codes:
+        part = join.part
+        crosses = isinstance(part, Attention) and part is not block.attention
+        readers = (cast("nn.Module", part.q),) if crosses else _readers(part)
+        return self._norm(join.before, STREAM, readers)
+
+    def _part(self, block: Block, join: Join, codes: Codes, layer: int) -> None:
+        if isinstance(join.part, Attention):
+            codes = self._attention(join.part, codes, layer, own=join.part is block.attention)
+            self._join(join.part.out, codes, join.inner)
+        else:
+            self._join(*self._feedforward(join.part, codes), join.inner)
+        if not isinstance(join.outer, nn.Identity):
+            self._norm(join.outer, STREAM, (), to=STREAM)
 
     def _attention(self, attention: Attention, codes: Codes, layer: int, *, own: bool) -> Codes:
         core = attention.core
@@ -241,27 +224,21 @@ class Steps:
             self._add(NORM, first=place, to=to, width=width, add=add, norm_of=made, codes=codes_place, group=group)
         return codes
 
-    def _norm_of(self, norm: nn.Module) -> Norm:
-        weight: Tensor
-        match norm:
-            case nn.Identity():
-                return Norm(NO_NORM)
-            case RMSNorm():
-                kind, weight, bias = RMS, norm.weight, None
-            case ShiftedRMSNorm():
-                kind, weight, bias = RMS, 1 + norm.weight.detach(), None
-            case nn.LayerNorm():
-                kind, weight, bias = LAYER, norm.weight, norm.bias
-            case _:
-                raise UnfitError
-        _need(weight.dtype is torch.float32 and weight.is_contiguous())
-        self.kept += [weight.detach(), bias if bias is None else bias.detach()]
-        return Norm(kind, norm.eps, weight.data_ptr(), None if bias is None else bias.data_ptr())
+    def _norm_of(self, norm: nn.Module) -> NormOf:
+        if isinstance(norm, nn.Identity):
+            return NormOf(NO_NORM)
+        _need(isinstance(norm, Norm))
+        assert isinstance(norm, Norm)
+        gain, bias = norm.gain.detach(), None if norm.bias is None else norm.bias.detach()
+        _need(gain.dtype is torch.float32 and gain.is_contiguous())
+        self.kept += [gain, bias]
+        kind = LAYER if norm.centred else RMS
+        return NormOf(kind, norm.eps, gain.data_ptr(), None if bias is None else bias.data_ptr())
 
     def _width(self, norm: nn.Module, readers: dict[int, NativeMatrix]) -> int:
         if readers:
             return next(iter(readers.values())).columns
-        return len(cast("RMSNorm", norm).weight)
+        return len(cast("Norm", norm).weight)
 
     def _rotary(self, rotary: nn.Module) -> int:
         match rotary:

@@ -23,14 +23,14 @@ def swap(network: nn.Module) -> None:
     for name, module in list(network.named_modules(remove_duplicate=False)):
         if isinstance(module, Attention) and module.core is fused:
             module.core = written
-        elif isinstance(module, nn.Dropout) and not name.endswith("attention.dropout"):  # which belongs to its core
+        elif type(module) is nn.Dropout and not name.endswith("attention.dropout"):  # which belongs to its core
             network.set_submodule(name, Dropout(module.p).train(module.training))
-        elif isinstance(module, RMSNorm):
+        elif type(module) is RMSNorm:
             network.set_submodule(name, QuickRMSNorm(module))
 
 
 @final
-class Dropout(nn.Module):
+class Dropout(nn.Dropout):
     """Zeroes a share `rate` of what it reads (Srivastava et al., 2014), by one random byte each.
 
     Torch draws a number for each feature, one by one, which takes longer than the layer in front; here eight features
@@ -38,7 +38,7 @@ class Dropout(nn.Module):
     """
 
     def __init__(self, rate: float) -> None:
-        super().__init__()
+        super().__init__(rate)
         self.kept = max(1, round(256 * (1 - rate)))  # of 256
 
     def forward(self, x: Tensor) -> Tensor:
@@ -53,12 +53,11 @@ class Dropout(nn.Module):
 
 
 @final
-class QuickRMSNorm(nn.Module):
+class QuickRMSNorm(RMSNorm):
     """`RMSNorm` in few passes, with a backward pass of its own; it holds the same weight."""
 
     def __init__(self, norm: RMSNorm) -> None:
-        super().__init__()
-        self.eps = norm.eps
+        super().__init__(len(norm.weight), norm.eps)
         self.weight = norm.weight
 
     def forward(self, x: Tensor) -> Tensor:
