@@ -106,16 +106,17 @@ class Model:
         from limelight.decode import Sampling, StopStrings
         from limelight.decode.loop import start
 
+        prompts = [self._prompt(text, parked) for text in texts]
         engine, requests = start(
             self.network,
-            [self._prompt(text, parked) for text in texts],
+            prompts,
             max_tokens=max_tokens,
             sampling=sampling or Sampling(),
             stop=self.tokenizer.eos,
             logprobs=0 if logprobs else None,
             draft=_drafting(draft),
         )
-        rows = [_Row(self.tokenizer, StopStrings(stop)) for _ in requests]
+        rows = [_Row(self.tokenizer, prompt, StopStrings(stop)) for prompt in prompts]
         for step in engine.run():
             for row in {token.row for token in step}:
                 rows[row].steps += 1
@@ -181,7 +182,7 @@ class Model:
             stop=self.tokenizer.eos,
             draft=_drafting(draft),
         )
-        row = _Row(self.tokenizer, StopStrings(stop))
+        row = _Row(self.tokenizer, prompt, StopStrings(stop))
 
         def pieces() -> Iterator[str]:
             for step in steps:
@@ -239,13 +240,14 @@ class Translator:
 
 
 class _Row:
-    """The text of one row, token by token: half characters and possible stop strings are held back."""
+    """The text that a row adds to its prompt, token by token: half characters and possible stop strings are held
+    back."""
 
-    def __init__(self, tokenizer: Tokenizer, stops: StopStrings) -> None:
+    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: StopStrings) -> None:
         from limelight.text.stream import TextStream
 
         self._tokenizer = tokenizer
-        self._stream = TextStream(tokenizer)
+        self._stream = TextStream(tokenizer, after=prompt)
         self._stops = stops
         self._pieces: list[str] = []
         self._logprobs: list[tuple[str, float]] = []

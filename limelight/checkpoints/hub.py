@@ -143,7 +143,7 @@ def _weights(names: Collection[str]) -> list[str]:
 def _family(path: Path) -> str:
     """The `model_type` of a folder's config; nothing if it does not say."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        return str(json.loads((path / "config.json").read_text("utf-8")).get("model_type", ""))
+        return str(json.loads((path / "config.json").read_bytes()).get("model_type", ""))
     return ""
 
 

@@ -57,7 +57,7 @@ def chat(
         screen.remark(f"{opened.name}. {_HELP}")
     console = screen.stdout()
     said = list(beginning)
-    for message in _typed() if talking else _lines():
+    for message in _typed() if talking else filter(None, map(str.strip, screen.lines())):
         if message == "/exit":
             break
         if message == "/new":
@@ -98,19 +98,6 @@ def _typed() -> Iterator[str]:
         except EOFError:
             print()
             return
-        if message:
-            yield message
-
-
-def _lines() -> Iterator[str]:
-    """The lines of standard input that have anything on them."""
-    from limelight.errors import RequestError
-
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            message = line.decode("utf-8").strip()
-        except UnicodeDecodeError:
-            raise RequestError(f"line {number} of standard input is not UTF-8 text") from None
         if message:
             yield message
 

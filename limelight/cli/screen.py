@@ -1,5 +1,6 @@
 """What all commands share on the screen: the two consoles, text that is only text, progress, and plain input."""
 
+import codecs
 import json
 import sys
 import time
@@ -68,17 +69,32 @@ def print_json(value: Any) -> None:
 
 
 def read(text: str) -> str:
-    """The text that was given, or for "-" all of standard input, without its last line break.
+    """The text that was given, or for "-" all of standard input, without its last line break and a byte order mark.
 
     Raises RequestError if that is not UTF-8.
     """
     if text != "-":
         return text
     try:
-        given = sys.stdin.buffer.read().decode("utf-8")
+        given = sys.stdin.buffer.read().removeprefix(codecs.BOM_UTF8).decode("utf-8")
     except UnicodeDecodeError as error:
         raise RequestError(f"standard input is not UTF-8 text: byte {error.start} cannot be read") from None
     return given.removesuffix("\n").removesuffix("\r")
+
+
+def lines() -> Iterator[str]:
+    """The lines of standard input as they come, without their ends and a byte order mark.
+
+    Raises RequestError for one that is not UTF-8.
+    """
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        plain = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+        try:
+            yield plain.decode("utf-8").rstrip("\r\n")
+        except UnicodeDecodeError as error:
+            raise RequestError(
+                f"standard input, line {number}, is not UTF-8 text: byte {error.start} cannot be read"
+            ) from None
 
 
 Tell = Callable[..., None]

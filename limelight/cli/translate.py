@@ -1,6 +1,5 @@
 """``limelight translate``: lines in, translated lines out."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -38,7 +37,7 @@ def translate(
     from limelight.cli import screen
 
     translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
-    lines = _lines() if text == "-" else iter(text.splitlines())
+    lines = screen.lines() if text == "-" else iter(text.splitlines())
     # Where somebody types, each line is answered at once; else many are read ahead, which is faster.
     window = 1 if text != "-" or sys.stdin.isatty() else 2048
     console = screen.stdout()
@@ -55,21 +54,6 @@ def translate(
         else:
             for written, found in zip(each.texts, each.hypotheses, strict=True):
                 screen.put(console, f"{number} ||| {written} ||| {found.score:.4f}\n")
-
-
-def _lines() -> Iterator[str]:
-    """The lines of standard input. Raises RequestError for one that is not UTF-8."""
-    import sys
-
-    from limelight.errors import RequestError
-
-    for number, line in enumerate(sys.stdin.buffer, 1):
-        try:
-            yield line.decode("utf-8").rstrip("\r\n")
-        except UnicodeDecodeError as error:
-            raise RequestError(
-                f"standard input, line {number}, is not UTF-8 text: byte {error.start} cannot be read"
-            ) from None
 
 
 def _as_json(each: "Translation") -> dict[str, object]:

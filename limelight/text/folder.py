@@ -128,6 +128,6 @@ def _text(path: Path) -> str:
     try:
         if path.stat().st_size > _LARGEST_FILE:
             raise TextError(f"{path} has {path.stat().st_size:,} bytes; at most {_LARGEST_FILE:,} are read")
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
         raise TextError(f"{path} cannot be read: {problem}") from problem

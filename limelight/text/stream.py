@@ -1,5 +1,6 @@
 """Tokens to text while they arrive, never showing half a character."""
 
+from collections.abc import Sequence
 from typing import final
 
 from limelight.text.tokenizer import Tokenizer
@@ -12,16 +13,22 @@ _HALF = "\ufffd"  # what the decoder shows for bytes that are not a character (y
 class TextStream:
     """Turns ids into text piece by piece; all pieces together are `tokenizer.decode` of all ids.
 
+    after: the tokens of a text that the pieces go on from, if there is one; then the text and all pieces together are
+    `tokenizer.decode` of all of its ids and theirs. SentencePiece, Unigram and WordPiece write the space in front of a
+    word only where something stands before it.
+
     Each piece costs the same however long the text is: only the last few tokens are decoded again, as context for
     leading spaces and for characters that are spread over tokens. Text is held back while it ends inside a character,
     and during a run of byte-fallback tokens, which the decoder judges as a whole.
     """
 
-    def __init__(self, tokenizer: Tokenizer, *, special: bool = False) -> None:
+    def __init__(self, tokenizer: Tokenizer, *, after: Sequence[int] = (), special: bool = False) -> None:
         self._tokenizer = tokenizer
         self._special = special
         self._window: list[int] = []
         self._shown = 0  # characters of the window's text that were given out
+        self._before = [id for id in after if special or id not in tokenizer.controls][-_KEEP:]
+        self._given = tokenizer.decode(self._before, special=special)
 
     def push(self, id: int) -> str:
         """The text that became certain with this token; often empty, sometimes several characters."""
@@ -33,6 +40,7 @@ class TextStream:
         piece = self._rest(self._settled())
         if len(self._window) >= 2 * _KEEP:
             self._window = self._window[-_KEEP:]
+            self._before, self._given = [], ""  # the window holds enough by now
             self._shown = len(self._settled())
         return piece
 
@@ -49,4 +57,8 @@ class TextStream:
         return self._text().removesuffix(_HALF)
 
     def _text(self) -> str:
+        whole = self._tokenizer.decode([*self._before, *self._window], special=self._special)
+        if whole.startswith(self._given):
+            return whole[len(self._given) :]
+        # Bytes behind bytes: together they are no characters. What was given stays as it was.
         return self._tokenizer.decode(self._window, special=self._special)

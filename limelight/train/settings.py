@@ -152,7 +152,7 @@ def vocabulary(settings: Settings, characters: int) -> Settings:
 def from_toml(path: Path) -> dict[str, Any]:
     """The options in a TOML file. Raises FileError or ConfigError, naming the option and the nearest known one."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

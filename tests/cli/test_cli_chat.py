@@ -30,7 +30,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> list[list[tuple[str, str]]]:
 
 
 def test_each_line_is_a_message(run: Run, tiny: Path, heard: list[list[tuple[str, str]]]) -> None:
-    lines = b"Hello\n\n  And you? \n/new\nHi\n/exit\nnever\n"
+    lines = b"\xef\xbb\xbfHello\n\n  And you? \n/new\nHi\n/exit\nnever\n"
     assert run("chat", "-m", tiny, "--system", "Be brief.", input=lines) == (0, "so 2\nso 4\nso 2\n", "")
     start = ("system", "Be brief.")
     assert heard == [

@@ -1,5 +1,6 @@
 """``limelight complete``: plain text out, JSON, standard input, interruption and broken pipes."""
 
+import codecs
 import json
 import os
 import signal
@@ -99,9 +100,12 @@ def test_a_text_too_long_is_refused_with_both_numbers(run: Run, tiny: Path) -> N
 
 
 @pytest.mark.parametrize("ending", [b"", b"\n", b"\r\n"])
-def test_standard_input_without_its_last_line_break(run: Run, tiny: Path, ending: bytes) -> None:
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+def test_standard_input_without_its_last_line_break_and_byte_order_mark(
+    run: Run, tiny: Path, mark: bytes, ending: bytes
+) -> None:
     text = "The cat\n  sät"
-    _, out, _ = run("complete", "-", "-m", tiny, "--max-tokens", 1, "--json", input=text.encode() + ending)
+    _, out, _ = run("complete", "-", "-m", tiny, "--max-tokens", 1, "--json", input=mark + text.encode() + ending)
     assert json.loads(out)["prompt"] == text
 
 

@@ -231,7 +231,7 @@ def test_text_is_never_markup_and_never_drives_the_terminal(run: Run, tiny: Path
 
 
 def test_text_from_standard_input(run: Run, tiny: Path) -> None:
-    code, out, _ = run("look", "-", "-m", tiny, "--json", "--no-continue", input=f"{SENTENCE}\n".encode())
+    code, out, _ = run("look", "-", "-m", tiny, "--json", "--no-continue", input=f"\ufeff{SENTENCE}\n".encode())
     assert code == 0
     assert json.loads(out)["prompt"] == SENTENCE
 

@@ -178,6 +178,7 @@ def test_lines_are_translated_in_their_order(run: Run, trained: Callable[[str], 
     assert (code, err) == (0, "")
     assert out.splitlines() == ["rot hund rennt", "", "katze schläft hier", "hier rot"]
     assert run("translate", "-m", model, "red dog runs").out == "rot hund rennt\n"
+    assert run("translate", "-m", model, input="\ufeffred dog runs\n".encode()).out == "rot hund rennt\n"
 
 
 def test_n_best_and_json(run: Run, trained: Callable[[str], Path]) -> None:

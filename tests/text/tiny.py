@@ -131,6 +131,19 @@ def word_piece() -> tokenizers.Tokenizer:
     return inner
 
 
+def unigram() -> tokenizers.Tokenizer:
+    """A Unigram in the manner of T5, which puts a space in front of every text."""
+    inner = tokenizers.Tokenizer(models.Unigram())
+    inner.pre_tokenizer = pre_tokenizers.Metaspace()
+    inner.decoder = decoders.Metaspace()
+    special = ["<pad>", "</s>", "<unk>"]
+    inner.train_from_iterator(
+        _CORPUS,
+        trainers.UnigramTrainer(vocab_size=400, special_tokens=special, unk_token="<unk>", show_progress=False),
+    )
+    return inner
+
+
 # Random text: mostly what people write, some of everything else that Unicode has.
 TEXTS = st.lists(
     st.one_of(

@@ -16,8 +16,9 @@ def test_toml_round_trip(tmp_path: Path) -> None:
         "translate", train=('a "b"\\.en', "ü.de"), lr=1e-9, shared=False, columns=("en", "de"), clip=0.0
     )
     path = tmp_path / "settings.toml"
-    path.write_text(to_toml(settings), encoding="utf-8")
-    assert Settings(**from_toml(path)) == settings
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text(to_toml(settings), encoding=encoding)
+        assert Settings(**from_toml(path)) == settings
     assert len(path.read_text().splitlines()) == len(fields(Settings))
 
 
