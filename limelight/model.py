@@ -264,7 +264,7 @@ class _Row:
             self._tokens += 1
             piece = self._stops.push(self._stream.push(id))
             if logprob is not None:
-                self._logprobs.append((self._tokenizer.token(id), logprob))
+                self._logprobs.append((self._tokenizer.spell(id), logprob))
         if finish is not None and not self._stops.stopped:
             piece += self._stops.push(self._stream.close()) + self._stops.flush()
         self.finish = "stop" if self._stops.stopped else finish

@@ -94,7 +94,7 @@ class _Names(dict[int, str]):
         self._tokenizer = tokenizer
 
     def __missing__(self, id: int) -> str:
-        self[id] = self._tokenizer.token(id)
+        self[id] = self._tokenizer.spell(id)
         return self[id]
 
 

@@ -18,7 +18,7 @@ from limelight.look.record import block_of, record, stack_of
 from limelight.look.roles import Roles
 from limelight.look.steps import Steps, steps
 from limelight.look.target import Question, likeliest_rivals, one_rival
-from limelight.look.text import Reading, parking, read
+from limelight.look.text import Reading, known, parking, read
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.nn.recurrent import RecurrentDecoder
@@ -83,6 +83,7 @@ class Seen:
             raise RequestError(
                 f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
             )
+        known(self.reading.tokens, tokenizer, network.vocab)
 
     @property
     def text(self) -> str:
@@ -114,7 +115,7 @@ class Seen:
     def next_words(self, n: int = 10) -> list[tuple[str, float]]:
         """The n likeliest next tokens, as text, and their probabilities."""
         values, ids = self._logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
-        return [(self._tokenizer.token(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
+        return [(self._tokenizer.spell(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
 
     def attention(self, layer: int, head: int, *, tokens: bool = False) -> Tensor:
         """How much each word attends to each: [N, N] over `words`, a row for each word that asks.
@@ -177,7 +178,7 @@ class Seen:
         telling = None
         if not self._recurrent:
             behind, telling = links.behind(self._network, self.reading, place, ranked, 5)
-        rivals = tuple(self._tokenizer.token(id) for id in question.rivals[0])
+        rivals = tuple(self._tokenizer.spell(id) for id in question.rivals[0])
         logprob = float(whole.logprob(self._logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
         return Importance(self.words[place], logprob, rivals, found.method, words, found.check, tuple(behind), telling)
 
@@ -304,4 +305,5 @@ class Seen:
     def _one_rival(self, target: Word, asked: Sequence[int], against: str) -> Question:
         # The other word takes the same place in the sentence: with the white space that stands before this one.
         spaced = self.text[: target.start][len(self.text[: target.start].rstrip()) :] + against.strip()
-        return one_rival(target.tokens.start, asked, self._tokenizer.encode(spaced).ids, against)
+        other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, self._network.vocab)
+        return one_rival(target.tokens.start, asked, other, against)

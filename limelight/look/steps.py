@@ -263,7 +263,7 @@ def _output(network: Decoder, tokenizer: Tokenizer, stream: Tensor, n: int) -> O
     logits = network.logits(stream).cpu()
     total = logits.logsumexp(-1)
     best = logits.topk(min(max(n, 0), network.vocab))
-    names = map(tokenizer.token, best.indices.tolist())
+    names = map(tokenizer.spell, best.indices.tolist())
     top = zip(names, best.values.tolist(), (best.values - total).exp().tolist(), strict=True)
     return Output(_own(stream), tuple(top), float(total))
 

@@ -34,7 +34,18 @@ def read(text: str, tokenizer: Tokenizer, front: Sequence[int], tokens: bool = F
     )
     if not found:
         raise RequestError("the text has no words to look at; give at least one")
-    return Reading(text, (*front, *coded.ids), found, tokenizer.token)
+    return Reading(text, (*front, *coded.ids), found, tokenizer.spell)
+
+
+def known(ids: Sequence[int], tokenizer: Tokenizer, vocab: int) -> Sequence[int]:
+    """`ids`, if a model of that vocabulary has a row for each. Raises RequestError naming the token that has none."""
+    for id in ids:
+        if id >= vocab:
+            raise RequestError(
+                f"the text has the token {tokenizer.token(id)!r} in it, which was added to the tokenizer and not to "
+                "the model; leave it out"
+            )
+    return ids
 
 
 def parking(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -3,11 +3,21 @@
 import torch
 from torch import Tensor, nn
 
+from limelight.errors import RequestError
 from limelight.models.config import ModelConfig
 from limelight.nn.attention import Attention
 from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
 from limelight.nn.stack import Stack
 from limelight.nn.state import Memory, State
+
+
+def embedded(embed: nn.Module, tokens: Tensor) -> Tensor:
+    """Tokens [..] → vectors [.., W]. Raises RequestError for a token without a row."""
+    try:
+        vectors: Tensor = embed(tokens)
+    except IndexError:
+        raise RequestError(f"a token is number {int(tokens.max())}, which the model has no row for") from None
+    return vectors
 
 
 class Predictor(nn.Module):
@@ -75,7 +85,7 @@ class Predictor(nn.Module):
         return logits if cap is None else (logits / cap).tanh() * cap
 
     def _read(self, tokens: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
-        hidden = self.decoder.decode(self.embed(tokens), state, counts, visible)
+        hidden = self.decoder.decode(embedded(self.embed, tokens), state, counts, visible)
         state.lengths = state.lengths + (tokens.shape[1] if counts is None else counts)
         return hidden
 
@@ -135,7 +145,7 @@ class Seq2Seq(Predictor):
         if lengths is None:
             lengths = torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
         embed = self.embed if self.source_embed is None else self.source_embed
-        return self.encoder.encode(embed(tokens), lengths, visible)
+        return self.encoder.encode(embedded(embed, tokens), lengths, visible)
 
     def start(self, memory: Memory, room: int) -> State:
         """A state for one target of at most `room` tokens for each row of the memory.

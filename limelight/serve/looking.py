@@ -234,7 +234,7 @@ def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Samp
         ids.append(own)
     rows = [
         {
-            "token": tokenizer.token(id),
+            "token": tokenizer.spell(id),
             "share": float(shares[id]),
             "kept": float(kept[id]),
             "cut": next((name for name, gone in cuts.items() if gone[id]), None),

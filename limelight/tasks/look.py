@@ -131,7 +131,7 @@ class SeenTranslation:
         return Importance(
             asked,
             probability,
-            tuple(self._language.target.token(id) for id in question.rivals[0]),
+            tuple(self._language.target.spell(id) for id in question.rivals[0]),
             "leave-one-out" if self._leaves_out else "blocking",
             tuple(Heard(each.text, each.start, each.end, value, i == asks) for i, (each, value) in heard),
             checked(values[:asks], falls) if check else None,

@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -144,6 +144,10 @@ class Tokenizer:
         # The first token of a text may lose its leading space, so the second of two shows what the token adds.
         return self.decode((id, id))[len(self.decode((id,))) :]
 
+    def spell(self, id: int) -> str:
+        """`token`, also for one of the rows that many models have beyond their tokenizer's vocabulary."""
+        return self.token(id) if id < self.vocab else f"<unused {id}>"
+
     def id(self, token: str) -> int:
         """The id of one token, given as the vocabulary spells it or as text. Raises RequestError if it isn't one."""
         found = self._find(token)
@@ -173,11 +177,20 @@ class Tokenizer:
 
     def save(self, path: Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which `transformers` reads and encodes equally."""
+        folder.write(Path(path), self._definition(), self._parts)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickle and copy, by which other processes are given a tokenizer."""
+        inner = tokenizers.Tokenizer.from_str(self._definition())
+        return Tokenizer, (replace(self._parts, inner=inner),)
+
+    def _definition(self) -> str:
+        """The whole tokenizer.json."""
         with self._lock:
             self._inner.post_processor = self._around
-            definition = self._inner.to_str()
+            definition: str = self._inner.to_str()
             self._inner.post_processor = None
-        folder.write(Path(path), definition, self._parts)
+        return definition
 
     def _plain(self, ids: list[int]) -> list[int]:
         """Ids of a text in which nothing was meant to be a control token."""

@@ -1,12 +1,13 @@
 """Looking inside a model: every number against a slow and plain way to get it."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from references import saved
+from references import saved, write_tokenizer
 
 import limelight
 from limelight.errors import RequestError
@@ -256,3 +257,37 @@ def test_saved_and_opened_again_it_sees_the_same(model: limelight.Model, seen: S
     limelight.save(model, tmp_path / "again")
     again = limelight.open(tmp_path / "again").look(TEXT)
     assert again.importance() == seen.importance()
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Callable[[int], limelight.Model]:
+    """``beside(n)``: a Llama of 99 rows whose tokenizer has n tokens."""
+
+    def beside(tokens: int) -> limelight.Model:
+        saved("llama", tmp_path)
+        write_tokenizer(tmp_path, tokens)
+        return limelight.open(tmp_path)
+
+    return beside
+
+
+def test_a_token_without_a_row_is_refused_by_name(beside: Callable[[int], limelight.Model]) -> None:
+    model = beside(120)
+    with pytest.raises(RequestError, match=r"the token ' ?w110'"):
+        model.look("w10 w110 w11")
+    with pytest.raises(RequestError, match=r"the token ' ?w119'"):
+        model.look(TEXT).importance(against="w119")
+    with pytest.raises(RequestError, match="number 119, which the model has no row for"):
+        model.network(torch.tensor([[1, 119]]))
+
+
+def test_rows_without_a_token_have_a_name(beside: Callable[[int], limelight.Model]) -> None:
+    model = beside(60)
+    seen = model.look(TEXT)
+    assert {f"<unused {id}>" for id in range(60, 99)} < {token for token, _ in seen.next_words(99)}
+    assert "<unused 98>" in {
+        token for layer in seen.lens("w18", n=99).layers for guess in layer for token, _ in guess.top
+    }
+    assert len(seen.importance().against) == 10
+    assert len(seen.steps(None, 0, 0).output.top) > 0
+    assert len(model.complete(TEXT, max_tokens=20, logprobs=True).logprobs) > 0

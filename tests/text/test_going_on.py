@@ -95,7 +95,7 @@ def test_text_and_pieces_together_are_the_decoded_whole(kind: str, data: st.Data
     tokenizer = _tokenizer(kind)
     text = data.draw(st.sampled_from([TEXT, MIXED, "a", "the cat ", "é"]) | st.text("ab é▁.", max_size=12))
     before = [*tokenizer.prefix, *tokenizer.encode(text).ids]
-    whole = st.integers(0, tokenizer.vocab - 1).filter(lambda id: id not in tokenizer.byte_pieces)
+    whole = st.integers(0, tokenizer.vocab - 1).filter(lambda token: token not in tokenizer.byte_pieces)
     ids = data.draw(st.lists(whole, max_size=40))
     stream = TextStream(tokenizer, after=before)
     pieces = "".join([*map(stream.push, ids), stream.close()])

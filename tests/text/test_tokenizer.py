@@ -1,6 +1,9 @@
 """The tokenizer of a folder: what it reads, what it writes, what it refuses."""
 
+import copy
 import json
+import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,30 @@ def test_a_missing_or_damaged_file_is_an_error_that_names_it(
     (tmp_path / name).write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(TextError, match=says):
         Tokenizer.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize("copied", [lambda it: pickle.loads(pickle.dumps(it)), copy.deepcopy, copy.copy])
+@pytest.mark.parametrize("kind", ["smollm", "llama-bpe", "wordpiece"])
+def test_a_copy_is_the_same_tokenizer_and_a_tokenizer_of_its_own(copied: Callable[..., Tokenizer], kind: str) -> None:
+    if kind == "wordpiece":
+        ours = Tokenizer(Parts(word_piece(), pad="[PAD]", unk="[UNK]", template="{{ 1 }}"))
+    else:
+        metadata = byte_level_metadata(byte_level(kind), kind) | {"tokenizer.ggml.add_bos_token": True}
+        ours = Tokenizer.from_gguf(metadata)
+    assert ours.prefix
+    again = copied(ours)
+    for name in ("vocab", "bos", "pad", "eos", "controls", "prefix", "suffix", "template", "byte_pieces"):
+        assert getattr(again, name) == getattr(ours, name)
+    for special in (False, True):
+        assert again.encode(MIXED, special=special) == ours.encode(MIXED, special=special)
+    assert again.decode(again.encode(MIXED).ids) == ours.decode(ours.encode(MIXED).ids)
+    assert again._inner is not ours._inner
+
+
+def test_rows_beyond_the_vocabulary_can_be_shown() -> None:
+    ours = Tokenizer(Parts(byte_level("smollm")))
+    assert ours.spell(ours.vocab + 1) == f"<unused {ours.vocab + 1}>"
+    assert ours.spell(ours.id(" the")) == " the"
 
 
 def test_tokens_by_name_and_for_display() -> None:
