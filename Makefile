@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MADE_FROM := pyproject.toml constraints.txt hatch_build.py $(wildcard limelight/quant/native/*)
 
-.PHONY: run page test fuzz lint bench clean
+.PHONY: run page test fuzz lint mutants bench clean
 
 run: .venv/installed
 	@$(BIN)/limelight look "The cat sat on the mat because it was tired"
@@ -24,6 +24,10 @@ lint: .venv/installed-lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+# Small changes to the code, one at a time: do the tests notice? An hour on one core; `make mutants SAMPLE=30` asks less.
+mutants: .venv/installed-mutation
+	@$(BIN)/python scripts/mutants.py $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) --anew
 
 # Half an hour on two cores, and some minutes before that to build llama.cpp; `make bench PARTS=decode` measures less.
 bench: .venv/installed-bench .venv/llama.cpp
