@@ -66,8 +66,8 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
 }  # fmt: skip
 
-GROWING = {"llama-dynamic", "llama-longrope", "phi3-longrope"}
-"""Rotary frequencies that follow the length at hand: past the original length, in steps is not the same as at once."""
+FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")
+"""Those whose rotary frequencies follow the length of the text, beyond 32 tokens."""
 
 
 def reference(name: str) -> hf.PreTrainedModel:

@@ -108,7 +108,7 @@ def _about(found: "Contents", parts: Parts) -> dict[str, Any]:
         "width": config.decoder.width,
         "heads": blocks[0].attention.heads if blocks else None,
         "kv_heads": blocks[0].attention.kv_heads if blocks else None,
-        "context": config.context,
+        "context": config.longest,
         "cache_bytes_per_token": {"float32": 4 * kept, "bfloat16": 2 * kept},
         "tokenizer": {
             "kind": _kind(found),

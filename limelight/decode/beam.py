@@ -73,6 +73,7 @@ def beam_search(
     """
     _check(model, state, tokens, limits, beam, alpha, best, stop, forbidden)
     search = _Search(limits, sorted(stop), sorted(set(forbidden) - set(stop)), model.vocab, beam, alpha, best)
+    state.give(state.lengths + (tokens.shape[1] if counts is None else counts))
     logits = model.step(tokens, state, counts, last=True)[:, 0]  # [B, V]
     if bool(logits.isnan().any()):
         raise RequestError(

@@ -82,6 +82,7 @@ class Smaller:
             return []
         if self._state is None:
             self._state = self._model.start(1, self._room)
+            self._state.give(torch.tensor([len(tokens)]))
         for start in range(int(self._state.lengths[0]), len(tokens), CHUNK):
             logits = self._read(tokens[start : start + CHUNK], self._state)
         # What is guessed is taken back again, or by a recurrent model, which cannot, read into a copy.

@@ -154,7 +154,9 @@ class Engine:
             rows, room = len(joining), len(joining[0].tokens)
             if not self.running:  # what they are read into will be the cache
                 _, room = self._rectangle(joining, rows, room)
-            self._joining = _Joining(joining, self.model.start(rows, room), 0)
+            state = self.model.start(rows, room)
+            state.give(torch.tensor([request.given for request in joining]))
+            self._joining = _Joining(joining, state, 0)
 
     def _evict(self) -> None:
         """Puts the youngest out, back to the front of those who wait, until the cache can hold the next step."""
@@ -224,8 +226,9 @@ class Engine:
         self._evict()
         if not self.running:
             return
-        room = self._fit(self.running).room - _longest(self.running)
-        guesses = [request.guess(room) for request in self.running]
+        pool = self._fit(self.running)
+        room = pool.room - _longest(self.running)
+        guesses = [request.guess(min(room, _steady(request, pool.border))) for request in self.running]
         texts = [[request.tokens[-1], *guess] for request, guess in zip(self.running, guesses, strict=True)]
         logits = self._step(texts, self._state, last=not any(guesses))  # [B, T, V]
 
@@ -334,3 +337,9 @@ class _Joining:
 def _longest(requests: Iterable[Request]) -> int:
     """The positions of the cache that the longest of them takes when its last token has been read."""
     return max(len(request.tokens) for request in requests)
+
+
+def _steady(request: Request, border: int | None) -> int:
+    """How many tokens may be guessed before the text comes to the border where the model reads it anew."""
+    before = len(request.tokens)
+    return request.left if border is None or before > border else border - before

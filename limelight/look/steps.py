@@ -253,7 +253,7 @@ def _turn(rotary: nn.Module, positions: Positions, place: int) -> tuple[Tensor, 
     """The angles [R / 2] by which features are turned at a place, and what turning multiplies them by."""
     if not isinstance(rotary, Rotary):
         return torch.zeros(0), 1.0
-    cos, sin = rotary.table(torch.tensor([1]), positions.longest, torch.float32)
+    cos, sin = rotary.table(Positions(torch.tensor([1]), positions.longest), torch.float32)
     half = rotary.width // 2
     steps = torch.atan2(sin[0, half:], cos[0, :half])  # from one place to the next, at most one radian
     return steps * place, float(torch.hypot(sin[0, half], cos[0, 0]))

@@ -8,7 +8,10 @@ from limelight.models.config import ModelConfig
 from limelight.nn.attention import Attention
 from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
 from limelight.nn.stack import Stack
-from limelight.nn.state import Memory, State
+from limelight.nn.state import Memory, State, Text
+
+CHUNK = 512
+"""Tokens of a text that are read anew at a time, so that memory does not grow with it."""
 
 
 def embedded(embed: nn.Module, tokens: Tensor) -> Tensor:
@@ -38,7 +41,7 @@ class Predictor(nn.Module):
     @property
     def context(self) -> int:
         """The longest sequence, in tokens, that the model was made for."""
-        return self.config.context
+        return self.config.longest
 
     @property
     def vocab(self) -> int:
@@ -85,9 +88,33 @@ class Predictor(nn.Module):
         return logits if cap is None else (logits / cap).tanh() * cap
 
     def _read(self, tokens: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
-        hidden = self.decoder.decode(embedded(self.embed, tokens), state, counts, visible)
-        state.lengths = state.lengths + (tokens.shape[1] if counts is None else counts)
+        x = embedded(self.embed, tokens)
+        after = state.lengths + (tokens.shape[1] if counts is None else counts)
+        if state.text is not None and state.room:
+            self._follow(state, state.text, after)
+            state.text.write(tokens, state.lengths)
+            state.text.deaf = state.text.deaf or visible is not None
+        hidden = self.decoder.decode(x, state, counts, visible)
+        state.lengths = after
         return hidden
+
+    def _follow(self, state: State, text: Text, after: Tensor) -> None:
+        """Reads anew what the rows have seen whose rotary embeddings change as they grow, or shrank, to `after`."""
+        assert isinstance(self.decoder, Stack)  # no other has such embeddings
+        stale = (text.reach != text.reaching(after)).any(1) & (state.lengths > 0)
+        for row in stale.nonzero()[:, 0].tolist():
+            if text.deaf:
+                raise RequestError(
+                    "the text has come to a length at which the model reads all of it anew, and it was read deaf to "
+                    "some of it; read it in one step"
+                )
+            part = state.narrow(row, row + 1)  # in the same memory
+            part.rewind(0)
+            seen = text.tokens[row : row + 1, : int(state.lengths[row])]
+            for start in range(0, seen.shape[1], CHUNK):
+                tokens = seen[:, start : start + CHUNK]
+                self.decoder.decode(self.embed(tokens), part, None, None, after[row : row + 1])
+                part.lengths = part.lengths + tokens.shape[1]
 
 
 class Decoder(Predictor):

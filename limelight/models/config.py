@@ -202,8 +202,23 @@ class ModelConfig:
     source_vocab: int | None = None
 
     @property
+    def longest(self) -> int:
+        """The longest sequence in tokens once rotary scalings have stretched the context: `factor` times as long as
+        the original where they begin from there."""
+        if not isinstance(self.decoder, TransformerStack):
+            return self.context
+        return min(_longest(block.attention.rotary, self.context) for block in self.decoder.blocks)
+
+    @property
     def transformer(self) -> TransformerStack:
         """The decoder, which must be a transformer's. Raises ConfigError if it is recurrent."""
         if not isinstance(self.decoder, TransformerStack):
             raise ConfigError(f"the family {self.family!r} is one of transformers and cannot have a recurrent decoder")
         return self.decoder
+
+
+def _longest(rotary: Rotary | None, context: int) -> int:
+    match rotary and rotary.scaling:
+        case DynamicScaling(factor, original) | YarnScaling(factor, original):
+            return max(context, int(factor * original))
+    return context

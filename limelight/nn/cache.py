@@ -18,7 +18,8 @@ class KVCache:
     @classmethod
     def empty(cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> "KVCache":
         """Room for `shape` = (B, K, room, D)."""
-        return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
+        with torch.inference_mode(False):  # or it could be written to in that mode alone
+            return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
 
     def append(self, keys: Tensor, values: Tensor, starts: int | Tensor) -> tuple[Tensor, Tensor]:
         """Writes T new positions behind `starts` and returns all keys and values up to the longest row.
@@ -45,7 +46,8 @@ class KVCache:
 
     def _rows(self, kept: Tensor, rows: Tensor) -> Tensor:
         # What was never written need not be copied, but must be numbers: a row may be shorter than others.
-        selected = kept.new_empty(len(rows), *kept.shape[1:])
+        with torch.inference_mode(False):
+            selected = kept.new_empty(len(rows), *kept.shape[1:])
         torch.index_select(kept[:, :, : self.written], 0, rows.to(kept.device), out=selected[:, :, : self.written])
         selected[:, :, self.written :] = 0
         return selected

@@ -16,13 +16,29 @@ from torch import Tensor, nn
 class Scaling(Protocol):
     """A rule that stretches rotary frequencies beyond the length a model was first trained on."""
 
-    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
-        """Inverse frequencies [width / 2] in float32; `longest` is the number of positions in use."""
+    def frequencies(self, width: int, base: float, length: Tensor) -> Tensor:
+        """Inverse frequencies in float32, [.., width / 2] or, where they are the same for all, [width / 2].
+
+        length: [..] int64, how long a text each position is turned for.
+        """
         ...
 
     @property
     def amplitude(self) -> float:
         """What cosines and sines are multiplied by."""
+        ...
+
+
+class FollowingScaling(Scaling, Protocol):
+    """A scaling whose frequencies follow the length of the text."""
+
+    def reach(self, length: Tensor, given: Tensor) -> Tensor:
+        """The least length that all positions of a text are turned for, [B] int64; where it changes, what was read
+        before must be read anew.
+
+        length: [B], tokens of each text so far. given: [B], how many of them it was given with before it was
+        continued; 0 where nobody said so.
+        """
         ...
 
 
@@ -38,25 +54,30 @@ class LinearScaling:
     factor: float
     amplitude: float = 1.0
 
-    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+    def frequencies(self, width: int, base: float, length: Tensor) -> Tensor:
         return plain_frequencies(width, base) / self.factor
 
 
 @dataclass(frozen=True)
 class DynamicScaling:
-    """The base grows with the sequence once it passes `original` positions ("dynamic NTK").
+    """The base grows with the text once it passes `original` positions ("dynamic NTK").
 
-    As in the reference, the frequencies follow the longest position of the step at hand, so keys that were cached
-    before the base grew keep their old rotation.
+    A text is turned for the length that it has. When it is continued, the base would grow with every token and all
+    would have to be read anew each time; as in the reference, what was given stays as it is and each token that is
+    added is turned for the length that the text has with it.
     """
 
     factor: float
     original: int
     amplitude: float = 1.0
 
-    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
-        stretch = self.factor * max(longest, self.original) / self.original - (self.factor - 1)
-        return plain_frequencies(width, base * stretch ** (width / (width - 2)))
+    def frequencies(self, width: int, base: float, length: Tensor) -> Tensor:
+        stretch = self.factor * length.clamp(min=self.original) / self.original - (self.factor - 1)
+        grown = base * stretch[..., None] ** (width / (width - 2))
+        return 1.0 / (grown ** (torch.arange(0, width, 2, dtype=torch.float32, device=length.device) / width))
+
+    def reach(self, length: Tensor, given: Tensor) -> Tensor:
+        return torch.where(given > 0, given, length).clamp(min=self.original)
 
 
 @dataclass(frozen=True)
@@ -69,7 +90,7 @@ class Llama3Scaling:
     original: int
     amplitude: float = 1.0
 
-    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+    def frequencies(self, width: int, base: float, length: Tensor) -> Tensor:
         plain = plain_frequencies(width, base)
         wavelength = 2 * math.pi / plain
         smooth = (self.original / wavelength - self.low) / (self.high - self.low)
@@ -94,7 +115,7 @@ class YarnScaling:
     slow: float = 1.0
     whole: bool = True
 
-    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
+    def frequencies(self, width: int, base: float, length: Tensor) -> Tensor:
         def dimension(rotations: float) -> float:
             return width * math.log(self.original / (rotations * 2 * math.pi)) / (2 * math.log(base))
 
@@ -111,9 +132,11 @@ class YarnScaling:
 
 @dataclass(frozen=True)
 class LongRopeScaling:
-    """A factor of its own for each dimension, one set within `original` positions and one beyond (Ding et al., 2024).
+    """A factor of its own for each dimension, one set for texts of up to `original` tokens and one for longer ones
+    (Ding et al., 2024).
 
-    short, long: [width / 2] divisors. As in the reference, the set follows the longest position of the step at hand.
+    short, long: [width / 2] divisors. A text that grows past `original` is read anew with the other set, as the
+    reference does.
     """
 
     short: tuple[float, ...]
@@ -121,9 +144,13 @@ class LongRopeScaling:
     original: int
     amplitude: float
 
-    def frequencies(self, width: int, base: float, longest: int) -> Tensor:
-        factors = torch.tensor(self.long if longest > self.original else self.short, dtype=torch.float32)
-        return 1.0 / (factors * base ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
+    def frequencies(self, width: int, base: float, length: Tensor) -> Tensor:
+        short, long = torch.tensor((self.short, self.long), dtype=torch.float32, device=length.device)
+        factors = torch.where(length[..., None] > self.original, long, short)
+        return 1.0 / (factors * base ** (torch.arange(0, width, 2, dtype=torch.float32, device=length.device) / width))
+
+    def reach(self, length: Tensor, given: Tensor) -> Tensor:
+        return length.maximum(given).clamp(self.original, self.original + 1)  # only the side of the border counts
 
 
 class Positions:
@@ -131,11 +158,14 @@ class Positions:
 
     index: [T] where every row stands at the same positions, otherwise [B, T]; int64.
     longest: one more than the largest position.
+    length, given: [B] int64 on CPU, see `FollowingScaling.reach`; None: all rows are `longest`, and nobody said.
     """
 
-    def __init__(self, index: Tensor, longest: int) -> None:
+    def __init__(self, index: Tensor, longest: int, length: Tensor | None = None, given: Tensor | None = None) -> None:
         self.index = index
         self.longest = longest
+        self.length = torch.tensor([longest]) if length is None else length
+        self.given = torch.zeros_like(self.length) if given is None else given
         self._rotations: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
         self._biases: dict[int, Tensor | None] = {}
 
@@ -143,7 +173,7 @@ class Positions:
         """Cosines and signed sines [T, R] or [B, 1, T, R] in `dtype`, to broadcast over heads."""
         key = (id(rotary), dtype)
         if key not in self._rotations:
-            self._rotations[key] = rotary.table(self.index, self.longest, dtype)
+            self._rotations[key] = rotary.table(self, dtype)
         return self._rotations[key]
 
     def bias(self, module: nn.Module) -> Tensor | None:
@@ -167,37 +197,48 @@ class Rotary(nn.Module):
         self.scaling = scaling
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
 
-    def table(self, index: Tensor, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Cosines and signed sines for `index` ([T] → [T, R], [B, T] → [B, 1, T, R]).
+    def table(self, positions: Positions, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Cosines and signed sines, [T, R] or, where rows differ, [B, 1, T, R].
 
         The sine's first half is negated, so that rotating is ``x·cos + swap_halves(x)·sin``.
         """
-        if self.grows:
-            cos, sin = self._made(index, longest, dtype)
+        index = positions.index
+        if self.following is None:
+            whole = self.whole(positions.longest, dtype, index.device)
+            cos, sin = (F.embedding(index, each) for each in whole)
         else:
-            cos, sin = (F.embedding(index, whole) for whole in self.whole(longest, dtype, index.device))
-        return (cos, sin) if index.dim() == 1 else (cos[:, None], sin[:, None])
+            reach = self.following.reach(positions.length, positions.given).to(index.device)
+            alike = index.dim() == 1 and bool((reach == reach[0]).all())
+            least = reach[0] if alike else reach[:, None]
+            cos, sin = self._made(index, least.maximum(index + 1), dtype)
+        return (cos, sin) if cos.dim() == 2 else (cos[:, None], sin[:, None])
 
     @property
-    def grows(self) -> bool:
-        """Whether the frequencies follow the longest position of the step at hand."""
-        return isinstance(self.scaling, DynamicScaling | LongRopeScaling)
+    def following(self) -> FollowingScaling | None:
+        """The scaling, if its frequencies follow the length of the text."""
+        match self.scaling:
+            case DynamicScaling():
+                return self.scaling
+            case LongRopeScaling(short, long) if short != long:
+                return self.scaling
+        return None
 
     def whole(self, longest: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
         """The table of all positions up to `longest` and more [.., R], which is kept: making it takes as long as a
-        small layer. Only where it does not grow."""
+        small layer. Only where it does not follow the text."""
         cos, sin = self._tables.get((dtype, device), (None, None))
         if cos is None or sin is None or len(cos) < longest:
-            room = max(256, 1 << (longest - 1).bit_length())
-            cos, sin = self._made(torch.arange(room, device=device), room, dtype)
+            with torch.inference_mode(False):  # what is kept is used where gradients are wanted, too
+                index = torch.arange(max(256, 1 << (longest - 1).bit_length()), device=device)
+                cos, sin = self._made(index, index, dtype)
             self._tables[dtype, device] = cos, sin
         return cos, sin
 
-    def _made(self, index: Tensor, longest: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _made(self, index: Tensor, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         if self.scaling is None:
             frequencies, amplitude = plain_frequencies(self.width, self.base), 1.0
         else:
-            frequencies, amplitude = self.scaling.frequencies(self.width, self.base, longest), self.scaling.amplitude
+            frequencies, amplitude = self.scaling.frequencies(self.width, self.base, length), self.scaling.amplitude
         angles = index[..., None].float() * frequencies.to(index.device)  # [..., T, R / 2]
         cos, sin = angles.cos() * amplitude, angles.sin() * amplitude
         return torch.cat((cos, cos), -1).to(dtype), torch.cat((-sin, sin), -1).to(dtype)

@@ -10,8 +10,8 @@ from limelight.nn.attention import Attention
 from limelight.nn.block import Block, NoCross
 from limelight.nn.cache import KVCache
 from limelight.nn.mask import CausalMasks, FullMasks, Masks
-from limelight.nn.positions import Positions
-from limelight.nn.state import Memory, Source, State
+from limelight.nn.positions import FollowingScaling, Positions, Rotary
+from limelight.nn.state import Memory, Source, State, Text
 
 Run = Callable[["Stack", Tensor, Positions, Masks, Sequence[KVCache], Source | None], Tensor]
 """``run(stack, x [B, T, W], positions, masks, caches, source) → [B, T, W]``: through all blocks and the norm behind."""
@@ -24,7 +24,8 @@ def in_turn(
     for i, block in enumerate(stack.blocks):
         cache = caches[i] if caches else None
         attended = None if source is None else (source.heard[i], source.mask)
-        x = block(x, positions, masks.for_window(stack.windows[i]), cache, masks.place, attended)
+        window = cast("Attention", block.attention).window
+        x = block(x, positions, masks.for_window(window), cache, masks.place, attended)
     out: Tensor = stack.norm(x)
     return out
 
@@ -52,7 +53,6 @@ class Stack(nn.Module):
         self.run = in_turn
         self.remembers = None
         self.norm = norm
-        self.windows = [block.attention.window for block in blocks]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -65,10 +65,17 @@ class Stack(nn.Module):
         crosses = [cast("Block", block).cross for block in self.blocks]
         return [cross.attention for cross in crosses if not isinstance(cross, NoCross)]
 
+    @property
+    def following(self) -> tuple[FollowingScaling, ...]:
+        """The rotary scalings of the blocks that follow the length of the text, each once."""
+        rotaries = (cast("Attention", block.attention).rotary for block in self.blocks)
+        found = (rotary.following for rotary in rotaries if isinstance(rotary, Rotary))
+        return tuple(dict.fromkeys(scaling for scaling in found if scaling is not None))
+
     def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None) -> Memory:
         """Reads x [B, S, W] in both directions; see `FullMasks` for lengths and visible."""
         masks = FullMasks(lengths, x.shape[1], visible, x.device)
-        return Memory(self(x, masks), lengths, masks.mask)
+        return Memory(self(x, masks, Positions(masks.index, masks.keys, lengths)), lengths, masks.mask)
 
     def start(self, rows: int, room: int, memory: Memory | None = None) -> State:
         """An empty state for `rows` sequences of at most `room` positions (0: nothing will be remembered)."""
@@ -76,23 +83,45 @@ class Stack(nn.Module):
         source = None if memory is None else Source.of(memory, self.crosses)
         attentions = [cast("Attention", block.attention) for block in self.blocks] if room else []
         caches = [attention.cache(rows, room, self.remembers or self.dtype, device) for attention in attentions]
-        return State(caches, torch.zeros(rows, dtype=torch.int64), room, source)
+        text = Text.empty(rows, room, following, device) if (following := self.following) else None
+        return State(caches, torch.zeros(rows, dtype=torch.int64), room, source, text=text)
 
-    def decode(self, x: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
+    def decode(
+        self,
+        x: Tensor,
+        state: State,
+        counts: Tensor | None,
+        visible: Tensor | None,
+        length: Tensor | None = None,
+    ) -> Tensor:
         """Reads x [B, T, W] behind what the state has seen: [B, T, W].
 
         The keys and values are kept in the state, if it has room; its lengths are the caller's to move on. counts:
-        unused, since what stands behind a row's length is never seen. visible: see `CausalMasks`.
+        [B] int64 on CPU, the real positions of each row; what stands behind them is never seen, but no part of the
+        text's length. visible: see `CausalMasks`. length: [B] int64 on CPU, of the texts that this is a part of, for
+        rotary embeddings that follow it (None: up to the end of this part).
         """
         masks = CausalMasks(state.lengths, x.shape[1], visible, x.device)
+        given = None
+        if state.text is not None:
+            given = state.text.given
+            if length is None:
+                length = state.lengths + (x.shape[1] if counts is None else counts)
+            state.text.turn(length)
         caches = cast("Sequence[KVCache]", state.parts)
-        out: Tensor = self(x, masks, caches, state.source)
+        out: Tensor = self(x, masks, Positions(masks.index, masks.keys, length, given), caches, state.source)
         return out
 
-    def forward(self, x: Tensor, masks: Masks, caches: Sequence[KVCache] = (), source: Source | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        masks: Masks,
+        positions: Positions,
+        caches: Sequence[KVCache] = (),
+        source: Source | None = None,
+    ) -> Tensor:
         """x [B, T, W] → [B, T, W]. caches: one per block, written in place, or none to read x alone."""
         if self.scale != 1.0:
             x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
-        positions = Positions(masks.index, masks.keys)
         x = self.dropout(self.positions(x, positions))
         return self.run(self, x, positions, masks, caches, source)

@@ -11,7 +11,7 @@ from torch import Tensor
 from limelight.errors import RequestError
 from limelight.nn.attention import Attention, KeysValues
 from limelight.nn.mask import Mask
-from limelight.nn.positions import Positions
+from limelight.nn.positions import FollowingScaling, LongRopeScaling, Positions
 
 
 @dataclass(frozen=True)
@@ -94,27 +94,118 @@ class Part(Protocol):
         ...
 
 
+class Text:
+    """The tokens that each row has read: kept where rotary embeddings follow the length of the text, since a text
+    that has grown may have to be read anew.
+
+    tokens: [B, room] int64 on the model's device. given: [B] int64 on CPU, see `State.give`. reach: [B, n] int64 on
+    CPU, what each of the n scalings has turned the keys for. deaf: whether any of it was read with a limit on what it
+    may see.
+    """
+
+    def __init__(
+        self, scalings: tuple[FollowingScaling, ...], tokens: Tensor, given: Tensor, reach: Tensor, deaf: bool = False
+    ) -> None:
+        self.scalings = scalings
+        self.tokens = tokens
+        self.given = given
+        self.reach = reach
+        self.deaf = deaf
+
+    @classmethod
+    def empty(cls, rows: int, room: int, scalings: tuple[FollowingScaling, ...], device: torch.device) -> "Text":
+        """Room for `rows` texts of at most `room` tokens."""
+        with torch.inference_mode(False):
+            tokens = torch.zeros(rows, room, dtype=torch.int64, device=device)
+        return cls(
+            scalings, tokens, torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, len(scalings), dtype=torch.int64)
+        )
+
+    def reaching(self, length: Tensor) -> Tensor:
+        """What the keys of texts of `length` tokens [B] are turned for: [B, n]."""
+        return torch.stack([scaling.reach(length, self.given) for scaling in self.scalings], 1)
+
+    def turn(self, length: Tensor) -> None:
+        """Notes that the keys are now turned for texts of `length` tokens."""
+        self.reach = self.reaching(length)
+
+    def write(self, tokens: Tensor, starts: Tensor) -> None:
+        """Notes tokens [B, T] that are read behind `starts` [B]."""
+        place = starts.to(tokens.device)[:, None] + torch.arange(tokens.shape[1], device=tokens.device)
+        self.tokens.scatter_(1, place, tokens)
+
+    def select(self, rows: Tensor) -> "Text":
+        """The given rows, in that order; rows may repeat."""
+        with torch.inference_mode(False):
+            tokens = self.tokens[rows.to(self.tokens.device)]
+        return Text(self.scalings, tokens, self.given[rows], self.reach[rows], self.deaf)
+
+    def narrow(self, start: int, stop: int) -> "Text":
+        """The rows from `start` up to `stop`, their tokens in the same memory."""
+        rows = slice(start, stop)
+        return Text(self.scalings, self.tokens[rows], self.given[rows], self.reach[rows], self.deaf)
+
+    def put(self, row: int, other: "Text", length: int) -> None:
+        """Replaces the rows from `row` on by the first `length` tokens of the other's."""
+        rows = slice(row, row + len(other.tokens))
+        self.tokens[rows, :length] = other.tokens[:, :length]
+        self.given, self.reach = self.given.clone(), self.reach.clone()
+        self.given[rows], self.reach[rows] = other.given, other.reach
+        self.deaf = self.deaf or other.deaf
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes set aside."""
+        return self.tokens.nbytes
+
+
 class State:
     """The memory of a batch of sequences between steps.
 
     parts: one per layer; none where nothing is to be remembered. lengths: [B] int64 on CPU, tokens seen by each row.
     room: the most that a row can hold. source: what the decoder of an encoder–decoder hears. rewinds: whether steps
-    can be taken back, which a recurrent model, having only its last state, cannot.
+    can be taken back, which a recurrent model, having only its last state, cannot. text: what was read, where it may
+    have to be read anew.
     """
 
     def __init__(
-        self, parts: Sequence[Part], lengths: Tensor, room: int, source: Source | None = None, rewinds: bool = True
+        self,
+        parts: Sequence[Part],
+        lengths: Tensor,
+        room: int,
+        source: Source | None = None,
+        rewinds: bool = True,
+        text: Text | None = None,
     ) -> None:
         self.parts = tuple(parts)
         self.lengths = lengths
         self.room = room
         self.source = source
         self.rewinds = rewinds
+        self.text = text
+
+    def give(self, lengths: Tensor) -> None:
+        """Says how long the texts are that the rows are given before they are continued: [B] int64 on CPU.
+
+        Where rotary embeddings follow the length of a text, all of it is then turned for that length from its first
+        chunk on, and what continues it is turned as transformers' `generate` does. Unsaid, what is read is turned for
+        the length that the text has with it, and read anew whenever that changes.
+        """
+        if self.text is not None:
+            self.text.given = lengths
+
+    @property
+    def border(self) -> int | None:
+        """The longest text that is not read anew when a token is added; None: none ever is once `give` was called."""
+        scalings = () if self.text is None else self.text.scalings
+        return min((scaling.original for scaling in scalings if isinstance(scaling, LongRopeScaling)), default=None)
 
     def select(self, rows: Tensor) -> "State":
         """A state of the given rows (int64 on CPU), in that order; rows may repeat."""
         source = None if self.source is None else self.source.select(rows)
-        return State([part.select(rows) for part in self.parts], self.lengths[rows], self.room, source, self.rewinds)
+        text = None if self.text is None else self.text.select(rows)
+        parts = [part.select(rows) for part in self.parts]
+        return State(parts, self.lengths[rows], self.room, source, self.rewinds, text)
 
     def fork(self, n: int) -> "State":
         """Each row n times, copies side by side."""
@@ -127,7 +218,8 @@ class State:
         """
         parts = [part.narrow(start, stop) for part in self.parts]
         source = None if self.source is None else self.source.select(torch.arange(start, stop))
-        return State(parts, self.lengths[start:stop], self.room, source, self.rewinds)
+        text = None if self.text is None else self.text.narrow(start, stop)
+        return State(parts, self.lengths[start:stop], self.room, source, self.rewinds, text)
 
     def put(self, row: int, other: "State") -> None:
         """Replaces the rows from `row` on by those of `other`, whose room may differ; it is of the same model.
@@ -141,6 +233,8 @@ class State:
             raise RequestError("states that hear a source cannot be put together; start one for all of the sources")
         for part, others in zip(self.parts, other.parts, strict=True):
             part.put(row, others, length)
+        if self.text is not None and other.text is not None:
+            self.text.put(row, other.text, length)
         self.lengths = self.lengths.clone()
         self.lengths[row : row + len(other.lengths)] = other.lengths
 
@@ -164,4 +258,5 @@ class State:
     @property
     def nbytes(self) -> int:
         """Bytes set aside for the whole state."""
-        return sum(part.nbytes for part in self.parts) + (0 if self.source is None else self.source.nbytes)
+        others = [part for part in (self.source, self.text) if part is not None]
+        return sum(part.nbytes for part in (*self.parts, *others))

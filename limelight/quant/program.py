@@ -196,7 +196,7 @@ class Program:
 
 def _turning(rotary: Rotary, positions: Positions, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosines and sines of a step; those of one token, whose place is the last, are not copied out of the table."""
-    if positions.index.numel() > 1 or rotary.grows:
+    if positions.index.numel() > 1 or rotary.following is not None:
         return positions.rotation(rotary, torch.float32)
     cos, sin = rotary.whole(positions.longest, torch.float32, device)
     return cos[positions.longest - 1 :], sin[positions.longest - 1 :]

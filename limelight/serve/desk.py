@@ -255,7 +255,7 @@ class Desk:
             "name": self.name,
             "translates": translates,
             "heads": heads,
-            "context": config.context,
+            "context": config.longest,
             "methods": [{"name": method.name, "title": method.title} for method in fitting],
         }
 

@@ -50,7 +50,7 @@ def look(
 
 def about(name: str, config: "ModelConfig") -> Numbers:
     """What a page says of a model."""
-    return {"name": name, "heads": shape(config), "context": config.context}
+    return {"name": name, "heads": shape(config), "context": config.longest}
 
 
 def hold(

@@ -26,7 +26,7 @@ from limelight.quant.kernels import NativeMatrix
 from limelight.quant.linear import exactly
 from limelight.quant.program import Call, Fused, Memory, Program, _memory
 from limelight.quant.steps import ATTENTION, NOWHERE, TURN, Step, UnfitError
-from tests.references import CONFIGS
+from tests.references import CONFIGS, FOLLOWING
 
 pytestmark = pytest.mark.skipif(not native.KERNELS, reason="the compiled kernels are not built")
 
@@ -110,6 +110,26 @@ def test_every_family_runs_at_once_and_gives_what_its_blocks_give(name: str) -> 
         near(network.read(chunk, ours, count), other.read(chunk, theirs, count))
     near(ours.parts[1].keys.float(), theirs.parts[1].keys.float())
     assert ours.parts[1].written == theirs.parts[1].written
+
+
+@pytest.mark.parametrize("name", FOLLOWING)
+@torch.inference_mode()
+def test_rows_on_both_sides_of_the_border_of_growing_texts(name: str) -> None:
+    network = language_model(name)
+    other = slowly(network)
+    ours, theirs = network.start(3, 60), other.start(3, 60)
+    tokens = torch.cat((TOKENS, TOKENS), 1)
+    for chunk, count in (
+        (tokens[:, :40], torch.tensor([31, 20, 40])),
+        (tokens[:, 40:41], None),
+        (tokens[:, 41:], None),
+    ):
+        near(network.read(chunk, ours, count)[:, -1], other.read(chunk, theirs, count)[:, -1])
+    assert fits(network)
+    alone = network.read(torch.cat((tokens[0, :31], tokens[0, 40:]))[None])
+    near(network.read(tokens[:1, :4]), other.read(tokens[:1, :4]))
+    ours.rewind(torch.tensor([31, 20, 40]))
+    near(network.read(tokens[:, 40:], ours)[0, -1], alone[0, -1])
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
