@@ -111,6 +111,18 @@ def test_fetches_once_and_then_asks_nobody(served: Hub, capfd: pytest.CaptureFix
     assert list(hub.every()) == [hub.Cached("org/name", folder, total, "gpt2")]
 
 
+@pytest.mark.parametrize("off", [False, True])
+def test_the_librarys_bars_are_afterwards_as_they_were(served: Hub, off: bool) -> None:
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    try:
+        disable_progress_bars() if off else enable_progress_bars()
+        hub.fetch("org/name")
+        assert are_progress_bars_disabled() == off
+    finally:
+        enable_progress_bars()
+
+
 @pytest.mark.parametrize(
     ("others", "weights"),
     [

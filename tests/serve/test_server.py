@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import struct
 import threading
 import time
@@ -134,8 +135,15 @@ def test_importance_is_what_the_library_says(opened: str, tiny: Path) -> None:
     for method in (None, "blocking"):
         *progress, last = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": 7, "method": method}))
         expected = seen.importance(8, method=method)
-        assert last["importance"]["values"] == pytest.approx([heard.importance for heard in expected.words], abs=1e-5)
-        assert last["importance"]["check"]["top"] == list(expected.check.top)
+        answer, check = last["importance"], expected.check
+        assert answer["values"] == pytest.approx([heard.importance for heard in expected.words], abs=1e-5)
+        assert answer["probability"] == pytest.approx(math.exp(expected.logprob), abs=1e-5)
+        assert (answer["word"], answer["method"], answer["against"]) == (7, expected.method, list(expected.against))
+        said = {"drop": check.top_drop, "random": check.random_drop, "spread": check.random_sd}
+        said |= {"k": check.k, "top": check.top, "best": check.best, "best_drop": check.best_drop, "holds": check.holds}
+        assert answer["check"].keys() == said.keys()
+        for name, value in said.items():
+            assert answer["check"][name] == pytest.approx(value, abs=1e-5), name
     assert progress[-1]["done"] == progress[-1]["total"] > 1
 
 

@@ -1,15 +1,17 @@
 """Batches: each example once an epoch, within the budget, and always the same from the same position."""
 
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.errors import RequestError
+from limelight.text.parts import Parts
+from limelight.text.tokenizer import Tokenizer
 from limelight.train import batches as module
 from limelight.train.batches import IGNORE, Batch, Batches, Marks, Pairs, Part, Position, Shuffle, Stream
 from limelight.train.tokenfile import Ints, TokenFile, prepare_pairs
@@ -153,6 +155,28 @@ def test_windows_of_a_stream(tokens: int, context: int, epoch: int) -> None:
         assert batch.tokens.flatten().tolist() == list(range(len(corpus) * context))
 
 
-def test_marks_come_from_the_tokenizer(tmp_path: Path) -> None:
+def test_marks_come_from_the_tokenizer() -> None:
     tokenizer = train_tokenizer(["a b"], "word", 50)
     assert Marks.of(tokenizer) == Marks(start=1, end=2, pad=0)
+
+
+@pytest.mark.parametrize(
+    ("named", "behind", "expected"),
+    [
+        ({"bos": "<s>", "eos": "</s>", "pad": "<pad>"}, None, Marks(start=1, end=2, pad=0)),
+        ({"eos": "</s>", "pad": "<pad>"}, None, Marks(start=3, end=2, pad=0)),  # between documents stands 3
+        ({"bos": "<s>", "eos": "</s>"}, None, Marks(start=1, end=2, pad=2)),
+        ({"bos": "<s>", "eos": "</s>"}, 3, Marks(start=1, end=3, pad=3)),
+        ({"bos": "<s>", "eos": "</s>"}, 0, Marks(start=1, end=2, pad=2)),  # behind a document, but no end of it
+    ],
+)
+def test_marks_are_those_that_the_model_knows(named: dict[str, str], behind: int | None, expected: Marks) -> None:
+    marks = ["<pad>", "<s>", "</s>", "<|endoftext|>"]
+    vocab = {token: id for id, token in enumerate([*marks, "a"])}
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(vocab, "a"))
+    inner.add_special_tokens(marks)
+    if behind is not None:
+        inner.post_processor = tokenizers.processors.TemplateProcessing(
+            f"$A {marks[behind]}", special_tokens=[(marks[behind], behind)]
+        )
+    assert Marks.of(Tokenizer(Parts(inner, **named))) == expected
