@@ -1,0 +1,170 @@
+"""What a state remembers, held against plain lists of the tokens that each row has read."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from limelight.errors import RequestError
+from limelight.nn.attention import KeysValues
+from limelight.nn.cache import KVCache
+from limelight.nn.mask import Mask
+from limelight.nn.state import Memory, Source, State
+
+ROOM = 12
+SHAPE = (2, ROOM, 3)  # heads, positions, width of a head
+
+
+def start(rows: int, room: int = ROOM, layers: int = 2) -> State:
+    heads, _, width = SHAPE
+    caches = [KVCache.empty((rows, heads, room, width), torch.float32, torch.device("cpu")) for _ in range(layers)]
+    return State(caches, torch.zeros(rows, dtype=torch.int64), room)
+
+
+def spell(tokens: list[list[int]], layer: int) -> Tensor:
+    """Keys [B, H, T, D] by which each token can be known again."""
+    heads, _, width = SHAPE
+    return torch.tensor(tokens, dtype=torch.float32)[:, None, :, None].expand(-1, heads, -1, width) + layer / 8
+
+
+def read(state: State, tokens: list[list[int]]) -> None:
+    """One step, as a stack makes it: one number where all rows begin at the same place."""
+    starts = state.lengths
+    begin = int(starts[0]) if bool((starts == starts[0]).all()) else starts
+    for layer, cache in enumerate(state.parts):
+        assert isinstance(cache, KVCache)
+        keys = spell(tokens, layer)
+        seen, heard = cache.append(keys, -keys, begin)
+        assert seen.shape[2] == heard.shape[2] == int(starts.max()) + len(tokens[0])
+    state.lengths = starts + len(tokens[0])
+
+
+def holds(state: State, texts: list[list[int]]) -> None:
+    assert state.lengths.tolist() == [len(text) for text in texts]
+    for layer, cache in enumerate(state.parts):
+        assert isinstance(cache, KVCache)
+        assert cache.keys.isfinite().all()
+        assert cache.values.isfinite().all()
+        for row, text in enumerate(texts):
+            if text:
+                kept = cache.keys[row, :, : len(text)]
+                assert torch.equal(kept, spell([text], layer)[0])
+                assert torch.equal(cache.values[row, :, : len(text)], -kept)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data(), st.integers(1, 3))
+def test_a_state_holds_what_each_row_has_read(data: st.DataObject, rows: int) -> None:
+    state, texts, new = start(rows), [[] for _ in range(rows)], iter(range(1, 10**6))
+    for verb in data.draw(st.lists(st.sampled_from(["read", "select", "fork", "rewind", "join"]), max_size=12)):
+        row = st.integers(0, len(texts) - 1)
+        if verb == "read" and (free := ROOM - max(map(len, texts))):
+            count = data.draw(st.integers(1, free))
+            tokens = [[next(new) for _ in range(count)] for _ in texts]
+            read(state, tokens)
+            texts = [text + more for text, more in zip(texts, tokens, strict=True)]
+        elif verb == "select":
+            chosen = data.draw(st.lists(row, min_size=1, max_size=4))
+            state, texts = state.select(torch.tensor(chosen)), [texts[i] for i in chosen]
+        elif verb == "fork" and len(texts) < 4:
+            state, texts = state.fork(2), [text for text in texts for _ in range(2)]
+        elif verb == "rewind":
+            to = [data.draw(st.integers(0, len(text))) for text in texts]
+            state.rewind(torch.tensor(to))
+            texts = [text[:length] for text, length in zip(texts, to, strict=True)]
+        elif verb == "join":  # as a text joins those that run: read apart, then put in the place of a row
+            place, length = data.draw(row), data.draw(st.integers(1, ROOM))
+            other = start(1, data.draw(st.integers(length, ROOM + 3)))
+            texts = [*texts[:place], [next(new) for _ in range(length)], *texts[place + 1 :]]
+            read(other, [texts[place]])
+            state.put(place, other)
+        holds(state, texts)
+
+
+def test_some_rows_go_on_in_the_same_memory() -> None:
+    state = start(4)
+    read(state, [[1, 2], [3, 4], [5, 6], [7, 8]])
+    some = state.narrow(1, 3)
+    read(some, [[9], [10]])
+    assert state.lengths.tolist() == [2, 2, 2, 2]  # not before they are put back
+    state.put(1, some)
+    holds(state, [[1, 2], [3, 4, 9], [5, 6, 10], [7, 8]])
+    assert some.parts[0].keys.data_ptr() == state.parts[0].keys[1].data_ptr()
+
+
+@pytest.mark.parametrize("to", [0, 1, 4, torch.tensor([0, 4]), torch.tensor([4, 0])])
+def test_rewinding_reaches_from_nothing_to_all(to: int | Tensor) -> None:
+    state = start(2)
+    read(state, [[1, 2, 3, 4], [5, 6, 7, 8]])
+    state.rewind(to)
+    assert state.lengths.tolist() == (to.tolist() if isinstance(to, Tensor) else [to, to])
+
+
+@pytest.mark.parametrize("to", [-1, 5, torch.tensor([0, 5]), torch.tensor([-1, 4])])
+def test_rewinding_past_either_end_is_refused_and_changes_nothing(to: int | Tensor) -> None:
+    state = start(2)
+    read(state, [[1, 2, 3, 4], [5, 6, 7, 8]])
+    with pytest.raises(RequestError, match=r"cannot rewind to .* the rows have seen \[4, 4\] tokens"):
+        state.rewind(to)
+    holds(state, [[1, 2, 3, 4], [5, 6, 7, 8]])
+
+
+def test_a_state_that_cannot_go_back_stays_where_it_is() -> None:
+    state = State((), torch.tensor([3, 4]), 8, rewinds=False)
+    state.rewind(torch.tensor([3, 4]))
+    for copy in (state, state.fork(2), state.narrow(0, 1)):
+        with pytest.raises(RequestError, match="cannot take back what it read"):
+            copy.rewind(copy.lengths - 1)
+
+
+def test_a_text_must_fit_the_room_to_the_token() -> None:
+    other = start(1, ROOM + 1)
+    read(other, [list(range(ROOM))])
+    state = start(2)
+    state.put(1, other)
+    holds(state, [[], list(range(ROOM))])
+    read(other, [[1]])
+    with pytest.raises(RequestError, match=f"{ROOM + 1} tokens does not fit a state with room for {ROOM}"):
+        state.put(0, other)
+
+
+def test_bytes_are_those_set_aside() -> None:
+    heads, room, width = SHAPE
+    assert start(3, layers=2).nbytes == 3 * 2 * 2 * heads * room * width * 4
+    keys = torch.zeros(2, heads, 5, width)
+    state = State((), torch.zeros(2, dtype=torch.int64), 4, Source((KeysValues(keys, keys),), Mask(), torch.arange(2)))
+    assert state.nbytes == 2 * keys.nbytes
+
+
+def test_the_rows_of_a_beam_hear_the_source_of_their_own() -> None:
+    keys = torch.arange(3.0)[:, None, None, None].expand(3, 1, 5, 2)
+    allowed = torch.arange(15).view(3, 1, 1, 5) % 2 == 0
+    state = State(
+        (),
+        torch.zeros(3, dtype=torch.int64),
+        4,
+        Source((KeysValues(keys, -keys),), Mask(False, allowed), torch.arange(3)),
+    )
+    beam = state.fork(2).select(torch.tensor([5, 0, 3])).narrow(0, 2)
+    assert beam.source is not None
+    assert beam.source.origin.tolist() == [2, 0]
+    assert torch.equal(beam.source.heard[0].k, keys[[2, 0]])
+    assert torch.equal(beam.source.heard[0].v, -keys[[2, 0]])
+    assert torch.equal(beam.source.mask.allowed, allowed[[2, 0]])
+    for one, other in ((state, start(1)), (start(1), state)):
+        with pytest.raises(RequestError, match="hear a source cannot be put together"):
+            one.put(0, other)
+
+
+def test_a_memory_of_some_rows() -> None:
+    hidden, lengths = torch.randn(3, 4, 2), torch.tensor([4, 2, 1])
+    allowed = torch.arange(4) < lengths[:, None]
+    memory = Memory(hidden, lengths, Mask(allowed=allowed, lengths=lengths), (hidden[:, 0], hidden[:, 1]))
+    rows = torch.tensor([2, 0, 0])
+    some = memory.select(rows)
+    assert torch.equal(some.hidden, hidden[rows])
+    assert some.lengths.tolist() == some.mask.lengths.tolist() == [1, 4, 4]
+    assert torch.equal(some.mask.allowed, allowed[rows])
+    assert all(torch.equal(part, hidden[rows, i]) for i, part in enumerate(some.final))
+    assert len(some.final) == 2
