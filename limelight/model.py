@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from limelight.errors import RequestError
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from limelight.tasks.look import SeenTranslation
     from limelight.text.tokenizer import Tokenizer
 
-Message = Mapping[str, str]
-"""One turn of a conversation: a "role" and a "content"."""
+Message = Mapping[str, Any]
+"""One turn of a conversation: a "role" and a "content", and whatever else the model's template knows."""
 
 
 @dataclass(frozen=True)

@@ -1,29 +1,25 @@
-"""Chat templates: jinja2 programs that come with a model, and are therefore run in a sandbox.
+"""Conversations as the text that a model was trained on, by the chat template that comes with it.
 
-They see what Hugging Face's renderer shows them: `messages`, `add_generation_prompt`, the special tokens by name,
-`raise_exception`, `strftime_now`, `tojson`, loop controls and `{% generation %}` blocks.
+What a template sees of the messages is what Hugging Face's renderer shows it, but for control tokens that a message
+spells out.
 """
 
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
-from limelight.errors import TextError
-
-if TYPE_CHECKING:
-    from jinja2 import Template
+from limelight.errors import RequestError, TextError
+from limelight.text.apart import apart
 
 _LONGEST_TEMPLATE = 1_000_000  # characters of source
-_LONGEST_CHAT = 10_000_000  # characters rendered
+_LARGEST_INT = 10_000  # bits; beyond some 14,000 Python does not write them out
 _WORD_JOINER = "\u2060"
+_REASONING = ("reasoning_content", "thinking", "reasoning")  # names for one thing; templates read the first two
 
 
 def render(
     template: str | None,
-    messages: Sequence[Mapping[str, str]],
+    messages: Sequence[Mapping[str, Any]],
     *,
     reply: bool,
     tokens: Mapping[str, str],
@@ -34,80 +30,39 @@ def render(
         raise TextError("this model has no chat template: it continues text, but was not made for conversation")
     if len(template) > _LONGEST_TEMPLATE:
         raise TextError(f"the chat template has {len(template):,} characters; at most {_LONGEST_TEMPLATE:,} are read")
-    inert = [{key: _inert(value, controls) for key, value in message.items()} for message in messages]
-    pieces, length = [], 0
-    try:
-        for piece in _compile(template).generate(messages=inert, add_generation_prompt=reply, **tokens):
-            pieces.append(piece)
-            length += len(piece)
-            if length > _LONGEST_CHAT:
-                break
-    except Exception as problem:  # a template is a program from outside: it can raise anything
-        raise TextError(f"the model's chat template failed: {problem or type(problem).__name__}") from problem
-    if length > _LONGEST_CHAT:
-        raise TextError(f"the model's chat template writes more than {_LONGEST_CHAT:,} characters")
-    return "".join(pieces)
-
-
-def _inert(value: str, controls: Iterable[str]) -> str:
-    """`value` with a word joiner inside every control token that it spells out."""
+    if isinstance(messages, str | Mapping) or not all(isinstance(message, Mapping) for message in messages):
+        raise RequestError('a conversation is a list of messages such as {"role": "user", "content": "Hello"}')
+    if not messages:
+        raise RequestError("the conversation is empty; give at least one message")
     spelled = "|".join(re.escape(control) for control in controls if len(control) > 1)
-    return re.sub(f"(?={spelled})(.)", rf"\1{_WORD_JOINER}", value, flags=re.DOTALL) if spelled else value
+    pattern = re.compile(f"(?={spelled})(.)" if spelled else "(?!)", re.DOTALL)
+    try:
+        seen = [_message(message, pattern) for message in messages]
+    except RecursionError:
+        raise RequestError("a message is nested too deeply, or holds itself") from None
+    values = {"messages": seen, "tools": None, "documents": None, "add_generation_prompt": reply, **tokens}
+    text: str = apart("limelight.text.template.rendered", template, values, what="the model's chat template")
+    return text
 
 
-@lru_cache(maxsize=8)
-def _compile(template: str) -> "Template":
-    from jinja2 import TemplateError, nodes
-    from jinja2.exceptions import SecurityError
-    from jinja2.ext import Extension
-    from jinja2.parser import Parser
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-    from jinja2.utils import Namespace
+def _message(message: Mapping[str, Any], spelled: re.Pattern[str]) -> dict[str, Any]:
+    """A message as templates see it: what is None is not there, and its reasoning has the names that they look for."""
+    plain = {key: _plain(value, spelled) for key, value in message.items() if value is not None}
+    reasoning = next((plain[key] for key in _REASONING if key in plain), None)
+    return plain if reasoning is None else {"thinking": reasoning, **plain, "reasoning_content": reasoning}
 
-    class Generation(Extension):
-        """`{% generation %} … {% endgeneration %}` marks the model's own words for training; only its body matters."""
 
-        tags = {"generation"}  # noqa: RUF012 - jinja2's own way to declare it
-
-        def parse(self, parser: Parser) -> list[nodes.Node]:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    class PlainNamespace(Namespace):
-        """A namespace without private names, by which a template could reach into the interpreter."""
-
-        def __init__(self, /, *values: Any, **named: Any) -> None:
-            super().__init__()
-            for name, value in dict(*values, **named).items():
-                self[name] = value
-
-        def __setitem__(self, name: str, value: Any) -> None:
-            if name.startswith("_"):
-                raise SecurityError(f"a chat template may not set the private name {name!r}")
-            super().__setitem__(name, value)
-
-    def raise_exception(message: str) -> NoReturn:
-        raise TemplateError(message)
-
-    def strftime_now(format: str) -> str:
-        return datetime.now().strftime(format)
-
-    def tojson(
-        value: Any,
-        ensure_ascii: bool = False,
-        indent: int | None = None,
-        separators: tuple[str, str] | None = None,
-        sort_keys: bool = False,
-    ) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
-
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, "jinja2.ext.loopcontrols"]
+def _plain(value: Any, spelled: re.Pattern[str]) -> Any:
+    """`value` with a word joiner inside every control token that it spells out. Raises RequestError for what is not
+    made of text, numbers, lists and dicts."""
+    if isinstance(value, str):
+        return spelled.sub(rf"\1{_WORD_JOINER}", value)
+    if value is None or isinstance(value, float) or (isinstance(value, int) and value.bit_length() < _LARGEST_INT):
+        return value
+    if isinstance(value, list | tuple):
+        return [_plain(each, spelled) for each in value]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {_plain(key, spelled): _plain(each, spelled) for key, each in value.items()}
+    raise RequestError(
+        f"a message holds a {type(value).__name__}; it takes text, or lists and dicts of text and numbers"
     )
-    environment.filters["tojson"] = tojson
-    environment.globals |= {
-        "raise_exception": raise_exception,
-        "strftime_now": strftime_now,
-        "namespace": PlainNamespace,
-    }
-    return environment.from_string(template)

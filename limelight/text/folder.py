@@ -34,7 +34,8 @@ def read(folder: Path) -> Parts:
         )
     else:
         raise TextError(f"{folder} has no tokenizer; put the model's tokenizer.json there")
-    return Parts(inner, **named, ends=_ends(folder), template=_template(folder, config))
+    others = {name: token for name in ("sep", "cls", "mask") if (token := _spelling(config.get(f"{name}_token")))}
+    return Parts(inner, **named, ends=_ends(folder), template=_template(folder, config), others=others)
 
 
 def write(folder: Path, definition: str, parts: Parts) -> None:
@@ -46,6 +47,7 @@ def write(folder: Path, definition: str, parts: Parts) -> None:
         "eos_token": parts.eos,
         "pad_token": parts.pad,
         "unk_token": parts.unk,
+        **{f"{name}_token": token for name, token in parts.others.items()},
         "chat_template": parts.template,
     }
     config = {key: value for key, value in config.items() if value is not None}

@@ -1,6 +1,7 @@
 """What a tokenizer is made of, wherever it was read from: the value that the readers hand to `Tokenizer`."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import tokenizers
 
@@ -10,7 +11,8 @@ class Parts:
     """A working `tokenizers.Tokenizer`, and what the model's files say about its tokens.
 
     `bos`, `eos`, `pad` and `unk` are spellings as they stand in the vocabulary. `ends` are the ids that the model's
-    files name as the end of a text, beyond `eos`. The tokens that go around every document are in the inner
+    files name as the end of a text, beyond `eos`. `others` are further special tokens by their role ("sep", "cls",
+    "mask"), for chat templates alone. The tokens that go around every document are in the inner
     tokenizer's post-processor, and nowhere else.
     """
 
@@ -21,3 +23,4 @@ class Parts:
     unk: str | None = None
     ends: tuple[int, ...] = ()
     template: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)

@@ -163,16 +163,18 @@ class Tokenizer:
         """The source of the chat template, or None for a model that was not made for chat."""
         return self._parts.template
 
-    def chat(self, messages: Sequence[Mapping[str, str]], *, reply: bool = True) -> str:
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, reply: bool = True) -> str:
         """A conversation as the text that the model was trained on; encode it with `special=True`, without `prefix`.
 
-        `messages` have a "role" and a "content"; `reply` opens the model's answer. A control token that a message
-        spells out is broken by an invisible word joiner, so that it stays text. Raises TextError for a model without
-        a template or a template that fails.
+        `messages` have a "role" and a "content", and whatever else the template knows, such as lists of parts; values
+        that are None count as missing. `reply` opens the model's answer. A control token that a message spells out is
+        broken by an invisible word joiner, so that it stays text. The template runs in a process of its own, with
+        limits on time and memory. Raises TextError for a model without a template or a template that fails,
+        RequestError for messages that are not made of text, numbers, lists and dicts.
         """
-        named = {"bos_token": self._parts.bos, "eos_token": self._parts.eos}
-        named |= {"pad_token": self._parts.pad, "unk_token": self._parts.unk}
-        tokens = {name: token for name, token in named.items() if token is not None}
+        parts = self._parts
+        named = {"bos": parts.bos, "eos": parts.eos, "pad": parts.pad, "unk": parts.unk, **parts.others}
+        tokens = {f"{name}_token": token for name, token in named.items() if token is not None}
         return chat.render(self.template, messages, reply=reply, tokens=tokens, controls=self._special)
 
     def save(self, path: Path) -> None:
