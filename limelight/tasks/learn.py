@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from limelight.tasks.score import bleu
 from limelight.tasks.translate import Language, search
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import IGNORE, Corpus
+from limelight.train.disk import locked
 from limelight.train.loop import Hooks, Result, train
 from limelight.train.lora import tune
 from limelight.train.parallel import world
@@ -74,12 +76,18 @@ def learn(
         raise RequestError("a language model reads both languages with one vocabulary; leave shared = true")
     if base is not None and given.get("context", 0) > base.network.context:
         raise RequestError(f"{name} sees at most {base.network.context} tokens; set context to no more than that")
-    with world(before.device if before else given.get("device", "cpu")) as processes:
+    device = before.device if before else given.get("device", "cpu")
+    with world(device) as processes, locked(folder) if processes.main else nullcontext():
         kept = None if base is None else (base.source, base.tokenizer)
         ready = prepare(given, folder, processes, tokenizers=kept, joined=joined)
         settings = ready.run.settings
         torch.manual_seed(settings.seed)
         network = _new(ready) if base is None else _further(base, settings)
+        if isinstance(network, Decoder) and ready.highest >= network.config.vocab:
+            raise RequestError(
+                f"{name} knows {network.config.vocab:,} tokens, but its tokenizer makes token {ready.highest:,} of"
+                " the text; it cannot learn from it"
+            )
         if begun is not None and processes.main:
             learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
             begun(Begun(settings, learning, len(ready.training)))

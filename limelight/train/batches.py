@@ -182,6 +182,12 @@ class Batches:
             if pool * POOL >= len(self.corpus):
                 epoch, pool = epoch + 1, 0
 
+    def has(self, position: Position) -> bool:
+        """Whether a run over this corpus can be at `position`."""
+        epoch, pool, batch = position.epoch, position.pool, position.batch
+        whole = all(type(number) is int and number >= 0 for number in (epoch, pool, batch))
+        return whole and pool * POOL < len(self.corpus) and batch <= len(self.pool(epoch, pool))
+
     def epoch(self, epoch: int = 0) -> Iterator[Ints]:
         """The batches of one epoch."""
         for pool in range(-(-len(self.corpus) // POOL)):

@@ -28,14 +28,15 @@ PACKED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open}
 Pair = tuple[str, str]
 
 
-def read_pairs(files: Sequence[str | Path], columns: Sequence[str] = ()) -> Iterator[Pair]:
-    """Sentence pairs (source, target), in the order of the files; pairs with an empty side are left out.
+def read_pairs(files: Sequence[str | Path], columns: Sequence[str] = (), *, empty: bool = False) -> Iterator[Pair]:
+    """Sentence pairs (source, target), in the order of the files.
 
     files: two aligned text files, or one or more tables (.tsv, .csv, .jsonl, .po; each also with .gz or .xz), or data
     sets of the hub that hold such tables (see `limelight.train.hub`).
     columns: the names of the source and the target column, or their numbers from 1. Without them: the columns
-    "source" and "target" where a table names them, else the first two. Raises RequestError for files that do not go
-    together, FileError for what is wrong inside one.
+    "source" and "target" where a table names them, else the first two. empty: also the pairs with an empty side, which
+    are left out otherwise. Raises RequestError for files that do not go together, FileError for what is wrong inside
+    one.
     """
     paths = _located(files, TABLES)
     if len(columns) not in {0, 2}:
@@ -51,13 +52,13 @@ def read_pairs(files: Sequence[str | Path], columns: Sequence[str] = ()) -> Iter
         raise RequestError(
             f"pairs are read from two aligned text files or from tables ({', '.join(TABLES)}); got {names}"
         )
-    empty = True
+    found = False
     for source, target in rows:
         source, target = source.strip(), target.strip()
-        if source and target:
-            empty = False
+        found = found or bool(source and target)
+        if empty or (source and target):
             yield source, target
-    if empty:
+    if not found:
         raise FileError(f"{' and '.join(str(path) for path in paths)}: no sentence pair in there")
 
 
@@ -69,20 +70,27 @@ def read_texts(paths: Sequence[str | Path]) -> Iterator[tuple[str, bool]]:
     undecodable file.
     """
     for path in _located(paths, TEXTS):
-        files = [path]
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file() and kind(file) in TEXTS)
-            if not files:
-                raise FileError(f"{path}: no text file ({', '.join(TEXTS)}, also .gz and .xz) in this folder")
-        for file in files:
+        for file in texts(path):
             yield from _document(file)
 
 
+def texts(path: Path) -> list[Path]:
+    """The file itself, or all text files of a folder, in sorted order. Raises FileError for a folder without one."""
+    if not path.is_dir():
+        return [path]
+    files = sorted(file for file in path.rglob("*") if file.is_file() and kind(file) in TEXTS)
+    if not files:
+        raise FileError(f"{path}: no text file ({', '.join(TEXTS)}, also .gz and .xz) in this folder")
+    return files
+
+
 def existing(file: str | Path) -> Path:
-    """The path of something that is there. Raises FileError, with a hint where a hub data set may be meant."""
+    """The path of a file or folder that is there. Raises FileError, with a hint where a hub data set may be meant."""
     path = Path(file)
-    if path.exists():
+    if path.is_file() or path.is_dir():
         return path
+    if path.exists():
+        raise FileError(f"{path} is no ordinary file; what is learned from is read more than once, so save it to one")
     if not path.suffix and len(path.parts) == 2 and not path.is_absolute():
         raise FileError(f"{path}: no such file; if you mean a data set of the hub, write {hub.PREFIX}{path.as_posix()}")
     beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []

@@ -21,9 +21,10 @@ from torch import Tensor
 from limelight.errors import FileError, RequestError
 from limelight.models.api import Network
 from limelight.train.batches import IGNORE, Batch, Batches, Corpus, Position
+from limelight.train.disk import write, written
 from limelight.train.parallel import World
 from limelight.train.report import Events, Log, Progress, curve
-from limelight.train.run import Run, written
+from limelight.train.run import Run
 from limelight.train.schedule import rate
 from limelight.train.tokenfile import Ints
 from limelight.train.trainee import Trainee
@@ -77,10 +78,8 @@ def train(network: Network, training: Corpus, validation: Corpus, run: Run, worl
     settings = run.settings
     if settings.watch == "bleu" and hooks.score is None:
         raise RequestError('watch = "bleu" needs translations to score; watch the loss instead')
-    done = run.folder / "result.json"
-    if done.exists():
-        facts = json.loads(done.read_text(encoding="utf-8"))
-        return Result(facts["steps"], facts["loss"], facts["bleu"], run.model)
+    if (done := _finished(run)) is not None:
+        return done
     torch.set_num_threads(settings.threads)
     loop = _Loop(Trainee(network, settings, world), training, validation, run, world, hooks)
     loop.learn()
@@ -148,9 +147,9 @@ class _Loop:
                     if mean:
                         self.hooks.save(network, beside)
                     else:
-                        shutil.copytree(run.checkpoint(self.state.best_step) / "model", beside)
+                        shutil.copytree(run.weights(self.state.best_step), beside)
                 facts = {"steps": result.steps, "loss": loss, "bleu": bleu, "mean_of": steps if mean else None}
-                _write(run.folder / "result.json", json.dumps(facts) + "\n")
+                write(run.folder / "result.json", json.dumps(facts) + "\n")
                 self.events.close()
         self.world.wait()
         return result
@@ -237,10 +236,25 @@ class _Loop:
         facts = self.run.facts(step)
         try:
             state = State(step, Position(**facts["position"]), facts["best"], facts["best_step"], facts["since"])
+            if not Batches(self.training, self.settings.batch_tokens, self.settings.seed).has(state.position):
+                raise ValueError(f"there is no {state.position} in the text")
             self.trainee.load(self.run.tensors(step, ""))
-        except (KeyError, TypeError, RuntimeError) as error:
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise FileError(f"{path} is of another model or run ({error}); name a new folder") from None
+        self.run.weights(state.best_step)  # or its damage would be found when all is done
         return state
+
+
+def _finished(run: Run) -> Result | None:
+    """What a run that is through has written; None if it has not, or lost its model since."""
+    path = run.folder / "result.json"
+    if not path.exists() or not run.model.is_dir():
+        return None
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return Result(int(facts["steps"]), float(facts["loss"]), facts["bleu"], run.model)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(f"{path} is damaged ({error}); delete it, and the same command writes it anew") from None
 
 
 class _Watch:
@@ -276,12 +290,3 @@ class _Watch:
 
 def _seed(*parts: int) -> int:
     return int.from_bytes(hashlib.blake2b(repr(parts).encode(), digest_size=7).digest(), "little")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        beside = path.with_name(f".{path.name}")
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be written ({error.strerror})") from None

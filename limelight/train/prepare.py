@@ -1,5 +1,6 @@
 """From options and the user's files to everything that a training needs, with what is wrong told first."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,14 @@ from limelight.errors import RequestError
 from limelight.models.api import Network
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Corpus, Marks, Pairs, Part, Stream
-from limelight.train.data import read_pairs, read_texts
+from limelight.train.data import existing, read_pairs, read_texts
+from limelight.train.disk import intact, seal, written
+from limelight.train.hub import PREFIX
 from limelight.train.lora import merged
 from limelight.train.parallel import World
-from limelight.train.run import Run, record, recorded
+from limelight.train.run import Run, located, record, recorded
 from limelight.train.settings import Settings, checked, chosen, vocabulary
-from limelight.train.tokenfile import TokenFile, fingerprint, prepare_pairs, prepare_texts
+from limelight.train.tokenfile import TokenFile, fingerprint, prepare_pairs, prepare_texts, prepared_from
 from limelight.train.tokenizers import train_tokenizer
 
 HELD_OUT = 2000  # examples at most that are kept from training where no validation files are given
@@ -26,12 +29,14 @@ HELD_OUT = 2000  # examples at most that are kept from training where no validat
 
 @dataclass(frozen=True)
 class Prepared:
-    """A run whose data is ready. tokenizers: of the source and of the target; they may be one."""
+    """A run whose data is ready. tokenizers: of the source and of the target; they may be one. highest: the largest id
+    that a model will be given."""
 
     run: Run
     tokenizers: tuple[Tokenizer, Tokenizer]
     training: Corpus
     validation: Corpus
+    highest: int
 
 
 def prepare(
@@ -52,13 +57,15 @@ def prepare(
     if world.main:  # the others find everything in the folder
         _prepare(given, folder, tokenizers)
     world.wait()
-    settings, tokenizers = _prepare(given, folder, tokenizers)
-    train, valid = (_token_file(settings, tokenizers, folder, name) for name in ("train", "valid"))
+    settings = recorded(folder, given)
+    assert settings is not None
+    tokenizers = tokenizers or _tokenizers(folder)
+    train = TokenFile(folder / "data" / "train")
+    valid = TokenFile(folder / "data" / "valid") if settings.valid else None
     marks = Marks.of(tokenizers[1])
     training: Corpus
     validation: Corpus
     if settings.task == "translate":
-        assert train is not None
         training = Pairs(train, marks, joined=joined)
         if valid is not None:
             validation = Pairs(valid, marks, joined=joined)
@@ -66,14 +73,14 @@ def prepare(
             held = _held(settings, len(training))
             validation, training = Part(training, 0, held), Part(training, held, len(training))
     else:
-        assert train is not None
         tokens = train.tokens
         if valid is not None:
             training, validation = Stream(tokens, settings.context), Stream(valid.tokens, settings.context)
         else:
             cut = len(tokens) - _held(settings, len(tokens) // settings.context) * settings.context - 1
             training, validation = Stream(tokens[:cut], settings.context), Stream(tokens[cut:], settings.context)
-    return Prepared(Run(folder, settings), tokenizers, training, validation)
+    highest = max(train.highest, 0 if valid is None else valid.highest, marks.start, marks.end, marks.pad)
+    return Prepared(Run(folder, settings), tokenizers, training, validation, highest)
 
 
 def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Any:
@@ -91,25 +98,51 @@ def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Any:
     return save
 
 
-def _prepare(
-    given: Mapping[str, Any], folder: Path, kept: tuple[Tokenizer, Tokenizer] | None
-) -> tuple[Settings, tuple[Tokenizer, Tokenizer]]:
+def _prepare(given: Mapping[str, Any], folder: Path, kept: tuple[Tokenizer, Tokenizer] | None) -> None:
+    """Leaves settings, tokenizers and token files in the folder: all, or what is missing where a run goes on."""
     settings = recorded(folder, given)
     if settings is not None:
-        return settings, kept or _tokenizers(folder)
+        _go_on(settings, given, kept or _tokenizers(folder), folder)
+        return
     if "task" not in given or not given.get("train"):
         raise RequestError("a training needs a task (translate or generate) and files to learn from")
     settings = Settings(**given)
+    for named in (*settings.train, *settings.valid):
+        if not named.startswith(PREFIX):
+            existing(named)
     settings = vocabulary(settings, sum(len(text) for text in _texts(settings, settings.train)))
     tokenizers = kept or _trained(settings, folder)
     settings = replace(settings, longest=settings.longest or 256)
     file = _token_file(settings, tokenizers, folder, "train")
-    _token_file(settings, tokenizers, folder, "valid")
-    assert file is not None
+    if settings.valid:
+        _token_file(settings, tokenizers, folder, "valid")
     tokens = len(file.tokens) // 2 if settings.task == "translate" else len(file.tokens)
     settings = chosen(settings, tokens, torch.get_num_threads())
-    record(folder, settings)
-    return settings, tokenizers
+    train, valid = (
+        tuple(each if each.startswith(PREFIX) else os.path.abspath(each) for each in files)
+        for files in (settings.train, settings.valid)
+    )
+    record(folder, replace(settings, model=located(settings.model), train=train, valid=valid))
+
+
+def _go_on(settings: Settings, given: Mapping[str, Any], tokenizers: tuple[Tokenizer, Tokenizer], folder: Path) -> None:
+    """Holds the files against those that the run began with, wherever they are now; it can go on without them.
+
+    A token file that is damaged and was deleted is made anew. Raises RequestError if the files hold something else.
+    """
+    for name in ("train", "valid"):
+        files = given.get(name) or getattr(settings, name)
+        if not files:
+            continue
+        place = folder / "data" / name
+        intact(place, "about.json", "name a new folder")
+        if not given.get(name) and not all(each.startswith(PREFIX) or Path(each).exists() for each in files):
+            continue
+        now = replace(settings, **{name: files})
+        if _origin(now, tokenizers, name) != prepared_from(place):
+            raise RequestError(f"{' and '.join(files)} changed since the run in {folder} began; name a new folder")
+        if not (place / "tokens.bin").exists():
+            _token_file(now, tokenizers, folder, name)
 
 
 def _texts(settings: Settings, files: Sequence[str], sides: Sequence[int] = (0, 1)) -> Iterator[str]:
@@ -134,33 +167,36 @@ def _trained(settings: Settings, folder: Path) -> tuple[Tokenizer, Tokenizer]:
         for side in sides
     ]
     for name, each in zip(("tokenizer", "tokenizer-target"), made, strict=False):
-        each.save(folder / name)
+        with written(folder / name) as beside:
+            each.save(beside)
+            seal(beside)
     return _tokenizers(folder)
 
 
 def _tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
-    source = Tokenizer.from_folder(folder / "tokenizer")
-    other = folder / "tokenizer-target"
-    return source, Tokenizer.from_folder(other) if other.exists() else source
+    def read(name: str) -> Tokenizer:
+        return Tokenizer.from_folder(intact(folder / name, "", "name a new folder"))
+
+    source = read("tokenizer")
+    return source, read("tokenizer-target") if (folder / "tokenizer-target").exists() else source
 
 
-def _token_file(
-    settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer], folder: Path, name: str
-) -> TokenFile | None:
-    """The token file of the training or validation files, made if it is not there; None without such files."""
-    files = settings.train if name == "train" else settings.valid
-    if not files:
-        return None
+def _origin(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer], name: str) -> str:
+    """The fingerprint of what the training or validation files are made into."""
     longest = settings.longest if settings.task == "translate" else 0
-    mark = fingerprint(files, tokenizers, settings.task, settings.columns, longest)
-    place = folder / "data" / f"{name}-{mark}"
-    if place.exists():
+    return fingerprint(getattr(settings, name), tokenizers, settings.task, settings.columns, longest)
+
+
+def _token_file(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer], folder: Path, name: str) -> TokenFile:
+    """The token file of the training or validation files, made if the one that is there is not of them."""
+    files = getattr(settings, name)
+    origin = _origin(settings, tokenizers, name)
+    place = folder / "data" / name
+    if prepared_from(place) == origin and (place / "tokens.bin").exists():
         return TokenFile(place)
-    if (folder / "settings.toml").exists() and list((folder / "data").glob(f"{name}-*")):
-        raise RequestError(f"{' and '.join(files)} changed since the run in {folder} began; name a new folder")
     if settings.task == "translate":
-        return prepare_pairs(read_pairs(files, settings.columns), tokenizers, place, longest)
-    return prepare_texts(read_texts(files), tokenizers[0], place, Marks.of(tokenizers[0]).end)
+        return prepare_pairs(read_pairs(files, settings.columns), tokenizers, place, settings.longest, origin)
+    return prepare_texts(read_texts(files), tokenizers[0], place, Marks.of(tokenizers[0]).end, origin)
 
 
 def _held(settings: Settings, examples: int) -> int:

@@ -2,14 +2,14 @@
 
 import io
 import json
-import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, final
 
-from limelight.errors import FileError
+from limelight.train.disk import unwritten, write
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,7 @@ class Log:
         """Goes on behind `step`; what a killed run wrote after its last checkpoint is taken out."""
         self.path = path
         kept = [line for line in lines(path) if line["step"] <= step]
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-            beside.replace(path)
-        except OSError as error:
-            raise _unwritten(path, error) from None
+        write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Adds a line. Raises FileError if the disk is full."""
@@ -46,7 +40,7 @@ class Log:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(values, ensure_ascii=False) + "\n")
         except OSError as error:
-            raise _unwritten(self.path, error) from None
+            raise unwritten(self.path, error) from None
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -79,12 +73,7 @@ def curve(log: Path, picture: Path) -> None:
     axes.legend()
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=120, format="png")
-    beside = picture.with_name(f".{picture.name}")
-    try:
-        beside.write_bytes(drawn.getbuffer())
-        beside.replace(picture)
-    except OSError as error:
-        raise _unwritten(picture, error) from None
+    write(picture, drawn.getvalue())
 
 
 @final
@@ -97,25 +86,25 @@ class Events:
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder), purge_step=step + 1)
+            with self._told():
+                self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def write(self, values: Mapping[str, Any]) -> None:
         """Adds each number under its name. Raises FileError if the disk is full."""
         numbers = {name: value for name, value in values.items() if name != "step" and isinstance(value, int | float)}
-        for name, value in numbers.items() if self.writer is not None else ():
-            try:
+        with self._told():
+            for name, value in numbers.items() if self.writer is not None else ():
                 self.writer.add_scalar(name, value, values["step"])
-            except OSError as error:
-                raise _unwritten(self.folder, error) from None
 
     def close(self) -> None:
-        """Writes what is held."""
+        """Writes what is held. Raises FileError if the disk is full."""
         if self.writer is not None:
-            self.writer.close()
+            with self._told():
+                self.writer.close()
 
-
-def _unwritten(path: Path, error: OSError) -> FileError:
-    return FileError(
-        f"{path} cannot be written ({error.strerror or error}); the checkpoints are whole: make room and start the same"
-        " command again"
-    )
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise unwritten(self.folder, error) from None

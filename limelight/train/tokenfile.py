@@ -1,19 +1,18 @@
 """Token files: a corpus as numbers on disk, memory-mapped, so that it may be larger than memory.
 
 A prepared corpus is a folder: `tokens.bin` (uint16 or uint32, little-endian), `offsets.bin` (int64, one more than
-there are sequences) and `about.json`. Its fingerprint covers the input files and the tokenizer, so that a second run
-over the same data finds it; it is written beside its place and renamed when it is whole.
+there are sequences), `about.json` and the sums of these. Its fingerprint covers what the input files hold and the
+tokenizer, so that a second run over the same data finds it, from wherever it is called; it is written beside its place
+and renamed when it is whole.
 """
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, final
 
 import numpy as np
@@ -22,10 +21,11 @@ from numpy.typing import NDArray
 from limelight.errors import FileError
 from limelight.text.tokenizer import Tokenizer
 from limelight.train import hub
-from limelight.train.data import Pair, existing
+from limelight.train.data import TABLES, Pair, existing, kind, texts
+from limelight.train.disk import intact, seal, sha256, written
 
-FORMAT = 1
-HELD = 1 << 18  # tokens that are held before they are written
+FORMAT = 2
+HELD = 1 << 18  # tokens that are held before they are written, or while they are checked
 TEXTS_AT_ONCE = 1024
 Tokens = NDArray[np.uint16] | NDArray[np.uint32]
 Ints = NDArray[np.int64]
@@ -33,18 +33,27 @@ Ints = NDArray[np.int64]
 
 @final
 class TokenFile:
-    """Sequences of token ids in a prepared folder; nothing is read before it is asked for."""
+    """Sequences of token ids in a prepared folder. highest: the largest id; dropped: pairs that were left out.
+
+    All of it is read once and checked, then nothing before it is asked for. Raises FileError for a folder that is not
+    what was written.
+    """
 
     def __init__(self, folder: Path) -> None:
+        tokens, offsets = folder / "tokens.bin", folder / "offsets.bin"
+        cure = f"delete {tokens}, and the same command makes it anew out of the files that it came from"
+        intact(folder, "", cure)
         try:
-            about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-            self.dropped = int(about["dropped"])
-            self.tokens: Tokens = np.memmap(folder / "tokens.bin", np.dtype(about["dtype"]), "r")
-            self.offsets: Ints = np.memmap(folder / "offsets.bin", np.dtype("<i8"), "r")
-        except (OSError, ValueError, KeyError) as error:
-            raise FileError(
-                f"{folder}: not a whole token file ({error}); delete the folder to prepare it anew"
-            ) from None
+            facts = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+            self.dropped: int = facts["dropped"]
+            self.tokens: Tokens = np.memmap(tokens, np.dtype(facts["dtype"]), "r")
+            self.offsets: Ints = np.memmap(offsets, np.dtype("<i8"), "r")
+            self.highest = max(int(part.max()) for part in _parts(tokens, self.tokens.dtype))
+            _check(offsets, len(self.tokens))
+            if self.highest >= facts["vocab"]:
+                raise ValueError(f"the token {self.highest:,} is beyond a vocabulary of {facts['vocab']:,}")
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{folder} is no token file ({error}); {cure}") from None
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -59,12 +68,13 @@ class TokenFile:
 
 
 def prepare_pairs(
-    pairs: Iterable[Pair], tokenizers: tuple[Tokenizer, Tokenizer], folder: Path, longest: int
+    pairs: Iterable[Pair], tokenizers: tuple[Tokenizer, Tokenizer], folder: Path, longest: int, origin: str = ""
 ) -> TokenFile:
     """Sentence pairs as sequences 2i (source) and 2i + 1 (target), without special tokens.
 
     tokenizers: of the source and of the target; they may be one. longest: pairs with more tokens on a side, or with
-    none, are dropped and counted. Raises FileError if nothing is left or the folder cannot be written.
+    none, are dropped and counted. origin: the fingerprint of what the pairs come from. Raises FileError if nothing is
+    left or the folder cannot be written.
     """
     source, target = tokenizers
 
@@ -79,13 +89,16 @@ def prepare_pairs(
                 else:
                     yield None
 
-    return _written(sequences(), max(source.vocab, target.vocab), folder)
+    return _written(sequences(), max(source.vocab, target.vocab), folder, origin)
 
 
-def prepare_texts(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, folder: Path, end: int) -> TokenFile:
+def prepare_texts(
+    pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, folder: Path, end: int, origin: str = ""
+) -> TokenFile:
     """Documents, each a sequence: the tokenizer's prefix, the text, and the token `end`.
 
-    pieces: from `read_texts`. Raises FileError if the folder cannot be written.
+    pieces: from `read_texts`. origin: the fingerprint of what they come from. Raises FileError if the folder cannot be
+    written.
     """
 
     def sequences() -> Iterator[Sequence[int] | None]:
@@ -95,11 +108,11 @@ def prepare_texts(pieces: Iterable[tuple[str, bool]], tokenizer: Tokenizer, fold
             yield ids
             first = last
 
-    return _written(sequences(), tokenizer.vocab, folder)
+    return _written(sequences(), tokenizer.vocab, folder, origin)
 
 
 def fingerprint(files: Sequence[str | Path], tokenizers: Sequence[Tokenizer], *choices: object) -> str:
-    """A name for what is prepared out of these files (by place, size and time of change) in this way.
+    """A name for what is prepared out of what these files hold in this way, wherever they are.
 
     A data set of the hub goes by its name alone, so that nothing is asked for again once it is prepared.
     """
@@ -108,24 +121,48 @@ def fingerprint(files: Sequence[str | Path], tokenizers: Sequence[Tokenizer], *c
         if str(file).startswith(hub.PREFIX):
             seen.append(str(file))
             continue
-        path = existing(file).resolve()
-        inner = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-        seen += [(str(each), each.stat().st_size, each.stat().st_mtime_ns) for each in inner]
-    with tempfile.TemporaryDirectory() as folder:
+        path = existing(file)
+        try:
+            seen.append([kind(path) if kind(path) in TABLES else "", [sha256(each) for each in texts(path)]])
+        except OSError as error:
+            raise FileError(f"{error.filename}: cannot be read ({error.strerror})") from None
+    with TemporaryDirectory() as folder:
         for tokenizer in tokenizers:
             tokenizer.save(Path(folder))
-            seen.append(hashlib.sha256((Path(folder) / "tokenizer.json").read_bytes()).hexdigest())
+            seen.append(sha256(Path(folder) / "tokenizer.json"))
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 
-def _written(sequences: Iterable[Sequence[int] | None], vocab: int, folder: Path) -> TokenFile:
+def prepared_from(folder: Path) -> str | None:
+    """The fingerprint of what a token file was prepared from; None if there is none or nobody can say."""
+    try:
+        about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+        return str(about["origin"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _check(offsets: Path, tokens: int) -> None:
+    """Raises ValueError for offsets that are not those of so many tokens."""
+    last = 0
+    for part in _parts(offsets, np.dtype("<i8")):
+        if part[0] < last or (np.diff(part) < 0).any():
+            raise ValueError("a sequence ends before it begins")
+        last = int(part[-1])
+    if last != tokens:
+        raise ValueError(f"the sequences have {last:,} tokens, and {tokens:,} are there")
+
+
+def _parts(path: Path, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
+    """The numbers of a file, piece by piece; not through the map, whose pages would count as memory."""
+    with path.open("rb") as file:
+        while len(part := np.fromfile(file, dtype, HELD)):
+            yield part
+
+
+def _written(sequences: Iterable[Sequence[int] | None], vocab: int, folder: Path, origin: str) -> TokenFile:
     """Streams sequences into a new folder; None counts as one that was dropped."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written ({error.strerror})") from None
-    try:
+    with written(folder) as beside:
         dtype = "<u2" if vocab <= 1 << 16 else "<u4"
         with (beside / "tokens.bin").open("wb") as tokens, (beside / "offsets.bin").open("wb") as offsets:
             writer = _Writer(tokens, offsets, np.dtype(dtype))
@@ -135,15 +172,9 @@ def _written(sequences: Iterable[Sequence[int] | None], vocab: int, folder: Path
         if writer.total == 0:
             dropped = f": all {writer.dropped:,} pairs are too long or empty" if writer.dropped else ""
             raise FileError(f"nothing to learn from{dropped}; look at the data or raise the longest length")
-        about = {"dtype": dtype, "dropped": writer.dropped}
-        (beside / "about.json").write_text(json.dumps(about), encoding="utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(beside, folder)
-    except OSError as error:
-        raise FileError(f"{folder}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        about = {"dtype": dtype, "vocab": vocab, "dropped": writer.dropped, "origin": origin}
+        (beside / "about.json").write_text(json.dumps(about) + "\n", encoding="utf-8")
+        seal(beside)
     return TokenFile(folder)
 
 

@@ -116,9 +116,13 @@ class Trainee:
 
     @torch.no_grad()
     def load(self, state: Iterable[tuple[str, Tensor]]) -> None:
-        """Takes a state that was given before."""
+        """Takes a state that was given before. Raises KeyError or ValueError for one of another network."""
+        missing = {f"weights/{name}" for name in self._weights}
         for key, tensor in state:
             part, _, name = key.partition("/")
+            missing.discard(key)
+            if part != "step" and tensor.shape != self._weights[name].shape:
+                raise ValueError(f"{key} has the shape {tuple(tensor.shape)}, not {tuple(self._weights[name].shape)}")
             if part in OPTIMIZER:
                 p = self._weights[name]
                 # Copied, so that memory is aligned as torch aligns it: some kernels round by alignment.
@@ -130,6 +134,8 @@ class Trainee:
                 self._average.weights[name].copy_(like(tensor, self._average.weights[name]))
             elif part == "weights":
                 self._weights[name].copy_(like(tensor, self._weights[name]))
+        if missing:
+            raise KeyError(min(missing))
 
     def _precision(self) -> AbstractContextManager[object]:
         """Where it is bfloat16, products are computed in it; weights, sums and the stream between layers are not."""
