@@ -51,7 +51,8 @@ def train(
     ] = None,
     vocab: Annotated[int | None, typer.Option(metavar="N", help="Tokens at most.", rich_help_panel=_PANEL)] = None,
     epochs: Annotated[
-        float | None, typer.Option(metavar="N", help="How often the text is read.", rich_help_panel=_PANEL)
+        float | None,
+        typer.Option(metavar="N", help="How often the text is read; 0: as fits it.", rich_help_panel=_PANEL),
     ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="In place of epochs.", rich_help_panel=_PANEL)] = None,
     batch_tokens: Annotated[
@@ -121,7 +122,7 @@ def train(
 def _options(task: str, config: Path | None, pairs: list[str], typed: dict[str, Any]) -> dict[str, Any]:
     """What was asked for: the file first, then --set, then options of their own; the later one counts.
 
-    Raises ConfigError or RequestError for an option that nobody knows.
+    Raises ConfigError or RequestError for an option that nobody knows, or that has no effect.
     """
     from limelight.errors import RequestError
     from limelight.train.settings import checked, from_toml
@@ -132,12 +133,30 @@ def _options(task: str, config: Path | None, pairs: list[str], typed: dict[str, 
         if named.get("task", task) != task:
             raise RequestError(f"{config} is for the task {named['task']}; you asked for {task}")
         options |= named
+    said: dict[str, Any] = {}
     for pair in pairs:
         name, sign, value = pair.partition("=")
         if not sign:
             raise RequestError(f"--set takes NAME=VALUE, and {pair!r} has no =")
-        options |= checked({name.strip(): _value(value.strip())}, "--set")
-    return options | checked(typed, "limelight train")
+        said |= checked({name.strip(): _value(value.strip())}, "--set")
+    said |= checked(typed, "limelight train")
+    for name, instead in (("steps", "epochs"), ("parameters", "width")):
+        if name in said and instead in said:
+            raise RequestError(f"{name} and {instead} say the same thing in two ways; give one of them")
+        if name in said or instead in said:  # then the other one, of the file, no longer counts
+            options.pop(name, None)
+            options.pop(instead, None)
+    for name in {"translate": ("context",), "generate": ("longest", "columns", "shared")}[task]:
+        if name in said:
+            raise RequestError(f"{name} has no effect when a model learns to {task}; leave the option out")
+    if model := (options | said).get("model"):
+        idle = [name for name in ("tokenizer", "vocab", "lower", "width", "parameters") if name in said]
+        if idle:
+            from limelight.models.presets import PRESETS
+
+            if model not in PRESETS:
+                raise RequestError(f"{model} brings its own {idle[0]}; leave the option out")
+    return options | said
 
 
 def _value(text: str) -> Any:
@@ -156,6 +175,8 @@ def _last(out: Path) -> str:
 
 
 def _finish(result: "Result", task: str, out: Path, json: bool) -> None:
+    import shlex
+
     from limelight.cli import screen
 
     if json:
@@ -165,7 +186,7 @@ def _finish(result: "Result", task: str, out: Path, json: bool) -> None:
     found = "" if result.bleu is None else f", BLEU {result.bleu:.1f}"
     use = "limelight translate" if task == "translate" else 'limelight complete "Once upon a time"'
     done = f"Done after {result.steps:,} steps: validation loss {result.loss:.3f}{found}. Use it:"
-    screen.stdout().print(f"{done}\n\n  {use} --model {out}", soft_wrap=True)
+    screen.stdout().print(f"{done}\n\n  {use} --model {shlex.quote(str(out))}", soft_wrap=True)
 
 
 class _Shown:

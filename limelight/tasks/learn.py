@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from limelight.checkpoints.open import Opened, open_checkpoint
+from limelight.checkpoints.open import Opened, open_checkpoint, usable_device
 from limelight.checkpoints.source import resolve
 from limelight.decode import Sampling, generate
-from limelight.errors import RequestError, SourceError
-from limelight.models.api import Decoder, Network
+from limelight.errors import LimelightError, RequestError, SourceError
+from limelight.models.api import Decoder, Network, Seq2Seq
 from limelight.models.build import build
 from limelight.models.init import initialise
-from limelight.models.presets import PRESETS, find, fit, preset, with_dropout
+from limelight.models.presets import PRESETS, count, find, fit, preset, with_dropout
 from limelight.tasks.score import bleu
 from limelight.tasks.translate import Language, search
 from limelight.text.tokenizer import Tokenizer
@@ -25,11 +25,11 @@ from limelight.train.batches import IGNORE, Corpus
 from limelight.train.disk import locked
 from limelight.train.loop import Hooks, Result, train
 from limelight.train.lora import tune
-from limelight.train.parallel import world
+from limelight.train.parallel import memory, world
 from limelight.train.prepare import Prepared, prepare, save_as
 from limelight.train.report import Progress
 from limelight.train.run import recorded
-from limelight.train.settings import Settings, checked
+from limelight.train.settings import Settings, asked
 
 FINE_TUNING = {"epochs": 3.0, "dropout": 0.0, "smoothing": 0.0, "schedule": "cosine", "decay": 0.0}
 """What is right for a model that knows much already, where the user says nothing else."""
@@ -61,38 +61,68 @@ def learn(
     preset or a checkpoint to go on from. begun, progress: told before the first step and about once a second, in
     process 0 alone. Raises a LimelightError for data or options that make no sense, before any training.
     """
-    given = checked(options, "options")
+    given = asked(options, "options")
     before = recorded(folder, given)
     name = before.model if before else given.get("model", "")
     task = before.task if before else given.get("task", "")
     base = _opened(name) if name and not _is_preset(name) else None
-    if base is not None and before is None:
-        fitting = {"lr": 3e-4 if given.get("lora") else 5e-5, "context": min(256, base.network.context)}
-        given = FINE_TUNING | fitting | given
     joined = task == "translate" and _continues(name, base)
-    if task == "generate" and name and not _continues(name, base):
-        raise RequestError(f"{name} translates; to generate text train a language model such as gpt-modern-tiny")
-    if joined and not given.get("shared", True):
-        raise RequestError("a language model reads both languages with one vocabulary; leave shared = true")
-    if base is not None and given.get("context", 0) > base.network.context:
-        raise RequestError(f"{name} sees at most {base.network.context} tokens; set context to no more than that")
+    if before is None:
+        _check(given, name, base, joined)
+        if base is not None:
+            room = _room(base, joined)
+            fitting = {"lr": 3e-4 if given.get("lora") else 5e-5, "context": min(256, room), "longest": min(256, room)}
+            given = FINE_TUNING | fitting | given
     device = before.device if before else given.get("device", "cpu")
     with world(device) as processes, locked(folder) if processes.main else nullcontext():
         kept = None if base is None else (base.source, base.tokenizer)
         ready = prepare(given, folder, processes, tokenizers=kept, joined=joined)
         settings = ready.run.settings
         torch.manual_seed(settings.seed)
-        network = _new(ready) if base is None else _further(base, settings)
-        if isinstance(network, Decoder) and ready.highest >= network.config.vocab:
-            raise RequestError(
-                f"{name} knows {network.config.vocab:,} tokens, but its tokenizer makes token {ready.highest:,} of"
-                " the text; it cannot learn from it"
-            )
+        try:
+            network = _new(ready) if base is None else _further(base, settings)
+            if isinstance(network, Decoder) and ready.highest >= network.config.vocab:
+                raise RequestError(
+                    f"{name} knows {network.config.vocab:,} tokens, but its tokenizer makes token {ready.highest:,} of"
+                    " the text; it cannot learn from it"
+                )
+        except LimelightError:
+            if before is None and processes.main:
+                (folder / "settings.toml").unlink(missing_ok=True)  # nothing has begun: other options may be tried
+            raise
         if begun is not None and processes.main:
             learning = sum(p.numel() for p in network.parameters() if p.requires_grad)
             begun(Begun(settings, learning, len(ready.training)))
         hooks = _hooks(ready, progress)
         return train(network, ready.training, ready.validation, ready.run, processes, hooks)
+
+
+def _check(given: Mapping[str, Any], name: str, base: Opened | None, joined: bool) -> None:
+    """Raises RequestError for options that do not go together, before anything is read."""
+    task = given.get("task")
+    if usable_device(given.get("device", "cpu")).type == "meta":
+        raise RequestError("nothing is computed on the device 'meta'; use cpu, cuda or mps")
+    if task == "generate" and name and not _continues(name, base):
+        raise RequestError(f"{name} translates; to generate text train a language model such as gpt-modern-tiny")
+    if joined and not given.get("shared", True):
+        raise RequestError("a language model reads both languages with one vocabulary; leave shared = true")
+    if given.get("lora") and base is None:
+        raise RequestError("lora trains a model on that is there; name one as model, or leave lora out")
+    if given.get("watch") == "bleu":
+        if task == "generate":
+            raise RequestError('watch = "bleu" needs translations to score; watch the loss instead')
+        bleu(["a"], ["a"])  # says what is missing
+    if given.get("shard") and os.environ.get("WORLD_SIZE", "1") == "1":
+        raise RequestError("shard divides a model among several processes; start them with torchrun, or leave it out")
+    if base is not None and given.get("context", 0) > base.network.context:
+        raise RequestError(f"{name} sees at most {base.network.context} tokens; set context to no more than that")
+    if base is not None and task == "translate" and given.get("longest", 0) > (room := _room(base, joined)):
+        raise RequestError(f"{name} reads sentences of at most {room} tokens; set longest to no more than that")
+
+
+def _room(base: Opened, joined: bool) -> int:
+    """The most tokens of a window, or of a sentence where source and target are read as one."""
+    return (base.network.context - 1) // 2 if joined else base.network.context - isinstance(base.network, Seq2Seq)
 
 
 def _is_preset(name: str) -> bool:
@@ -137,6 +167,12 @@ def _new(ready: Prepared) -> Network:
         width=width or None,
         dropout=settings.dropout,
     )
+    needed, there = 12 * count(config), memory()  # weights, gradients, and what Muon keeps; AdamW keeps twice that
+    if settings.device == "cpu" and there is not None and needed > there:
+        raise RequestError(
+            f"a model of {needed // 12:,} weights takes at least {needed / 1e9:,.0f} GB to train, and this machine has"
+            f" {there / 1e9:,.0f} GB; choose a smaller one or a lower width"
+        )
     network = build(config)
     initialise(network, torch.Generator().manual_seed(settings.seed))
     return network

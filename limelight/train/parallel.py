@@ -54,6 +54,14 @@ class World:
         self.from_main(0.0)
 
 
+def memory() -> int | None:
+    """The bytes of this machine's memory; None where nobody says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # as on Windows
+        return None
+
+
 @contextmanager
 def world(device: str = "cpu") -> Iterator[World]:
     """The processes that `torchrun` started, or this one alone.

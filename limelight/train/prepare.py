@@ -20,7 +20,7 @@ from limelight.train.hub import PREFIX
 from limelight.train.lora import merged
 from limelight.train.parallel import World
 from limelight.train.run import Run, located, record, recorded
-from limelight.train.settings import Settings, checked, chosen, vocabulary
+from limelight.train.settings import Settings, asked, chosen, vocabulary
 from limelight.train.tokenfile import TokenFile, fingerprint, prepare_pairs, prepare_texts, prepared_from
 from limelight.train.tokenizers import train_tokenizer
 
@@ -53,7 +53,7 @@ def prepare(
     one that was begun before goes on with its own settings. tokenizers: of the checkpoint that is trained further.
     joined: the model is a decoder that reads source and target as one. Raises FileError, RequestError or ConfigError.
     """
-    given = checked(options, "options")
+    given = asked(options, "options")
     if world.main:  # the others find everything in the folder
         _prepare(given, folder, tokenizers)
     world.wait()

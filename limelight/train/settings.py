@@ -4,8 +4,9 @@ import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from math import inf
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from limelight.errors import ConfigError, FileError, suggestion
 from limelight.train.schedule import Schedule
@@ -15,57 +16,86 @@ Task = Literal["translate", "generate"]
 
 
 @dataclass(frozen=True)
+class Range:
+    """Which numbers an option takes. least: the smallest, or, where `above`, what all are above. below: what all are
+    below. open: a value beside these that leaves the choice to the data."""
+
+    least: float
+    below: float = inf
+    above: bool = False
+    open: int | None = None
+
+    def __contains__(self, value: float) -> bool:
+        return value == self.open or (self.least <= value < self.below and not (self.above and value == self.least))
+
+    def __str__(self) -> str:
+        ends = [f"above {self.least}" if self.above else f"of at least {self.least}"]
+        ends += [f"below {self.below:,}"] if self.below < inf else []
+        return " and ".join(ends) + ("" if self.open is None else f", or {self.open} for one that fits the data")
+
+
+Count = Annotated[int, Range(1, 1 << 31)]
+Chosen = Annotated[int, Range(1, 1 << 31, open=0)]
+AtLeast0 = Annotated[int, Range(0, 1 << 31)]
+Share = Annotated[float, Range(0, 1)]
+ChosenShare = Annotated[float, Range(0, 1, open=-1)]
+Amount = Annotated[float, Range(0)]
+ChosenAmount = Annotated[float, Range(0, above=True, open=0)]
+
+
+@dataclass(frozen=True)
 class Settings:
-    """What a run does. An option that is 0 where 0 makes no sense is chosen from the data; `chosen` fills it in."""
+    """What a run does. An option that is 0 (a share: -1) where that makes no sense is chosen from the data; `chosen`
+    fills it in."""
 
     task: Task
     model: str = ""  # a preset, or a checkpoint to go on from; chosen from the data if empty
-    width: int = 0  # of a preset; 0: its own
-    parameters: int = 0  # in place of width: the widest that has no more
+    width: Annotated[int, Range(1, 1 << 17, open=0)] = 0  # of a preset; 0: its own
+    parameters: Annotated[int, Range(1, 1 << 40, open=0)] = 0  # in place of width: the widest that has no more
     train: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()  # without them, `held_out` of the training examples
-    held_out: float = 0.02
+    held_out: Annotated[float, Range(0, 1, above=True)] = 0.02
     columns: tuple[str, ...] = ()
 
     tokenizer: Kind | Literal["auto"] = "auto"
-    vocab: int = 0  # tokens at most
+    vocab: Annotated[int, Range(1, 1 << 24, open=0)] = 0  # tokens at most
     shared: bool = True  # one vocabulary for source and target
     lower: bool = False
 
-    context: int = 0  # generate: tokens of a window
-    longest: int = 0  # translate: pairs with more tokens on a side are left out
-    batch_tokens: int = 0  # a step's tokens, padding counted, over all processes
-    accumulate: int = 1  # parts that a step's batch is computed in, one after another
-    epochs: float = 0.0
-    steps: int = 0  # in place of epochs
-    seed: int = 1
+    context: Annotated[int, Range(1, 1 << 24, open=0)] = 0  # generate: tokens of a window
+    longest: Annotated[int, Range(1, 1 << 24, open=0)] = 0  # translate: pairs with more tokens on a side are left out
+    batch_tokens: Chosen = 0  # a step's tokens, padding counted, over all processes
+    accumulate: Annotated[int, Range(1, 1 << 16)] = 1  # parts that a step's batch is computed in, one after another
+    epochs: Annotated[float, Range(0, 1e9, above=True, open=0)] = 0.0
+    steps: Chosen = 0  # in place of epochs
+    seed: Annotated[int, Range(0, 1 << 63)] = 1
 
     optimizer: Literal["auto", "adamw", "muon"] = "auto"  # auto: muon for what begins at nothing
-    lr: float = 0.0
+    lr: ChosenAmount = 0.0
     schedule: Schedule = "auto"
-    warmup: int = 0
-    floor: float = 0.0  # where cosine and linear end, as a share of lr
-    beta1: float = 0.9
-    beta2: float = 0.98
-    eps: float = 1e-9
-    decay: float = 0.01
-    clip: float = 1.0  # 0: gradients are not clipped
-    smoothing: float = -1.0  # below 0: from the task
-    dropout: float = -1.0  # below 0: from the data
-    ema: float = 0.0  # decay of the moving average of weights; 0: none
-    average: int = 5  # the last checkpoints that the final weights are the mean of; 1: none
+    warmup: Chosen = 0
+    floor: Annotated[float, Range(0, 1)] = 0.0  # where cosine and linear end, as a share of lr
+    beta1: Share = 0.9
+    beta2: Share = 0.98
+    eps: Annotated[float, Range(0, above=True)] = 1e-9
+    decay: Amount = 0.01
+    clip: Amount = 1.0  # 0: gradients are not clipped
+    smoothing: ChosenShare = -1.0  # -1: from the task
+    dropout: ChosenShare = -1.0  # -1: from the data
+    ema: Share = 0.0  # decay of the moving average of weights; 0: none
+    average: Count = 5  # the last checkpoints that the final weights are the mean of; 1: none
 
-    every: int = 0  # steps between evaluations, each with a checkpoint
-    patience: int = 8  # evaluations without a better one, after which training stops; 0: never
+    every: Chosen = 0  # steps between evaluations, each with a checkpoint
+    patience: AtLeast0 = 8  # evaluations without a better one, after which training stops; 0: never
     watch: Literal["loss", "bleu"] = "loss"  # what "better" means
-    keep: int = 5  # last checkpoints that are kept, beside the best
+    keep: Count = 5  # last checkpoints that are kept, beside the best
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of products; auto: bfloat16 where it is faster
     compile: bool = False
-    threads: int = 0
+    threads: Annotated[int, Range(1, 1 << 10, open=0)] = 0
     device: str = "cpu"
     shard: bool = False  # several processes hold one model together (FSDP) in place of one each (DDP)
-    lora: int = 0  # rank; 0: all weights learn
+    lora: Annotated[int, Range(0, 1 << 16)] = 0  # rank; 0: all weights learn
 
 
 BUDGET: dict[Task, float] = {"translate": 4e6, "generate": 2e7}
@@ -165,11 +195,22 @@ def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     Raises ConfigError that names `where` they stand, the option, and what belongs there.
     """
-    hints = get_type_hints(Settings)
+    hints = get_type_hints(Settings, include_extras=True)
     for name in values:
         if name not in hints:
             raise ConfigError(f"{where}: no option {name!r}{suggestion(name, hints)}")
     return {name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()}
+
+
+def asked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The options that ask for something, as `checked` gives them: those left to the data are as good as not there."""
+    hints = get_type_hints(Settings, include_extras=True)
+
+    def said(name: str, value: Any) -> bool:
+        ranges = [each for each in get_args(hints[name]) if isinstance(each, Range)]
+        return not (value in ("", "auto") or (ranges and value == ranges[0].open))
+
+    return {name: value for name, value in checked(values, where).items() if said(name, value)}
 
 
 def to_toml(settings: Settings) -> str:
@@ -187,9 +228,11 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
         if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
             raise ConfigError(f"{where} is {value!r}; it takes a list of texts")
         return tuple(value)
-    kind = float if hint is float and type(value) is int else hint
-    if type(value) is not hint and not (hint is float and type(value) is int):
-        raise ConfigError(f"{where} is {value!r}; it takes {_KINDS[hint]}")
+    kind, *range = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise ConfigError(f"{where} is {value!r}; it takes {_KINDS[kind]}{f' {range[0]}' if range else ''}")
+    if range and value not in range[0]:
+        raise ConfigError(f"{where} is {value!r}; it takes {_KINDS[kind]} {range[0]}")
     return kind(value)
 
 

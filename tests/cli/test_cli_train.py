@@ -2,6 +2,7 @@
 
 import json
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import limelight
 from limelight.checkpoints.source import resolve
 from limelight.errors import RequestError, SourceError
 from limelight.tasks.learn import learn
+from limelight.train.disk import locked
 from limelight.train.settings import Settings, from_toml
 
 WORDS = {"red": "rot", "dog": "hund", "cat": "katze", "runs": "rennt", "sleeps": "schläft", "here": "hier"}
@@ -115,16 +117,82 @@ def test_three_words_choose_everything(run: Run, data: list[Path], tmp_path: Pat
         ("translate --train a b --model gpt-tiny --set shared=false", "leave shared = true"),
         ("translate --train a b --set watch=blue", "it is one of loss, bleu"),
         ("translate --train nowhere.en nowhere.de", "nowhere.en: no such file"),
+        ("translate --train a b --valid nowhere.en nowhere.de", "nowhere.en: no such file"),
+        ("translate --train a b --lr -1", "lr is -1.0; it takes a number above 0"),
+        ("translate --train a b --set batch_tokens=-5", "batch_tokens is -5; it takes a whole number of at least 1"),
+        ("translate --train a b --epochs -1", "epochs is -1.0; it takes a number above 0"),
+        ("translate --train a b --epochs 2 --steps 9", "steps and epochs say the same thing in two ways"),
+        ("translate --train a b --set width=8 parameters=9", "parameters and width say the same thing in two ways"),
+        ("generate --train a --columns 1 2", "columns has no effect when a model learns to generate"),
+        ("translate --train a b --set context=9", "context has no effect when a model learns to translate"),
+        ("generate --train a --model ./nowhere --vocab 9", "brings its own vocab"),
+        ("translate --train a b --lora 8", "lora trains a model on that is there"),
+        ("generate --train a --set watch=bleu", "needs translations to score"),
+        ("translate --train a b --set shard=true", "shard divides a model among several processes"),
+        ("translate --train a b --device cuba", "the device 'cuba' is not one that torch knows"),
+        ("translate --train a b --device meta", "nothing is computed on the device 'meta'"),
+        ("translate --train /dev/null /dev/null", "/dev/null is no ordinary file"),
+        ("translate --train a b --set width=131000", "this machine has"),
+        ("translate --train a b --set width=9", "must be a multiple of 8, and 9 is not"),
+        ("translate --train a b --set parameters=9", "does not fit into 9 parameters"),
     ],
 )
 def test_what_makes_no_sense_is_said_at_once(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        (tmp_path / name).write_text("x y z\n" * 100)
     code, out, err = run("train", *options.split(), "--out", "run")
     assert (code, out) == (1, "")
     assert message in err
     assert not (tmp_path / "run" / "settings.toml").exists()
+
+
+def test_a_folder_that_cannot_be_is_said_first(run: Run, data: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "notes").write_text("mine")
+    for place, message in (("notes", "notes is a file; name a new folder"), ("notes/run", "cannot be written")):
+        code, out, err = run("train", "translate", "--train", *data, "--out", tmp_path / place)
+        assert (code, out) == (1, "")
+        assert message in err
+    assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_the_last_word_on_how_long_counts(run: Run, data: list[Path], tmp_path: Path) -> None:
+    config = tmp_path / "options.toml"
+    config.write_text("steps = 9999\nepochs = 12.5\n")
+    out = tmp_path / "run"
+    small = [*SMALL, "--model", "gru-attention", "--set", "width=8"]
+    code, *_ = run("train", "translate", "--config", config, "--train", *data, "--steps", 3, *small, "--out", out)
+    assert code == 0
+    assert from_toml(out / "settings.toml")["steps"] == 3
+    # 0 leaves it to the data, also where the run goes on
+    assert run("train", "translate", "--epochs", 0, "--lr", 0, "--dropout", -1, "--out", out).code == 0
+
+
+def test_a_run_goes_on_from_elsewhere_and_its_hint_can_be_pasted(
+    run: Run, data: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(data[0].parent)
+    out = tmp_path / "two words"
+    small = [*SMALL, "--model", "gru-attention", "--set", "width=8", "--steps", 3]
+    code, said, _ = run("train", "translate", "--train", "train.en", "train.de", *small, "--out", out)
+    assert code == 0
+    assert shlex.split(said.splitlines()[-1])[-1] == str(out)
+    monkeypatch.chdir(tmp_path)
+    for files in ([], ["--train", *data]):
+        (out / "result.json").unlink()
+        assert run("train", "translate", *files, "--out", "two words").code == 0
+    code, _, err = run("train", "translate", "--train", *reversed(data), "--out", out)
+    assert code == 1
+    assert "changed since the run" in err
+
+
+def test_a_second_training_in_one_folder_is_refused(run: Run, data: list[Path], tmp_path: Path) -> None:
+    with locked(tmp_path / "run"):
+        code, out, err = run("train", "translate", "--train", *data, "--out", tmp_path / "run")
+    assert (code, out) == (1, "")
+    assert f"another training is at work in {tmp_path / 'run'}" in err
 
 
 def test_a_config_for_another_task_is_refused(run: Run, tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Settings: in full to TOML and back, typed, misspelt keys named; schedules by their formulas."""
 
 import math
+import re
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
 from limelight.errors import ConfigError, FileError
 from limelight.train.schedule import rate
-from limelight.train.settings import Settings, checked, chosen, fastest, from_toml, to_toml, vocabulary
+from limelight.train.settings import Range, Settings, asked, checked, chosen, fastest, from_toml, to_toml, vocabulary
 
 
 def test_toml_round_trip(tmp_path: Path) -> None:
@@ -34,6 +36,13 @@ def test_toml_round_trip(tmp_path: Path) -> None:
         ("tokenizer = 'bpee'", "did you mean 'bpe'"),
         ("train = 'a.txt'", "train is 'a.txt'; it takes a list of texts"),
         ("compile = 1", "compile is 1; it takes true or false"),
+        (
+            "batch_tokens = -5",
+            "batch_tokens is -5; it takes a whole number of at least 1 and below .*, or 0 for one that",
+        ),
+        ("epochs = -0.5", "epochs is -0.5; it takes a number above 0 and below .*, or 0 for one that fits the data"),
+        ("lr = nan", "lr is nan; it takes a number above 0, or 0 for one that fits"),
+        ("dropout = 1", "dropout is 1; it takes a number of at least 0 and below 1, or -1 for one that fits"),
     ],
 )
 def test_a_wrong_option_is_named(tmp_path: Path, text: str, message: str) -> None:
@@ -41,6 +50,30 @@ def test_a_wrong_option_is_named(tmp_path: Path, text: str, message: str) -> Non
     path.write_text(text)
     with pytest.raises(ConfigError, match=message):
         from_toml(path)
+
+
+def numbers() -> dict[str, Range]:
+    hints = get_type_hints(Settings, include_extras=True)
+    return {name: each for name, hint in hints.items() for each in get_args(hint) if isinstance(each, Range)}
+
+
+def test_every_number_has_a_range_with_its_default_inside() -> None:
+    plain = {name for name, hint in get_type_hints(Settings).items() if hint in (int, float)}
+    assert numbers().keys() == plain
+    for name, range in numbers().items():
+        default = getattr(Settings("translate"), name)
+        assert checked({name: default}, "here") == {name: default}
+        outside = [value for value in (-math.inf, -2, math.nan, math.inf, 1e300, range.below) if value not in range]
+        assert len(outside) >= 4, name
+        for value in outside:
+            with pytest.raises(ConfigError, match=rf"here: {name} is {re.escape(repr(value))}; it takes a "):
+                checked({name: value}, "here")
+
+
+def test_what_is_left_to_the_data_is_as_if_it_were_not_there() -> None:
+    left = {"lr": 0, "dropout": -1, "precision": "auto", "model": "", "epochs": 0.0, "steps": 0}
+    said = {"clip": 0.0, "lora": 0, "patience": 0, "smoothing": 0, "shared": False, "train": ["a"]}
+    assert asked(left | said, "here").keys() == said.keys()
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
