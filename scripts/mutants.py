@@ -1,6 +1,6 @@
 """Changes the code in small ways, one at a time, and asks the tests whether they notice.
 
-    python scripts/mutants.py [--sample 300] [--seed 0] [--only limelight/nn] [--anew]
+    python scripts/mutants.py [--sample 300] [--seed 0] [--from 1] [--only limelight/nn] [--anew]
 
 The changes are mutmut's (another operator, number, argument, …); messages, annotations and checks of `zip` are left
 alone. Lines are drawn evenly over the packages, then one change a line. Each change is given to the tests that run
@@ -14,6 +14,7 @@ import argparse
 import difflib
 import gc
 import importlib
+import itertools
 import json
 import os
 import random
@@ -39,7 +40,7 @@ ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "mutants"
 TREE, COVERAGE, TIMES = WORK / "tree", WORK / "coverage", WORK / "times.json"
 PACKAGES = ("nn", "decode", "text", "look", "checkpoints", "train", "serve")
-MOST_SECONDS = 20.0  # of tests for one change, as they took unchanged
+MOST_SECONDS = 10.0  # of tests for one change, as they took unchanged
 # What most tests import is imported once, before the fork: it takes longer than the tests that notice a change.
 IMPORTED = (
     *("torch", "torch._dynamo", "tokenizers", "gguf", "jinja2", "typer", "numpy", "safetensors.torch", "rich.console"),
@@ -219,7 +220,7 @@ def ask(tests: list[str], seconds: dict[str, float]) -> tuple[str, str]:
             kind, test = receive.recv()
             if kind != "runs":
                 return kind, test
-            now, wait = test, 30 + 10 * seconds.get(test, 5)
+            now, wait = test, 30 + 5 * seconds.get(test, 5)
         return "noticed", f"{now} (no end)"
     except EOFError:
         return "noticed", f"{now} (crash)"
@@ -262,6 +263,7 @@ def main() -> None:
     )
     parser.add_argument("--sample", type=int, default=300, help="how many lines")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--from", dest="first", type=int, default=1, help="the number of the change to go on with")
     parser.add_argument("--only", default="", help="a package or file, such as limelight/nn")
     parser.add_argument("--anew", action="store_true", help="copy the checkout and measure which tests run which lines")
     args = parser.parse_args()
@@ -280,7 +282,8 @@ def main() -> None:
     gc.freeze()
     os.chdir(TREE)
     tests, counts = Tests(), Counter[tuple[str, str]]()
-    for number, change in enumerate(draw(args.sample, args.seed, args.only), 1):
+    drawn = enumerate(draw(args.sample, args.seed, args.only), 1)
+    for number, change in itertools.islice(drawn, args.first - 1, None):
         file, began = TREE / change.path, time.monotonic()
         original, chosen = file.read_text(), tests.of(change)
         file.write_text(change.code)

@@ -1,11 +1,15 @@
-"""Sinusoidal positions against the formula of the paper, and against Marian's table."""
+"""Sinusoidal positions against the formula of the paper and Marian's table; scaled rotations against the reference."""
 
 import math
 
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from transformers import LlamaConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from limelight.nn.positions import Positions, SinusoidalPositions
+from limelight.nn.positions import LinearScaling, Llama3Scaling, Positions, SinusoidalPositions, YarnScaling
 
 WIDTH, LENGTH = 12, 9
 
@@ -43,3 +47,45 @@ def test_the_type_of_the_stream_stays(dtype: torch.dtype) -> None:
     found = SinusoidalPositions(WIDTH, "halves")(torch.zeros(1, LENGTH, WIDTH, dtype=dtype), positions)
     assert found.dtype == dtype
     torch.testing.assert_close(found[0].float(), vectors("halves"), atol=1e-2, rtol=0)
+
+
+def theirs(kind: str, width: int, base: float, **parameters: float) -> tuple[torch.Tensor, float]:
+    """The reference's frequencies and amplitude."""
+    scaling = {"rope_type": kind, "rope_theta": base, **parameters}
+    config = LlamaConfig(
+        head_dim=width, hidden_size=4 * width, num_attention_heads=4, max_position_embeddings=1 << 16,
+        rope_parameters=scaling,
+    )  # fmt: skip
+    return ROPE_INIT_FUNCTIONS[kind](config, torch.device("cpu"))
+
+
+WIDTHS, BASES = st.integers(1, 64).map(lambda half: 2 * half), st.floats(10, 1e6)
+FACTORS, LENGTHS = st.floats(1, 64), st.integers(64, 1 << 16)
+NONE = torch.zeros(1, dtype=torch.int64)
+
+
+@settings(max_examples=60, deadline=None)
+@given(width=WIDTHS, base=BASES, factor=FACTORS, low=st.floats(0.5, 4), more=st.floats(0.5, 8), original=LENGTHS)
+def test_llama3_and_linear_frequencies_are_the_references(
+    width: int, base: float, factor: float, low: float, more: float, original: int
+) -> None:
+    expected, _ = theirs("linear", width, base, factor=factor)
+    torch.testing.assert_close(LinearScaling(factor).frequencies(width, base, NONE), expected)
+    chosen = {"low_freq_factor": low, "high_freq_factor": low + more, "original_max_position_embeddings": original}
+    expected, _ = theirs("llama3", width, base, factor=factor, **chosen)
+    found = Llama3Scaling(factor, low, low + more, original).frequencies(width, base, NONE)
+    torch.testing.assert_close(found, expected)
+
+
+@settings(max_examples=100, deadline=None)
+@given(width=WIDTHS, base=BASES, factor=FACTORS, slow=st.floats(0.25, 8), ratio=st.floats(1, 64), original=LENGTHS)
+@example(width=2, base=10000.0, factor=4.0, slow=1.0, ratio=32.0, original=64)  # a ramp of no length
+@example(width=8, base=100.0, factor=4.0, slow=8.0, ratio=8.0, original=64)  # one that would begin before all
+def test_yarn_frequencies_are_the_references(
+    width: int, base: float, factor: float, slow: float, ratio: float, original: int
+) -> None:
+    for whole in (True, False):
+        chosen = {"beta_slow": slow, "beta_fast": slow * ratio, "truncate": whole}
+        expected, _ = theirs("yarn", width, base, factor=factor, original_max_position_embeddings=original, **chosen)
+        scaling = YarnScaling(factor, original, 1.0, slow * ratio, slow, whole)
+        torch.testing.assert_close(scaling.frequencies(width, base, NONE), expected)
