@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-MADE_FROM := pyproject.toml constraints.txt hatch_build.py $(wildcard limelight/quant/native/*)
+MADE_FROM := pyproject.toml constraints.txt hatch_build.py scripts/torch_build.py $(wildcard limelight/quant/native/*)
 
 .PHONY: run page test fuzz lint mutants bench clean
 
@@ -36,12 +36,12 @@ bench: .venv/installed-bench .venv/llama.cpp
 clean:
 	rm -rf .venv limelight/quant/_native.so
 
-# torch first and pinned: left to itself, pip takes a CUDA build of several GB on Linux.
+# torch first, in the build that fits the machine: scripts/torch_build.py says which, and its size.
 .venv/installed: $(MADE_FROM)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "limelight needs Python 3.11 or newer; try make PYTHON=python3.12")'
-	@echo "Installing limelight into .venv (once; torch is about 200 MB)"
+	@echo "Installing limelight into .venv (once)"
 	@$(PYTHON) -m venv .venv
-	@$(PIP) torch
+	@$(PIP) $$($(BIN)/python scripts/torch_build.py) torch
 	@$(PIP) --editable .
 	@touch $@
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+from packaging.tags import platform_tags
 
 SOURCE = "limelight/quant/native/kernels.cpp"
 LIBRARY = "limelight/quant/_native.so"
@@ -33,7 +34,9 @@ class CustomBuildHook(BuildHookInterface[Any]):
         if problem:
             self.app.display_warning(f"limelight is built without its compiled kernels: {problem}")
             return
-        build_data.update(pure_python=False, infer_tag=True)
+        # Reached by ctypes, the library knows nothing of Python: one wheel is for every Python 3 of a platform.
+        own = next(tag for tag in platform_tags() if not tag.startswith(("manylinux", "musllinux")))
+        build_data.update(pure_python=False, tag=f"py3-none-{own}")
         if not editable:
             build_data["force_include"][str(library)] = LIBRARY
 
