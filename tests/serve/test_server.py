@@ -100,6 +100,7 @@ def test_a_large_request_is_refused_unread(server: str) -> None:
         ("continue", {"given": "x", "most": 100_000}),
         ("next", {"given": "x", "temperature": "hot"}),
         ("attention", {"given": "x y", "layer": 99}),
+        ("attention", {"given": "x y", "layer": 0, "head": 4}),
         ("linking", {"given": "x y", "source": 0, "target": 7}),
         ("steps", {"given": "x y", "word": 0, "layer": 0, "head": 77}),
         ("words", {"given": "  "}),
@@ -116,6 +117,8 @@ def test_a_senseless_request_is_answered_in_a_sentence(opened: str, path: str, b
 def test_what_goes_wrong_in_a_stream_is_its_last_line(opened: str) -> None:
     answer = ask(opened, "/api/importance", {"given": SENTENCE, "word": 0})
     assert "is the first word" in lines(answer)[-1]["error"]
+    answer = ask(opened, "/api/translation", {"given": SENTENCE, "added": "x"})
+    assert "continues texts; open one that translates" in lines(answer)[-1]["error"]
 
 
 def test_only_listed_models_are_opened(server: str) -> None:

@@ -1,0 +1,47 @@
+"""The page in one file: what it holds of a question, and how much."""
+
+import base64
+import struct
+from pathlib import Path
+
+import pytest
+from cli.tiny_models import SENTENCE
+
+import limelight
+from limelight.serve import saved
+from limelight.serve.looking import Looking
+
+
+def numbers(text: str) -> list[float]:
+    """Little-endian float32 in base64, as a file holds attention."""
+    raw = base64.b64decode(text)
+    return list(struct.unpack(f"<{len(raw) // 4}f", raw))
+
+
+def test_a_file_holds_as_much_attention_as_there_is_room_for(tiny: Path) -> None:
+    model = limelight.open(tiny)
+    looking = Looking(model.network, model.tokenizer, SENTENCE)
+    head = 4 * len(SENTENCE.split()) ** 2  # bytes of one head's weights; 3 layers of 4 heads
+    about = saved.about("tiny", model.config)
+    whole = saved.hold(looking, about, None, None, None, room=12 * head)
+    weights = looking.every_attention()
+    for held, layer in zip(whole["attention"], weights, strict=True):
+        assert numbers(held) == pytest.approx(layer.flatten().tolist(), abs=1e-5)
+    told = saved.hold(looking, about, None, None, None, room=12 * head - 1)
+    telling = told["state"]["layer"]
+    assert [at for at, layer in enumerate(told["attention"]) if layer] == [telling]
+    assert numbers(told["attention"][telling]) == pytest.approx(weights[telling].flatten().tolist(), abs=1e-5)
+    none = saved.hold(looking, about, None, None, None, room=4 * head - 1)["attention"]
+    assert none == ["", "", ""]
+
+
+@pytest.mark.parametrize("word", [1, 4, 9])
+def test_a_file_holds_what_could_stand_in_the_places_beside(tiny: Path, word: int) -> None:
+    model = limelight.open(tiny)
+    looking = Looking(model.network, model.tokenizer, SENTENCE)
+    count = len(SENTENCE.split())
+    held = saved.hold(looking, saved.about("tiny", model.config), word, None, None, places=3)
+    assert list(held["next"]) == [place for place in range(count) if abs(place - word) <= 3]
+    assert held["next"][word] == looking.next(word, saved.DRAWN)
+    assert held["importance"]["word"] == held["state"]["word"] == word
+    assert held["lens"] == looking.lens(word)
