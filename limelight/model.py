@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from limelight import given
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Completion:
     logprobs: tuple[tuple[str, float], ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """An opened model. network runs tokens, tokenizer makes them of text; name is what was asked for, path what was
     read."""
@@ -44,6 +45,18 @@ class Model:
     tokenizer: Tokenizer
     name: str
     path: Path
+
+    def __post_init__(self) -> None:
+        from limelight.models.api import Decoder
+        from limelight.text.tokenizer import Tokenizer
+
+        given.a(Decoder, "network", self.network, "the network of a model that continues texts")
+        given.a(Tokenizer, "tokenizer", self.tokenizer, "a Tokenizer")
+        given.text("name", self.name)
+        given.a(Path, "path", self.path, "a pathlib.Path")
+
+    def __repr__(self) -> str:
+        return f"Model({self.name}: {_described(self.network)})"
 
     @property
     def config(self) -> ModelConfig:
@@ -103,6 +116,8 @@ class Model:
         draft: Literal["lookup"] | Model | None = None,
     ) -> list[Completion]:
         """Continues several texts of any lengths together; each gives what it would give alone."""
+        texts = given.texts("texts", texts)
+        given.flag("logprobs", logprobs)
         from limelight.decode import Sampling, StopStrings
         from limelight.decode.loop import start
 
@@ -111,7 +126,9 @@ class Model:
             self.network,
             prompts,
             max_tokens=max_tokens,
-            sampling=sampling or Sampling(),
+            sampling=Sampling()
+            if sampling is None
+            else given.a(Sampling, "sampling", sampling, "a limelight.Sampling"),
             stop=self.tokenizer.eos,
             logprobs=0 if logprobs else None,
             draft=_drafting(draft),
@@ -154,8 +171,9 @@ class Model:
         return Seen(exactly(twin(self.network)), self.tokenizer, text, self.title)
 
     def _prompt(self, text: str, parked: bool) -> list[int]:
+        given.text("text", text)
         front = self.tokenizer.prefix
-        if parked:
+        if given.flag("parked", parked):
             from limelight.look.text import parking
 
             front = parking(self.tokenizer)
@@ -178,7 +196,9 @@ class Model:
             self.network,
             [prompt],
             max_tokens=max_tokens,
-            sampling=sampling or Sampling(),
+            sampling=Sampling()
+            if sampling is None
+            else given.a(Sampling, "sampling", sampling, "a limelight.Sampling"),
             stop=self.tokenizer.eos,
             draft=_drafting(draft),
         )
@@ -195,10 +215,21 @@ class Model:
 
 
 def _drafting(draft: Literal["lookup"] | Model | None) -> Drafting | None:
-    return draft.network if isinstance(draft, Model) else draft
+    if isinstance(draft, Model):
+        return draft.network
+    if draft is None or draft == "lookup":
+        return draft
+    raise RequestError(f'draft is {given.shown(draft)}; it must be "lookup" or a smaller model that was opened')
 
 
-@dataclass(frozen=True)
+def _described(network: Network) -> str:
+    """A network in a few words."""
+    decoder = network.config.decoder
+    layers = len(network.decoder.blocks)
+    return f"{network.config.family}, {layers} layers of width {decoder.width:,}, context {network.context:,}"
+
+
+@dataclass(frozen=True, repr=False)
 class Translator:
     """An opened translation model. network reads source tokens and writes target tokens, language makes them of text
     and text of them; name is what was asked for, path what was read."""
@@ -207,6 +238,19 @@ class Translator:
     language: Language
     name: str
     path: Path
+
+    def __post_init__(self) -> None:
+        from torch.nn import Module
+
+        from limelight.tasks import Language
+
+        given.a(Module, "network", self.network, "the network of a model that translates")
+        given.a(Language, "language", self.language, "a limelight.tasks.Language")
+        given.text("name", self.name)
+        given.a(Path, "path", self.path, "a pathlib.Path")
+
+    def __repr__(self) -> str:
+        return f"Translator({self.name}: {_described(self.network)})"
 
     @property
     def config(self) -> ModelConfig:
@@ -234,6 +278,7 @@ class Translator:
 
         if not isinstance(self.network, Seq2Seq):
             raise RequestError("this model continues texts; open it with limelight.open and look at source and target")
+        given.text("source", source)
         if target is None:
             target = next(self.translate([source])).text
         return SeenTranslation(self.network, self.language, source, target)
@@ -291,6 +336,12 @@ def open(
     stay low-bit; "q8_0" rounds float weights to 8 bits, for speed on a CPU. progress: called with bytes done, bytes in
     all and a note while fetching. Raises a LimelightError that says what to do.
     """
+    if not isinstance(model, Path):
+        given.text("model", model)
+    if dtype is not None:
+        given.text("dtype", dtype)
+    given.text("device", device)
+    given.callback("progress", progress)
     from limelight.checkpoints.open import open_checkpoint
     from limelight.models.api import Decoder
 

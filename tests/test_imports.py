@@ -11,13 +11,21 @@ ROOT = Path(limelight.__file__).parent
 
 ALLOWED = {
     "nn": {"errors"},
-    "text": {"errors"},
+    "text": {"errors", "given"},
     "models": {"errors", "nn"},
     "quant": {"errors", "nn"},
-    "checkpoints": {"errors", "models", "quant", "text", "nn.positions"},
-    "decode": {"errors", "text", "nn.state", "nn.cache", "models.api"},
-    "look": {"errors", "text", "nn", "models.api", "decode", "notebook"},  # which shows a look that is displayed
-    "tasks": {"errors", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
+    "checkpoints": {"errors", "given", "models", "quant", "text", "nn.positions"},
+    "decode": {"errors", "given", "text", "nn.state", "nn.cache", "models.api"},
+    "look": {
+        "errors",
+        "given",
+        "text",
+        "nn",
+        "models.api",
+        "decode",
+        "notebook",
+    },  # which shows a look that is displayed
+    "tasks": {"errors", "given", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
     "serve": {"errors", "models", "checkpoints", "quant", "decode", "look", "tasks", "text", "Model", "Translator"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }

@@ -230,7 +230,7 @@ def _check(
     if not 1 <= best <= beam:
         raise RequestError(f"the best {best} of a beam of {beam} cannot be given; it must be from 1 to the beam")
     if not -10 <= alpha <= 10:
-        raise RequestError(f"alpha, the length penalty, is {alpha}; it must be from -10 to 10 (0 is none)")
+        raise RequestError(f"alpha, the length penalty, is {alpha}; it must be from −10 to 10 (0 is none)")
     if min(limits) < 1:
         raise RequestError(f"a limit is {min(limits)} tokens; it must be at least 1")
     taken = {*stop, *forbidden}

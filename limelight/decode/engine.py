@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from limelight import given
 from limelight.decode.draft import Drafting, drafts
 from limelight.decode.request import CHUNK, Request, Step, Token
 from limelight.decode.sampling import Sampling, likeliest
@@ -44,8 +45,8 @@ class Engine:
 
     def __init__(self, model: Decoder, *, rows: int = 16, positions: int | None = None, chunk: int = 64) -> None:
         for name, value in (("rows", rows), ("positions", positions), ("chunk", chunk)):
-            if value is not None and value < 1:
-                raise RequestError(f"{name} is {value}; it must be at least 1")
+            if value is not None:
+                given.whole(name, value, 1)
         self.model = model
         self.rows = rows
         self.positions = rows * model.context if positions is None else positions
@@ -291,8 +292,7 @@ class Engine:
         self, prompt: Sequence[int], max_tokens: int, logprobs: int | None, draft: Drafting | None, name: str
     ) -> None:
         model = self.model
-        if max_tokens < 1:
-            raise RequestError(f"max_tokens is {max_tokens}; it must be at least 1")
+        given.whole("max_tokens", max_tokens, 1)
         if logprobs is not None and not 0 <= logprobs <= model.vocab:
             raise RequestError(f"logprobs is {logprobs}; it must be from 0 to {model.vocab:,}, the model's vocabulary")
         if not prompt:

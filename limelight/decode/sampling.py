@@ -1,13 +1,14 @@
 """How the next token is chosen from the logits."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from limelight import given
 from limelight.decode.rules import (
     FrequencyPenalty,
     History,
@@ -32,7 +33,7 @@ class Sampling:
     frequency, presence: taken from the score of generated tokens, per occurrence and once; 0 is none.
     seed: the same seed gives the same tokens; without one every run differs.
 
-    Raises RequestError for a number outside its permitted range.
+    Raises RequestError for a value of another type or outside its permitted range.
     """
 
     temperature: float = 0.0
@@ -45,19 +46,23 @@ class Sampling:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        _require(
-            self.temperature == 0 or 1e-5 <= self.temperature <= 100,
+        _within(
             "temperature",
             self.temperature,
+            lambda t: t == 0 or 1e-5 <= t <= 100,
             "0 (always the likeliest token) or from 0.00001 to 100",
         )
-        _require(self.top_k is None or self.top_k >= 1, "top_k", self.top_k, "at least 1, or left out for no limit")
-        _require(self.top_p is None or 0 < self.top_p <= 1, "top_p", self.top_p, "above 0 and at most 1")
-        _require(self.min_p is None or 0 <= self.min_p <= 1, "min_p", self.min_p, "from 0 to 1")
-        _require(0 < self.repetition <= 100, "repetition", self.repetition, "above 0 and at most 100 (1 is no penalty)")
-        _require(-2 <= self.frequency <= 2, "frequency", self.frequency, "from -2 to 2 (0 is no penalty)")
-        _require(-2 <= self.presence <= 2, "presence", self.presence, "from -2 to 2 (0 is no penalty)")
-        _require(self.seed is None or 0 <= self.seed < 2**63, "seed", self.seed, "a whole number from 0 to 2^63 - 1")
+        if self.top_k is not None:
+            given.whole("top_k", self.top_k, 1)
+        if self.top_p is not None:
+            _within("top_p", self.top_p, lambda p: 0 < p <= 1, "above 0 and at most 1")
+        if self.min_p is not None:
+            _within("min_p", self.min_p, lambda p: 0 <= p <= 1, "from 0 to 1")
+        _within("repetition", self.repetition, lambda x: 0 < x <= 100, "above 0 and at most 100 (1 is no penalty)")
+        for name, value in (("frequency", self.frequency), ("presence", self.presence)):
+            _within(name, value, lambda x: -2 <= x <= 2, "from −2 to 2 (0 is no penalty)")
+        if self.seed is not None:
+            given.whole("seed", self.seed, 0, 2**63 - 1)
 
     @cached_property
     def rules(self) -> tuple[Rule, ...]:
@@ -128,6 +133,6 @@ def likeliest(logits: Tensor) -> list[int]:
     return logits.argmax(-1).tolist()
 
 
-def _require(ok: bool, name: str, value: float | None, permitted: str) -> None:
-    if not ok:
+def _within(name: str, value: float, fits: Callable[[float], bool], permitted: str) -> None:
+    if not fits(given.number(name, value)):
         raise RequestError(f"{name} is {value}; it must be {permitted}")

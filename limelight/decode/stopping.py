@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection
 
+from limelight import given
 from limelight.errors import RequestError
 
 
@@ -12,10 +13,11 @@ class StopStrings:
     What ``push`` and ``flush`` return, joined, is the whole text cut at the first place where any stop string occurs.
     Text that may still turn out to begin a stop string is held back until that is decided.
 
-    Raises RequestError if one of the stop strings is empty.
+    Raises RequestError if one of the stop strings is empty or no string.
     """
 
     def __init__(self, stops: Collection[str]) -> None:
+        stops = given.texts("stop", stops)
         if not all(stops):
             raise RequestError("a stop string is empty; give at least one character, or leave it out")
         self._stops = tuple(stops)

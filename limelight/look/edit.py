@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from limelight import given
+from limelight.errors import RequestError
 from limelight.look.record import block_of, stack_of, twin
 from limelight.models.api import Decoder
 from limelight.nn.positions import NoPositions, NoRotary
@@ -39,13 +41,16 @@ def edit(
     other = twin(network)
     stack = stack_of(other)
     off: dict[int, set[int]] = {}
-    for layer, head in heads_off:
+    for number, pair in given.many("heads_off", heads_off, "pairs (layer, head)"):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise RequestError(f"part {number} of heads_off is {given.shown(pair)}; it must be a pair (layer, head)")
+        layer, head = pair
         block_of(other, layer, head)
         off.setdefault(layer, set()).add(head)
     for layer, heads in off.items():
         attention = block_of(other, layer).attention
         attention.out.register_forward_pre_hook(_without(heads, attention.head_width))
-    for layer in layers_off:
+    for _, layer in given.many("layers_off", layers_off, "layers"):
         block_of(other, layer).register_forward_hook(_as_it_came)
     if not positions:
         stack.positions = NoPositions()

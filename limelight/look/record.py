@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from limelight import given
 from limelight.errors import RequestError
 from limelight.models.api import Decoder, Seq2Seq
 from limelight.nn.attention import Attention, Core, Weigh, mix
@@ -121,7 +122,7 @@ def stack_of(network: Decoder) -> Stack:
 def block_of(network: Decoder, layer: int, head: int | None = None) -> Block:
     """One of the network's layers. Raises RequestError if there is no such layer, or no such head in it."""
     block = cast("Block", _layer(stack_of(network).blocks, layer))
-    if head is not None and not 0 <= head < (heads := heads_of(network, layer)):
+    if head is not None and not 0 <= given.whole("head", head) < (heads := heads_of(network, layer)):
         raise RequestError(f"there is no head {head}: layer {layer} has heads 0 to {heads - 1}")
     return block
 
@@ -132,7 +133,7 @@ def heads_of(network: Decoder, layer: int) -> int:
 
 
 def _layer(blocks: nn.ModuleList, layer: int) -> nn.Module:
-    if not 0 <= layer < len(blocks):
+    if not 0 <= given.whole("layer", layer) < len(blocks):
         raise RequestError(f"there is no layer {layer}: the model has layers 0 to {len(blocks) - 1}")
     return blocks[layer]
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from limelight import given
 from limelight.look.record import heads_of, record, stack_of
 from limelight.look.text import Reading, parking, read
 from limelight.models.api import Decoder
@@ -92,8 +93,12 @@ class Roles:
     def of(self, layer: int, head: int) -> tuple[str | None, float]:
         """The head's role and its strength: the strongest one that holds, or None and the share on the first token.
 
-        "first" is the role only of a head that has no other, since most heads park what they have no use for.
+        "first" is the role only of a head that has no other, since most heads park what they have no use for. Raises
+        RequestError for a layer or head that does not exist.
         """
+        layers, heads = next(iter(self.strengths.values())).shape
+        given.whole("layer", layer, 0, layers - 1)
+        given.whole("head", head, 0, heads - 1)
         found = {role: float(strength[layer, head]) for role, strength in self.strengths.items()}
         parked = found.pop("first", 0.0)
         role = max(found, key=found.__getitem__, default=None)
@@ -113,7 +118,8 @@ def measure(network: Decoder, tokenizer: Tokenizer, sentences: Sequence[str] | N
     attention that is spread evenly looks like a role. "pronoun" and "subject" are left out where the tokenizer does
     not tell the English words apart. Raises RequestError for a recurrent model, or if a sentence has no words.
     """
-    readings = (read(sentence, tokenizer, parking(tokenizer)) for sentence in sentences or SENTENCES)
+    chosen = given.texts("sentences", SENTENCES if sentences is None else sentences) or SENTENCES
+    readings = (read(sentence, tokenizer, parking(tokenizer)) for sentence in chosen)
     texts = [reading.tokens[: network.context] for reading in readings]
     drawn = _random(network, tokenizer)
     found = _strengths(network, texts, _places(texts, tokenizer, ("previous", "punctuation", "self", "first")))

@@ -1,13 +1,15 @@
 """What `model.look` returns: one text, and the questions that can be asked about it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from limelight.errors import RequestError, suggestion
+from limelight import given
+from limelight.errors import RequestError
 from limelight.look import importance, links, roles
 from limelight.look import recurrent as leaving_out
 from limelight.look.edit import edit
@@ -25,10 +27,13 @@ from limelight.nn.recurrent import RecurrentDecoder
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word, find
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
 
 @dataclass(frozen=True)
 class Heard:
-    """A word before the one in question, its characters [start, end), and how much it mattered.
+    """A word before the one in question, its characters [start, end) counted from 0, and how much it mattered.
 
     importance: what the log-odds of the word in question lose without it; for the method "attention", a share of
     attention. asks: whether it is the last word before the one in question, which is left out instead of blocked.
@@ -41,9 +46,9 @@ class Heard:
     asks: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Importance:
-    """Which words mattered for `target`.
+    """Which words mattered for `target`; printed, a table of them.
 
     logprob: natural logarithm of its probability where it stands. against: the words it was held against. words: all
     words before it, in the text's order. check: None where there are too few words. links: the strongest single heads
@@ -63,23 +68,65 @@ class Importance:
         """The words, most important first."""
         return sorted(self.words, key=lambda heard: -heard.importance)
 
+    def to_pandas(self) -> "DataFrame":
+        """A pandas DataFrame with a row for each word in the text's order, by its number from 1; columns word, start,
+        end, importance, asks. Raises RequestError if pandas is not installed."""
+        try:
+            import pandas
+        except ImportError:
+            raise RequestError("to_pandas needs pandas; install it with: pip install pandas") from None
+        numbers = pandas.RangeIndex(1, len(self.words) + 1, name="number")
+        columns = [field.name for field in fields(Heard)]
+        return pandas.DataFrame([vars(heard) for heard in self.words], numbers, columns)
+
+    def __repr__(self) -> str:
+        numbered = sorted(enumerate(self.words, 1), key=lambda row: -row[1].importance)
+        last, longest = len(str(len(numbered))), max((len(heard.word) for heard in self.words), default=0)
+        check = "not checked" if self.check is None else "trusted" if self.check.holds else "not to be trusted"
+        rows = [f"Importance for {given.shown(self.target.text)} by {self.method}, {check}"]
+        for number, heard in numbered:
+            value = f"{heard.importance: .2f}".replace("-", "−")
+            rows.append(f"{number:>{last}}  {heard.word:<{longest}}  {value}{'  asks' if heard.asks else ''}")
+        return "\n".join(rows)
+
 
 class Seen:
+<<<<<<< HEAD
     """A text looked at by a model, behind the parking token (see `limelight.look.text.parking`). Everything is computed
     when asked for.
 
     words: the text's words, which are the axes of `attention`. reading: the same with their tokens. title: what the
     model is called. pieces: whether each token is taken for a word.
+=======
+    """A text looked at by a model. Each answer is computed when it is asked for; what is kept is the text and, from
+    the first answer on, the model's last hidden states for it.
+
+    words: the text's words, which are the axes of `attention`. title: what the model is called. pieces: whether each
+    token is taken for a word.
+
+    A word is asked for by its text or by its number from 1, as the pictures show it. Everything else counts from 0, as
+    Python does: layers, heads, tokens, characters, and places in `words`.
+>>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
     """
 
     def __init__(
         self, network: Decoder, tokenizer: Tokenizer, text: str, title: str = "the model", pieces: bool = False
     ) -> None:
+<<<<<<< HEAD
         self.title = title
         self._network = network
         self._tokenizer = tokenizer
         self.reading = read(text, tokenizer, parking(tokenizer), pieces)
         if (length := len(self.reading.tokens)) > network.context:
+=======
+        self.title = given.text("title", title)
+        given.flag("pieces", pieces)
+        self._network = given.a(Decoder, "network", network, "the network of a model that continues texts")
+        self._tokenizer = given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
+        self._plain = read(text, tokenizer, tokenizer.prefix, pieces)
+        self._parked = read(text, tokenizer, parking(tokenizer), pieces)
+        if (length := len(self._parked.tokens)) > network.context:
+>>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
             raise RequestError(
                 f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
             )
@@ -108,12 +155,11 @@ class Seen:
         """
         if word is None:
             return len(self.words) - 1
-        if isinstance(word, int) and 1 <= word <= len(self.words):  # in a text with the word "8", 8 is still the eighth
-            return word - 1
-        return find(self.words, str(word))
+        return find(self.words, word)
 
     def next_words(self, n: int = 10) -> list[tuple[str, float]]:
-        """The n likeliest next tokens, as text, and their probabilities."""
+        """The n likeliest next tokens, as text, and their probabilities. Raises RequestError for an n below 1."""
+        given.whole("n", n, 1)
         values, ids = self._logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
         return [(self._tokenizer.spell(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
 
@@ -145,6 +191,7 @@ class Seen:
         Raises RequestError if there is no such word, and for a recurrent model.
         """
         stack_of(self._network)
+        given.whole("n", n, 1)
         source = self.place(word)
         return links.strongest(self._network, self.reading, [source], range(source), n)
 
@@ -165,8 +212,7 @@ class Seen:
         leave-one-out. check: whether the answer is checked, which costs more than some of the methods. Raises
         RequestError if there is no such word or method, or nothing in front of the word.
         """
-        method = self._method(method)
-        place = self.place(word)
+        place, method = self._asked(word, against, method, progress)
         whole, question = self._questions(place, against)
         found = self._measured(self.reading, place, question, method, progress, check)
         words = tuple(
@@ -192,9 +238,9 @@ class Seen:
     ) -> dict[int, float]:
         """What `importance` measures, token by token: place in `tokens` → importance, for those before the word.
 
-        Tokens that stand for no text are left away. Raises RequestError as `importance` does.
+        Tokens that stand for no text are left out. Raises RequestError as `importance` does.
         """
-        place, method = self.place(word), self._method(method)
+        place, method = self._asked(word, against, method, progress)
         _, question = self._questions(place, against)
         places = range(self.reading.words[0].tokens.start, self.reading.words[place].tokens.start)
         single = tuple(Word(self._tokenizer.token(self.reading.tokens[i]), 0, 0, range(i, i + 1)) for i in places)
@@ -206,10 +252,16 @@ class Seen:
         """What each layer would have said next, were it the last one: in front of each token of `word`.
 
         word: its text, or its number from 1; without it everywhere, from in front of the first word to behind the
-        last one. n: how many of the likeliest tokens. It takes about as long as that many readings of the text as the
-        model has layers.
+        last one. n: how many of the likeliest tokens. It takes about as long as reading the text once for each layer.
+        Raises RequestError if there is no such word.
         """
+<<<<<<< HEAD
         places = range(len(self.reading.tokens))
+=======
+        given.whole("n", n, 1)
+        given.callback("progress", progress)
+        places = range(len(self._parked.tokens))
+>>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
         if word is not None:
             asked = self.reading.words[self.place(word)].tokens
             places = range(asked.start - 1, asked.stop - 1)
@@ -242,8 +294,12 @@ class Seen:
 
         Raises RequestError for a layer or head that does not exist.
         """
+        given.flag("positions", positions)
         edited = edit(self._network, heads_off=heads_off, layers_off=layers_off, positions=positions)
         return Seen(edited, self._tokenizer, self.text, f"a changed {self.title}")
+
+    def __repr__(self) -> str:
+        return f"Seen({given.shown(self.text)}, {len(self.words)} words, by {self.title})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows of it: the page about its last word."""
@@ -255,16 +311,25 @@ class Seen:
     def _recurrent(self) -> bool:
         return isinstance(self._network.decoder, RecurrentDecoder)
 
-    def _method(self, method: str | None) -> str | None:
-        """The method that was named; a recurrent model's only one if none was. Raises RequestError for another name."""
-        if method is None and self._recurrent:
-            return leaving_out.METHOD
-        if method is not None and method not in METHODS:
-            near = suggestion(method, METHODS)
-            raise RequestError(f"there is no method {method!r}{near}; methods are {', '.join(METHODS)}")
-        return method
+    def _asked(
+        self, word: str | int | None, against: str | None, method: str | None, progress: Progress | None
+    ) -> tuple[int, str | None]:
+        """The place of the word in question, and the method: the one named, or a recurrent model's only one.
+
+        Raises RequestError for a word or a method that there is not, and for the first word.
+        """
+        place = self.place(word)
+        if place == 0:
+            raise RequestError(f"“{self.words[0].text}” is the first word: nothing before it could have mattered")
+        if against is not None:
+            given.text("against", against)
+        given.callback("progress", progress)
+        if method is None:
+            return place, leaving_out.METHOD if self._recurrent else None
+        return place, given.one_of("method", method, METHODS)
 
     def _questions(self, place: int, against: str | None) -> tuple[Question, Question]:
+<<<<<<< HEAD
         """Why this word rather than any other, and rather than `against` if that is named.
 
         Raises RequestError for the first word, which nothing could have made the model say.
@@ -273,6 +338,11 @@ class Seen:
             raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
         target = self.reading.words[place]
         asked = self.reading.tokens[target.tokens.start : target.tokens.stop]
+=======
+        """Why this word rather than any other, and rather than `against` if that is named."""
+        target = self._parked.words[place]
+        asked = self._parked.tokens[target.tokens.start : target.tokens.stop]
+>>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
         logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
         whole = likeliest_rivals(logits, target.tokens.start, asked)
         return whole, whole if against is None else self._one_rival(target, asked, against)

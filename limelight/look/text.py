@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from limelight import given
 from limelight.errors import RequestError
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word, pieces, words
@@ -24,7 +25,7 @@ def read(text: str, tokenizer: Tokenizer, front: Sequence[int], tokens: bool = F
 
     tokens: whether each token that shows is a word of its own; a character that is several tokens stays one.
     """
-    coded = tokenizer.encode(text)
+    coded = tokenizer.encode(given.text("text", text))
     shift = len(front)
     cut = pieces if tokens else words
     found = tuple(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from limelight import given
 from limelight.errors import FileError, RequestError
 from limelight.look.record import record
 from limelight.models.api import Decoder, Network
@@ -106,9 +107,11 @@ def by_word(
 
     A word's row is the mean of its tokens' rows, and what goes to a word is the sum of what goes to its tokens.
 
-    step: one of `steps`; None takes the first of them.
+    step: one of `steps`; None takes the first of them. Raises RequestError for another one.
     """
-    step = step or steps(network)[0]
+    known = steps(network)
+    step = known[0] if step is None else step
+    given.one_of("step", step, known)
     weights = attention(network, language, source, target)
     rows = weights[:, 1:] if step == "input" else weights[:, :-1]  # [L, T, S], a row for each target token
     stripped = source.strip()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from limelight import given
 from limelight.errors import RequestError
 from limelight.look import Heard, Importance
 from limelight.look.recurrent import checked
@@ -22,14 +23,17 @@ ROWS = 64
 
 
 class SeenTranslation:
-    """A source text and its translation, looked at by the model. Everything is computed when asked for."""
+    """A source text and its translation, looked at by the model. Everything is computed when asked for.
+
+    Words are asked for and numbered as in `limelight.Seen`.
+    """
 
     def __init__(self, network: Seq2Seq, language: Language, source: str, target: str) -> None:
         """Raises RequestError if a side has no words, or more than the model can read."""
         self._network = network
         self._language = language
-        self.source = source.strip()
-        self.target = target.strip()
+        self.source = given.text("source", source).strip()
+        self.target = given.text("target", target).strip()
         self.source_words = _words(self.source, language.source.encode(self.source).offsets)
         self.target_words = _words(self.target, language.target.encode(self.target).offsets)
         self._source = [*language.read(self.source), language.marks.end]
@@ -39,6 +43,9 @@ class SeenTranslation:
                 raise RequestError(
                     f"the {side} has {len(tokens):,} tokens and the model reads at most {network.context:,}; shorten it"
                 )
+
+    def __repr__(self) -> str:
+        return f"SeenTranslation({given.shown(self.source)} → {given.shown(self.target)})"
 
     @property
     def layers(self) -> int:
@@ -64,7 +71,7 @@ class SeenTranslation:
             layers, layer, _ = self.listening(self.importances(), step)
             return layers[layer]
         layers, layer = self.alignments(step), layer or 0
-        if not 0 <= layer < len(layers):
+        if not 0 <= given.whole("layer", layer) < len(layers):
             raise RequestError(f"there is no layer {layer}: the decoder has layers 0 to {len(layers) - 1}")
         return layers[layer]
 
@@ -74,7 +81,10 @@ class SeenTranslation:
         importance: [target words, source words], see `importances`. step: the one to read at; without it all that the
         model can be looking at, since some layers look for the word that was just written, others for the one to come.
         """
-        layers = {each: self.alignments(each) for each in ([step] if step else steps(self._network))}
+        shape = len(self.target_words), len(self.source_words)
+        if given.a(Tensor, "importance", importance, "a tensor").shape != shape:
+            raise RequestError(f"importance has the shape {tuple(importance.shape)}; it must be {shape}")
+        layers = {each: self.alignments(each) for each in (steps(self._network) if step is None else [step])}
         found = {each: listening(weights, importance) for each, weights in layers.items()}
         best = max(found, key=lambda each: found[each][1])
         return layers[best], found[best][0], best
@@ -110,7 +120,9 @@ class SeenTranslation:
         whole = self._logits([()], asked)
         question = likeliest_rivals(whole[0], first, self._target[first : asked.tokens.stop + 1])
         probability = float(question.logprob(whole)[0])
+        given.flag("written", written)
         if against is not None:
+            given.text("against", against)
             other = self._language.target.encode(f"{self._gap(asked)}{against.strip()}").ids
             question = one_rival(first, question.tokens, other, against)
 
@@ -139,9 +151,7 @@ class SeenTranslation:
         )
 
     def _word(self, word: str | int | None) -> Word:
-        if isinstance(word, int) and 1 <= word <= len(self.target_words):
-            return self.target_words[word - 1]  # in a translation with the word "8", 8 is still the eighth
-        return self.target_words[-1 if word is None else find(self.target_words, str(word))]
+        return self.target_words[-1 if word is None else find(self.target_words, word)]
 
     def _gap(self, word: Word) -> str:
         """The white space in front of a word of the translation."""

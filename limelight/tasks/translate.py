@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from limelight import given
 from limelight.decode.beam import Hypothesis, beam_search
 from limelight.errors import RequestError
 from limelight.models.api import Network, Seq2Seq
@@ -81,11 +82,18 @@ def translate(
     network: an encoder–decoder, or a language model trained on source and target as one text. beam, alpha, best: see
     `beam_search`. batch_tokens: source tokens that are translated together, padding counted. window: so many lines are
     read ahead and sorted by length, which is faster; no more than these are ever held. A line longer than the model's
-    context is translated as far as it goes (`Translation.left_out`).
+    context is translated as far as it goes (`Translation.left_out`). Raises RequestError, at once, for a number out of
+    range, and while it is read for a line that is not text.
     """
-    if batch_tokens < 1 or window < 1:
-        raise RequestError(f"batches of {batch_tokens} tokens out of {window} lines cannot be made; give at least 1")
-    return _translated(network, language, iter(lines), beam, alpha, best, batch_tokens, window)
+    given.whole("beam", beam, 1)
+    given.whole("best", best, 1, beam)
+    if not -10 <= given.number("alpha", alpha) <= 10:
+        raise RequestError(f"alpha, the length penalty, is {alpha}; it must be from −10 to 10 (0 is none)")
+    given.whole("batch_tokens", batch_tokens, 1)
+    given.whole("window", window, 1)
+    numbered = given.many("lines", lines, "strings")
+    texts = (given.text(f"line {number}", line) for number, line in numbered)
+    return _translated(network, language, texts, beam, alpha, best, batch_tokens, window)
 
 
 def _translated(

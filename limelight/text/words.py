@@ -9,11 +9,13 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from limelight import given
 from limelight.errors import RequestError, suggestion
 
 _JOINER = "\u200d"  # zero-width joiner: holds the parts of one emoji together
 _APOSTROPHES = "'’"
 _MANY = 40  # words listed in an error
+_DIGITS = 10  # in the largest number that a word may have
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +95,35 @@ def pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[Word]:
     return found
 
 
-def find(words: Sequence[Word], query: str) -> int:
-    """The place in `words` of the word that a person asked for: its text, or else its number counted from 1.
+def find(words: Sequence[Word], query: str | int) -> int:
+    """The place in `words`, from 0, of the word that a person asked for: by its number from 1, or by its text.
 
-    The text wins over the number ("8" is the word 8 if there is one), exact case over any case, and of several the
-    last one, which has most before it that could matter. Raises RequestError listing the words if none fits.
+    A text that is no word may be a number, too ("8", but in a text with the word 8 it is that word). Exact case wins
+    over any case, and of several equal words the last one, which has most before it that could matter. Raises
+    RequestError listing the words if none fits.
     """
-    asked = query.strip()
-    for same in (str, str.casefold):
-        for place in range(len(words) - 1, -1, -1):
-            if same(words[place].text) == same(asked):
-                return place
-    if asked.isascii() and asked.isdigit() and 1 <= int(asked) <= len(words):
-        return int(asked) - 1
-    listed = ", ".join(f"{number} {word.text}" for number, word in enumerate(words[:_MANY], 1))
-    listed += ", …" if len(words) > _MANY else ""
+    if isinstance(query, str):
+        asked = query.strip()
+        for same in (str, str.casefold):
+            for place in range(len(words) - 1, -1, -1):
+                if same(words[place].text) == same(asked):
+                    return place
+        number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < _DIGITS else None
+    elif isinstance(query, int) and not isinstance(query, bool):
+        asked, number = "", query
+    else:
+        raise RequestError(f"word is {given.shown(query)}; it must be a word of the text, or its number from 1")
+    if number is not None:
+        if 1 <= number <= len(words):
+            return number - 1
+        raise RequestError(f"there is no word {number}: the words are numbered 1 to {len(words)}{_listed(words)}")
     near = suggestion(asked, (word.text for word in words))
-    raise RequestError(f"no word is {query!r}{near}; the words are: {listed}")
+    raise RequestError(f"no word is {given.shown(query)}{near}; the words are{_listed(words)}")
+
+
+def _listed(words: Sequence[Word]) -> str:
+    listed = ", ".join(f"{number} {word.text}" for number, word in enumerate(words[:_MANY], 1))
+    return f": {listed}{', …' if len(words) > _MANY else ''}"
 
 
 def _pieces(text: str) -> Iterator[tuple[int, int]]:

@@ -34,9 +34,9 @@ def draw(sampling: Sampling, logits: torch.Tensor, n: int) -> list[int]:
         ({"min_p": 1.5}, "min_p is 1.5"),
         ({"repetition": 0.0}, "repetition is 0.0; it must be above 0"),
         ({"repetition": math.inf}, "repetition is inf"),
-        ({"frequency": 2.1}, "frequency is 2.1; it must be from -2 to 2"),
-        ({"presence": -3.0}, "presence is -3.0; it must be from -2 to 2"),
-        ({"seed": -1}, "seed is -1; it must be a whole number from 0"),
+        ({"frequency": 2.1}, "frequency is 2.1; it must be from −2 to 2"),
+        ({"presence": -3.0}, "presence is -3.0; it must be from −2 to 2"),
+        ({"seed": -1}, "seed is -1; it must be from 0 to 9223372036854775807"),
         ({"seed": 2**63}, "seed is"),
     ],
 )

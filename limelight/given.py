@@ -1,0 +1,99 @@
+"""What a caller gives, taken by type and range: each of these returns the value or raises RequestError naming it."""
+
+import math
+import operator
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, NoReturn, TypeVar
+
+from limelight.errors import RequestError, suggestion
+
+T = TypeVar("T")
+
+_SHOWN = 60  # characters of a wrong value that a sentence repeats
+
+
+def text(name: str, value: object) -> str:
+    """A string."""
+    if not isinstance(value, str):
+        _refuse(name, value, "a string")
+    return value
+
+
+def texts(name: str, value: Iterable[str]) -> list[str]:
+    """Several strings; a single one, which Python would take for its letters, is refused."""
+    given = many(name, value, "strings")
+    return [text(f"part {number} of {name}", each) for number, each in given]
+
+
+def many(name: str, value: Iterable[T], of: str) -> Iterable[tuple[int, T]]:
+    """The parts of a list or another iterable, numbered from 1. of: what they are, in the plural."""
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        _refuse(name, value, f"a list of {of}")
+    return enumerate(value, 1)
+
+
+def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
+    """A whole number from `low` to `high`, numpy's and torch's included."""
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type] # that it may be anything is the point
+    except (TypeError, ValueError, RuntimeError):  # the last is torch's, for a tensor of several numbers
+        _refuse(name, value, "a whole number")
+    if (low is not None and number < low) or (high is not None and number > high):
+        _refuse(name, number, f"at least {low}" if high is None else f"from {low} to {high}")
+    return number
+
+
+def number(name: str, value: object) -> float:
+    """A finite number."""
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        taken = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        _refuse(name, value, "a number")
+    if not math.isfinite(taken):
+        _refuse(name, value, "a finite number")
+    return taken
+
+
+def flag(name: str, value: object) -> bool:
+    """True or False."""
+    if not isinstance(value, bool):
+        _refuse(name, value, "True or False")
+    return value
+
+
+def one_of(name: str, value: object, known: Collection[str]) -> str:
+    """One of some names."""
+    if not isinstance(value, str) or value not in known:
+        near = suggestion(value, known) if isinstance(value, str) else ""
+        _refuse(name, value, f"one of {', '.join(known)}{near}")
+    return value
+
+
+def callback(name: str, value: Callable[..., Any] | None) -> None:
+    """Something to call, or None."""
+    if value is not None and not callable(value):
+        _refuse(name, value, "a function or None")
+
+
+def a(kind: type[T], name: str, value: T, wanted: str) -> T:
+    """An instance of `kind`. wanted: what that is, in words."""
+    if not isinstance(value, kind):
+        _refuse(name, value, wanted)
+    return value
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, on one line and not too long."""
+    try:
+        written = " ".join(repr(value).split())
+    except Exception:  # somebody else's class
+        written = f"a {type(value).__name__}"
+    return written if len(written) <= _SHOWN else f"{written[: _SHOWN - 1]}…"
+
+
+def _refuse(name: str, value: object, wanted: str) -> NoReturn:
+    raise RequestError(f"{name} is {shown(value)}; it must be {wanted}")

@@ -1,0 +1,201 @@
+"""Whatever is given to the public API, it answers, or refuses in one sentence; found by introspection, so that a new
+method or parameter is walked as soon as it is there."""
+
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import pytest
+import torch
+from cli.tiny_models import SENTENCE, random_llama
+from tasks.small_languages import language, network
+
+import limelight
+from limelight.errors import LimelightError
+from limelight.tasks import Language
+
+GOOD: dict[str, Any] = {
+    "text": SENTENCE,
+    "texts": [SENTENCE, "The cat"],
+    "messages": [{"role": "user", "content": "The cat"}],
+    "source": "ein hund",
+    "lines": ["ein hund", ""],
+    "layer": 0,
+    "head": 1,
+    "word": "it",
+    "token": "The",
+    "id": 5,
+    "ids": [5, 6],
+    "importance": torch.ones(2, 2),
+    "metadata": {"tokenizer.ggml.model": "gpt2"},
+}
+"""A value that fits, for each parameter that has no default."""
+
+SHORT = {"max_tokens": 2}
+"""What is given in place of a default, to take less time."""
+
+WRONG: tuple[Any, ...] = (
+    *(None, True, -1, 0, 1, 2**70, 1.5, math.nan, -math.inf, "", " ", "no such", "\ud800", "a\0b", b"bytes", 3 + 4j),
+    *([], [3], [None], ["", "x"], [(0, 99)], [("a", "b")], [-1], (), {}, {"a": 1}, {3}, object(), int, len),
+    *(torch.zeros(2), torch.zeros(()), Path("nowhere"), torch.float32, torch.device("cpu")),
+)
+
+RECORDS = {limelight.Completion}
+"""Classes whose constructor stores what it is given and checks nothing."""
+
+
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """The public functions and classes, and every object of ours that calling or reading them leads to."""
+    model = limelight.open(random_llama(tmp_path_factory))
+    assert isinstance(model, limelight.Model)
+    GOOD.update(model=model, network=model.network, tokenizer=model.tokenizer, name="tiny", path=model.path)
+    GOOD.update(folder="saved", language=language(), target="hund ein")
+    translator = limelight.Translator(network("transformer-modern-tiny"), language(), "small", Path("small"))
+    waiting: list[Any] = [getattr(limelight, name) for name in limelight.__all__]
+    waiting += [model, translator]
+    seen: set[type] = set()
+    while waiting:
+        each = waiting.pop(0)
+        if inspect.isfunction(each) or inspect.isclass(each):
+            yield each
+        elif ours(each) and type(each) not in seen:
+            seen.add(type(each))
+            yield each
+            waiting += led_to(each)
+
+
+def ours(value: Any) -> bool:
+    """Whether it is an object of ours that people call; not what a model is made of: networks, configs, languages."""
+    kind = type(value)
+    made_of = kind.__module__.startswith(("limelight.models", "limelight.nn")) or kind is Language
+    return kind.__module__.startswith("limelight") and not kind.__name__.startswith("_") and not made_of
+
+
+def led_to(each: Any) -> Iterable[Any]:
+    """What the attributes of an object hold, and what its methods return for good arguments."""
+    for name in public(each):
+        value = getattr(each, name)
+        if inspect.isroutine(value):
+            try:
+                value = value(**good(value))
+            except LimelightError:  # where the usual arguments do not fit, as they may for one way of making it
+                continue
+        value = list(islice(value, 3)) if isinstance(value, Iterator) else value
+        yield from value[:1] if isinstance(value, list | tuple) else [value]
+
+
+def public(each: Any) -> list[str]:
+    return [name for name in dir(each) if not name.startswith("_")]
+
+
+def good(function: Callable[..., Any]) -> dict[str, Any]:
+    parameters = inspect.signature(function).parameters
+    required = {name: GOOD[name] for name, p in parameters.items() if p.default is p.empty}
+    return required | {name: value for name, value in SHORT.items() if name in parameters}
+
+
+def functions(each: Any) -> Iterator[tuple[str, Callable[..., Any]]]:
+    if inspect.isfunction(each):
+        yield each.__name__, each
+    elif inspect.isclass(each):
+        if each not in RECORDS and not issubclass(each, Exception):
+            yield each.__name__, each
+    else:
+        for name in public(each):
+            if inspect.isroutine(method := getattr(each, name)):
+                yield f"{type(each).__name__}.{name}", method
+
+
+def hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations, with the names that only a type checker imports."""
+    import limelight.decode
+    import limelight.look.seen
+    import limelight.model
+    import limelight.tasks
+    import limelight.tasks.align
+    import limelight.text.tokenizer
+
+    places = (limelight.model, limelight.look.seen, limelight.decode, limelight.tasks.align, limelight.text.tokenizer)
+    names: dict[str, Any] = {"Network": torch.nn.Module, "DataFrame": object}
+    for place in places:
+        names = vars(place) | names
+    for inner in ("look.Seen", "tasks.Language", "tasks.look.SeenTranslation", "tasks.Translation"):
+        names[inner.rpartition(".")[2]] = object
+    names |= {"Decoder": torch.nn.Module, "ModelConfig": object}
+    names |= {"Sampling": limelight.Sampling, "Tokenizer": limelight.text.tokenizer.Tokenizer}
+    names["Language"] = Language
+    subject = function.__init__ if inspect.isclass(function) else function
+    return get_type_hints(subject, localns=names)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether the annotation allows the value, as far as it says."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if hint in (Any, object) or hint is inspect.Parameter.empty:
+        return True
+    if hint is None or hint is type(None):
+        return value is None
+    if origin in (Union, types.UnionType):
+        return any(fits(value, each) for each in inner)
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
+    if hint is int:
+        return hasattr(value, "__index__") and not isinstance(value, bool) and not (torch.is_tensor(value) and value.numel() != 1)  # fmt: skip
+    if hint is float:
+        return fits(value, int) or isinstance(value, float) or torch.is_tensor(value)
+    if origin is tuple:
+        return isinstance(value, tuple | list) and len(value) == len(inner) and all(map(fits, value, inner))
+    if origin in (Iterable, Sequence, list):
+        parts = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else None
+        if torch.is_tensor(value) and value.dim() == 0:
+            return False
+        return parts is not None and all(fits(part, inner[0]) for part in parts)
+    if origin in (Mapping, dict):
+        return isinstance(value, Mapping)
+    if origin is Callable or str(origin) == "<class 'collections.abc.Callable'>":
+        return callable(value)
+    return isinstance(value, hint) if inspect.isclass(hint) else True
+
+
+def outcome(function: Callable[..., Any], arguments: Mapping[str, Any]) -> LimelightError | None:
+    try:
+        value = function(**arguments)
+        if isinstance(value, Iterator):
+            list(islice(value, 50))
+    except LimelightError as error:
+        return error
+    return None
+
+
+def test_every_argument_is_taken_or_refused_in_a_sentence(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    walked, faults = set(), []
+    for each in objects(tmp_path_factory):
+        for name, function in functions(each):
+            usual, annotated = good(function), hints(function)
+            for parameter in inspect.signature(function).parameters:
+                walked.add(f"{name}({parameter})")
+                for number, value in enumerate(WRONG):
+                    if parameter == "folder":
+                        value = folder / f"{name}-{number}" if isinstance(value, str) else value
+                    said = f"{name}({parameter}={value!r})"
+                    try:
+                        error = outcome(function, usual | {parameter: value})
+                    except Exception as raw:
+                        faults.append(f"{said}: {type(raw).__name__}: {raw}")
+                        continue
+                    if error is None and not fits(value, annotated.get(parameter, Any)):
+                        faults.append(f"{said} was accepted")
+                    if error is not None and ("\n" in str(error) or not 10 < len(str(error)) < 600):
+                        faults.append(f"{said}: not one sentence: {error}")
+    assert not faults, "\n".join(faults)
+    wanted = ("Model.complete_all(stop)", "Seen.importance(method)", "Roles.of(head)", "Translator.translate(alpha)")
+    assert walked.issuperset({*wanted, "SeenTranslation.alignment(step)", "open(dtype)", "save(folder)"})
