@@ -2,7 +2,9 @@
 
 import math
 import operator
-from collections.abc import Callable, Collection, Iterable
+import os
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from limelight.errors import RequestError, suggestion
@@ -27,9 +29,12 @@ def texts(name: str, value: Iterable[str]) -> list[str]:
 
 def many(name: str, value: Iterable[T], of: str) -> Iterable[tuple[int, T]]:
     """The parts of a list or another iterable, numbered from 1. of: what they are, in the plural."""
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    try:
+        if isinstance(value, str | bytes):
+            raise TypeError
+        return enumerate(iter(value), 1)
+    except TypeError:
         _refuse(name, value, f"a list of {of}")
-    return enumerate(value, 1)
 
 
 def whole(name: str, value: object, low: int | None = None, high: int | None = None) -> int:
@@ -73,10 +78,30 @@ def one_of(name: str, value: object, known: Collection[str]) -> str:
     return value
 
 
+def path(name: str, value: str | Path) -> Path:
+    """The path of a file or folder."""
+    if not isinstance(value, str | Path):
+        _refuse(name, value, "a path")
+    try:
+        os.fsencode(value)
+    except UnicodeError:
+        _refuse(name, value, "a path that the system can write")
+    if "\0" in str(value):
+        _refuse(name, value, "a path without zero characters")
+    return Path(value)
+
+
 def callback(name: str, value: Callable[..., Any] | None) -> None:
     """Something to call, or None."""
     if value is not None and not callable(value):
         _refuse(name, value, "a function or None")
+
+
+def mapping(name: str, value: Mapping[str, Any], of: str) -> Mapping[str, Any]:
+    """A dictionary, or what is like one. of: what it holds."""
+    if not isinstance(value, Mapping):
+        _refuse(name, value, f"a dictionary with {of}")
+    return value
 
 
 def a(kind: type[T], name: str, value: T, wanted: str) -> T:

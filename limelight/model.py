@@ -46,15 +46,6 @@ class Model:
     name: str
     path: Path
 
-    def __post_init__(self) -> None:
-        from limelight.models.api import Decoder
-        from limelight.text.tokenizer import Tokenizer
-
-        given.a(Decoder, "network", self.network, "the network of a model that continues texts")
-        given.a(Tokenizer, "tokenizer", self.tokenizer, "a Tokenizer")
-        given.text("name", self.name)
-        given.a(Path, "path", self.path, "a pathlib.Path")
-
     def __repr__(self) -> str:
         return f"Model({self.name}: {_described(self.network)})"
 
@@ -239,16 +230,6 @@ class Translator:
     name: str
     path: Path
 
-    def __post_init__(self) -> None:
-        from torch.nn import Module
-
-        from limelight.tasks import Language
-
-        given.a(Module, "network", self.network, "the network of a model that translates")
-        given.a(Language, "language", self.language, "a limelight.tasks.Language")
-        given.text("name", self.name)
-        given.a(Path, "path", self.path, "a pathlib.Path")
-
     def __repr__(self) -> str:
         return f"Translator({self.name}: {_described(self.network)})"
 
@@ -336,8 +317,7 @@ def open(
     stay low-bit; "q8_0" rounds float weights to 8 bits, for speed on a CPU. progress: called with bytes done, bytes in
     all and a note while fetching. Raises a LimelightError that says what to do.
     """
-    if not isinstance(model, Path):
-        given.text("model", model)
+    given.path("model", model)
     if dtype is not None:
         given.text("dtype", dtype)
     given.text("device", device)
@@ -360,4 +340,8 @@ def save(model: Model, folder: str | Path) -> None:
     """
     from limelight.checkpoints.save import save_checkpoint
 
-    save_checkpoint(model.network, model.tokenizer, Path(folder))
+    if not isinstance(model, Model):
+        raise RequestError(
+            f"model is {given.shown(model)}; it must be what limelight.open returns for a language model"
+        )
+    save_checkpoint(model.network, model.tokenizer, given.path("folder", folder))

@@ -44,8 +44,8 @@ WRONG: tuple[Any, ...] = (
     *(torch.zeros(2), torch.zeros(()), Path("nowhere"), torch.float32, torch.device("cpu")),
 )
 
-RECORDS = {limelight.Completion}
-"""Classes whose constructor stores what it is given and checks nothing."""
+RECORDS = {limelight.Completion, limelight.Model, limelight.Translator}
+"""What other calls return; their constructors store what they are given."""
 
 
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
@@ -144,7 +144,8 @@ def fits(value: Any, hint: Any) -> bool:
     if origin is Literal:
         return isinstance(value, str) and value in inner
     if hint is int:
-        return hasattr(value, "__index__") and not isinstance(value, bool) and not (torch.is_tensor(value) and value.numel() != 1)  # fmt: skip
+        several = torch.is_tensor(value) and value.numel() != 1
+        return hasattr(value, "__index__") and not isinstance(value, bool) and not several
     if hint is float:
         return fits(value, int) or isinstance(value, float) or torch.is_tensor(value)
     if origin is tuple:
@@ -184,12 +185,14 @@ def test_every_argument_is_taken_or_refused_in_a_sentence(
             for parameter in inspect.signature(function).parameters:
                 walked.add(f"{name}({parameter})")
                 for number, value in enumerate(WRONG):
-                    if parameter == "folder":
-                        value = folder / f"{name}-{number}" if isinstance(value, str) else value
+                    if name in ("save", "Tokenizer.save") and isinstance(value, str) and value.isprintable():
+                        value = folder / f"{name}-{number}"
                     said = f"{name}({parameter}={value!r})"
                     try:
                         error = outcome(function, usual | {parameter: value})
                     except Exception as raw:
+                        if callable(value) and fits(value, annotated.get(parameter, Any)):
+                            continue  # what a caller's own function raises is the caller's
                         faults.append(f"{said}: {type(raw).__name__}: {raw}")
                         continue
                     if error is None and not fits(value, annotated.get(parameter, Any)):

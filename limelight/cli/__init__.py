@@ -58,11 +58,19 @@ class Command(TyperCommand):
         return super().parse_args(ctx, spread)
 
 
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
 def _load(name: str) -> Any:
     """The command called `name`, as Typer reads it off its function."""
+    from rich.markup import escape
+
     app = typer.Typer(add_completion=False)
-    app.command(name, cls=Command)(getattr(import_module(f"limelight.cli.{name}"), name))
-    return get_command(app)
+    app.command(name, cls=Command, context_settings=HELP)(getattr(import_module(f"limelight.cli.{name}"), name))
+    command = get_command(app)
+    for each in (command, *command.params):  # Rich would take limelight[train] for limelight in the style "train"
+        each.help = escape(each.help or "")  # type: ignore[attr-defined] # arguments have one, too
+    return command
 
 
 def _version(asked: bool) -> None:
@@ -74,7 +82,7 @@ def _version(asked: bool) -> None:
 def _app() -> Any:
     app = typer.Typer(
         cls=LazyGroup,
-        add_completion=False,
+        context_settings=HELP,
         help="Open a transformer, run it, and see which words it is listening to.",
         epilog='Begin with:  limelight look "The cat sat on the mat because it was tired"',
     )

@@ -122,7 +122,8 @@ def stack_of(network: Decoder) -> Stack:
 def block_of(network: Decoder, layer: int, head: int | None = None) -> Block:
     """One of the network's layers. Raises RequestError if there is no such layer, or no such head in it."""
     block = cast("Block", _layer(stack_of(network).blocks, layer))
-    if head is not None and not 0 <= given.whole("head", head) < (heads := heads_of(network, layer)):
+    heads = heads_of(network, layer)
+    if head is not None and not 0 <= given.whole("head", head) < heads:
         raise RequestError(f"there is no head {head}: layer {layer} has heads 0 to {heads - 1}")
     return block
 

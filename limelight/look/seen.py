@@ -91,42 +91,26 @@ class Importance:
 
 
 class Seen:
-<<<<<<< HEAD
-    """A text looked at by a model, behind the parking token (see `limelight.look.text.parking`). Everything is computed
-    when asked for.
+    """A text looked at by a model, behind the parking token (see `limelight.look.text.parking`). Each answer is
+    computed when it is asked for; what is kept is the text and, from the first answer on, the model's last hidden
+    states for it.
 
     words: the text's words, which are the axes of `attention`. reading: the same with their tokens. title: what the
     model is called. pieces: whether each token is taken for a word.
-=======
-    """A text looked at by a model. Each answer is computed when it is asked for; what is kept is the text and, from
-    the first answer on, the model's last hidden states for it.
-
-    words: the text's words, which are the axes of `attention`. title: what the model is called. pieces: whether each
-    token is taken for a word.
 
     A word is asked for by its text or by its number from 1, as the pictures show it. Everything else counts from 0, as
     Python does: layers, heads, tokens, characters, and places in `words`.
->>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
     """
 
     def __init__(
         self, network: Decoder, tokenizer: Tokenizer, text: str, title: str = "the model", pieces: bool = False
     ) -> None:
-<<<<<<< HEAD
-        self.title = title
-        self._network = network
-        self._tokenizer = tokenizer
-        self.reading = read(text, tokenizer, parking(tokenizer), pieces)
-        if (length := len(self.reading.tokens)) > network.context:
-=======
         self.title = given.text("title", title)
         given.flag("pieces", pieces)
         self._network = given.a(Decoder, "network", network, "the network of a model that continues texts")
         self._tokenizer = given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
-        self._plain = read(text, tokenizer, tokenizer.prefix, pieces)
-        self._parked = read(text, tokenizer, parking(tokenizer), pieces)
-        if (length := len(self._parked.tokens)) > network.context:
->>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
+        self.reading = read(text, tokenizer, parking(tokenizer), pieces)
+        if (length := len(self.reading.tokens)) > network.context:
             raise RequestError(
                 f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
             )
@@ -170,7 +154,8 @@ class Seen:
         with what is parked. With ``tokens=True`` [T, T] over `tokens`, as the model computed it. Raises RequestError
         for a layer or head that does not exist, both counted from 0, and for a recurrent model.
         """
-        block_of(self._network, layer, head)
+        block_of(self._network, layer, given.whole("head", head))
+        given.flag("tokens", tokens)
         heads = links.attention(self._network, self.reading, layer)
         return heads[head] if tokens else links.by_word(heads[head], self.reading)
 
@@ -213,6 +198,7 @@ class Seen:
         RequestError if there is no such word or method, or nothing in front of the word.
         """
         place, method = self._asked(word, against, method, progress)
+        given.flag("check", check)
         whole, question = self._questions(place, against)
         found = self._measured(self.reading, place, question, method, progress, check)
         words = tuple(
@@ -255,13 +241,9 @@ class Seen:
         last one. n: how many of the likeliest tokens. It takes about as long as reading the text once for each layer.
         Raises RequestError if there is no such word.
         """
-<<<<<<< HEAD
-        places = range(len(self.reading.tokens))
-=======
         given.whole("n", n, 1)
         given.callback("progress", progress)
-        places = range(len(self._parked.tokens))
->>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
+        places = range(len(self.reading.tokens))
         if word is not None:
             asked = self.reading.words[self.place(word)].tokens
             places = range(asked.start - 1, asked.stop - 1)
@@ -273,6 +255,7 @@ class Seen:
         One word (the last one if None) is followed through one head of one layer, at the word's last token. Step 9 of
         the last word repeats `next_words`. Raises RequestError for a layer or head that does not exist.
         """
+        given.whole("head", head)
         return steps(self._network, self._tokenizer, self.reading, self.place(word), layer, head)
 
     def heads(self) -> Roles:
@@ -329,7 +312,6 @@ class Seen:
         return place, given.one_of("method", method, METHODS)
 
     def _questions(self, place: int, against: str | None) -> tuple[Question, Question]:
-<<<<<<< HEAD
         """Why this word rather than any other, and rather than `against` if that is named.
 
         Raises RequestError for the first word, which nothing could have made the model say.
@@ -338,11 +320,6 @@ class Seen:
             raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
         target = self.reading.words[place]
         asked = self.reading.tokens[target.tokens.start : target.tokens.stop]
-=======
-        """Why this word rather than any other, and rather than `against` if that is named."""
-        target = self._parked.words[place]
-        asked = self._parked.tokens[target.tokens.start : target.tokens.stop]
->>>>>>> 1c2807e (Python's arguments are taken by type and range, and refused in a sentence: limelight.given; a test walks all of them; reprs of one line, importance as a table)
         logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
         whole = likeliest_rivals(logits, target.tokens.start, asked)
         return whole, whole if against is None else self._one_rival(target, asked, against)

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -107,11 +107,10 @@ def by_word(
 
     A word's row is the mean of its tokens' rows, and what goes to a word is the sum of what goes to its tokens.
 
-    step: one of `steps`; None takes the first of them. Raises RequestError for another one.
+    step: None takes the first of `steps`. Raises RequestError for one that there is not.
     """
-    known = steps(network)
-    step = known[0] if step is None else step
-    given.one_of("step", step, known)
+    step = steps(network)[0] if step is None else step
+    given.one_of("step", step, get_args(Step))
     weights = attention(network, language, source, target)
     rows = weights[:, 1:] if step == "input" else weights[:, :-1]  # [L, T, S], a row for each target token
     stripped = source.strip()

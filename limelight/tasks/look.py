@@ -70,7 +70,7 @@ class SeenTranslation:
         if layer is None and self.layers * len(steps(self._network)) > 1:
             layers, layer, _ = self.listening(self.importances(), step)
             return layers[layer]
-        layers, layer = self.alignments(step), layer or 0
+        layers, layer = self.alignments(step), 0 if layer is None else layer
         if not 0 <= given.whole("layer", layer) < len(layers):
             raise RequestError(f"there is no layer {layer}: the decoder has layers 0 to {len(layers) - 1}")
         return layers[layer]
@@ -121,6 +121,7 @@ class SeenTranslation:
         question = likeliest_rivals(whole[0], first, self._target[first : asked.tokens.stop + 1])
         probability = float(question.logprob(whole)[0])
         given.flag("written", written)
+        given.flag("check", check)
         if against is not None:
             given.text("against", against)
             other = self._language.target.encode(f"{self._gap(asked)}{against.strip()}").ids

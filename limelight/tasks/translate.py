@@ -1,5 +1,6 @@
 """Translation: lines in, lines out, in their order, by beam search over batches of similar length."""
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,6 +18,7 @@ from limelight.nn.state import State
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Marks
 
+WIDEST = 1000  # hypotheses of a beam
 LIMIT = (2.0, 20)  # a translation has at most 2 · source + 20 tokens
 
 
@@ -85,12 +87,12 @@ def translate(
     context is translated as far as it goes (`Translation.left_out`). Raises RequestError, at once, for a number out of
     range, and while it is read for a line that is not text.
     """
-    given.whole("beam", beam, 1)
+    given.whole("beam", beam, 1, WIDEST)
     given.whole("best", best, 1, beam)
     if not -10 <= given.number("alpha", alpha) <= 10:
         raise RequestError(f"alpha, the length penalty, is {alpha}; it must be from −10 to 10 (0 is none)")
     given.whole("batch_tokens", batch_tokens, 1)
-    given.whole("window", window, 1)
+    given.whole("window", window, 1, sys.maxsize)
     numbered = given.many("lines", lines, "strings")
     texts = (given.text(f"line {number}", line) for number, line in numbered)
     return _translated(network, language, texts, beam, alpha, best, batch_tokens, window)

@@ -30,7 +30,7 @@ def render(
         raise TextError("this model has no chat template: it continues text, but was not made for conversation")
     if len(template) > _LONGEST_TEMPLATE:
         raise TextError(f"the chat template has {len(template):,} characters; at most {_LONGEST_TEMPLATE:,} are read")
-    if isinstance(messages, str | Mapping) or not all(isinstance(message, Mapping) for message in messages):
+    if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
         raise RequestError('a conversation is a list of messages such as {"role": "user", "content": "Hello"}')
     if not messages:
         raise RequestError("the conversation is empty; give at least one message")

@@ -9,6 +9,7 @@ from typing import Any, final
 
 import tokenizers
 
+from limelight import given
 from limelight.errors import RequestError, TextError
 from limelight.text import chat, folder, gguf
 from limelight.text.parts import Parts
@@ -84,14 +85,14 @@ class Tokenizer:
         self.byte_pieces: frozenset[int] = frozenset(id for id in spelled if id is not None)
 
     @staticmethod
-    def from_folder(path: Path) -> "Tokenizer":
+    def from_folder(path: str | Path) -> "Tokenizer":
         """The tokenizer of a Hugging Face folder. Raises TextError for a missing or damaged one."""
-        return Tokenizer(folder.read(Path(path)))
+        return Tokenizer(folder.read(given.path("path", path)))
 
     @staticmethod
     def from_gguf(metadata: Mapping[str, Any]) -> "Tokenizer":
         """The tokenizer that a GGUF file's metadata describes. Raises TextError for one we cannot rebuild."""
-        return Tokenizer(gguf.rebuild(metadata))
+        return Tokenizer(gguf.rebuild(given.mapping("metadata", metadata, "a file's keys")))
 
     @property
     def separator(self) -> int:
@@ -115,6 +116,8 @@ class Tokenizer:
         `special=True` only for a rendered chat template, where it means the control token. A token that holds part of
         a character's bytes gets the place of the whole character. Raises RequestError for text that is not Unicode.
         """
+        given.text("text", text)
+        given.flag("special", special)
         with self._lock, _explained():
             self._inner.encode_special_tokens = not special
             coded = self._inner.encode(text, add_special_tokens=False)
@@ -122,21 +125,31 @@ class Tokenizer:
 
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts, each as by `encode`, by all threads at once. Raises RequestError."""
+        texts = given.texts("texts", texts)
         with self._lock, _explained():
             self._inner.encode_special_tokens = True
             coded = self._inner.encode_batch_fast(texts, add_special_tokens=False)
         return [self._plain(each.ids) for each in coded]
 
     def decode(self, ids: Iterable[int], *, special: bool = False) -> str:
-        """The text of `ids`; special tokens are left out unless `special` is set. Unknown ids have no text."""
-        return self._inner.decode(list(ids), skip_special_tokens=not special)
+        """The text of `ids`; special tokens are left out unless `special` is set. Unknown ids have no text.
+
+        Raises RequestError for what is no id.
+        """
+        given.flag("special", special)
+        try:
+            if isinstance(ids, str | bytes):
+                raise TypeError
+            return self._inner.decode(list(ids), skip_special_tokens=not special)
+        except (TypeError, OverflowError):
+            raise RequestError(f"ids are {given.shown(ids)}; they must be a list of whole numbers from 0") from None
 
     def token(self, id: int) -> str:
         """One token as text, for display: with its leading space, and special tokens as they are spelled.
 
         Raises RequestError for an id outside the vocabulary.
         """
-        spelled = self._inner.id_to_token(id) if 0 <= id < 2**32 else None
+        spelled = self._inner.id_to_token(id) if 0 <= given.whole("id", id) < 2**32 else None
         if spelled is None:
             raise RequestError(f"no token has the id {id}: this vocabulary has {self.vocab} tokens")
         if id in self.controls or id in self.byte_pieces:
@@ -146,14 +159,14 @@ class Tokenizer:
 
     def spell(self, id: int) -> str:
         """`token`, also for one of the rows that many models have beyond their tokenizer's vocabulary."""
-        return self.token(id) if id < self.vocab else f"<unused {id}>"
+        return self.token(id) if given.whole("id", id, 0) < self.vocab else f"<unused {id}>"
 
     def id(self, token: str) -> int:
         """The id of one token, given as the vocabulary spells it or as text. Raises RequestError if it isn't one."""
+        ids = self.encode(token).ids
         found = self._find(token)
         if found is not None:
             return found
-        ids = self.encode(token).ids
         if len(ids) != 1:
             raise RequestError(f"{token!r} is not one token of this model but {len(ids)}")
         return ids[0]
@@ -172,14 +185,15 @@ class Tokenizer:
         limits on time and memory. Raises TextError for a model without a template or a template that fails,
         RequestError for messages that are not made of text, numbers, lists and dicts.
         """
+        given.flag("reply", reply)
         parts = self._parts
         named = {"bos": parts.bos, "eos": parts.eos, "pad": parts.pad, "unk": parts.unk, **parts.others}
         tokens = {f"{name}_token": token for name, token in named.items() if token is not None}
         return chat.render(self.template, messages, reply=reply, tokens=tokens, controls=self._special)
 
-    def save(self, path: Path) -> None:
+    def save(self, path: str | Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which `transformers` reads and encodes equally."""
-        folder.write(Path(path), self._definition(), self._parts)
+        folder.write(given.path("path", path), self._definition(), self._parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy, by which other processes are given a tokenizer."""

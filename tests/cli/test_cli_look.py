@@ -131,7 +131,8 @@ def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[st
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--method", "blockin"), "did you mean 'blocking'?; methods are blocking, alti-"),
+        (("--method", "blockin"), "it must be one of blocking, alti-logit, alti-blend, "),
+        (("--method", "blockin"), "did you mean 'blocking'?"),
         (("--word", "dog"), "no word is 'dog'; the words are: 1 The, 2 cat"),
         (("--word", "1"), "nothing before it"),
         (("--attention", "--layer", "9", "--head", "0"), "the model has layers 0 to 2"),

@@ -136,7 +136,7 @@ def test_ids_beyond_the_tokenizer_are_never_generated() -> None:
 
 
 def test_batches_of_nothing_are_refused() -> None:
-    with pytest.raises(RequestError, match="give at least 1"):
+    with pytest.raises(RequestError, match="batch_tokens is 0; it must be at least 1"):
         translate(network("lstm-attention"), WORDS, ["hund"], batch_tokens=0)
 
 
