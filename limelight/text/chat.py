@@ -35,7 +35,7 @@ def render(
     if not messages:
         raise RequestError("the conversation is empty; give at least one message")
     spelled = "|".join(re.escape(control) for control in controls if len(control) > 1)
-    pattern = re.compile(f"(?={spelled})(.)" if spelled else "(?!)", re.DOTALL)
+    pattern = re.compile(f"(?={spelled})(.)" if spelled else "(?!)(.)", re.DOTALL)
     try:
         seen = [_message(message, pattern) for message in messages]
     except RecursionError:
