@@ -10,7 +10,7 @@ from tiny import MIXED, TEXTS, byte_level, byte_level_metadata, sentence_piece, 
 from limelight.errors import RequestError
 from limelight.text.parts import Parts
 from limelight.text.tokenizer import Tokenizer
-from limelight.text.words import find, words
+from limelight.text.words import find, pieces, words
 
 
 @functools.cache
@@ -98,6 +98,37 @@ def test_words_partition_the_tokens(kind: str, text: str) -> None:
             start, end = offsets[token]
             outside = text[start : max(start, word.start)] + text[min(end, max(word.end, start)) : end]
             assert outside.strip() == "" or start == end
+    assert all(before.end <= after.start for before, after in itertools.pairwise(found))
+
+
+def test_tokens_as_words_of_their_own() -> None:
+    def found(text: str, offsets: list[tuple[int, int]]) -> list[tuple[str, int, int, range]]:
+        return [(piece.text, piece.start, piece.end, piece.tokens) for piece in pieces(text, offsets)]
+
+    assert found("", []) == []
+    assert found("  ", [(0, 1), (1, 2)]) == []
+    one = ("a", 2, 3, range(3))  # with what is in front of it, be it white space or a special token
+    assert found("  a b ", [(0, 0), (0, 1), (1, 3), (3, 5)]) == [one, ("b", 4, 5, range(3, 4))]
+    assert found("  a b ", [(0, 0), (0, 1), (1, 3), (3, 5), (5, 6), (6, 6)]) == [one, ("b", 4, 5, range(3, 6))]
+    assert found("x👩y", [(0, 1), (1, 2), (1, 2), (2, 3)]) == [
+        ("x", 0, 1, range(1)),
+        ("👩", 1, 2, range(1, 3)),
+        ("y", 2, 3, range(3, 4)),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "sentencepiece", "wordpiece"])
+@settings(max_examples=40, deadline=None)
+@given(text=TEXTS)
+def test_pieces_hold_every_token_once_and_all_visible_text(kind: str, text: str) -> None:
+    offsets = _tokenizer(kind).encode(text).offsets
+    found = pieces(text, offsets)
+    covered = {at for start, end in offsets for at in range(start, end)}
+    visible = {at for at in covered if not text[at].isspace()}
+    assert visible <= {at for piece in found for at in range(piece.start, piece.end)}
+    assert [token for piece in found for token in piece.tokens] == (list(range(len(offsets))) if visible else [])
+    for piece in found:
+        assert text[piece.start : piece.end] == piece.text == piece.text.strip() != ""
     assert all(before.end <= after.start for before, after in itertools.pairwise(found))
 
 

@@ -1,11 +1,15 @@
 """Logs go on where a checkpoint left off; a curve and TensorBoard events are drawn where the packages are."""
 
 import struct
+import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from limelight.errors import FileError
 from limelight.train.report import Events, Log, curve, lines
 
 
@@ -46,6 +50,33 @@ def test_events_are_written(tmp_path: Path) -> None:
     read = EventAccumulator(str(tmp_path / "events"))
     read.Reload()
     assert [(event.step, event.value) for event in read.Scalars("loss")] == [(3, 0.5), (6, 0.25)]
+
+
+def test_events_go_on_behind_the_checkpoint_and_end_with_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[Any, ...]] = []
+
+    class Writer:
+        def __init__(self, folder: str, purge_step: int) -> None:
+            told.append((folder, purge_step))
+
+        def add_scalar(self, name: str, value: float, step: int) -> None:
+            if step > 5:
+                raise OSError(28, "No space left on device")
+            told.append((name, value, step))
+
+        def close(self) -> None:
+            told.append(("closed",))
+
+    monkeypatch.setattr("limelight.train.report.find_spec", lambda name: name)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=Writer))
+    events = Events(tmp_path / "events", 4)
+    events.write({"step": 5, "loss": 0.5, "tokens": 3, "bleu": None, "note": "text"})
+    with pytest.raises(FileError, match=r"events.* cannot be written \(No space left on device\)"):
+        events.write({"step": 6, "loss": 0.25})
+    events.close()
+    assert told == [(str(tmp_path / "events"), 5), ("loss", 0.5, 5), ("tokens", 3, 5), ("closed",)]
 
 
 def test_without_the_packages_nothing_is_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

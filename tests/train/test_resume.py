@@ -17,8 +17,9 @@ from small_models import letters
 
 from limelight.checkpoints.open import open_checkpoint
 from limelight.errors import FileError, RequestError
+from limelight.train import loop
 from limelight.train import run as module
-from limelight.train.report import lines
+from limelight.train.report import Events, lines
 
 OPTIONS: dict[str, Any] = {
     "model": "transformer2017-tiny",
@@ -128,7 +129,10 @@ def test_a_full_disk(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(FileError, match=r"step-000012 cannot be written \(No space left on device\).*start the same"):
         run(tmp_path / "full", data, options)
     assert [path.name for path in (tmp_path / "full/checkpoints").iterdir()] == ["step-000006"]
+    begun: list[int] = []
+    monkeypatch.setattr(loop, "Events", lambda folder, step: begun.append(step) or Events(folder, step))
     run(tmp_path / "full", data, options)
+    assert begun == [6]
     assert outcome(tmp_path / "full") == outcome(tmp_path / "whole")
 
 
