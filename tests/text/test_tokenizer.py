@@ -122,6 +122,34 @@ def test_the_files_of_gpt2(tmp_path: Path) -> None:
         Tokenizer.from_folder(tmp_path)
 
 
+@pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word", "normalized", None])
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("begins", [True, False])
+def test_tokens_that_were_added_to_gpt2(tmp_path: Path, flag: str | None, special: bool, begins: bool) -> None:
+    inner = byte_level("gpt-2")
+    inner.model.save(str(tmp_path))
+    flags = {name: name == flag for name in ("lstrip", "rstrip", "single_word", "normalized")}
+    tokens = {"<|endoftext|>": {"special": True}, "<tool>": {}, "<call>": {"special": special, **flags}}
+    added = {str(id): {"content": text, **token} for id, (text, token) in enumerate(tokens.items())}
+    config = {"tokenizer_class": "GPT2Tokenizer", "bos_token": "<|endoftext|>", "added_tokens_decoder": added}
+    ours = Tokenizer.from_folder(_folder(tmp_path, None, tokenizer_config={**config, "add_bos_token": begins}))
+    call = inner.get_vocab_size()
+    (inner.add_special_tokens if special else inner.add_tokens)([AddedToken("<call>", special=special, **flags)])
+    for text in ("a <call> b", "a<call>b", " <call>", "<call>s <call>, <call>"):
+        assert ours.encode(text, special=True).ids == inner.encode(text).ids
+        assert (call in ours.encode(text).ids) == (not special and call in inner.encode(text).ids)
+    assert (call in ours.controls) == special
+    assert ours.prefix == ((0,) if begins else ())
+
+
+def test_the_template_called_default_is_the_one(tmp_path: Path) -> None:
+    several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}, "nonsense"]
+    folder = _folder(tmp_path, byte_level("gpt-2"), tokenizer_config={"chat_template": several})
+    assert Tokenizer.from_folder(folder).template == "plain"
+    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": several[:1]}))
+    assert Tokenizer.from_folder(folder).template is None
+
+
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [

@@ -18,8 +18,9 @@ def test_a_log_forgets_what_came_after_the_checkpoint(tmp_path: Path) -> None:
     log = Log(path, 0)
     for step in (10, 20, 30):
         log.write({"step": step, "loss": step / 10})
-    with path.open("a") as file:
-        file.write('{"step": 40, "lo')  # the process was killed here
+    with path.open("ab") as file:
+        file.write(b'[1]\n{"loss": 1}\n{"step": "1"}\n')  # lines of something else
+        file.write('{"step": 40, "text": "é'.encode()[:-1])  # the process was killed here, within a letter
     again = Log(path, 20)
     again.write({"step": 30, "loss": 7.0})
     assert [(line["step"], line["loss"]) for line in lines(path)] == [(10, 1.0), (20, 2.0), (30, 7.0)]
