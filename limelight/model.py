@@ -156,10 +156,17 @@ class Model:
         A notebook shows it as a page, see `limelight.notebook`.
         """
         from limelight.look import Seen
-        from limelight.look.record import twin
+
+        return Seen(self.opened, self.tokenizer, text, self.title)
+
+    @property
+    def opened(self) -> Decoder:
+        """A twin of the network to look at: over the same weights, but its low-bit layers multiply exactly, and it
+        raises RequestError where its numbers are none."""
+        from limelight.look.record import numeric, twin
         from limelight.quant.linear import exactly
 
-        return Seen(exactly(twin(self.network)), self.tokenizer, text, self.title)
+        return numeric(exactly(twin(self.network)))
 
     def _prompt(self, text: str, parked: bool) -> list[int]:
         given.text("text", text)
@@ -254,6 +261,7 @@ class Translator:
         """Looks at a translation of `source`, the model's own if none is given: what each word listens to, and which
         words of the source made the model say it. Raises RequestError for a language model trained on pairs, which
         `Model.look` looks at."""
+        from limelight.look.record import numeric, twin
         from limelight.models.api import Seq2Seq
         from limelight.tasks.look import SeenTranslation
 
@@ -262,7 +270,7 @@ class Translator:
         given.text("source", source)
         if target is None:
             target = next(self.translate([source])).text
-        return SeenTranslation(self.network, self.language, source, target)
+        return SeenTranslation(numeric(twin(self.network)), self.language, source, target)
 
 
 class _Row:

@@ -42,9 +42,4 @@ def page(
     sock = listen(host, port)
     console = screen.stdout()
     console.print(Text.assemble("limelight is at ", (address(sock, None), "bold"), ". Ctrl-C ends it."), soft_wrap=True)
-
-    def opened(error: Exception | None) -> None:
-        if error is not None:
-            screen.complain(str(error))
-
-    serve(sock, Desk(name, device, dtype), text, browser, opened)
+    serve(sock, Desk(name, device, dtype), text, browser)

@@ -112,6 +112,39 @@ def twin(network: N) -> N:
     return other
 
 
+def numeric(network: N) -> N:
+    """Lets a twin raise RequestError where what its layers or its head put out are no numbers; in place."""
+
+    def check(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        if bool(output.isnan().any()):
+            raise RequestError(
+                "the model's numbers are none (NaN): its weights are damaged, or its number type overflows; open it as "
+                "float32 or bfloat16"
+            )
+
+    for module in (network.decoder, network.head):
+        module.register_forward_hook(check)
+    return network
+
+
+def heedful(network: N, heed: Callable[..., None], *, deep: bool) -> N:
+    """Lets a twin call `heed`, which may raise to end it, whenever it reads tokens, or, if `deep`, in front of each of
+    its parts; in place.
+
+    Deep, a long text can be given up within a layer, on the way back as well where there are gradients; but a stack
+    that could run in one call (`limelight.quant.program`) then runs block by block.
+    """
+
+    def ahead(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        heed()
+        if inputs and isinstance(inputs[0], Tensor) and inputs[0].requires_grad:
+            inputs[0].register_hook(heed)  # type: ignore[no-untyped-call]
+
+    for module in list(network.modules()) if deep else [network.embed]:
+        module.register_forward_pre_hook(ahead)
+    return network
+
+
 def stack_of(network: Decoder) -> Stack:
     """The network's layers. Raises RequestError for a recurrent model, whose layers have no heads."""
     if not isinstance(network.decoder, Stack):

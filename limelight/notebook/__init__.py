@@ -48,11 +48,7 @@ def page(
 
     Raises RequestError as that does.
     """
-    from limelight.look.record import twin
-    from limelight.quant.linear import exactly
-
-    network = exactly(twin(model.network))
-    return Page(_frame(network, model.tokenizer, text, model.title, word, against, method))
+    return Page(_frame(model.opened, model.tokenizer, text, model.title, word, against, method))
 
 
 def live(

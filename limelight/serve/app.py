@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from limelight.errors import LimelightError, RequestError
 from limelight.serve.desk import Desk
 from limelight.serve.guard import App, Guard
-from limelight.serve.stream import Emit, lines, sentence
+from limelight.serve.reply import Answer, Json, Lines, dumps, sentence
+from limelight.serve.worker import Emit
 
 LONGEST = 100_000
 """Characters of the longest text."""
@@ -127,7 +128,7 @@ class Pair(Text):
 
 def make(desk: Desk, names: frozenset[str] = frozenset()) -> App:
     """The ASGI application around `desk`, guarded. names: hosts to answer to besides localhost and addresses."""
-    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, default_response_class=Json)
     app.add_exception_handler(LimelightError, _refused)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(Exception, _failed)
@@ -145,7 +146,7 @@ def _files(app: FastAPI) -> None:
     @app.get("/{name}")
     def file(name: str = "index.html") -> Response:
         if name not in files:
-            return JSONResponse({"error": f"there is no {name} here"}, 404)
+            return Json({"error": f"there is no {name} here"}, 404)
         kind = TYPES[f".{name.rpartition('.')[2]}"]
         return Response(files[name].read_bytes(), media_type=kind)
 
@@ -160,129 +161,149 @@ def _models(app: FastAPI, desk: Desk) -> None:
         return {"models": listed, "open": desk.about() if desk.is_open else None, "first": desk.name}
 
     @app.post("/api/open")
-    def open(body: Opening) -> StreamingResponse:
+    async def open(body: Opening) -> Response:
         def work(emit: Emit) -> None:
-            emit({"note": "waiting for the model"})
             desk.open(body.name, lambda done, total, note: emit({"done": done, "total": total, "note": note}))
             emit({"model": desk.about()})
 
-        return _streamed(work)
+        return Lines(desk.worker, work, waiting=lambda: desk.progress)
+
+
+class Asker:
+    """Answers about the open model. model: which one whoever asks takes that to be; checked when it is their turn."""
+
+    def __init__(self, desk: Desk, model: str | None) -> None:
+        self._desk = desk
+        self._model = model
+
+    def answer(self, work: Callable[[], Any]) -> Response:
+        """What `work` returns, as JSON."""
+        return self.data(lambda: dumps(work()).encode(), "application/json")
+
+    def data(self, work: Callable[[], bytes | memoryview], media_type: str) -> Response:
+        """The bytes that `work` returns."""
+
+        def expected() -> bytes | memoryview:
+            self._expect()
+            return work()
+
+        return Answer(self._desk.worker, expected, media_type)
+
+    def lines(self, work: Callable[[Emit], None]) -> Response:
+        """What `work` emits."""
+
+        def expected(emit: Emit) -> None:
+            self._expect()
+            work(emit)
+
+        return Lines(self._desk.worker, expected)
+
+    def _expect(self) -> None:
+        if self._model:
+            self._desk.expect(self._model)
 
 
 def _looks(desk: Desk) -> APIRouter:
     """What is asked of the open model. `?model=NAME` says which one the asker takes that to be."""
 
-    def expected(model: str | None = None) -> None:
-        if model:
-            desk.expect(model)
+    async def asker(model: str | None = None) -> Asker:
+        return Asker(desk, model)
 
-    router = APIRouter(prefix="/api", dependencies=[Depends(expected)])
+    router = APIRouter(prefix="/api")
 
     @router.post("/words")
-    def words(body: Text) -> dict[str, Any]:
-        return desk.seen(body.given, body.added, body.tokens).words()
+    async def words(body: Text, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        return asked.answer(lambda: desk.seen(body.given, body.added, body.tokens).words())
 
     @router.post("/continue")
-    def go_on(body: Continue) -> StreamingResponse:
+    async def go_on(body: Continue, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            with desk.alone():
-                for piece in desk.go_on(body.given, body.most, _sampling(body)):
-                    emit({"piece": piece})
+            for piece in desk.go_on(body.given, body.most, _sampling(body)):
+                emit({"piece": piece})
 
-        return _streamed(work)
+        return asked.lines(work)
 
     @router.post("/next")
-    def next(body: Next) -> dict[str, Any]:
-        with desk.alone():
-            return desk.seen(body.given, body.added, body.tokens).next(body.word, _sampling(body))
+    async def next(body: Next, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        return asked.answer(lambda: desk.seen(body.given, body.added, body.tokens).next(body.word, _sampling(body)))
 
     @router.post("/importance")
-    def importance(body: Ask) -> StreamingResponse:
+    async def importance(body: Ask, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            with desk.alone():
-                emit({"done": 0, "total": 1})
-                found = desk.seen(body.given, body.added, body.tokens).importance(
-                    body.word,
-                    body.against,
-                    body.method,
-                    lambda done, total: emit({"done": done, "total": total}),
-                    body.check,
-                )
+            emit({"done": 0, "total": 1})
+            seen = desk.seen(body.given, body.added, body.tokens)
+            found = seen.importance(body.word, body.against, body.method, _telling(emit), body.check)
             emit({"importance": found})
 
-        return _streamed(work)
+        return asked.lines(work)
 
     @router.post("/translation")
-    def translation(body: Text) -> StreamingResponse:
+    async def translation(body: Text, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            with desk.alone():
-                found = desk.translating(body.given, body.added)
-                grid = found.grid(lambda done, total: emit({"done": done, "total": total}))
-                told = found.alignment(grid)
-            emit({"translation": told})
+            found = desk.translating(body.given, body.added)
+            emit({"translation": found.alignment(found.grid(_telling(emit)))})
 
-        return _streamed(work)
+        return asked.lines(work)
 
     @router.post("/attention")
-    def attention(body: Layer) -> Response:
+    async def attention(body: Layer, asked: Annotated[Asker, Depends(asker)]) -> Response:
         """All heads of one layer, [H, N, N], or one head, [N, N]: little-endian float32, row by row."""
-        with desk.alone():
-            weights = desk.looking(body.given, body.added, body.tokens).attention(body.layer)
-        if body.head is not None:
-            if body.head >= len(weights):
-                raise RequestError(f"there is no head {body.head}: layer {body.layer} has {len(weights)}")
-            weights = weights[body.head]
-        return Response(weights.numpy().astype("<f4").tobytes(), media_type="application/octet-stream")
+
+        def work() -> memoryview:
+            weights = desk.attention(body.given, body.added, body.tokens, body.layer)
+            if body.head is not None:
+                if body.head >= len(weights):
+                    raise RequestError(f"there is no head {body.head}: layer {body.layer} has {len(weights)}")
+                weights = weights[body.head]
+            return weights.numpy().astype("<f4", copy=False).data.cast("B")
+
+        return asked.data(work, "application/octet-stream")
 
     @router.post("/linking")
-    def linking(body: Pair) -> dict[str, Any]:
-        with desk.alone():
+    async def linking(body: Pair, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work() -> dict[str, Any]:
             return {"weights": desk.looking(body.given, body.added, body.tokens).linking(body.source, body.target)}
 
+        return asked.answer(work)
+
     @router.post("/roles")
-    def roles() -> dict[str, Any]:
-        with desk.alone():
-            return desk.roles()
+    async def roles(asked: Annotated[Asker, Depends(asker)]) -> Response:
+        return asked.answer(desk.roles)
 
     @router.post("/lens")
-    def lens(body: Place) -> StreamingResponse:
+    async def lens(body: Place, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            with desk.alone():
-                found = desk.looking(body.given, body.added, body.tokens).lens(
-                    body.word, progress=lambda done, total: emit({"done": done, "total": total})
-                )
-            emit({"lens": found})
+            looking = desk.looking(body.given, body.added, body.tokens)
+            emit({"lens": looking.lens(body.word, progress=_telling(emit))})
 
-        return _streamed(work)
+        return asked.lines(work)
 
     @router.post("/steps")
-    def steps(body: Follow) -> dict[str, Any]:
-        with desk.alone():
-            return desk.looking(body.given, body.added, body.tokens).steps(body.word, body.layer, body.head, body.other)
+    async def steps(body: Follow, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work() -> dict[str, Any]:
+            looking = desk.looking(body.given, body.added, body.tokens)
+            return looking.steps(body.word, body.layer, body.head, body.other)
+
+        return asked.answer(work)
 
     @router.post("/what_if")
-    def what_if(body: WhatIf) -> StreamingResponse:
+    async def what_if(body: WhatIf, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            with desk.alone():
-                emit({"done": 0, "total": 1})
-                looking = desk.edited(
-                    body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens
-                )
-                place = looking.last(body.asked)
-                found = looking.importance(
-                    place, body.against, body.method, lambda done, total: emit({"done": done, "total": total})
-                )
-                next = looking.next(place, _sampling(Settings(temperature=1.0)))
+            emit({"done": 0, "total": 1})
+            looking = desk.edited(body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens)
+            place = looking.last(body.asked)
+            found = looking.importance(place, body.against, body.method, _telling(emit))
+            next = looking.next(place, _sampling(Settings(temperature=1.0)))
             emit({"what_if": {"words": looking.words(), "importance": found, "next": next}})
 
-        return _streamed(work)
+        return asked.lines(work)
 
     @router.post("/save")
-    def save(body: Save) -> Response:
+    async def save(body: Save, asked: Annotated[Asker, Depends(asker)]) -> Response:
         from limelight.serve.saved import hold, hold_translation, html
         from limelight.serve.translating import Translating
 
-        with desk.alone():
+        def work() -> bytes:
             seen = desk.seen(body.given, body.added, body.tokens)
             about = {**desk.about(), "name": body.title or desk.name}
             if isinstance(seen, Translating):
@@ -290,9 +311,17 @@ def _looks(desk: Desk) -> APIRouter:
             else:
                 roles = desk.roles() if desk.has_roles else None
                 data = hold(seen, about, body.word, body.against, body.method, _sampling(body), roles=roles)
-        return Response(html(data), media_type="text/html", headers={"content-disposition": "attachment"})
+            return html(data).encode()
+
+        answer = asked.data(work, "text/html")
+        answer.headers["content-disposition"] = "attachment"
+        return answer
 
     return router
+
+
+def _telling(emit: Emit) -> Callable[[int, int], None]:
+    return lambda done, total: emit({"done": done, "total": total})
 
 
 def _sampling(body: Settings) -> Any:
@@ -301,20 +330,16 @@ def _sampling(body: Settings) -> Any:
     return Sampling(body.temperature, body.top_k, body.top_p, seed=body.seed)
 
 
-def _streamed(work: Callable[[Emit], None]) -> StreamingResponse:
-    return StreamingResponse(lines(work), media_type="application/x-ndjson")
+async def _refused(request: Request, error: Exception) -> Json:
+    return Json({"error": sentence(error)}, 400)
 
 
-async def _refused(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": sentence(error)}, 400)
+async def _failed(request: Request, error: Exception) -> Json:
+    return Json({"error": sentence(error)}, 500)
 
 
-async def _failed(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse({"error": sentence(error)}, 500)
-
-
-async def _misread(request: Request, error: Exception) -> JSONResponse:
+async def _misread(request: Request, error: Exception) -> Json:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"][1:]) or "the request"
-    return JSONResponse({"error": f"{place}: {first['msg']}"}, 400)
+    return Json({"error": f"{place}: {first['msg']}"}, 400)

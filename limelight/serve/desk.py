@@ -1,16 +1,17 @@
 """The one model that a page has open, and the texts it looked at last."""
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limelight.errors import RequestError, suggestion
+from limelight.serve.worker import Worker, heed
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from limelight import Model, Translator
     from limelight.checkpoints.source import Listed
     from limelight.decode import Sampling
@@ -30,7 +31,7 @@ Tell = Callable[[int, int, str], None]
 
 @dataclass
 class Opened:
-    """An open model that continues texts, its twin for looking, and what was found out about it."""
+    """An open model that continues texts, its twin for looking, and what was found out about it. Both heed."""
 
     model: "Model"
     network: "Decoder"
@@ -38,40 +39,45 @@ class Opened:
 
 
 class Desk:
-    """Opens models by the names of a fixed list and lends the open one out, to one at a time.
+    """Opens models by the names of a fixed list, and keeps what the open one is asked for.
 
-    Looking takes every core there is, so that two at once would each be half as fast: they wait for each other.
+    worker: in whose thread all of this is called, except for what names and lists models.
     """
 
     def __init__(self, name: str, device: str = "cpu", dtype: str | None = None) -> None:
         """name: what to open first; it may be a path, since whoever starts the server says it."""
-        self.name = name
+        self.worker = Worker()
+        self.name = _spelled(name)
         self._device = device
         self._dtype = dtype
         self._first = name
         self._open: Opened | Translator | None = None
         self._beside: tuple[str, Opened | Translator] | None = None  # what the open one was compared with last
         self._lookings: OrderedDict[tuple[str, str, bool], Looking | Translating] = OrderedDict()
-        self._progress = (0, 0, "opening the model")
-        self._busy = threading.Lock()  # held while the model computes
-        self._shelf = threading.Lock()  # held while the model or the list of texts changes
+        self._heads: tuple[Looking, int, Tensor] | None = None  # the last attention; it takes as much room as a model
+        self._opening: tuple[int, int, str] | None = None
 
     @property
     def is_open(self) -> bool:
         """Whether a model is open by now."""
         return self._open is not None
 
+    @property
+    def progress(self) -> dict[str, Any]:
+        """What to tell those who wait."""
+        done, total, note = self._opening or (0, 0, "waiting until the model is free")
+        return {"done": done, "total": total, "note": note}
+
     def listed(self) -> "list[Listed]":
         """What may be opened: the model that the server was started with, then all that `limelight models` lists,
-        then the trainings in `RUNS`."""
+        then the trainings in `RUNS`. Their names can be written in UTF-8, which a file's name need not be."""
         from limelight.checkpoints.source import Listed, available
 
         found = available()
-        runs = sorted(file.parent for depth in ("*", "*/*") for file in RUNS.glob(f"{depth}/settings.toml"))
-        found += [Listed(str(run), "", "", "", 0, run) for run in runs]
+        found += [Listed(str(run), "", "", "", 0, run) for run in _runs()]
         if all(model.name != self._first for model in found):
             found.insert(0, Listed(self._first, "", "", "", 0, None))
-        return found
+        return [replace(model, name=_spelled(model.name), title=_spelled(model.title)) for model in found]
 
     def open(self, name: str, tell: Tell) -> None:
         """Opens a listed model in place of the one before, unless it is the one.
@@ -80,28 +86,17 @@ class Desk:
         open then.
         """
         self._known(name)
-        while not self._busy.acquire(timeout=0.25):  # somebody computes, or opens this very model
-            tell(*self._progress)
-        try:
-            if self._open is None or name != self.name:
-
-                def note(done: int, total: int, note: str) -> None:
-                    self._progress = (done, total, note)
-                    tell(done, total, note)
-
-                opened = self._opened(name, note)
-                with self._shelf:
-                    self._open, self._beside, self.name = opened, None, name
-                    self._lookings.clear()
-        finally:
-            self._busy.release()
+        if self._open is None or name != self.name:
+            self._set(self._opened(name, tell), name)
 
     def put(self, model: "Model | Translator") -> None:
         """Puts a model that is open already in place of the one before; from then on its name is in the list."""
-        with self._busy, self._shelf:
-            self._open, self._beside, self.name = _looked_at(model), None, model.name
-            self._first = model.name
-            self._lookings.clear()
+        self._first = model.name
+        self._set(_looked_at(model), _spelled(model.name))
+
+    def _set(self, opened: "Opened | Translator", name: str) -> None:
+        self._open, self._beside, self._heads, self.name = opened, None, None, name
+        self._lookings.clear()
 
     def expect(self, name: str) -> None:
         """Raises RequestError if the open model is another one, since someone else has chosen it."""
@@ -113,16 +108,23 @@ class Desk:
         if name not in names:
             raise RequestError(f"no model here is called {name!r}{suggestion(name, names)}")
 
+    def _path(self, name: str) -> str:
+        """What a name in the list is a spelling of."""
+        real = (self._first, *map(str, _runs()))
+        return next((path for path in real if _spelled(path) == name), name)
+
     def _opened(self, name: str, tell: Tell) -> "Opened | Translator":
         import limelight
 
-        return _looked_at(limelight.open(name, device=self._device, dtype=self._dtype, progress=tell))
+        def note(done: int, total: int, note: str) -> None:
+            self._opening = done, total, note
+            tell(done, total, note)
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Waits until nobody else computes, and lets nobody else until left."""
-        with self._busy:
-            yield
+        self._opening = 0, 0, "opening the model"
+        try:
+            return _looked_at(limelight.open(self._path(name), device=self._device, dtype=self._dtype, progress=note))
+        finally:
+            self._opening = None
 
     def _now(self) -> "Opened | Translator":
         if self._open is None:
@@ -144,19 +146,26 @@ class Desk:
         from limelight.serve.looking import Looking
         from limelight.serve.translating import Translating
 
-        with self._shelf:
-            opened = self._now()
-            found = self._lookings.get((given, added, tokens))
-            if found is None:
-                if isinstance(opened, Opened):
-                    found = Looking(opened.network, opened.model.tokenizer, given, added, tokens)
-                else:
-                    found = Translating(opened, given, added)
-                self._lookings[given, added, tokens] = found
-                if len(self._lookings) > REMEMBERED:
-                    self._lookings.popitem(last=False)
-            self._lookings.move_to_end((given, added, tokens))
-            return found
+        opened = self._now()
+        found = self._lookings.get((given, added, tokens))
+        if found is None:
+            if isinstance(opened, Opened):
+                found = Looking(opened.network, opened.model.tokenizer, given, added, tokens)
+            else:
+                found = Translating(opened, given, added)
+            self._lookings[given, added, tokens] = found
+            if len(self._lookings) > REMEMBERED:
+                self._lookings.popitem(last=False)
+        self._lookings.move_to_end((given, added, tokens))
+        return found
+
+    def attention(self, given: str, added: str, tokens: bool, layer: int) -> "Tensor":
+        """All heads of a layer in a text, see `Looking.attention`; those asked for last are kept."""
+        looking = self.looking(given, added, tokens)
+        if self._heads is None or self._heads[:2] != (looking, layer):
+            self._heads = None
+            self._heads = looking, layer, looking.attention(layer)
+        return self._heads[2]
 
     def looking(self, given: str, added: str, tokens: bool = False) -> "Looking":
         """A text under the open model. Raises RequestError if none is open yet, or if it translates."""
@@ -262,7 +271,21 @@ class Desk:
 
 def _looked_at(model: "Model | Translator") -> "Opened | Translator":
     import limelight
-    from limelight.look.record import twin
-    from limelight.quant.linear import exactly
+    from limelight.look.record import heedful, twin
+    from limelight.models.api import Seq2Seq
 
-    return Opened(model, exactly(twin(model.network))) if isinstance(model, limelight.Model) else model
+    if not isinstance(model, limelight.Model):
+        assert isinstance(model.network, Seq2Seq)
+        return replace(model, network=heedful(twin(model.network), heed, deep=True))
+    running = replace(model, network=heedful(twin(model.network), heed, deep=False))
+    return Opened(running, heedful(model.opened, heed, deep=True))
+
+
+def _runs() -> list[Path]:
+    """The folders in `RUNS` that hold a training."""
+    return sorted(file.parent for depth in ("*", "*/*") for file in RUNS.glob(f"{depth}/settings.toml"))
+
+
+def _spelled(name: str) -> str:
+    """A file's name in characters that UTF-8 can write: bytes that are no characters are written out."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

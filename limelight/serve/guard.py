@@ -7,10 +7,10 @@ nobody else can own, and a change is made only for this server's own page.
 
 import ipaddress
 import json
+import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -56,11 +56,11 @@ class Guard:
         if not self._ours(host):
             await _refuse(send, 421, "this server answers to localhost and to addresses only")
             return
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and origin.partition("://")[2].lower() != host.lower():
             await _refuse(send, 403, "this server answers to its own page only")
             return
         length = headers.get(b"content-length", "0")
-        if not length.isdigit() or int(length) > LARGEST or b"transfer-encoding" in headers:
+        if not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST or b"transfer-encoding" in headers:
             await _refuse(send, 413, f"a request may have at most {LARGEST:,} bytes")
             return
 
@@ -72,11 +72,14 @@ class Guard:
         await self._app(scope, receive, answer)
 
     def _ours(self, host: str) -> bool:
-        name = (urlsplit(f"//{host}").hostname or "") if "@" not in host else ""
+        found = re.fullmatch(r"(?:\[([0-9a-f:.]+)\]|([^:/?#@\[\]]+))(?::[0-9]*)?", host, re.I)
+        if found is None:
+            return False
+        name = found[1] or found[2]
         try:
             ipaddress.ip_address(name)
         except ValueError:
-            return name in self._names
+            return name.lower() in self._names
         return True
 
 

@@ -1,16 +1,22 @@
 """Starting the server and the browser."""
 
+import os
 import socket
+import sys
 import threading
 import webbrowser
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from limelight.serve.desk import Desk
+
+SECOND = 1.0
+"""How long what is computed may go on when the server ends."""
 
 
 def listen(host: str, port: int | None) -> socket.socket:
@@ -35,26 +41,28 @@ def address(sock: socket.socket, text: str | None) -> str:
     return f"http://{shown}:{port}/{behind}"
 
 
-def serve(
-    sock: socket.socket, desk: "Desk", text: str | None, open_browser: bool, opened: Callable[[Exception | None], None]
-) -> None:
-    """Serves the page until interrupted; the model opens while the browser does. opened: told how that ended."""
-
-    def open_model() -> None:
-        try:
-            desk.open(desk.name, lambda done, total, note: None)
-        except Exception as error:
-            opened(error)
-        else:
-            opened(None)
-
+def serve(sock: socket.socket, desk: "Desk", text: str | None, open_browser: bool) -> None:
+    """Serves the page until interrupted; the model opens while the browser does. Raises what opening it raises."""
+    opening = desk.worker.submit(lambda: desk.open(desk.name, lambda done, total, note: None))
     # The browser takes a while to come and the model to open: both begin before the server's own parts are imported.
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address(sock, text),), daemon=True).start()
-    threading.Thread(target=open_model, daemon=True).start()
-    import uvicorn
+    try:
+        import uvicorn
 
-    from limelight.serve.app import make
+        from limelight.serve.app import make
 
-    config = uvicorn.Config(make(desk), log_level="critical", access_log=False, timeout_graceful_shutdown=1)
-    uvicorn.Server(config).run(sockets=[sock])
+        config = uvicorn.Config(make(desk), log_level="critical", access_log=False, timeout_graceful_shutdown=0)
+        server = uvicorn.Server(config)
+
+        def ended(opening: "Future[None]") -> None:
+            server.should_exit |= opening.cancelled() or opening.exception() is not None
+
+        opening.add_done_callback(ended)
+        server.run(sockets=[sock])
+    finally:
+        if not desk.worker.end(SECOND):  # it is where it cannot be reached, as in a library that waits for a network
+            sys.stdout.flush()
+            os._exit(130)
+    if error := opening.exception():
+        raise error

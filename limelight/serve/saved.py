@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from importlib import resources
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from limelight.decode import Sampling
 from limelight.look import METHODS
 from limelight.serve.looking import Looking, Numbers, shape
+from limelight.serve.reply import dumps
 from limelight.serve.translating import Translating
 
 if TYPE_CHECKING:
@@ -41,10 +41,7 @@ def look(
 
     Raises RequestError as `Seen.importance` does.
     """
-    from limelight.look.record import twin
-    from limelight.quant.linear import exactly
-
-    looking = Looking(exactly(twin(model.network)), model.tokenizer, text)
+    looking = Looking(model.opened, model.tokenizer, text)
     return html(hold(looking, about(model.title, model.config), word, against, method, progress=progress))
 
 
@@ -139,7 +136,7 @@ def document(main: str, data: Numbers) -> str:
 
     It runs nothing else, and its own policy lets it ask nobody.
     """
-    held = json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")  # no text can end the element it is in
+    held = dumps(data).replace("<", "\\u003c")  # no text can end the element it is in
     folder = resources.files("limelight") / "web"
     code = linked({file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".js")}, main)
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {_hash(code)}; form-action 'none'"

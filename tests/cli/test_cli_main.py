@@ -59,7 +59,7 @@ def test_help_answers_within_half_a_second() -> None:
 def test_nothing_asked_opens_the_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[str, str | None, bool]] = []
 
-    def serve(sock: socket.socket, desk: Desk, text: str | None, open_browser: bool, opened: object) -> None:
+    def serve(sock: socket.socket, desk: Desk, text: str | None, open_browser: bool) -> None:
         sock.close()
         served.append((desk.name, text, open_browser))
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import math
+import os
+import shutil
 import struct
 import threading
 import time
@@ -10,14 +12,17 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
+import torch
 from cli.tiny_models import SENTENCE
 
 import limelight
+from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import RequestError
-from limelight.serve import stream
+from limelight.serve.reply import sentence
+from limelight.serve.worker import AbandonedError, Emit, Worker
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -62,7 +67,19 @@ def test_only_the_pages_own_files_are_served(server: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:80", "127.0.0.1@evil.example", "", "localhost.evil.example"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:80",
+        "127.0.0.1@evil.example",
+        "",
+        "localhost.evil.example",
+        "[::1",
+        "[evil]",
+        "\xb2.0.0.1",
+        "a" * 5000,
+        "localhost/../evil",
+    ],
 )
 def test_a_name_that_others_can_own_is_refused(server: str, host: str) -> None:
     status, _, body = ask(server, "/api/models", headers={"host": host})
@@ -70,20 +87,23 @@ def test_a_name_that_others_can_own_is_refused(server: str, host: str) -> None:
     assert "models" not in json.loads(body)
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:1", "[::1]:80", "192.168.1.7"])
+@pytest.mark.parametrize("host", ["localhost", "LocalHost:8000", "127.0.0.1:1", "[::1]:80", "192.168.1.7"])
 def test_addresses_and_localhost_are_answered(server: str, host: str) -> None:
     assert ask(server, "/api/models", headers={"host": host})[0] == 200
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:1"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "null", "http://127.0.0.1:1", "http://[::1", "//", "", "http://a@127.0.0.1"]
+)
 def test_another_pages_requests_are_refused(server: str, origin: str) -> None:
     assert ask(server, "/api/words", {"given": "x"}, {"origin": origin})[0] == 403
 
 
-def test_a_large_request_is_refused_unread(server: str) -> None:
+@pytest.mark.parametrize("length", [str(1 << 40), "9" * 18, "1048577"])
+def test_a_large_request_is_refused_unread(server: str, length: str) -> None:
     connection = HTTPConnection(urlsplit(server).netloc, timeout=60)
     connection.putrequest("POST", "/api/words")
-    connection.putheader("content-length", str(1 << 40))
+    connection.putheader("content-length", length)
     connection.endheaders()
     assert connection.getresponse().status == 413
     connection.close()
@@ -104,6 +124,10 @@ def test_a_large_request_is_refused_unread(server: str) -> None:
         ("linking", {"given": "x y", "source": 0, "target": 7}),
         ("steps", {"given": "x y", "word": 0, "layer": 0, "head": 77}),
         ("words", {"given": "  "}),
+        ("words", {"given": "\ud800 x"}),
+        ("words", {"given": "x y", "\ud800": 1}),
+        ("next", {"given": "x", "temperature": float("nan")}),
+        ("importance", {"given": "x y", "method": "\udcff"}),
     ],
 )
 def test_a_senseless_request_is_answered_in_a_sentence(opened: str, path: str, body: dict[str, Any]) -> None:
@@ -350,25 +374,95 @@ def test_an_abandoned_look_lets_the_next_one_in(opened: str) -> None:
 def test_work_ends_when_nobody_listens_any_more() -> None:
     ended = threading.Event()
 
-    def work(emit: stream.Emit) -> None:
+    def work(emit: Emit) -> None:
         try:
             while True:
                 emit({"done": 1})
                 time.sleep(0.001)
-        except stream.AbandonedError:
+        except AbandonedError:
             ended.set()
             raise
 
     async def listen_once() -> None:
-        heard = stream.lines(work)
-        assert json.loads(await anext(heard)) == {"done": 1}
+        heard = Worker().lines(work)
+        assert await anext(heard) == {"done": 1}
         await heard.aclose()
 
     asyncio.run(listen_once())
     assert ended.wait(5)
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("importance", {}),
+        ("importance", {"method": "gradient-input"}),
+        ("next", {}),
+        ("continue", {}),
+        ("attention", {"layer": 0}),
+        ("linking", {"source": 2, "target": 1}),
+        ("lens", {"word": 3}),
+        ("steps", {"word": 3, "layer": 0, "head": 0}),
+        ("what_if", {"asked": "it"}),
+        ("save", {}),
+        ("roles", None),
+    ],
+)
+def test_a_model_whose_numbers_are_none_is_refused_by_every_answer(
+    broken: str, path: str, body: dict[str, Any] | None
+) -> None:
+    given = {"text" if path == "what_if" else "given": SENTENCE}
+    answer = ask(broken, f"/api/{path}", {} if body is None else given | body)
+    assert b"NaN" not in answer[2].replace(b"(NaN)", b"")
+    assert "numbers" in json.loads(answer[2].splitlines()[-1])["error"]
+
+
+@pytest.fixture
+def broken(server: str, tiny: Path, runs: Path) -> Iterator[str]:
+    """The server with a model open one of whose weights is not a number."""
+    folder = runs / "broken"
+    if not folder.exists():
+        network = limelight.open(tiny).network
+        with torch.no_grad():
+            network.decoder.blocks[0].feedforward.down.weight[3, 5] = torch.nan
+        save_checkpoint(network, limelight.open(tiny).tokenizer, folder / "model")
+        (folder / "settings.toml").write_text("", "utf-8")
+    assert "model" in lines(ask(server, "/api/open", {"name": str(folder)}))[-1]
+    yield server
+    ask(server, "/api/open", {"name": str(tiny)})
+
+
+@pytest.mark.parametrize(
+    "name", [b"new\nline", b"q?a=1&b#c%41", b'"><script>', "\u202eeert".encode(), b"x" * 250, b"a:b", b" ~"]
+)
+def test_a_training_in_an_oddly_named_folder_opens(server: str, runs: Path, tiny: Path, name: bytes) -> None:
+    folder = runs / os.fsdecode(name)
+    shutil.copytree(tiny, folder / "model")
+    (folder / "settings.toml").write_text("", "utf-8")
+    listed = json.loads(ask(server, "/api/models")[2])
+    (shown,) = [model["name"] for model in listed["models"] if model["name"].endswith(name.decode())]
+    opened = lines(ask(server, "/api/open", {"name": shown}))[-1]
+    found = ask(server, f"/api/words?model={quote(shown)}", {"given": SENTENCE})
+    first = lines(ask(server, "/api/open", {"name": str(tiny)}))[-1]
+    shutil.rmtree(folder)
+    assert opened["model"]["name"] == shown
+    assert found[0] == 200
+    assert "model" in first
+
+
+def test_a_folder_whose_name_is_no_text_is_listed_and_refused_in_a_sentence(server: str, runs: Path) -> None:
+    folder = runs / os.fsdecode(b"a\xffb")
+    folder.mkdir()
+    (folder / "settings.toml").write_text("", "utf-8")
+    listed = json.loads(ask(server, "/api/models")[2])["models"]
+    answer = lines(ask(server, "/api/open", {"name": str(runs / "a\\xffb")}))[-1]
+    shutil.rmtree(folder)
+    assert str(runs / "a\\xffb") in [model["name"] for model in listed]
+    assert len(answer["error"]) > 10
+    assert "no model here" not in answer["error"]
+
+
 def test_a_defect_is_told_from_a_mistake(caplog: pytest.LogCaptureFixture) -> None:
-    assert stream.sentence(RequestError("no such word")) == "no such word"
-    assert "limelight failed" in stream.sentence(ZeroDivisionError("secret"))
+    assert sentence(RequestError("no such word")) == "no such word"
+    assert "limelight failed" in sentence(ZeroDivisionError("secret"))
     assert "secret" in caplog.text
