@@ -108,7 +108,7 @@ class CTranslate2:
         layers, heads = len(network.encoder.blocks), network.encoder.blocks[0].attention.kv_heads
         spec = specs.TransformerSpec.from_config(layers, heads, pre_norm=False, activation=specs.Activation.RELU)
         at = Positions(torch.arange(2 * LENGTH), 2 * LENGTH)
-        places = network.encoder.positions(torch.zeros(1, 2 * LENGTH, network.config.decoder.width), at)[0]
+        places = network.encoder.embeddings.positions(torch.zeros(1, 2 * LENGTH, network.config.width), at)[0]
         words_ = network.embed.weight.detach().numpy()
         for part, stack, embeddings in (
             (spec.encoder, network.encoder, spec.encoder.embeddings[0]),

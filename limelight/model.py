@@ -13,7 +13,7 @@ from limelight.errors import RequestError
 if TYPE_CHECKING:
     from limelight.decode import Drafting, Finish, Sampling, StopStrings
     from limelight.look import Seen
-    from limelight.models.api import Decoder, Network
+    from limelight.models.api import Decoder, LanguageModel
     from limelight.models.config import ModelConfig
     from limelight.tasks import Language, Translation
     from limelight.tasks.look import SeenTranslation
@@ -232,7 +232,7 @@ class Translator:
     """An opened translation model. network reads source tokens and writes target tokens, language makes them of text
     and text of them; name is what was asked for, path what was read."""
 
-    network: Network
+    network: LanguageModel
     language: Language
     name: str
     path: Path
@@ -331,9 +331,13 @@ def open(
     given.text("device", device)
     given.callback("progress", progress)
     from limelight.checkpoints.open import open_checkpoint
-    from limelight.models.api import Decoder
+    from limelight.models.api import Decoder, Encoder
 
     opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
+    if isinstance(opened.network, Encoder):
+        raise RequestError(
+            f"{model} is an encoder with a {type(opened.network.head).__name__}, which nothing here uses"
+        )
     if not isinstance(opened.network, Decoder):
         from limelight.tasks import Language
 

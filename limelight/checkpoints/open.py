@@ -19,6 +19,7 @@ from limelight.models.build import build
 from limelight.models.config import ModelConfig
 from limelight.models.mapping import Table
 from limelight.models.registry import config_from_hf, family
+from limelight.models.ties import names, tie, ties
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear, fits, low_bit
 from limelight.quant.packed import Packed, pack
 from limelight.quant.program import fuse
@@ -71,7 +72,7 @@ def open_checkpoint(
         raise RequestError(f"{dtype} is a number type for the CPU alone; on {device} use bfloat16")
     found = contents(fetch(resolve(model), progress))
     network = build(found.config, "meta")
-    wanted = set(network.state_dict()) - ({"head.weight"} if found.config.head.tied else set())
+    repeated, wanted = ties(network), names(network)
     number = torch.float32 if rounded else _dtype(found.reader, dtype, place)
     rounds = {f"{name}.weight" for name, layer in network.named_modules() if rounded and fits(layer, rounded)}
     packed: dict[str, Packed] = {}
@@ -87,8 +88,7 @@ def open_checkpoint(
             elif isinstance(weight, Packed):
                 _assign(network, name, weight.dequantize(number).to(place), found.path)
     _swap(network, packed, number)
-    if found.config.head.tied and "embed.weight" not in packed:
-        network.head.weight = network.embed.weight
+    _tie(network, repeated)
     other = found.path / SOURCE_TOKENIZER
     source = Tokenizer.from_folder(other) if other.is_dir() else found.tokenizer
     fuse(network.eval())
@@ -174,5 +174,16 @@ def _swap(network: Network, packed: Mapping[str, Packed], dtype: torch.dtype) ->
             network.set_submodule(place, low_bit(module, weight, dtype))
         else:
             _assign(network, name, weight.dequantize(dtype), Path())
-    if network.config.head.tied and isinstance(network.embed, LowBitEmbedding):
-        network.head = LowBitLinear(network.embed.matrix, None)
+
+
+def _tie(network: nn.Module, repeated: Mapping[str, str]) -> None:
+    """Makes one again of the weights that `ties` found to be one, packed or not."""
+    plain = {}
+    for name, first in repeated.items():
+        place, owner = name.rpartition(".")[0], network.get_submodule(first.rpartition(".")[0])
+        module = network.get_submodule(place)
+        if isinstance(owner, LowBitEmbedding) and isinstance(module, nn.Linear):
+            network.set_submodule(place, LowBitLinear(owner.matrix, module.bias))
+        else:
+            plain[name] = first
+    tie(network, plain)

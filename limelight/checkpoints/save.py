@@ -14,6 +14,7 @@ from limelight.errors import FileError, RequestError
 from limelight.models.api import Network
 from limelight.models.build import build
 from limelight.models.registry import config_to_hf, family
+from limelight.models.ties import names
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 from limelight.text.tokenizer import Tokenizer
 
@@ -49,9 +50,8 @@ def save_checkpoint(network: Network, tokenizer: Tokenizer, folder: Path, shard:
 def export(network: Network) -> dict[str, Tensor]:
     """The model's weights under its family's own names."""
     config = network.config
-    names = set(build(config, "meta").state_dict()) - ({"head.weight"} if config.head.tied else set())
     weights: dict[str, Tensor] = {}
-    for move in family(config.family).table(config).saves(sorted(names)):
+    for move in family(config.family).table(config).saves(sorted(names(build(config, "meta")))):
         theirs = move.rule.save([weight(network, name) for name in move.ours])
         weights.update(zip(move.theirs, theirs, strict=True))
     return weights

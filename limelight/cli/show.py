@@ -80,11 +80,12 @@ Parts = Mapping[str, Part]
 def _parts(found: "Contents") -> Parts:
     """Every tensor, in the model's order."""
     from limelight.models.build import build
+    from limelight.models.ties import names
 
-    shapes = {name: tuple(weight.shape) for name, weight in build(found.config, "meta").state_dict().items()}
-    tied = {"head.weight"} if found.config.head.tied else set()
+    network = build(found.config, "meta")
+    shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
     stored: dict[str, tuple[str | None, int]] = {}
-    for move in found.table.loads(found.reader.names(), set(shapes) - tied):
+    for move in found.table.loads(found.reader.names(), names(network)):
         size = sum(found.reader.nbytes(name) for name in move.theirs)
         whole = sum(prod(shapes[name]) for name in move.ours)
         for name in move.ours:  # tensors that the file keeps as one share its bytes
@@ -97,7 +98,8 @@ def _about(found: "Contents", parts: Parts) -> dict[str, Any]:
     from limelight.models.config import TransformerStack
 
     config, tokenizer = found.config, found.tokenizer
-    blocks = config.decoder.blocks if isinstance(config.decoder, TransformerStack) else ()
+    stack = config.decoder or config.encoder
+    blocks = stack.blocks if isinstance(stack, TransformerStack) else ()
     kept = sum(2 * block.attention.kv_heads * block.attention.head_width for block in blocks)
     return {
         "path": str(found.path),
@@ -105,7 +107,7 @@ def _about(found: "Contents", parts: Parts) -> dict[str, Any]:
         "parameters": sum(part.numbers for part in parts.values()),
         "bytes": sum(part.bytes for part in parts.values()),
         "layers": len(blocks),
-        "width": config.decoder.width,
+        "width": config.width,
         "heads": blocks[0].attention.heads if blocks else None,
         "kv_heads": blocks[0].attention.kv_heads if blocks else None,
         "context": config.longest,

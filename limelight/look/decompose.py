@@ -24,6 +24,7 @@ from limelight.look.text import Reading
 from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.nn.block import Block
+from limelight.nn.heads import LMHead
 from limelight.nn.scores import Scores
 from limelight.nn.stack import Stack
 
@@ -77,7 +78,7 @@ class Trace:
         for layer in range(len(stack.blocks)):
             block, heads = block_of(watched, layer), heads_of(network, layer)
             watches.append(
-                _Watch(block, heads, network.config.decoder.width, len(tokens), self._asked, keeps=layer == attention)
+                _Watch(block, heads, network.config.width, len(tokens), self._asked, keeps=layer == attention)
             )
         with torch.no_grad():  # `inference_mode` would not let the output projections keep their graphs for a moment
             hidden = watched.read(torch.tensor([tokens], device=network.device))[0]
@@ -140,24 +141,29 @@ def explained(network: Decoder, question: Question, i: int, hidden: Tensor) -> t
     offset: ``direction · hidden + offset``. A soft cap on the logits is held at what it did to each of them."""
     ids = [question.tokens[i], *question.rivals[i]]
     weights, biases = _head_rows(network, ids)
-    raw = weights @ hidden + biases
-    cap = network.config.head.cap
+    raw, cap = weights @ hidden + biases, _lm_head(network).cap
     logits = raw if cap is None else (raw / cap).tanh() * cap
     slopes = torch.cat((logits.new_ones(1), -logits[1:].softmax(-1))) * torch.where(raw == 0, 1, logits / raw)
     return slopes @ weights, float(slopes @ biases)
 
 
+def _lm_head(network: Decoder) -> LMHead:
+    assert isinstance(network.head, LMHead)
+    return network.head
+
+
 def _head_rows(network: Decoder, ids: Sequence[int]) -> tuple[Tensor, Tensor]:
     """The head's weights [n, W] and biases [n] for some tokens, without widening those of all others if it can be."""
-    width, head = network.config.decoder.width, network.config.head
+    width, head = network.config.width, _lm_head(network)
     index = torch.tensor(ids, device=network.device)
     biases = torch.zeros(len(ids), device=network.device)
     with torch.inference_mode():
-        if head.bias:
-            biases = network.head(torch.zeros(width, dtype=network.dtype, device=network.device)).float()[index]
-        if head.tied:
-            return network.embed(index).float(), biases
-    return backward(network.head, width, F.one_hot(index, network.vocab), network.dtype), biases
+        if head.proj.bias is not None:
+            biases = head.proj(torch.zeros(width, dtype=network.dtype, device=network.device)).float()[index]
+        if network.config.tied:
+            return network.embed(index).float() * head.scale, biases
+    rows = backward(head.proj, width, F.one_hot(index, network.vocab), network.dtype)
+    return rows * head.scale, biases
 
 
 def mixing(

@@ -53,7 +53,7 @@ def edit(
     for _, layer in given.many("layers_off", layers_off, "layers"):
         block_of(other, layer).register_forward_hook(_as_it_came)
     if not positions:
-        stack.positions = NoPositions()
+        stack.embeddings.positions = NoPositions()
         for layer in range(len(stack.blocks)):
             block_of(other, layer).attention.rotary = NoRotary()
     return other

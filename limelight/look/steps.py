@@ -207,8 +207,10 @@ def steps(
         layer,
         head,
         Tokens(tuple(map(tokenizer.token, reading.tokens)), reading.tokens, place),
-        Embedded(here(at["embedded"]), stack.scale),
-        Placed(here(stack.positions(torch.zeros_like(scaled), positions)), here(at["placed"]), angles, amplitude),
+        Embedded(here(at["embedded"]), stack.embeddings.scale),
+        Placed(
+            here(stack.embeddings.positions(torch.zeros_like(scaled), positions)), here(at["placed"]), angles, amplitude
+        ),
         projected,
         Scores(products, scores, attention.scale, attention.cap),
         Weights(visible, _own(weights[0, head, place]), float(highest), float(total), attention.window),
@@ -237,10 +239,10 @@ def _run(network: Decoder, reading: Reading, layer: int) -> dict[str, Any]:
         return mix(weights, v)
 
     attention.core = core
-    before: dict[str, nn.Module] = {"scaled": stack.positions, "joined": attention.out, "before": block}
+    before: dict[str, nn.Module] = {"scaled": stack.embeddings.positions, "joined": attention.out, "before": block}
     for name, module in before.items():
         module.register_forward_pre_hook(lambda _, inputs, name=name: at.__setitem__(name, inputs))
-    behind: dict[str, nn.Module] = {"embedded": other.embed, "placed": stack.positions}
+    behind: dict[str, nn.Module] = {"embedded": other.embed, "placed": stack.embeddings.positions}
     behind |= {"q": attention.q_norm, "k": attention.k_norm}
     behind |= {"attention": attention, "feedforward": block.feedforward, "after": block}
     for name, module in behind.items():

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from limelight.errors import RequestError
 from limelight.models.config import ModelConfig
 from limelight.nn.attention import Attention
+from limelight.nn.heads import Pooling, SequenceClassifier
 from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
 from limelight.nn.stack import Stack
 from limelight.nn.state import Memory, State, Text
@@ -83,9 +84,8 @@ class Predictor(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Hidden states [.., W] → logits [.., V] in float32."""
-        logits: Tensor = self.head(hidden).float()
-        cap = self.config.head.cap
-        return logits if cap is None else (logits / cap).tanh() * cap
+        logits: Tensor = self.head(hidden)
+        return logits
 
     def _read(self, tokens: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
         x = embedded(self.embed, tokens)
@@ -202,5 +202,73 @@ class Seq2Seq(Predictor):
         return self.logits(self.read(target, state, visible=visible))
 
 
-Network = Decoder | Seq2Seq
-"""A built model of either kind."""
+class Encoder(nn.Module):
+    """A model that reads a text whole, every position seeing every other, and answers by its head (BERT)."""
+
+    def __init__(self, config: ModelConfig, embed: nn.Module, encoder: Stack, head: nn.Module) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = embed
+        self.encoder = encoder
+        self.head = head
+
+    @property
+    def context(self) -> int:
+        """The longest text, in tokens, that the model was made for."""
+        return self.config.context
+
+    @property
+    def vocab(self) -> int:
+        """How many tokens it knows."""
+        return self.config.vocab
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.encoder.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type that flows between the layers."""
+        return self.encoder.dtype
+
+    def read(
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        visible: Tensor | None = None,
+        types: Tensor | None = None,
+    ) -> Tensor:
+        """The hidden states [B, T, W] behind the last layer, of tokens [B, T].
+
+        lengths: [B] int64 on CPU, the real tokens of each row where rows are padded on the right (None: T). visible:
+        [B, T] bool; no position attends to one that is False. types: [B, T], the type of each token (None: all 0).
+        """
+        if lengths is None:
+            lengths = torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
+        return self.encoder.encode(self.embed(tokens), lengths, visible, types).hidden
+
+    def forward(
+        self,
+        tokens: Tensor,
+        lengths: Tensor | None = None,
+        visible: Tensor | None = None,
+        types: Tensor | None = None,
+    ) -> Tensor:
+        """What the head answers, in float32: [B, T, n] from one that answers at each position, [B, n] from one that
+        answers for a whole text. See `read`."""
+        hidden = self.read(tokens, lengths, visible, types)
+        if isinstance(self.head, SequenceClassifier | Pooling):
+            if lengths is None:
+                lengths = torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
+            answer: Tensor = self.head(hidden, lengths)
+        else:
+            answer = self.head(hidden)
+        return answer
+
+
+LanguageModel = Decoder | Seq2Seq
+"""A built model that writes text."""
+
+Network = LanguageModel | Encoder
+"""A built model of any kind."""

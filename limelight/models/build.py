@@ -1,16 +1,20 @@
 """From a config to modules: the only place where one becomes the other."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import nn
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models.api import Decoder, Network, Seq2Seq
+from limelight.models.api import Decoder, Encoder, Network, Seq2Seq
 from limelight.nn.attention import AdditiveWeights, Attention, Weigh, attention_weights
+from limelight.nn.bias import LinearBias, NoBias, RelativeBias
 from limelight.nn.block import ORDERS, Block
+from limelight.nn.embeddings import Embeddings
 from limelight.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
+from limelight.nn.heads import LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
 from limelight.nn.norm import LayerNorm, Norm, RMSNorm, ShiftedRMSNorm
 from limelight.nn.positions import LearnedPositions, NoPositions, NoRotary, Rotary, SinusoidalPositions
 from limelight.nn.recurrent import (
@@ -40,7 +44,7 @@ def build(config: c.ModelConfig, device: torch.device | str = "cpu", dtype: torc
     """
     _check(config)
     with torch.device(device):
-        model = _decoder(config) if config.encoder is None else _seq2seq(config, config.encoder)
+        model = _network(config)
     return model if dtype is None else model.to(dtype)
 
 
@@ -51,15 +55,22 @@ def _check(config: c.ModelConfig) -> None:
             raise ConfigError(f"a recurrent decoder reads forward; its direction cannot be {decoder.direction!r}")
         if decoder.attention is not None and encoder is None:
             raise ConfigError("a recurrent decoder with attention needs an encoder to attend to")
-    else:
+    elif decoder is not None:
         crosses = [block.cross is not None for block in decoder.blocks]
         if not all(crosses) if encoder is not None else any(crosses):
             raise ConfigError(
                 "behind an encoder every block of a decoder has attention to it ('cross'), otherwise none"
             )
+    if isinstance(config.head, c.LMHead) == (decoder is None):
+        what = "an encoder alone scores no next word" if decoder is None else "a decoder must score the next word"
+        raise ConfigError(f"{what}: its head cannot be of the type {type(config.head).__name__!r}")
     if encoder is None:
+        if decoder is None:
+            raise ConfigError("a model needs a decoder, an encoder or both")
         return
-    if encoder.width != decoder.width:
+    if decoder is None and not isinstance(encoder, c.TransformerStack):
+        raise ConfigError("an encoder without a decoder must be a transformer's")
+    if decoder is not None and encoder.width != decoder.width:
         raise ConfigError(f"the encoder is {encoder.width} wide and the decoder {decoder.width}; they must be equal")
     if isinstance(encoder, c.TransformerStack):
         if any(block.cross is not None or block.attention.window is not None for block in encoder.blocks):
@@ -75,25 +86,68 @@ def _check(config: c.ModelConfig) -> None:
         )
 
 
-def _decoder(config: c.ModelConfig) -> Decoder:
-    embed, head = _words(config)
-    return Decoder(config, embed, _stack_decoder(config.decoder), head)
-
-
-def _seq2seq(config: c.ModelConfig, encoder: c.Stack) -> Seq2Seq:
-    embed, head = _words(config)
-    source = None if config.source_vocab is None else _embedding(config.source_vocab, encoder.width)
+def _network(config: c.ModelConfig) -> Network:
+    encoder, decoder = config.encoder, config.decoder
+    embed = _embedding(config.vocab, _vector_width(decoder or encoder))
+    head = HEADS[type(config.head)](config.head, config)
+    if config.tied:
+        assert isinstance(head.proj, nn.Linear)
+        head.proj.weight = embed.weight
+    if encoder is None:
+        assert decoder is not None
+        return Decoder(config, embed, _stack_decoder(decoder), head)
     first = _stack(encoder) if isinstance(encoder, c.TransformerStack) else _recurrent_encoder(encoder)
-    return Seq2Seq(config, source, first, embed, _stack_decoder(config.decoder), head)
+    if decoder is None:
+        assert isinstance(first, Stack)
+        return Encoder(config, embed, first, head)
+    source = None if config.source_vocab is None else _embedding(config.source_vocab, _vector_width(encoder))
+    return Seq2Seq(config, source, first, embed, _stack_decoder(decoder), head)
 
 
-def _words(config: c.ModelConfig) -> tuple[nn.Embedding, nn.Linear]:
-    """The target's embeddings, and the head that scores its words."""
-    embed = _embedding(config.vocab, config.decoder.width)
-    head = nn.Linear(config.decoder.width, config.vocab, bias=config.head.bias)
-    if config.head.tied:
-        head.weight = embed.weight
-    return embed, head
+def _vector_width(stack: c.Stack | None) -> int:
+    """Of the token vectors that a stack reads."""
+    assert stack is not None
+    own = stack.embeddings.width if isinstance(stack, c.TransformerStack) else None
+    return own or stack.width
+
+
+def _lm_head(head: c.LMHead, config: c.ModelConfig) -> nn.Module:
+    out = nn.Linear(config.width, config.vocab, bias=head.bias)
+    return LMHead(out, scale=head.scale, cap=head.cap)
+
+
+def _masked_lm_head(head: c.MaskedLMHead, config: c.ModelConfig) -> nn.Module:
+    width = _vector_width(config.encoder)  # that of the words which it is tied to
+    dense, out = nn.Linear(config.width, width), nn.Linear(width, config.vocab)
+    return MaskedLMHead(dense, ACTIVATIONS[head.activation], _norm(head.norm, width), out)
+
+
+def _sequence_classifier(head: c.SequenceClassifier, config: c.ModelConfig) -> nn.Module:
+    dense = nn.Linear(config.width, config.width) if head.dense else None
+    return SequenceClassifier(head.pooled, dense, nn.Linear(config.width, len(head.labels), bias=head.bias))
+
+
+def _token_classifier(head: c.TokenClassifier, config: c.ModelConfig) -> nn.Module:
+    return TokenClassifier(nn.Linear(config.width, len(head.labels)))
+
+
+def _span_head(head: c.SpanHead, config: c.ModelConfig) -> nn.Module:
+    return TokenClassifier(nn.Linear(config.width, 2))
+
+
+def _pooling(head: c.Pooling, config: c.ModelConfig) -> nn.Module:
+    return Pooling(head.pooled, normalised=head.normalised)
+
+
+HEADS: dict[type, Callable[[Any, c.ModelConfig], nn.Module]] = {
+    c.LMHead: _lm_head,
+    c.MaskedLMHead: _masked_lm_head,
+    c.SequenceClassifier: _sequence_classifier,
+    c.TokenClassifier: _token_classifier,
+    c.SpanHead: _span_head,
+    c.Pooling: _pooling,
+}
+"""The module for each kind of head that a config may name. One that is tied scores its words by `proj`."""
 
 
 def _embedding(count: int, width: int) -> nn.Embedding:
@@ -107,58 +161,84 @@ def _stack_decoder(stack: c.Stack) -> Stack | RecurrentDecoder:
 
 
 def _stack(stack: c.TransformerStack) -> Stack:
-    rotaries: dict[c.Rotary, Rotary] = {}  # layers with equal rotary embeddings share one, and so its cosines
-    return Stack(
-        _positions(stack),
-        [_block(block, stack.width, rotaries) for block in stack.blocks],
-        _norm(stack.norm, stack.width),
-        scale=stack.scale,
-        dropout=_dropout(stack.dropout),
+    parts = _Parts(stack.width)
+    e = stack.embeddings
+    vectors = _vector_width(stack)
+    embeddings = Embeddings(
+        _positions(e.positions, vectors),
+        _dropout(e.dropout),
+        scale=e.scale,
+        types=None if e.types is None else _embedding(e.types, vectors),
+        norm=_norm(e.norm, vectors),
+        project=None if vectors == stack.width else nn.Linear(vectors, stack.width),
     )
+    return Stack(embeddings, [parts.block(block) for block in stack.blocks], _norm(stack.norm, stack.width))
 
 
-def _positions(stack: c.TransformerStack) -> nn.Module:
-    match stack.positions:
+def _positions(positions: c.Learned | c.Sinusoidal | None, width: int) -> nn.Module:
+    match positions:
         case None:
             return NoPositions()
         case c.Learned(context):
-            return LearnedPositions(context, stack.width)
+            return LearnedPositions(context, width)
         case c.Sinusoidal(layout):
-            if stack.width % 2:
-                raise ConfigError(f"sinusoidal positions need an even width, and {stack.width} is not")
-            return SinusoidalPositions(stack.width, layout)
+            if width % 2:
+                raise ConfigError(f"sinusoidal positions need an even width, and {width} is not")
+            return SinusoidalPositions(width, layout)
 
 
-def _block(block: c.Block, width: int, rotaries: dict[c.Rotary, Rotary]) -> Block:
-    return ORDERS[block.order](
-        _attention(block.attention, width, rotaries),
-        None if block.cross is None else _attention(block.cross, width, rotaries),
-        _feedforward(block.feedforward, width),
-        lambda: _norm(block.norm, width),
-        _dropout(block.dropout),
-    )
+class _Parts:
+    """Makes the blocks of one stack, whose layers share what is equal in them: rotary embeddings, and so their cosines,
+    and relative biases."""
 
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self._shared: dict[c.Rotary | c.RelativeBias, nn.Module] = {}
 
-def _attention(attention: c.Attention, width: int, rotaries: dict[c.Rotary, Rotary]) -> Attention:
-    a = attention
-    rotary = a.rotary
-    if rotary is not None and rotary not in rotaries:
-        rotaries[rotary] = Rotary(rotary.width, rotary.base, rotary.scaling)
-    return Attention(
-        nn.Linear(width, a.heads * a.head_width, bias=a.bias),
-        nn.Linear(width, a.kv_heads * a.head_width, bias=a.bias),
-        nn.Linear(width, a.kv_heads * a.head_width, bias=a.bias),
-        nn.Linear(a.heads * a.head_width, width, bias=a.out_bias),
-        kv_heads=a.kv_heads,
-        head_width=a.head_width,
-        rotary=NoRotary() if rotary is None else rotaries[rotary],
-        q_norm=_norm(a.norm, a.head_width),
-        k_norm=_norm(a.norm, a.head_width),
-        scale=a.scale,
-        cap=a.cap,
-        window=a.window,
-        dropout=a.dropout,
-    )
+    def block(self, block: c.Block) -> Block:
+        return ORDERS[block.order](
+            self.attention(block.attention),
+            None if block.cross is None else self.attention(block.cross),
+            _feedforward(block.feedforward, self.width),
+            lambda: _norm(block.norm, self.width),
+            _dropout(block.dropout),
+        )
+
+    def attention(self, a: c.Attention) -> Attention:
+        return Attention(
+            nn.Linear(self.width, a.heads * a.head_width, bias=a.bias),
+            nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias),
+            nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias),
+            nn.Linear(a.heads * a.head_width, self.width, bias=a.out_bias),
+            kv_heads=a.kv_heads,
+            head_width=a.head_width,
+            rotary=self._rotary(a.rotary),
+            q_norm=_norm(a.norm, a.head_width),
+            k_norm=_norm(a.norm, a.head_width),
+            scale=a.scale,
+            cap=a.cap,
+            window=a.window,
+            score_bias=self._score_bias(a),
+            sinks=a.heads if a.sinks else 0,
+            dropout=a.dropout,
+        )
+
+    def _rotary(self, rotary: c.Rotary | None) -> nn.Module:
+        if rotary is None:
+            return NoRotary()
+        if rotary not in self._shared:
+            self._shared[rotary] = Rotary(rotary.width, rotary.base, rotary.scaling)
+        return self._shared[rotary]
+
+    def _score_bias(self, a: c.Attention) -> nn.Module:
+        bias = a.score_bias
+        if bias is None:
+            return NoBias()
+        if isinstance(bias, c.LinearBias):
+            return LinearBias(a.heads)
+        if bias not in self._shared:
+            self._shared[bias] = RelativeBias(a.heads, bias.buckets, bias.farthest, both_ways=bias.both_ways)
+        return self._shared[bias]
 
 
 def _feedforward(part: c.FeedForward | c.GatedFeedForward, width: int) -> nn.Module:

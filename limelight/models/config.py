@@ -9,6 +9,7 @@ from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling,
 
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
+Pooled = Literal["first", "last", "mean", "max"]
 
 
 @dataclass(frozen=True)
@@ -45,11 +46,29 @@ class Rotary:
 
 
 @dataclass(frozen=True)
+class RelativeBias:
+    """A learned number for each head and bucket of distances, see `limelight.nn.bias.RelativeBias`.
+
+    Layers whose relative biases are equal share one.
+    """
+
+    buckets: int
+    farthest: int
+    both_ways: bool
+
+
+@dataclass(frozen=True)
+class LinearBias:
+    """Scores fall with the distance at a fixed rate for each head, see `limelight.nn.bias.LinearBias`."""
+
+
+@dataclass(frozen=True)
 class Attention:
     """One attention layer. scale: what scores are multiplied by. cap: scores are softly limited to ±cap.
 
     window: each position sees this many last positions, itself included. bias: on q, k and v. out_bias: on out.
-    norm: on each head of q and k. dropout: of the weights, in training.
+    norm: on each head of q and k. dropout: of the weights, in training. score_bias: added to the scores. sinks: each
+    head has one more score that takes its share of the weight and gives nothing.
     """
 
     heads: int
@@ -63,6 +82,8 @@ class Attention:
     cap: float | None = None
     window: int | None = None
     dropout: float = 0.0
+    score_bias: RelativeBias | LinearBias | None = None
+    sinks: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,19 +138,30 @@ class Sinusoidal:
 
 
 @dataclass(frozen=True)
-class TransformerStack:
-    """Blocks over one stream of `width`; `positions` are added in front (None: the blocks know them by rotation).
+class Embeddings:
+    """What a stack makes of its tokens' vectors, see `limelight.nn.embeddings.Embeddings`.
 
-    norm: behind the last block (None where the blocks end in one). scale: what token embeddings are multiplied by
-    before the first block. dropout: of the sum of embeddings and positions, in training.
+    scale: what they are multiplied by. positions: what is added (None: the blocks know positions by rotation or bias).
+    dropout: of their sum, in training. types: how many types of token there are (None: one, without a vector). norm: of
+    the sum. width: of the tokens' vectors (None: that of the stack).
     """
+
+    scale: float = 1.0
+    positions: Learned | Sinusoidal | None = None
+    dropout: float = 0.0
+    types: int | None = None
+    norm: Norm | None = None
+    width: int | None = None
+
+
+@dataclass(frozen=True)
+class TransformerStack:
+    """Blocks over one stream of `width`. norm: behind the last block (None where the blocks end in one)."""
 
     width: int
     blocks: tuple[Block, ...]
     norm: Norm | None
-    positions: Learned | Sinusoidal | None = None
-    scale: float = 1.0
-    dropout: float = 0.0
+    embeddings: Embeddings = Embeddings()
 
 
 @dataclass(frozen=True)
@@ -176,27 +208,77 @@ Stack = TransformerStack | RecurrentStack
 
 @dataclass(frozen=True)
 class LMHead:
-    """Scores for each word of the vocabulary. tied: by the token embeddings. cap: scores limited softly to ±cap."""
+    """Scores for each word of the vocabulary. tied: by the token embeddings. cap: scores limited softly to ±cap.
+
+    scale: of the states that are scored.
+    """
 
     tied: bool
     bias: bool = False
     cap: float | None = None
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class MaskedLMHead:
+    """Scores for the word behind a mask, by one hidden layer and a norm. tied: by the token embeddings."""
+
+    tied: bool
+    activation: Activation
+    norm: Norm
+
+
+@dataclass(frozen=True)
+class SequenceClassifier:
+    """Scores for labels of a whole text, or for one thing, the text itself (a scorer).
+
+    pooled: how its positions become one vector. dense: whether a layer and a tanh stand in front.
+    """
+
+    labels: tuple[str, ...]
+    pooled: Pooled = "first"
+    dense: bool = True
+    bias: bool = True
+
+
+@dataclass(frozen=True)
+class TokenClassifier:
+    """Scores for labels of each token."""
+
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SpanHead:
+    """Scores of each token for being where an answer starts, and where it ends."""
+
+
+@dataclass(frozen=True)
+class Pooling:
+    """No scores: one vector for a text. normalised: of length one."""
+
+    pooled: Pooled = "mean"
+    normalised: bool = True
+
+
+Head = LMHead | MaskedLMHead | SequenceClassifier | TokenClassifier | SpanHead | Pooling
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """A model: its family, vocabulary size, longest sequence in tokens, stacks and head.
 
-    encoder: reads a source text; with one the model is an encoder–decoder. source_vocab: the size of the source's own
-    vocabulary, with embeddings of its own (None: source and target share both). extra: what the foreign config said
-    and this one does not use (token ids, dropout rates, names), kept so that an export says it again.
+    decoder: writes a text from left to right; without one the model is an encoder. encoder: reads a text whole; beside
+    a decoder the model is an encoder–decoder. source_vocab: the size of the source's own vocabulary, with embeddings of
+    its own (None: source and target share both). extra: what the foreign config said and this one does not use (token
+    ids, dropout rates, names), kept so that an export says it again.
     """
 
     family: str
     vocab: int
     context: int
-    decoder: Stack
-    head: LMHead
+    decoder: Stack | None
+    head: Head
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
     encoder: Stack | None = None
     source_vocab: int | None = None
@@ -211,10 +293,24 @@ class ModelConfig:
 
     @property
     def transformer(self) -> TransformerStack:
-        """The decoder, which must be a transformer's. Raises ConfigError if it is recurrent."""
-        if not isinstance(self.decoder, TransformerStack):
+        """The decoder, or the encoder where there is no decoder. Raises ConfigError if it is not a transformer's."""
+        stack = self.decoder or self.encoder
+        if not isinstance(stack, TransformerStack):
             raise ConfigError(f"the family {self.family!r} is one of transformers and cannot have a recurrent decoder")
-        return self.decoder
+        return stack
+
+    @property
+    def tied(self) -> bool:
+        """Whether the head scores words by the token embeddings."""
+        return isinstance(self.head, LMHead | MaskedLMHead) and self.head.tied
+
+    @property
+    def width(self) -> int:
+        """Of the states that the head reads."""
+        stack = self.decoder or self.encoder
+        if stack is None:
+            raise ConfigError("a model needs a decoder, an encoder or both")
+        return stack.width
 
 
 def _longest(rotary: Rotary | None, context: int) -> int:

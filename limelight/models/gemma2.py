@@ -51,7 +51,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
         "gemma2",
         keys.need("vocab_size"),
         context,
-        c.TransformerStack(width, blocks, norm, scale=width**0.5),
+        c.TransformerStack(width, blocks, norm, c.Embeddings(width**0.5)),
         c.LMHead(keys.take("tie_word_embeddings", True), cap=head_cap),
         keys.rest(),
     )
@@ -59,8 +59,9 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     stack, block = config.transformer, config.transformer.blocks[0]
-    attention = block.attention
+    attention, head = block.attention, config.head
     assert attention.rotary is not None
+    assert isinstance(head, c.LMHead)
     windows = [b.attention.window for b in stack.blocks]
     return {
         "vocab_size": config.vocab,
@@ -76,10 +77,10 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "attention_bias": attention.bias,
         "query_pre_attn_scalar": round(attention.scale**-2),
         "attn_logit_softcapping": attention.cap,
-        "final_logit_softcapping": config.head.cap,
+        "final_logit_softcapping": head.cap,
         "layer_types": ["full_attention" if w is None else "sliding_attention" for w in windows],
         "sliding_window": next((w for w in windows if w is not None), None),
-        "tie_word_embeddings": config.head.tied,
+        "tie_word_embeddings": config.tied,
         **rope_keys(attention.rotary, attention.head_width),
     }
 

@@ -106,9 +106,9 @@ def table(architecture: str, config: ModelConfig) -> Table:
     qkv = tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv")
     rules = (
         Rule("token_embd.weight", "embed.weight"),
-        Rule("position_embd.weight", "decoder.positions.weight"),
+        Rule("position_embd.weight", "decoder.embeddings.positions.weight"),
         Rule("output_norm.{p}", "decoder.norm.{p}", *shift),
-        Rule("output.{p}", "head.{p}"),
+        Rule("output.{p}", "head.proj.{p}"),
         Rule(f"{theirs}attn_norm.{{p}}", f"{ours}attention_norm.{{p}}", *shift),
         Rule(f"{theirs}attn_q_norm.{{p}}", f"{ours}attention.q_norm.{{p}}"),
         Rule(f"{theirs}attn_k_norm.{{p}}", f"{ours}attention.k_norm.{{p}}"),

@@ -8,7 +8,7 @@ def gpt(*, vocab: int, context: int, layers: int, width: int, heads: int, dropou
     norm = c.LayerNorm(1e-5)
     attention = c.Attention(heads, heads, width // heads, (width // heads) ** -0.5, bias=True, out_bias=True)
     block = c.Block(attention, c.FeedForward(4 * width, "gelu_tanh"), norm, dropout=dropout)
-    stack = c.TransformerStack(width, (block,) * layers, norm, c.Learned(context), dropout=dropout)
+    stack = c.TransformerStack(width, (block,) * layers, norm, c.Embeddings(1.0, c.Learned(context), dropout))
     return c.ModelConfig("gpt2", vocab, context, stack, c.LMHead(tied=True))
 
 
@@ -19,5 +19,5 @@ def modern(*, vocab: int, context: int, layers: int, width: int, heads: int, dro
     attention = c.Attention(heads, heads, width // heads, scale, c.Rotary(width // heads, 10000.0))
     feedforward = c.GatedFeedForward(round(4 * width * 2 / 3 / 32) * 32, "silu")
     block = c.Block(attention, feedforward, norm, dropout=dropout)
-    stack = c.TransformerStack(width, (block,) * layers, norm, dropout=dropout)
+    stack = c.TransformerStack(width, (block,) * layers, norm, c.Embeddings(dropout=dropout))
     return c.ModelConfig("llama", vocab, context, stack, c.LMHead(tied=True))

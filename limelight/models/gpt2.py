@@ -32,7 +32,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
         "gpt2",
         keys.need("vocab_size"),
         context,
-        c.TransformerStack(width, blocks, norm, c.Learned(context)),
+        c.TransformerStack(width, blocks, norm, c.Embeddings(positions=c.Learned(context))),
         c.LMHead(keys.take("tie_word_embeddings", True)),
         keys.rest(),
     )
@@ -53,7 +53,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "layer_norm_epsilon": block.norm.eps,
         "scale_attn_weights": block.attention.scale != 1.0,
         "scale_attn_by_inverse_layer_idx": block.attention.scale != stack.blocks[-1].attention.scale,
-        "tie_word_embeddings": config.head.tied,
+        "tie_word_embeddings": config.tied,
     }
 
 
@@ -62,7 +62,7 @@ def table(config: c.ModelConfig) -> Table:
     theirs, ours = "transformer.h.{i}.", "decoder.blocks.{i}."
     rules = (
         Rule("transformer.wte.weight", "embed.weight"),
-        Rule("transformer.wpe.weight", "decoder.positions.weight"),
+        Rule("transformer.wpe.weight", "decoder.embeddings.positions.weight"),
         Rule(f"{theirs}ln_1.{{p}}", f"{ours}attention_norm.{{p}}"),
         Rule(
             f"{theirs}attn.c_attn.{{p}}",
@@ -75,13 +75,13 @@ def table(config: c.ModelConfig) -> Table:
         Rule(f"{theirs}mlp.c_fc.{{p}}", f"{ours}feedforward.up.{{p}}", Transpose()),
         Rule(f"{theirs}mlp.c_proj.{{p}}", f"{ours}feedforward.down.{{p}}", Transpose()),
         Rule("transformer.ln_f.{p}", "decoder.norm.{p}"),
-        Rule("lm_head.{p}", "head.{p}"),
+        Rule("lm_head.{p}", "head.proj.{p}"),
     )
     return Table(
         rules,
         prefix="transformer.",
         ignored=(f"{theirs}attn.bias", f"{theirs}attn.masked_bias"),
-        tied={"lm_head.weight": "head.weight"} if config.head.tied else {},
+        tied={"lm_head.weight": "head.proj.weight"} if config.tied else {},
     )
 
 

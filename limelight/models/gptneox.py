@@ -52,7 +52,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "layer_norm_eps": block.norm.eps,
         "attention_bias": block.attention.bias,
         "use_parallel_residual": block.order == "parallel",
-        "tie_word_embeddings": config.head.tied,
+        "tie_word_embeddings": config.tied,
         "rotary_pct": rotary.width / block.attention.head_width,
         **{OLD_NAMES.get(name, name): value for name, value in rope.items()},
     }
@@ -76,7 +76,7 @@ def table(config: c.ModelConfig) -> Table:
         Rule(f"{theirs}mlp.dense_h_to_4h.{{p}}", f"{ours}feedforward.up.{{p}}"),
         Rule(f"{theirs}mlp.dense_4h_to_h.{{p}}", f"{ours}feedforward.down.{{p}}"),
         Rule("gpt_neox.final_layer_norm.{p}", "decoder.norm.{p}"),
-        Rule("embed_out.{p}", "head.{p}"),
+        Rule("embed_out.{p}", "head.proj.{p}"),
     )
     return Table(
         rules,
@@ -85,7 +85,7 @@ def table(config: c.ModelConfig) -> Table:
             f"{theirs}attention.{name}"
             for name in ("bias", "masked_bias", "rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
         ),
-        tied=dict.fromkeys(("embed_out.weight", "lm_head.weight"), "head.weight") if config.head.tied else {},
+        tied=dict.fromkeys(("embed_out.weight", "lm_head.weight"), "head.proj.weight") if config.tied else {},
     )
 
 

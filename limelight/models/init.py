@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from limelight.models.api import Decoder, Network
+from limelight.models.api import Encoder, Network, Seq2Seq
 from limelight.nn.norm import Norm
 from limelight.nn.positions import LearnedPositions
 from limelight.nn.stack import Stack
@@ -14,7 +14,7 @@ def initialise(network: Network, generator: torch.Generator | None = None) -> No
     """Draws every weight of a built model anew. W is the width, L the number of layers.
 
     ======================  ==========================  ==========================================================
-    weights                 decoder-only transformer    encoder–decoder, recurrent model
+    weights                 transformer of one stack    encoder–decoder, recurrent model
     ======================  ==========================  ==========================================================
     embeddings, head        N(0, 0.02)                  N(0, 1 / √W), so that scaled by √W they are of size one
     learned positions       N(0, 0.02)                  N(0, 0.02)
@@ -30,8 +30,8 @@ def initialise(network: Network, generator: torch.Generator | None = None) -> No
     The left column is GPT-2's (Radford et al., 2019, section 2.3), as nanoGPT has it. The right is tensor2tensor's
     and fairseq's for the Transformer; for cells, Saxe et al. (2014) and Jozefowicz et al. (2015).
     """
-    stack = network.decoder
-    language = isinstance(network, Decoder) and isinstance(stack, Stack)
+    stack = network.encoder if isinstance(network, Encoder) else network.decoder
+    language = not isinstance(network, Seq2Seq) and isinstance(stack, Stack)
     residual = 0.02 * (2 * len(stack.blocks)) ** -0.5
     for name, module in network.named_modules():
         match module:
@@ -42,8 +42,8 @@ def initialise(network: Network, generator: torch.Generator | None = None) -> No
             case nn.Linear():
                 if module.bias is not None:
                     module.bias.zero_()
-                if module is network.head:
-                    if not network.config.head.tied:
+                if name.startswith("head."):
+                    if not network.config.tied:
                         spread = 0.02 if language else module.in_features**-0.5
                         module.weight.normal_(0, spread, generator=generator)
                 elif language:

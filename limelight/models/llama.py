@@ -76,7 +76,7 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
         "hidden_act": activation_name(feedforward.activation),
         "max_position_embeddings": config.context,
         "rms_norm_eps": block.norm.eps,
-        "tie_word_embeddings": config.head.tied,
+        "tie_word_embeddings": config.tied,
         **rope_keys(attention.rotary, attention.head_width),
     }
 
@@ -109,13 +109,13 @@ def table(config: c.ModelConfig) -> Table:
         Rule(f"model.{block}mlp.up_proj.{{p}}", f"{ours}feedforward.up.{{p}}"),
         Rule(f"model.{block}mlp.down_proj.{{p}}", f"{ours}feedforward.down.{{p}}"),
         Rule("model.norm.weight", "decoder.norm.weight"),
-        Rule("lm_head.{p}", "head.{p}"),
+        Rule("lm_head.{p}", "head.proj.{p}"),
     ]
     return Table(
         tuple(rules),
         prefix="model.",
         ignored=("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
-        tied={"lm_head.weight": "head.weight"} if config.head.tied else {},
+        tied={"lm_head.weight": "head.proj.weight"} if config.tied else {},
     )
 
 

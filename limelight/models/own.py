@@ -16,6 +16,7 @@ from limelight.models.build import build
 from limelight.models.family import Family
 from limelight.models.hf import INERT
 from limelight.models.mapping import Rule, Table
+from limelight.models.ties import names
 
 LARGEST = 1 << 24
 """The largest whole number that a config may hold; no model's width, layers or vocabulary come near it."""
@@ -41,6 +42,12 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     extra = {name: value for name, value in values.items() if name not in fields and name != "model_type"}
     if unknown := sorted(extra.keys() - INERT):
         raise ConfigError(f"the model's config key {unknown[0]!r} is not known{suggestion(unknown[0], fields)}")
+    for name in ("encoder", "decoder"):
+        stack = own.get(name)
+        if isinstance(stack, dict) and stack.get("type") == "TransformerStack" and "embeddings" not in stack:
+            older = {key: value for key, value in stack.items() if key in _MOVED}
+            rest = {key: value for key, value in stack.items() if key not in _MOVED}
+            own[name] = {**rest, "embeddings": {"type": "Embeddings", **older}}
     config = _object({"type": "ModelConfig", "family": values["model_type"], **own}, (c.ModelConfig,), "")
     assert isinstance(config, c.ModelConfig)
     return dataclasses.replace(config, extra=extra)
@@ -48,9 +55,14 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 def table(config: c.ModelConfig) -> Table:
     """Every weight under the name it has here."""
-    tied = {"head.weight"} if config.head.tied else set()
-    names = sorted(set(build(config, "meta").state_dict()) - tied)
-    return Table(tuple(Rule(name, name) for name in names))
+    return Table(tuple(Rule(_OLDER.get(name, name), name) for name in sorted(names(build(config, "meta")))))
+
+
+_OLDER = {"head.proj.weight": "head.weight", "head.proj.bias": "head.bias"}
+"""Names that files keep though the weights have moved."""
+
+_MOVED = ("scale", "positions", "dropout")
+"""Keys of a stack that older files have, and that now are its embeddings'."""
 
 
 def _write(value: Any) -> Any:

@@ -142,12 +142,13 @@ def with_dropout(config: c.ModelConfig, rate: float) -> c.ModelConfig:
 
     The weights stay the same, so that an opened model can be trained on with dropout.
     """
-    encoder = None if config.encoder is None else _dropped(config.encoder, rate)
-    return dataclasses.replace(config, encoder=encoder, decoder=_dropped(config.decoder, rate))
+    encoder, decoder = (None if s is None else _dropped(s, rate) for s in (config.encoder, config.decoder))
+    return dataclasses.replace(config, encoder=encoder, decoder=decoder)
 
 
 def _dropped(stack: c.Stack, rate: float) -> c.Stack:
     if isinstance(stack, c.RecurrentStack):
         return dataclasses.replace(stack, dropout=rate)
     blocks = tuple(dataclasses.replace(block, dropout=rate) for block in stack.blocks)
-    return dataclasses.replace(stack, blocks=blocks, dropout=rate)
+    embeddings = dataclasses.replace(stack.embeddings, dropout=rate)
+    return dataclasses.replace(stack, blocks=blocks, embeddings=embeddings)

@@ -27,7 +27,7 @@ def transformer2017(
 
     def stack(cross: c.Attention | None) -> c.TransformerStack:
         block = c.Block(attention, c.FeedForward(hidden, "relu"), norm, "post", cross, dropout)
-        return c.TransformerStack(width, (block,) * layers, None, c.Sinusoidal(), width**0.5, dropout)
+        return c.TransformerStack(width, (block,) * layers, None, c.Embeddings(width**0.5, c.Sinusoidal(), dropout))
 
     return _model(vocab, source_vocab, context, stack(None), stack(attention))
 
@@ -52,7 +52,7 @@ def modern(
 
     def stack(cross: c.Attention | None) -> c.TransformerStack:
         block = c.Block(own, feedforward, norm, "pre", cross, dropout)
-        return c.TransformerStack(width, (block,) * layers, norm, None, width**0.5, dropout)
+        return c.TransformerStack(width, (block,) * layers, norm, c.Embeddings(width**0.5, None, dropout))
 
     return _model(vocab, source_vocab, context, stack(None), stack(other))
 

@@ -94,8 +94,8 @@ class Attention(nn.Module):
 
     q, k, v, out are called, never read as weights, so a low-bit layer can stand in for any of them. rotary, q_norm
     and k_norm act on heads [B, H, T, D]; `core` does the rest and may be replaced on a twin to look inside. `weigh`
-    makes the weights that the core mixes values by, for cores that write them out. bias (see `nn.bias`), scale, cap and
-    sinks say how queries score keys, see `Scores`.
+    makes the weights that the core mixes values by, for cores that write them out. scale, cap, score_bias (of
+    `nn.bias`) and sinks (how many heads have one; 0: none) say how queries score keys, see `Scores`.
     """
 
     core: Core
@@ -116,7 +116,7 @@ class Attention(nn.Module):
         scale: float,
         cap: float | None = None,
         window: int | None = None,
-        bias: nn.Module | None = None,
+        score_bias: nn.Module | None = None,
         sinks: int = 0,
         weigh: Weigh = attention_weights,
         dropout: float = 0.0,
@@ -130,7 +130,7 @@ class Attention(nn.Module):
         self.scale = scale
         self.cap = cap
         self.window = window
-        self.bias = NoBias() if bias is None else bias
+        self.score_bias = NoBias() if score_bias is None else score_bias
         self.sinks = nn.Parameter(torch.zeros(sinks)) if sinks else None
         self.weigh = weigh
         # Partial functions, not closures: a deep copy of the module gets cores over its own copies.
@@ -168,7 +168,7 @@ class Attention(nn.Module):
 
     def scores(self, positions: Positions, mask: Mask) -> Scores:
         """How the queries of a step score the keys that they may see."""
-        bias = None if isinstance(self.bias, NoBias) else positions.bias(self.bias)
+        bias = None if isinstance(self.score_bias, NoBias) else positions.bias(self.score_bias)
         return Scores(mask, self.scale, self.cap, bias, self.sinks)
 
     def _heads(self, x: Tensor) -> Tensor:

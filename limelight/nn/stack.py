@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from limelight.nn.attention import Attention
 from limelight.nn.block import Block, NoCross
 from limelight.nn.cache import KVCache
+from limelight.nn.embeddings import Embeddings
 from limelight.nn.mask import CausalMasks, FullMasks, Masks
 from limelight.nn.positions import FollowingScaling, Positions, Rotary
 from limelight.nn.state import Memory, Source, State, Text
@@ -31,8 +32,7 @@ def in_turn(
 
 
 class Stack(nn.Module):
-    """Blocks one after another; in front the embeddings are scaled, positions added and dropout applied, behind is a
-    norm.
+    """Blocks one after another, behind what `Embeddings` makes of the tokens' vectors and in front of a norm.
 
     `encode` reads a whole text in both directions, `decode` a growing one from left to right. `run` takes the stream
     through all of it and may be replaced by something that does the same faster. remembers: the number type of the
@@ -42,13 +42,9 @@ class Stack(nn.Module):
     run: Run
     remembers: torch.dtype | None
 
-    def __init__(
-        self, positions: nn.Module, blocks: Sequence[Block], norm: nn.Module, *, scale: float, dropout: nn.Module
-    ) -> None:
+    def __init__(self, embeddings: Embeddings, blocks: Sequence[Block], norm: nn.Module) -> None:
         super().__init__()
-        self.scale = scale
-        self.positions = positions
-        self.dropout = dropout
+        self.embeddings = embeddings
         self.blocks = nn.ModuleList(blocks)
         self.run = in_turn
         self.remembers = None
@@ -72,10 +68,11 @@ class Stack(nn.Module):
         found = (rotary.following for rotary in rotaries if isinstance(rotary, Rotary))
         return tuple(dict.fromkeys(scaling for scaling in found if scaling is not None))
 
-    def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None) -> Memory:
-        """Reads x [B, S, W] in both directions; see `FullMasks` for lengths and visible."""
+    def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None, types: Tensor | None = None) -> Memory:
+        """Reads token vectors x [B, S, E] in both directions; see `FullMasks` for lengths and visible, `Embeddings` for
+        types."""
         masks = FullMasks(lengths, x.shape[1], visible, x.device)
-        return Memory(self(x, masks, Positions(masks.index, masks.keys, lengths)), lengths, masks.mask)
+        return Memory(self(x, masks, Positions(masks.index, masks.keys, lengths), types=types), lengths, masks.mask)
 
     def start(self, rows: int, room: int, memory: Memory | None = None) -> State:
         """An empty state for `rows` sequences of at most `room` positions (0: nothing will be remembered)."""
@@ -94,7 +91,7 @@ class Stack(nn.Module):
         visible: Tensor | None,
         length: Tensor | None = None,
     ) -> Tensor:
-        """Reads x [B, T, W] behind what the state has seen: [B, T, W].
+        """Reads token vectors x [B, T, E] behind what the state has seen: [B, T, W].
 
         The keys and values are kept in the state, if it has room; its lengths are the caller's to move on. counts:
         [B] int64 on CPU, the real positions of each row; what stands behind them is never seen, but no part of the
@@ -119,9 +116,7 @@ class Stack(nn.Module):
         positions: Positions,
         caches: Sequence[KVCache] = (),
         source: Source | None = None,
+        types: Tensor | None = None,
     ) -> Tensor:
-        """x [B, T, W] → [B, T, W]. caches: one per block, written in place, or none to read x alone."""
-        if self.scale != 1.0:
-            x = x * torch.tensor(self.scale, dtype=x.dtype, device=x.device)
-        x = self.dropout(self.positions(x, positions))
-        return self.run(self, x, positions, masks, caches, source)
+        """Token vectors x [B, T, E] → [B, T, W]. caches: one per block, written in place, or none to read x alone."""
+        return self.run(self, self.embeddings(x, positions, types), positions, masks, caches, source)

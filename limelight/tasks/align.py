@@ -14,7 +14,7 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import FileError, RequestError
 from limelight.look.record import record
-from limelight.models.api import Decoder, Network
+from limelight.models.api import Decoder, LanguageModel
 from limelight.nn.recurrent import RecurrentDecoder
 from limelight.tasks.translate import Language
 from limelight.train.data import existing, kind, lines
@@ -61,7 +61,7 @@ def error_rate(found: Iterable[Iterable[Link]], gold: Iterable[Gold]) -> float:
     return 1 - right / counted
 
 
-def attention(network: Network, language: Language, source: str, target: str) -> Tensor:
+def attention(network: LanguageModel, language: Language, source: str, target: str) -> Tensor:
     """How much the decoder listens to each source token at each step: [L, T, S] on the CPU, the mean over heads.
 
     L: the layers that attend to the source; one in a recurrent model. T: the steps at which the start mark and then
@@ -84,7 +84,7 @@ def attention(network: Network, language: Language, source: str, target: str) ->
     return torch.stack([torch.cat(recording.cross[layer]) for layer in layers])
 
 
-def steps(network: Network) -> tuple[Step, ...]:
+def steps(network: LanguageModel) -> tuple[Step, ...]:
     """The steps at which a model can be looking for a word, the one that fits best first.
 
     "input" in a Transformer, many of whose layers look for what was just written more clearly than for what is about to
@@ -95,7 +95,7 @@ def steps(network: Network) -> tuple[Step, ...]:
 
 
 def by_word(
-    network: Network,
+    network: LanguageModel,
     language: Language,
     source: str,
     target: str,
@@ -132,7 +132,7 @@ def listening(weights: Tensor, importance: Tensor) -> tuple[int, float]:
 
 
 def align(
-    network: Network,
+    network: LanguageModel,
     language: Language,
     source: Sequence[str],
     target: Sequence[str],

@@ -14,10 +14,11 @@ from limelight.checkpoints.open import Opened, open_checkpoint, usable_device
 from limelight.checkpoints.source import resolve
 from limelight.decode import Sampling, generate
 from limelight.errors import LimelightError, RequestError, SourceError
-from limelight.models.api import Decoder, Network, Seq2Seq
+from limelight.models.api import Decoder, Encoder, LanguageModel, Seq2Seq
 from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.presets import PRESETS, count, find, fit, preset, with_dropout
+from limelight.models.ties import tie, ties
 from limelight.tasks.score import bleu
 from limelight.tasks.translate import Language, search
 from limelight.text.tokenizer import Tokenizer
@@ -147,7 +148,7 @@ def _continues(name: str, base: Opened | None) -> bool:
     return isinstance(base.network, Decoder) if base is not None else bool(name) and not find(name).translates
 
 
-def _new(ready: Prepared) -> Network:
+def _new(ready: Prepared) -> LanguageModel:
     """The preset's model, with weights drawn by the run's seed."""
     settings, (source, target) = ready.run.settings, ready.tokenizers
     found = find(settings.model)
@@ -158,7 +159,7 @@ def _new(ready: Prepared) -> Network:
     source_vocab = None if source is target or not found.translates else source.vocab
     width = settings.width
     if settings.parameters:
-        width = fit(settings.model, target.vocab, settings.parameters, source_vocab=source_vocab).decoder.width
+        width = fit(settings.model, target.vocab, settings.parameters, source_vocab=source_vocab).width
     config = preset(
         settings.model,
         target.vocab,
@@ -174,19 +175,25 @@ def _new(ready: Prepared) -> Network:
             f" {there / 1e9:,.0f} GB; choose a smaller one or a lower width"
         )
     network = build(config)
+    assert isinstance(network, Decoder | Seq2Seq)
     initialise(network, torch.Generator().manual_seed(settings.seed))
     return network
 
 
-def _further(base: Opened, settings: Settings) -> Network:
+def _further(base: Opened, settings: Settings) -> LanguageModel:
     """The opened model, ready to learn: all of it, or adapters beside it."""
     network = base.network
+    if isinstance(network, Encoder):
+        raise RequestError(
+            f"{base.path} is an encoder, which writes no text; continue a language model or a translator"
+        )
     if settings.dropout:
         weights = network.state_dict()
         network = build(with_dropout(network.config, settings.dropout), "meta")
+        repeated = ties(network)
         network.load_state_dict(weights, assign=True)
-        if network.config.head.tied:
-            network.head.weight = network.embed.weight
+        tie(network, repeated)
+    assert isinstance(network, Decoder | Seq2Seq)
     tune(network, settings.lora)
     return network
 
@@ -201,11 +208,11 @@ def _hooks(ready: Prepared, progress: Callable[[Progress], None] | None) -> Hook
     scored = _examples(ready.validation, SCORED)
     references = [language.write(target_ids) for _, target_ids in scored]
 
-    def score(network: Network) -> float:
+    def score(network: LanguageModel) -> float:
         texts = _written(network, language, [source_ids for source_ids, _ in scored])
         return bleu(texts, references).value
 
-    def samples(network: Network) -> list[str]:
+    def samples(network: LanguageModel) -> list[str]:
         sources = [source_ids for source_ids, _ in scored[:SHOWN]]
         texts = _written(network, language, sources)
         asked = (" ".join(source.decode(ids).split()) for ids in sources)
@@ -229,7 +236,7 @@ def _examples(corpus: Corpus, count: int) -> list[tuple[list[int], list[int]]]:
     return examples
 
 
-def _written(network: Network, language: Language, sources: list[list[int]]) -> list[str]:
+def _written(network: LanguageModel, language: Language, sources: list[list[int]]) -> list[str]:
     """The likeliest translation of each source, found greedily, which is quick."""
     texts = []
     for at in range(0, len(sources), 64):
@@ -238,7 +245,7 @@ def _written(network: Network, language: Language, sources: list[list[int]]) -> 
     return texts
 
 
-def _continued(network: Network, tokenizer: Tokenizer, prompts: list[list[int]]) -> list[str]:
+def _continued(network: LanguageModel, tokenizer: Tokenizer, prompts: list[list[int]]) -> list[str]:
     """How the model goes on from each prompt, with the same dice every time."""
     assert isinstance(network, Decoder)
     ids = [list(prompt) for prompt in prompts]

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from limelight import given
 from limelight.decode.beam import Hypothesis, beam_search
 from limelight.errors import RequestError
-from limelight.models.api import Network, Seq2Seq
+from limelight.models.api import LanguageModel, Seq2Seq
 from limelight.nn.state import State
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Marks
@@ -69,7 +69,7 @@ class Language:
 
 
 def translate(
-    network: Network,
+    network: LanguageModel,
     language: Language,
     lines: Iterable[str],
     *,
@@ -99,7 +99,7 @@ def translate(
 
 
 def _translated(
-    network: Network,
+    network: LanguageModel,
     language: Language,
     lines: Iterator[str],
     beam: int,
@@ -122,7 +122,7 @@ def _translated(
 
 
 def search(
-    network: Network, language: Language, sources: Sequence[Sequence[int]], beam: int, alpha: float, best: int
+    network: LanguageModel, language: Language, sources: Sequence[Sequence[int]], beam: int, alpha: float, best: int
 ) -> list[list[Hypothesis]]:
     """The `best` translations of every source, given as ids without marks, all in one batch; see `beam_search`."""
     factor, more = LIMIT
@@ -144,7 +144,7 @@ def search(
 
 
 def _started(
-    network: Network, marks: Marks, sources: Sequence[Sequence[int]], wanted: Sequence[int]
+    network: LanguageModel, marks: Marks, sources: Sequence[Sequence[int]], wanted: Sequence[int]
 ) -> tuple[State, Tensor, Tensor | None, list[int]]:
     """A state for the translations, what is read first [B, T] and how much of it is real, and their limits."""
     if isinstance(network, Seq2Seq):

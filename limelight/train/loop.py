@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import FileError, RequestError
-from limelight.models.api import Network
+from limelight.models.api import LanguageModel
 from limelight.train.batches import IGNORE, Batch, Batches, Corpus, Position
 from limelight.train.disk import write, written
 from limelight.train.parallel import World
@@ -52,9 +52,9 @@ class Hooks:
     network, for people to read. progress: is told about once a second.
     """
 
-    save: Callable[[Network, Path], None]
-    score: Callable[[Network], float] | None = None
-    samples: Callable[[Network], Sequence[str]] | None = None
+    save: Callable[[LanguageModel, Path], None]
+    score: Callable[[LanguageModel], float] | None = None
+    samples: Callable[[LanguageModel], Sequence[str]] | None = None
     progress: Callable[[Progress], None] | None = None
 
 
@@ -68,7 +68,7 @@ class Result:
     model: Path
 
 
-def train(network: Network, training: Corpus, validation: Corpus, run: Run, world: World, hooks: Hooks) -> Result:
+def train(network: LanguageModel, training: Corpus, validation: Corpus, run: Run, world: World, hooks: Hooks) -> Result:
     """Trains `network` as the run's settings say, from where its folder left off, and writes the best weights.
 
     network: built and initialised, the same in all processes.
@@ -210,7 +210,7 @@ class _Loop:
             entry = {"step": step, "loss": self.loss, "smoothed_loss": smoothed, "lr": self._rate(step), "norm": norm}
             self._tell(entry | {"tokens_per_second": speed})
 
-    def _report(self, network: Network, loss: float, bleu: float | None) -> None:
+    def _report(self, network: LanguageModel, loss: float, bleu: float | None) -> None:
         self._tell({"step": self.state.step, "valid_loss": loss} | ({} if bleu is None else {"bleu": bleu}))
         if self.hooks.samples is not None:
             self.samples.write({"step": self.state.step, "texts": list(self.hooks.samples(network))})

@@ -12,7 +12,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from limelight.models.api import Decoder, Network
+from limelight.models.api import Decoder, LanguageModel
 from limelight.train.batches import IGNORE, Batch
 
 CHUNK = 512  # rows of scores at a time; on two cores with 10,000 words, best of 128 to 1024
@@ -25,7 +25,7 @@ class Objective(nn.Module):
     smoothing: the share of a target's probability that is spread over the whole vocabulary (Szegedy et al., 2016).
     """
 
-    def __init__(self, network: Network, smoothing: float, *, compile: bool = False) -> None:
+    def __init__(self, network: LanguageModel, smoothing: float, *, compile: bool = False) -> None:
         super().__init__()
         self.network = network
         self.smoothing = smoothing
@@ -38,8 +38,7 @@ class Objective(nn.Module):
         rows = self.hidden(batch).flatten(0, 1).index_select(0, wanted)  # [N, W]
         network = self.network
         weights = [p for p in network.head.parameters() if p.requires_grad] if torch.is_grad_enabled() else []
-        scores = network.head if network.config.head.cap is None else network.logits  # which widens what it gives
-        sums: Tensor = _Loss.apply(scores, targets[wanted], self.smoothing, rows, *weights)  # type: ignore[no-untyped-call]
+        sums: Tensor = _Loss.apply(network.head, targets[wanted], self.smoothing, rows, *weights)  # type: ignore[no-untyped-call]
         return sums
 
     def _hidden(self, batch: Batch) -> Tensor:

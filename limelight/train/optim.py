@@ -27,7 +27,8 @@ def optimizers(
     matrices = [p for p in learning if p.dim() > 1 and id(p) not in spared]
     hidden = defaultdict[int, list[nn.Parameter]](list)  # by how many matrices stand below each other in one
     if name == "muon":
-        stacked = {id(m.weight): 1 for m in network.modules() if isinstance(m, nn.Linear) and m is not network.head}
+        answering = {m for name, m in network.named_modules() if name.startswith("head.")}
+        stacked = {id(m.weight): 1 for m in network.modules() if isinstance(m, nn.Linear) and m not in answering}
         for cells in (m for m in network.modules() if isinstance(m, nn.RNNBase)):
             stacked |= {id(p): len(p) // cells.hidden_size for p in cells.parameters()}
         for p in matrices:

@@ -11,7 +11,7 @@ import torch
 from limelight.checkpoints.open import SOURCE_TOKENIZER
 from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import RequestError
-from limelight.models.api import Network
+from limelight.models.api import LanguageModel
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Corpus, Marks, Pairs, Part, Stream
 from limelight.train.data import existing, read_pairs, read_texts
@@ -89,7 +89,7 @@ def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Any:
     source: the tokenizer of a translator's source, where that is another one.
     """
 
-    def save(network: Network, folder: Path) -> None:
+    def save(network: LanguageModel, folder: Path) -> None:
         with merged(network):
             save_checkpoint(network, tokenizer, folder)
         if source is not None and source is not tokenizer:

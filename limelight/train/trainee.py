@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from limelight.models.api import Network
+from limelight.models.api import LanguageModel
 from limelight.train.batches import Batch
 from limelight.train.loss import Objective
 from limelight.train.optim import Average, optimizers, put
@@ -28,7 +28,7 @@ class Trainee:
     With several processes every method is called in all of them.
     """
 
-    def __init__(self, network: Network, settings: Settings, world: World) -> None:
+    def __init__(self, network: LanguageModel, settings: Settings, world: World) -> None:
         self.settings = settings
         self.world = world
         self.network = network.to(world.device)
@@ -89,7 +89,7 @@ class Trainee:
         return nullcontext() if self._average is None else self._average.inside(self.network)
 
     @contextmanager
-    def asked(self) -> Iterator[Network | None]:
+    def asked(self) -> Iterator[LanguageModel | None]:
         """The whole network as it is, to be asked or saved: in process 0; None in the others."""
         if not self.settings.shard:
             yield self.network.eval() if self.world.main else None

@@ -54,7 +54,7 @@ def parrot(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         for name, weight in network.named_parameters():
             torch.nn.init.constant_(weight, 1.0 if "embed" in name or "norm" in name else 0.0)
         with torch.no_grad():
-            network.head.weight[tokenizer.id(token)] = 1.0  # type: ignore[index, union-attr]
+            network.head.proj.weight[tokenizer.id(token)] = 1.0  # type: ignore[index, union-attr]
         return saved(network, tokenizer, tmp_path_factory)
 
     return parrot

@@ -110,7 +110,7 @@ def test_show_tells_layers_apart_and_tied_heads(run: Run, tmp_path_factory: pyte
     tokenizer = trained()
     network = llama(tokenizer.vocab)
     network.decoder.blocks[1].to(torch.bfloat16)
-    network.head.weight = network.embed.weight  # type: ignore[union-attr]
+    network.head.proj.weight = network.embed.weight  # type: ignore[union-attr]
     object.__setattr__(network.config, "head", dataclasses.replace(network.config.head, tied=True))
     _, out, _ = run("show", saved(network, tokenizer, tmp_path_factory))
     assert [line for line in ("block 0", "block 1", "block 2") if re.search(rf"─ {line} ", out)] == [

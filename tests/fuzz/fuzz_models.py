@@ -131,7 +131,7 @@ def _gguf(architecture: str, built: Network, inner: tokenizers.Tokenizer, path: 
     writer.add_token_merges([" ".join(merge) for merge in merges])
     writer.add_eos_token_id(vocab["<|im_end|>"])
     writer.add_chat_template(TEMPLATE)
-    ours = {name: weight for name, weight in built.state_dict().items() if name != "head.weight"}
+    ours = {name: weight for name, weight in built.state_dict().items() if name != "head.proj.weight"}
     for move in names.table(architecture, built.config).saves(ours):
         for name, weight in zip(move.theirs, move.rule.save([ours[o] for o in move.ours]), strict=True):
             data = np.ascontiguousarray(weight.numpy())

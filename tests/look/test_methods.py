@@ -177,7 +177,7 @@ def test_alti_logit_by_word_and_rival(model: limelight.Model, seen: Seen) -> Non
     found = seen.importance(method="alti-logit", against="w40", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids][:-1]
     trace = Trace(model.network, ids)
-    weight = model.network.head.weight.detach()
+    weight = model.network.head.proj.weight.detach()
     shares = trace.shares(weight[model.tokenizer.id("w18")] - weight[model.tokenizer.id("w40")])
     assert [heard.importance for heard in found.words] == pytest.approx(shares.tokens[1:].tolist(), abs=1e-4)
     assert found.check is None

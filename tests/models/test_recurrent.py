@@ -93,7 +93,7 @@ def reference_cells(network: nn.Module, cell: str, inputs: int, both: bool = Fal
 def test_language_models_equal_torch(speaker: Decoder) -> None:
     cells = reference_cells(speaker.decoder, speaker.config.decoder.cell, WIDTH)
     hidden, _ = cells(SCALE * speaker.embed(TARGET))
-    close(speaker(TARGET), hidden @ speaker.head.weight.T)
+    close(speaker(TARGET), hidden @ speaker.head.proj.weight.T)
 
 
 @torch.no_grad()
@@ -262,7 +262,7 @@ def test_configs_round_trip() -> None:
 def test_recurrent_and_transformer_stacks_may_be_mixed() -> None:
     attention = c.Attention(2, 2, 8, 8**-0.5)
     block = c.Block(attention, c.FeedForward(32, "relu"), c.LayerNorm(1e-5))
-    encoder = c.TransformerStack(WIDTH, (block,), c.LayerNorm(1e-5), c.Sinusoidal())
+    encoder = c.TransformerStack(WIDTH, (block,), c.LayerNorm(1e-5), c.Embeddings(positions=c.Sinusoidal()))
     decoder = c.RecurrentStack("gru", WIDTH, 1, attention=c.GeneralAttention())
     network = built(c.ModelConfig("limelight-recurrent", VOCAB, 64, decoder, c.LMHead(tied=True), encoder=encoder))
     padded = network(SOURCE, LENGTHS, TARGET)

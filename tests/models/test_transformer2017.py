@@ -27,7 +27,7 @@ def post_norm(norm: c.Norm | None = None, positions: c.Sinusoidal | None = None,
 
     def stack(cross: c.Attention | None) -> c.TransformerStack:
         block = c.Block(attention, c.FeedForward(HIDDEN, "relu"), c.LayerNorm(1e-5), "post", cross, dropout)
-        return c.TransformerStack(WIDTH, (block,) * 2, norm, positions, WIDTH**0.5, dropout)
+        return c.TransformerStack(WIDTH, (block,) * 2, norm, c.Embeddings(WIDTH**0.5, positions, dropout))
 
     name = "limelight-transformer2017"
     return c.ModelConfig(name, VOCAB, 64, stack(attention), c.LMHead(tied=True), encoder=stack(None))
@@ -75,8 +75,8 @@ def test_equals_torch_nn_transformer() -> None:
     spread(theirs)
     ours = build(post_norm(norm=c.LayerNorm(1e-5))).eval()
     assert isinstance(ours, Seq2Seq)
-    weights = {"embed.weight": torch.randn(VOCAB, WIDTH), "head.weight": torch.zeros(0)}
-    weights["head.weight"] = weights["embed.weight"]
+    weights = {"embed.weight": torch.randn(VOCAB, WIDTH), "head.proj.weight": torch.zeros(0)}
+    weights["head.proj.weight"] = weights["embed.weight"]
     for name, tensor in theirs.state_dict().items():
         weights |= _from_torch(name, tensor)
     ours.load_state_dict(weights)
@@ -143,7 +143,7 @@ def test_equals_marian() -> None:
         **{f"{p}_proj": p for p in "qkv"},
         "out_proj": "out",
     }
-    weights = {"embed.weight": held["model.shared.weight"], "head.weight": held["model.shared.weight"]}
+    weights = {"embed.weight": held["model.shared.weight"], "head.proj.weight": held["model.shared.weight"]}
     for name, tensor in held.items():
         if ".layers." in name:
             _, side, _, layer, *rest = name.split(".")
@@ -267,7 +267,7 @@ def test_configs_round_trip(config: c.ModelConfig) -> None:
 
 def test_weights_keep_their_names(model: Seq2Seq) -> None:
     table = family(model.config.family).table(model.config)
-    names = set(model.state_dict()) - {"head.weight"}
+    names = set(model.state_dict()) - {"head.proj.weight"}
     assert {move.theirs: move.ours for move in table.saves(names)} == {(name,): (name,) for name in names}
     assert {move.ours for move in table.loads(names, names)} == {(name,) for name in names}
 
@@ -289,18 +289,27 @@ def _changed(**values: object) -> dict[str, object]:
             "'head.bais' is not known; did you mean 'bias'",
         ),
         (_changed(decoder={"type": "Transformerstack"}), "did you mean 'TransformerStack'"),
-        (_changed(decoder=None), "'decoder' is None; it must be an object of type"),
-        ({**_changed(), "decoder": config_to_hf(CONFIGS["post-norm"])["encoder"]}, None),
+        (_changed(decoder={"type": "Pooling"}), "'decoder' has the type 'Pooling', which has no place there"),
+        (_changed(decoder=None), "an encoder alone scores no next word: its head cannot be of the type 'LMHead'"),
+        (_changed(head={"type": "Pooling"}), "a decoder must score the next word"),
+        (_changed(decoder=None, encoder=None), "an encoder alone"),
+        (_changed(decoder=None, encoder=None, head={"type": "Pooling"}), "needs a decoder, an encoder or both"),
+        ({**_changed(), "decoder": config_to_hf(CONFIGS["post-norm"])["encoder"]}, "every block of a decoder"),
     ],
 )
-def test_a_wrong_config_is_refused(values: dict[str, object], message: str | None) -> None:
-    if message is None:
-        with pytest.raises(ConfigError, match="every block of a decoder"):
-            build(config_from_hf(values), "meta")
-    else:
-        with pytest.raises(ConfigError) as caught:
-            config_from_hf(values)
-        assert message in str(caught.value)
+def test_a_wrong_config_is_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        build(config_from_hf(values), "meta")
+    assert message in str(caught.value)
+
+
+def test_a_config_of_before_embeddings_were_a_part_of_their_own() -> None:
+    config = CONFIGS["post-norm"]
+    older = config_to_hf(config)
+    for name in ("encoder", "decoder"):
+        embeddings = older[name].pop("embeddings")
+        older[name] |= {key: embeddings[key] for key in ("scale", "positions", "dropout")}
+    assert config_from_hf(older) == config
 
 
 def test_sizes_of_presets() -> None:

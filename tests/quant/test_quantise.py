@@ -110,7 +110,7 @@ def test_a_network_computes_nearly_what_it_did_and_shares_what_it_shared(source_
     assert nn.Linear not in kinds
     assert nn.Embedding not in kinds
     assert kinds.count(LowBitEmbedding) == (1 if source_vocab is None else 2)
-    assert network.head.matrix is network.embed.matrix
+    assert network.head.proj.matrix is network.embed.matrix
     assert (logits(network) - exact).norm() < 0.02 * exact.norm()
 
 
@@ -121,7 +121,7 @@ def test_layers_that_do_not_fit_stay_as_they_are() -> None:
     low = {name for name, module in network.named_modules() if isinstance(module, LowBitLinear)}
     assert low
     assert all(name.endswith("feedforward.down") for name in low)
-    assert network.head.weight is network.embed.weight
+    assert network.head.proj.weight is network.embed.weight
     assert (logits(network) - exact).norm() < 0.02 * exact.norm()
 
 
@@ -142,7 +142,7 @@ def test_opening_as_q8_0_gives_the_rounded_model(source_vocab: int | None, tmp_p
     opened = open_checkpoint(tmp_path / "model", dtype="q8_0").network
     assert isinstance(opened, Seq2Seq)
     assert opened.dtype == torch.float32
-    assert opened.head.matrix is opened.embed.matrix
+    assert opened.head.proj.matrix is opened.embed.matrix
     fuse(quantise(network))
     assert torch.equal(logits(opened), logits(network))
 

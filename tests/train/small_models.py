@@ -18,7 +18,7 @@ def gpt(
     """A GPT-2 with small random weights that depend on nothing but its sizes."""
     attention = c.Attention(heads, heads, width // heads, (width // heads) ** -0.5, bias=True, out_bias=True)
     block = c.Block(attention, c.FeedForward(4 * width, "gelu_tanh"), c.LayerNorm(1e-5))
-    stack = c.TransformerStack(width, (block,) * layers, c.LayerNorm(1e-5), c.Learned(context))
+    stack = c.TransformerStack(width, (block,) * layers, c.LayerNorm(1e-5), c.Embeddings(positions=c.Learned(context)))
     torch.manual_seed(0)
     network = build(c.ModelConfig("gpt2", vocab, context, stack, c.LMHead(True, cap=5.0 if cap else None)))
     assert isinstance(network, Decoder)
