@@ -102,6 +102,43 @@ def test_every_open_option_is_chosen(task: str, tokens: int) -> None:
     assert again == settings
 
 
+@pytest.mark.parametrize(
+    ("task", "tokens", "model", "vocab", "batch", "steps", "lr", "warmup", "every", "dropout"),
+    [
+        ("translate", 50, "transformer-modern-tiny", 1000, 256, 100, 6e-3, 10, 10, 0.3),
+        ("translate", 9_000, "transformer-modern-tiny", 1000, 256, 40 * 36, 6e-3, 144, 36, 0.3),
+        ("translate", 400_000, "transformer-modern-tiny", 2000, 3840, 10 * 105, 6e-3, 105, 105, 0.2),
+        ("translate", 4_999_999, "transformer-modern-tiny", 32_000, 4096, 1221, 6e-3, 122, 122, 0.1),
+        ("translate", 5_000_000, "transformer-modern-small", 32_000, 4096, 1221, 3e-3, 122, 122, 0.1),
+        ("translate", 10**8, "transformer-modern-base", 32_000, 4096, 24_415, 1.5e-3, 2441, 2441, 0.0),
+        ("generate", 400_000, "gpt-modern-tiny", 2000, 3840, 40 * 105, 6e-3, 420, 105, 0.2),
+        ("generate", 7_000_000, "gpt-modern-small", 32_000, 8192, 2443, 2e-3, 244, 244, 0.1),
+        ("generate", 10**9, "gpt-modern-base", 32_000, 8192, 122_071, 1e-3, 4000, 12_207, 0.0),
+    ],
+)
+def test_what_is_chosen_for_so_much_text(
+    task: str,
+    tokens: int,
+    model: str,
+    vocab: int,
+    batch: int,
+    steps: int,
+    lr: float,
+    warmup: int,
+    every: int,
+    dropout: float,
+) -> None:
+    found = chosen(vocabulary(Settings(**checked({"task": task}, "here")), 4 * tokens), tokens, 2)
+    assert (found.model, found.vocab, found.batch_tokens, found.steps) == (model, vocab, batch, steps)
+    assert (found.warmup, found.every, found.dropout, found.threads) == (warmup, every, dropout, 2)
+    assert found.lr == pytest.approx(lr)
+    assert found.epochs == round(steps / -(-tokens // batch), 2)
+    assert (found.context, found.longest, found.schedule) == (256, 256, "cosine")
+    assert found.smoothing == (0.1 if task == "translate" else 0.0)
+    kind = "bpe" if task == "translate" else "byte" if 4 * tokens > 5e6 else "character"
+    assert found.tokenizer == kind
+
+
 def test_what_was_given_stays() -> None:
     given = Settings("generate", lr=0.5, steps=7, warmup=3, smoothing=0.0, dropout=0.0, vocab=300, tokenizer="word")
     settings = chosen(vocabulary(given, 10**9), 10**8, 2)
@@ -116,7 +153,12 @@ def test_schedules() -> None:
     assert rate("cosine", 55, 100, 10, 2.0, 0.1) == pytest.approx(2.0 * (0.1 + 0.9 * (1 + math.cos(math.pi / 2)) / 2))
     assert rate("cosine", 100, 100, 10, 2.0, 0.1) == pytest.approx(0.2)
     assert rate("linear", 55, 100, 10, 2.0) == pytest.approx(1.0)
+    assert rate("linear", 55, 100, 10, 2.0, 0.1) == pytest.approx(2.0 * (0.1 + 0.9 / 2))
     assert rate("constant", 90, 100, 10, 2.0) == 2.0
+    for schedule in ("inverse-sqrt", "cosine", "linear", "constant"):  # without a warm-up, and past the end
+        assert rate(schedule, 1, 1, 0, 2.0) == pytest.approx(2.0 if "sqrt" in schedule or schedule == "constant" else 0)
+        assert rate(schedule, 20, 20, 20, 2.0) == pytest.approx(2.0)
+    assert rate("linear", 150, 100, 10, 2.0, 0.1) == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("characters", "vocab"), [(5_000, 1000), (3_900_000, 8000), (10**9, 32_000)])
