@@ -106,7 +106,11 @@ class Model:
         parked: bool = False,
         draft: Literal["lookup"] | Model | None = None,
     ) -> list[Completion]:
-        """Continues several texts of any lengths together; each gives what it would give alone."""
+        """Continues several texts of any lengths together; each gives what it would give alone.
+
+        When the same text is there more than once and tokens are drawn, its copies go on differently: the n-th copy,
+        from 0, as the text alone does with ``seed + n``.
+        """
         texts = given.texts("texts", texts)
         given.flag("logprobs", logprobs)
         from limelight.decode import Sampling, StopStrings
@@ -330,10 +334,13 @@ def open(
         given.text("dtype", dtype)
     given.text("device", device)
     given.callback("progress", progress)
+    import torch
+
     from limelight.checkpoints.open import open_checkpoint
     from limelight.models.api import Decoder, Encoder
 
-    opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
+    with torch.inference_mode(False):  # the weights are to be used outside of that mode, too
+        opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
     if isinstance(opened.network, Encoder):
         raise RequestError(
             f"{model} is an encoder with a {type(opened.network.head).__name__}, which nothing here uses"

@@ -63,6 +63,7 @@ class Trace:
     decoder is recurrent or hears a source, or if there is no such layer.
     """
 
+    @torch.inference_mode(False)  # the output projections keep their graphs for a moment
     def __init__(
         self, network: Decoder, tokens: Sequence[int], asked: Sequence[int] | None = None, attention: int | None = None
     ) -> None:
@@ -80,7 +81,7 @@ class Trace:
             watches.append(
                 _Watch(block, heads, network.config.width, len(tokens), self._asked, keeps=layer == attention)
             )
-        with torch.no_grad():  # `inference_mode` would not let the output projections keep their graphs for a moment
+        with torch.no_grad():
             hidden = watched.read(torch.tensor([tokens], device=network.device))[0]
         self.hidden = hidden[self._asked].float()
         taken = [watch.taken() for watch in watches]

@@ -38,7 +38,7 @@ def integrated_gradients(
 
 
 def _embedded(network: Decoder, reading: Reading, question: Question) -> Tensor:
-    with torch.no_grad():
+    with torch.inference_mode(False), torch.no_grad():
         tokens = torch.tensor(reading.tokens[: question.at[-1] + 1], device=network.device)
         embedded: Tensor = network.embed(tokens)
     return embedded
@@ -46,7 +46,7 @@ def _embedded(network: Decoder, reading: Reading, question: Question) -> Tensor:
 
 def _gradients(network: Decoder, question: Question, embedded: Tensor) -> Tensor:
     """Gradients [B, T, W] of the log-odds at embeddings [B, T, W]."""
-    with torch.enable_grad():
+    with torch.inference_mode(False), torch.enable_grad():
         embedded = embedded.clone().requires_grad_()
         hidden = network.decoder.decode(embedded, network.start(len(embedded), 0), None, None)
         odds = question.odds(network.logits(hidden[:, list(question.at)]))

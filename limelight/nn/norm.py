@@ -9,10 +9,11 @@ class Norm(nn.Module):
     """``(x - mean) / spread · gain + bias``, and what others need to know of a norm to compute it or to hold it fixed.
 
     centred: whether the mean is taken away; the spread is then the standard deviation, otherwise the root mean square.
-    weight: [W], what is stored. bias: [W] or None.
+    weight: [W], what is stored: the gain without `shift`. bias: [W] or None.
     """
 
     centred = False
+    shift = 0.0
     bias: nn.Parameter | None
 
     def __init__(self, width: int, eps: float, *, bias: bool = False) -> None:
@@ -25,11 +26,11 @@ class Norm(nn.Module):
     @property
     def gain(self) -> Tensor:
         """What the normalised vector is multiplied by, [W]."""
-        return self.weight
+        return self.shift + self.weight.float() if self.shift else self.weight
 
     def reset_parameters(self) -> None:
         """A gain of one and no bias."""
-        nn.init.ones_(self.weight)
+        nn.init.constant_(self.weight, 1 - self.shift)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
 
@@ -61,12 +62,7 @@ class RMSNorm(Norm):
 class ShiftedRMSNorm(Norm):
     """RMS norm whose stored weight is the gain minus one (Gemma, 2024), multiplied in float32."""
 
-    @property
-    def gain(self) -> Tensor:
-        return 1.0 + self.weight.float()
-
-    def reset_parameters(self) -> None:
-        nn.init.zeros_(self.weight)
+    shift = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x.float(), self.weight.shape, self.gain, self.eps).to(x.dtype)

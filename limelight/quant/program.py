@@ -11,7 +11,7 @@ from __future__ import annotations
 import ctypes
 from array import array
 from typing import TYPE_CHECKING, Any, cast
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -58,13 +58,19 @@ class Call(ctypes.Structure):
 
 
 class Fused:
-    """A way to run a stack's blocks (`nn.stack.Run`): at once where it can, otherwise in turn.
+    """A way to run one stack's blocks (`nn.stack.Run`): at once where it can, otherwise in turn.
 
-    A stack is inspected whenever it begins a text, so layers may be replaced and hooks registered between texts.
+    A stack is inspected whenever it begins a text, so layers may be replaced, their settings changed and hooks
+    registered between texts. Its program lives and dies with it: another stack that was given this one, as that of a
+    twin is, gets its own, and so does a copy that was unpickled.
     """
 
     def __init__(self) -> None:
-        self._programs: WeakKeyDictionary[Stack, tuple[list[Any], Program | None]] = WeakKeyDictionary()
+        self._stack: ref[Stack] | None = None
+        self._made: tuple[list[Any], Program | None] | None = None
+
+    def __reduce__(self) -> tuple[type[Fused], tuple[()]]:
+        return Fused, ()
 
     def __call__(
         self,
@@ -81,26 +87,33 @@ class Fused:
         lengths = _lengths(masks)
         if lengths is None or not _readable(x.shape[1], masks, caches, source):
             return in_turn(stack, x, positions, masks, caches, source)
-        if stack not in self._programs or masks.keys == x.shape[1]:
-            self._inspect(stack)
-        program = self._programs[stack][1]
+        if self._stack is None:
+            self._stack = ref(stack)
+        elif self._stack() is not stack:
+            stack.run = Fused()
+            return stack.run(stack, x, positions, masks, caches, source)
+        program = self._program(stack, begins=masks.keys == x.shape[1])
         if program is None:
             return in_turn(stack, x, positions, masks, caches, source)
         return program(x, lengths, positions, isinstance(masks, CausalMasks), caches, source)
 
-    def _inspect(self, stack: Stack) -> None:
-        """Makes the program anew, which takes as long as a token, if anything of the stack is not what it was."""
-        holds = _holds(stack)
-        if stack in self._programs and self._programs[stack][0] == holds:
-            return
-        try:
-            self._programs[stack] = holds, Program(stack)
-        except UnfitError:
-            self._programs[stack] = holds, None
+    def _program(self, stack: Stack, begins: bool) -> Program | None:
+        """The stack's program, if there is one for it; where a text begins it is made anew, which takes as long as a
+        token, if anything of the stack is not what it was."""
+        made = self._made
+        if made is None or begins:
+            holds = _holds(stack)
+            if made is None or made[0] != holds:
+                try:
+                    made = holds, Program(stack)
+                except UnfitError:
+                    made = holds, None
+                self._made = made
+        return made[1]
 
 
 def _holds(stack: Stack) -> list[Any]:
-    """All that a program is made from: modules, hooks, where tensors are."""
+    """All that a program is made from: modules and their settings, hooks, where tensors are."""
     modules = [*stack.blocks.modules(), stack.norm]
     places = [
         tensor.data_ptr()
@@ -108,8 +121,13 @@ def _holds(stack: Stack) -> list[Any]:
         for tensor in (*module._parameters.values(), *module._buffers.values())
         if tensor is not None
     ]
-    cores = [module.core for module in modules if isinstance(module, Attention)]
-    return [modules, places, cores, any(map(hooked, modules)), stack.training, stack.remembers]
+    settings = [
+        value
+        for module in modules
+        for name, value in vars(module).items()
+        if not name.startswith("_") and (value is None or callable(value) or isinstance(value, int | float))
+    ]
+    return [modules, places, settings, any(map(hooked, modules)), stack.training, stack.remembers]
 
 
 def _lengths(masks: Masks) -> Tensor | None:

@@ -37,6 +37,7 @@ class NormOf(ctypes.Structure):
     _fields_ = (
         ("kind", ctypes.c_int32),
         ("eps", ctypes.c_float),
+        ("shift", ctypes.c_float),
         ("weight", ctypes.c_void_p),
         ("bias", ctypes.c_void_p),
     )
@@ -229,11 +230,11 @@ class Steps:
             return NormOf(NO_NORM)
         _need(isinstance(norm, Norm))
         assert isinstance(norm, Norm)
-        gain, bias = norm.gain.detach(), None if norm.bias is None else norm.bias.detach()
-        _need(gain.dtype is torch.float32 and gain.is_contiguous())
-        self.kept += [gain, bias]
+        weight, bias = norm.weight.detach(), None if norm.bias is None else norm.bias.detach()
+        _need(weight.dtype is torch.float32 and weight.is_contiguous())
+        self.kept += [weight, bias]
         kind = LAYER if norm.centred else RMS
-        return NormOf(kind, norm.eps, gain.data_ptr(), None if bias is None else bias.data_ptr())
+        return NormOf(kind, norm.eps, norm.shift, weight.data_ptr(), None if bias is None else bias.data_ptr())
 
     def _width(self, norm: nn.Module, readers: dict[int, NativeMatrix]) -> int:
         if readers:

@@ -87,26 +87,24 @@ class _Loss(torch.autograd.Function):
 def _smoothed(scores: Tensor, targets: Tensor, smoothing: float, slope: bool) -> tuple[Tensor, Tensor, Tensor]:
     """The loss of scores [C, V] and targets [C, 1], its plain part, and its gradient [C, V] in the scores' type.
 
-    Without `slope`, the loss is exact and the third is no gradient.
+    All of it is worked out in float32 whatever their type: a bfloat16 share of 0.998 would be 1 and its gradient
+    nothing. Without `slope` the third is no gradient.
     """
     wide = _wide(scores.device)
-    if slope:
-        shares = scores.softmax(-1)
-        certain = shares.gather(1, targets).float().clamp_(min=torch.finfo(torch.float32).tiny).log_()
-    else:
-        shares = scores.float().log_softmax(-1)
-        certain = shares.gather(1, targets)
-    plain = -certain.sum(dtype=wide)
+    dtype, scores = scores.dtype, scores if scores.dtype is torch.float64 else scores.float()
+    shares = scores.log_softmax(-1)
+    plain = -shares.gather(1, targets).sum(dtype=wide)
     loss = plain
     if smoothing:
         # The cross entropy with the uniform part, from the plain one: both share the sum of exponentials.
         right = scores.gather(1, targets).sum(dtype=wide)
-        loss = plain + smoothing * (right - scores.mean(-1, dtype=torch.float32).sum(dtype=wide))
+        loss = plain + smoothing * (right - scores.mean(-1).sum(dtype=wide))
     if slope:
+        shares.exp_()
         if smoothing:
             shares.sub_(smoothing / scores.shape[-1])
         shares.scatter_add_(1, targets, shares.new_full((1, 1), smoothing - 1).expand_as(targets))
-    return loss, plain, shares
+    return loss, plain, shares.to(dtype)
 
 
 def _wide(device: torch.device) -> torch.dtype:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -363,3 +364,31 @@ def test_every_method_says_what_it_is() -> None:
         assert method.answers.endswith("?")
         assert method.kind == ("attention" if "attention" in name or name == "value-weighted" else "importance")
         assert all((method.title, method.paper, method.cost))
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("method", [None, *METHODS])
+def test_methods_measure_the_same_whatever_the_callers_gradient_mode(
+    tmp_path_factory: pytest.TempPathFactory, mode: type, method: str | None
+) -> None:
+    folder = tmp_path_factory.mktemp("modes")
+    saved("llama", folder)
+    options = {"check": False} | ({} if method is None else {"method": method})
+    expected = limelight.open(folder).look(TEXT).importance(**options)
+    with mode():
+        model = limelight.open(folder)
+        found = model.look(TEXT).importance(**options)
+    outside = model.look(TEXT).importance(**options)
+    for other in (found, outside):
+        assert [heard.importance for heard in other.words] == pytest.approx(
+            [heard.importance for heard in expected.words], rel=1e-4, abs=1e-4
+        )
+
+
+def test_a_model_opened_and_used_in_inference_mode_can_be_trained(tmp_path: Path) -> None:
+    saved("llama", tmp_path)
+    with torch.inference_mode():
+        network = limelight.open(tmp_path).network
+        network(torch.tensor([[3, 4, 5]]))
+    network.requires_grad_()(torch.tensor([[3, 4, 5]])).sum().backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())

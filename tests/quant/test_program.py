@@ -1,12 +1,16 @@
 """Stacks that the compiled kernels run at once, against their blocks run in turn and against torch."""
 
+import copy
+import gc
 import math
+import pickle
 from array import array
 from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -19,6 +23,7 @@ from limelight.models.config import ModelConfig
 from limelight.models.registry import config_from_hf
 from limelight.nn.attention import explicit
 from limelight.nn.mask import CausalMasks, FullMasks
+from limelight.nn.norm import Norm
 from limelight.nn.scores import Scores
 from limelight.nn.stack import in_turn
 from limelight.quant import fuse, native, quantise
@@ -94,7 +99,8 @@ def near(found: Tensor, expected: Tensor) -> None:
 def fits(network: Decoder | Seq2Seq) -> bool:
     run = network.decoder.run
     assert isinstance(run, Fused)
-    return run._programs[network.decoder][1] is not None
+    assert run._made is not None
+    return run._made[1] is not None
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -308,3 +314,74 @@ def test_a_stack_in_training_is_not_fused() -> None:
     assert not fits(network)
     with pytest.raises(UnfitError):
         Program(network.decoder)
+
+
+@pytest.mark.parametrize("name", ["llama", "gemma2", "gpt2"])
+@torch.inference_mode()
+def test_weights_that_change_in_place_are_seen(name: str) -> None:
+    network = language_model(name)
+    other = slowly(network)
+    near(network.read(TOKENS), other.read(TOKENS))
+    for module in network.modules():
+        if isinstance(module, Norm):
+            module.weight.mul_(1.5).add_(0.25)
+    state = network.start(3, 40)
+    near(network.read(TOKENS, state), other.read(TOKENS))
+    network.decoder.norm.weight.data.neg_()
+    near(network.read(TOKENS[:, :1], state), other.read(torch.cat((TOKENS, TOKENS[:, :1]), 1))[:, -1:])
+
+
+@pytest.mark.parametrize(
+    ("part", "setting", "value"),
+    [
+        ("attention", "scale", 0.03),
+        ("attention", "window", 3),
+        ("feedforward", "activation", F.relu),
+        ("attention_norm", "eps", 5.0),
+    ],
+)
+@torch.inference_mode()
+def test_settings_that_change_between_texts_are_seen(part: str, setting: str, value: object) -> None:
+    network = language_model("mistral")
+    before = network.read(TOKENS)
+    for block in network.decoder.blocks:
+        setattr(getattr(block, part), setting, value)
+    after = network.read(TOKENS)
+    near(after, slowly(network).read(TOKENS))
+    assert (after - before).abs().mean() > 0.03 * before.abs().mean()
+    assert fits(network)
+
+
+@torch.inference_mode()
+def test_looking_again_and_again_keeps_nothing() -> None:
+    network = language_model()
+    network.read(TOKENS)
+
+    def look() -> int:
+        recording = record(network, attention=[0], hidden=[1])
+        recording.network.read(TOKENS)
+        exactly(twin(network)).read(TOKENS)
+        twin(network).read(TOKENS)
+        del recording
+        gc.collect()
+        return sum(issubclass(type(each), Program | Fused | nn.Module) for each in gc.get_objects())
+
+    counts = [look() for _ in range(4)]
+    assert counts[0] == counts[-1]
+    assert fits(network)
+    mine = network.decoder.run._made
+    network.read(TOKENS)
+    assert network.decoder.run._made is mine, "a twin's program takes nothing from the model's own"
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, lambda network: pickle.loads(pickle.dumps(network))])
+@torch.inference_mode()
+def test_copies_run_at_once_over_their_own_weights(again: Callable[[Decoder], Decoder]) -> None:
+    network = language_model()
+    expected = network.read(TOKENS)
+    other = again(network)
+    for parameter in network.parameters():
+        parameter.zero_()
+    assert torch.equal(other.read(TOKENS), expected)
+    assert fits(other)
+    assert other.decoder.run is not network.decoder.run

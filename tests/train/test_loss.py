@@ -60,6 +60,26 @@ def test_frozen_heads_and_no_gradients() -> None:
     }
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("ahead", [3.0, 8.0, 13.0])
+def test_sums_over_bfloat16_scores_are_exact(ahead: float, smoothing: float) -> None:
+    torch.manual_seed(0)
+    scores = torch.randn(7, 5000).bfloat16()
+    targets = torch.arange(7)[:, None]
+    scores.scatter_(1, targets, scores.amax(1, keepdim=True) + ahead)
+    wide = scores.double().requires_grad_()
+    expected = F.cross_entropy(wide, targets[:, 0], label_smoothing=smoothing, reduction="sum")
+    (grad,) = torch.autograd.grad(expected, wide)
+    plain = F.cross_entropy(wide, targets[:, 0], reduction="sum").detach()
+    for slope in (False, True):
+        found = module._smoothed(scores, targets, smoothing, slope)
+        torch.testing.assert_close(found[0], expected.detach(), rtol=1e-4, atol=5e-5)
+        torch.testing.assert_close(found[1], plain, rtol=1e-4, atol=5e-5)
+    assert found[2].dtype is torch.bfloat16
+    torch.testing.assert_close(found[2].double(), grad, rtol=1e-2, atol=1e-7)
+    assert float(found[2].gather(1, targets).abs().min()) > 0
+
+
 def test_bfloat16_is_close() -> None:
     network, data = gpt(50), batch(50)
     exact = Objective(network, 0.1)(data)

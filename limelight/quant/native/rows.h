@@ -119,7 +119,8 @@ INLINE void normalise(const Norm& norm, const float* x, int64_t width, float* y)
     }
     const float scale = 1.0f / std::sqrt(total(squares) / float(width) + norm.eps);
     for (int64_t i = 0; i < width; i += LANES) {
-        lanes value = (load_some(x + i, width - i) - mean) * scale * load_some(norm.weight + i, width - i);
+        const lanes gain = norm.shift + load_some(norm.weight + i, width - i);
+        lanes value = (load_some(x + i, width - i) - mean) * scale * gain;
         if (norm.bias) value += load_some(norm.bias + i, width - i);
         store_some(y + i, value, width - i);
     }

@@ -126,7 +126,7 @@ enum class Activation : int32_t { relu, gelu, gelu_tanh, silu };
 struct Norm {                    // as `Norm` in steps.py
     enum Kind : int32_t { none, rms, layer };
     Kind kind;
-    float eps;
+    float eps, shift;            // what is multiplied by is shift + weight
     const float *weight, *bias;  // bias may be null
 };
 
