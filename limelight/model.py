@@ -224,7 +224,7 @@ def _drafting(draft: Literal["lookup"] | Model | None) -> Drafting | None:
     raise RequestError(f'draft is {given.shown(draft)}; it must be "lookup" or a smaller model that was opened')
 
 
-def _described(network: Network) -> str:
+def _described(network: LanguageModel) -> str:
     """A network in a few words."""
     decoder = network.config.decoder
     layers = len(network.decoder.blocks)
