@@ -1,6 +1,6 @@
 """limelight beside its peers: the same weights, the same machine, the same run.
 
-Whatever is measured runs on two threads, and threads that wait spin for a short while only, as the command line has it
+Whatever is measured runs on two threads, and threads that wait spin for a short while only, as limelight has it
 (docs/benchmarks.md, "Threads on a busy machine"); the environment may say otherwise.
 """
 

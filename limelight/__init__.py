@@ -6,9 +6,11 @@
     seen = model.look("The cat sat on the mat because it was tired")
     seen.importance("tired")
 
-Importing this package is quick: torch is imported when a model is opened.
+Importing this package is quick: torch is imported when a model is opened. Import it before torch: it sets how torch's
+threads wait and how much oneDNN keeps, where the environment does not say so already.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,20 @@ if TYPE_CHECKING:
     from limelight.decode import Sampling
     from limelight.look import Seen
     from limelight.model import Completion, Model, Translator, open, save
+
+_ENVIRONMENT = {
+    # Threads that wait for work spin for a while, which ruins them all where another program wants the same cores.
+    # GNU's OpenMP, which torch brings along on Linux, reads this when it is loaded.
+    "GOMP_SPINCOUNT": "10000",
+    # In a second thread of Python that computes, as each request to the page does, it would hardly spin at all, and a
+    # short text took a third longer. LLVM's OpenMP would take this for "without end", were its own default not said.
+    "OMP_WAIT_POLICY": "active",
+    "KMP_BLOCKTIME": "200",
+    # oneDNN keeps a thousand compiled products, one for each shape: in a training on sentences half a gigabyte.
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
 
 __version__ = "0.1.0"
 

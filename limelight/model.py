@@ -249,6 +249,16 @@ class Translator:
         """What the network is made of."""
         return self.network.config
 
+    @property
+    def model(self) -> Model | None:
+        """A language model that has learnt to translate, as the language model that it is, to continue texts and to be
+        looked at; None for an encoder–decoder."""
+        from limelight.models.api import Decoder
+
+        if not isinstance(self.network, Decoder):
+            return None
+        return Model(self.network, self.language.target, self.name, self.path)
+
     def translate(
         self, lines: Iterable[str], *, beam: int = 5, alpha: float = 1.0, best: int = 1, window: int = 2048
     ) -> Iterator[Translation]:
@@ -263,14 +273,14 @@ class Translator:
 
     def look(self, source: str, target: str | None = None) -> SeenTranslation:
         """Looks at a translation of `source`, the model's own if none is given: what each word listens to, and which
-        words of the source made the model say it. Raises RequestError for a language model trained on pairs, which
-        `Model.look` looks at."""
+        words of the source made the model say it. Raises RequestError for a language model that has learnt to
+        translate: look at its `model`."""
         from limelight.look.record import numeric, twin
         from limelight.models.api import Seq2Seq
         from limelight.tasks.look import SeenTranslation
 
         if not isinstance(self.network, Seq2Seq):
-            raise RequestError("this model continues texts; open it with limelight.open and look at source and target")
+            raise RequestError("a translation by a language model is looked at as one text, with translator.model.look")
         given.text("source", source)
         if target is None:
             target = next(self.translate([source])).text
@@ -322,7 +332,8 @@ def open(
     progress: Callable[[int, int, str], None] | None = None,
 ) -> Model | Translator:
     """Opens a model by short name, folder (also that of a training), file (.gguf, .safetensors, torch zip) or hub id
-    (org/name): a Model, which continues texts, or a Translator where it is an encoder–decoder.
+    (org/name): a Model, which continues texts, or a Translator where it is an encoder–decoder or a language model that
+    has learnt to translate.
 
     A model that is not on this machine is fetched first; one that is opens without any network call. dtype:
     "float32", "bfloat16" or "float16"; without it weights keep the type they have in the file, and low-bit layers
@@ -338,6 +349,7 @@ def open(
 
     from limelight.checkpoints.open import open_checkpoint
     from limelight.models.api import Decoder, Encoder
+    from limelight.tasks import Language, translates
 
     with torch.inference_mode(False):  # the weights are to be used outside of that mode, too
         opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
@@ -345,22 +357,24 @@ def open(
         raise RequestError(
             f"{model} is an encoder with a {type(opened.network.head).__name__}, which nothing here uses"
         )
-    if not isinstance(opened.network, Decoder):
-        from limelight.tasks import Language
-
-        return Translator(opened.network, Language(opened.source, opened.tokenizer), str(model), opened.path)
-    return Model(opened.network, opened.tokenizer, str(model), opened.path)
+    if isinstance(opened.network, Decoder) and not translates(opened.network.config):
+        return Model(opened.network, opened.tokenizer, str(model), opened.path)
+    return Translator(opened.network, Language(opened.source, opened.tokenizer), str(model), opened.path)
 
 
-def save(model: Model, folder: str | Path) -> None:
-    """Writes `model` as a new Hugging Face folder, which transformers itself opens; low-bit layers become float32.
+def save(model: Model | Translator, folder: str | Path) -> None:
+    """Writes `model` as a new Hugging Face folder, which transformers itself opens where it knows the family; low-bit
+    layers become float32.
 
     Raises RequestError if the folder exists and is not empty, FileError if it cannot be written.
     """
     from limelight.checkpoints.save import save_checkpoint
 
-    if not isinstance(model, Model):
-        raise RequestError(
-            f"model is {given.shown(model)}; it must be what limelight.open returns for a language model"
+    if isinstance(model, Translator):
+        save_checkpoint(
+            model.network, model.language.target, given.path("folder", folder), source=model.language.source
         )
-    save_checkpoint(model.network, model.tokenizer, given.path("folder", folder))
+    elif isinstance(model, Model):
+        save_checkpoint(model.network, model.tokenizer, given.path("folder", folder))
+    else:
+        raise RequestError(f"model is {given.shown(model)}; it must be what limelight.open returns")

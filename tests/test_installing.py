@@ -132,3 +132,19 @@ def test_one_wheel_for_every_python(tmp_path: Path, compiler: Path) -> None:
     assert {"limelight/py.typed", "limelight/quant/_native.so", "limelight/web/index.html"} <= names
     assert f"Root-Is-Purelib: false\nTag: py3-none-{platform}\n" in tags
     assert wheel(tmp_path / "pure", tmp_path / "no-compiler").name.endswith("-py3-none-any.whl")
+
+
+def test_the_library_says_how_threads_wait() -> None:
+    program = """
+import sys, limelight
+assert "torch" not in sys.modules
+import torch
+"""
+    said = {"OMP_DISPLAY_ENV": "verbose", "PYTHONPATH": str(ROOT), "KMP_BLOCKTIME": "7"}
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_", "KMP_"))}
+    command = [sys.executable, "-c", program + "import os; print(os.environ['KMP_BLOCKTIME'])"]
+    done = subprocess.run(command, env=clean | said, capture_output=True, text=True, check=True)
+    assert done.stdout == "7\n"  # what the environment says stays
+    if "GOMP_SPINCOUNT" in done.stderr:  # GNU's OpenMP lists what it has read
+        assert re.search(r"GOMP_SPINCOUNT\s*=\s*'10000'", done.stderr)
+        assert re.search(r"OMP_WAIT_POLICY\s*=\s*'ACTIVE'", done.stderr)

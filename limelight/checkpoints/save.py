@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from limelight.checkpoints.open import SOURCE_TOKENIZER
 from limelight.errors import FileError, RequestError
 from limelight.models.api import Network
 from limelight.models.build import build
@@ -21,8 +22,12 @@ from limelight.text.tokenizer import Tokenizer
 SHARD = 5_000_000_000  # bytes of weights in one file
 
 
-def save_checkpoint(network: Network, tokenizer: Tokenizer, folder: Path, shard: int = SHARD) -> None:
+def save_checkpoint(
+    network: Network, tokenizer: Tokenizer, folder: Path, shard: int = SHARD, *, source: Tokenizer | None = None
+) -> None:
     """Writes config.json, safetensors (in shards of at most `shard` bytes) and the tokenizer into a new folder.
+
+    source: the tokenizer of a translator's source, where that is another one.
 
     Low-bit layers are written as float32, which holds their values exactly. The folder is made beside its place and
     renamed when it is whole. Raises RequestError if `folder` exists and is not empty, FileError if it cannot be
@@ -39,6 +44,8 @@ def save_checkpoint(network: Network, tokenizer: Tokenizer, folder: Path, shard:
         raise FileError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
         _write(network, tokenizer, beside, shard)
+        if source is not None and source is not tokenizer:
+            source.save(beside / SOURCE_TOKENIZER)
         beside.chmod(0o755)
         os.replace(beside, folder)
     except (OSError, SafetensorError) as error:  # the second is what a full disk is to safetensors

@@ -5,7 +5,6 @@ at once.
 """
 
 import io
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -105,15 +104,6 @@ def main(args: Sequence[str] | None = None) -> None:
 
     Exit codes: 0 done, 1 a LimelightError, 2 a command line that makes no sense, 130 interrupted.
     """
-    # Threads that wait for work spin for a while, which ruins them all where another program wants the same cores.
-    # GNU's OpenMP, which torch brings along on Linux, reads this when it is loaded.
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    # In a second thread of Python that computes, as each request to the page does, it would hardly spin at all, and a
-    # short text took a third longer. LLVM's OpenMP would take this for "without end", were its own default not said.
-    os.environ.setdefault("OMP_WAIT_POLICY", "active")
-    os.environ.setdefault("KMP_BLOCKTIME", "200")
-    # oneDNN keeps a thousand compiled products, one for each shape: in a training on sentences half a gigabyte.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what the terminal's character set lacks becomes "?"
             stream.reconfigure(errors="replace")

@@ -98,16 +98,20 @@ def _scored(
     *,
     quiet: bool,
 ) -> tuple[list["Score"], list["Bucket"]]:
-    from limelight.cli.screen import progress
+    from limelight.cli.screen import progress, remark
     from limelight.tasks import bleu, bleu_by_length, chrf
     from limelight.train.data import read_pairs
 
-    sources, references = map(list, zip(*read_pairs(files, columns), strict=True))
+    sources, references = map(list, zip(*read_pairs(files, columns, empty=True), strict=True))  # as sacreBLEU counts
     outputs: list[str] = []
+    cut = 0
     with progress("translating", quiet=quiet, unit=str) as tell:
         for each in translator.translate(sources, beam=beam, alpha=alpha, window=256):
             outputs.append(each.text)
+            cut += each.left_out > 0
             tell(len(outputs), len(sources))
+    if cut:
+        remark(f"{cut:,} of {len(sources):,} lines are longer than the model can read; their ends are left out")
     scores = [bleu(outputs, references, tokenized=tokenized, lowercase=lowercase), chrf(outputs, references)]
     return scores, bleu_by_length(outputs, references, sources, tokenized=tokenized, lowercase=lowercase)
 

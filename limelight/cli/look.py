@@ -144,6 +144,8 @@ def look(
     console = screen.stdout()
     opened = o.open_any(model, device=device, dtype=dtype, quiet=json)
     if isinstance(opened, limelight.Translator):
+        opened = opened.model or opened  # a language model is looked at as one, whatever it has learnt
+    if isinstance(opened, limelight.Translator):
         from limelight.cli import aligned
 
         if next or against or instead or method or files:

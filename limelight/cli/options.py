@@ -147,11 +147,6 @@ def open_translator(model: str, *, device: str, dtype: str | None, quiet: bool) 
     from limelight.errors import RequestError
 
     opened = open_any(model, device=device, dtype=dtype, quiet=quiet)
-    if isinstance(opened, limelight.Translator):
-        return opened
-    if not opened.tokenizer.suffix:  # sentences have a mark of their end, running text has none
+    if not isinstance(opened, limelight.Translator):
         raise RequestError(f"{model} continues texts; it was not trained to translate")
-    from limelight.tasks import Language
-
-    language = Language(opened.tokenizer, opened.tokenizer)
-    return limelight.Translator(opened.network, language, opened.name, opened.path)
+    return opened

@@ -274,6 +274,8 @@ def _looked_at(model: "Model | Translator") -> "Opened | Translator":
     from limelight.look.record import heedful, twin
     from limelight.models.api import Seq2Seq
 
+    if isinstance(model, limelight.Translator):
+        model = model.model or model  # a language model is looked at as one, whatever it has learnt
     if not isinstance(model, limelight.Model):
         assert isinstance(model.network, Seq2Seq)
         return replace(model, network=heedful(twin(model.network), heed, deep=True))

@@ -20,7 +20,7 @@ from limelight.models.init import initialise
 from limelight.models.presets import PRESETS, count, find, fit, preset, with_dropout
 from limelight.models.ties import tie, ties
 from limelight.tasks.score import bleu
-from limelight.tasks.translate import Language, search
+from limelight.tasks.translate import Language, marked, search
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import IGNORE, Corpus
 from limelight.train.disk import locked
@@ -82,6 +82,8 @@ def learn(
         torch.manual_seed(settings.seed)
         try:
             network = _new(ready) if base is None else _further(base, settings)
+            if isinstance(network, Decoder):
+                network.config = marked(network.config, translates=joined)
             if isinstance(network, Decoder) and ready.highest >= network.config.vocab:
                 raise RequestError(
                     f"{name} knows {network.config.vocab:,} tokens, but its tokenizer makes token {ready.highest:,} of"

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 
-from limelight.checkpoints.open import SOURCE_TOKENIZER
 from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import RequestError
 from limelight.models.api import LanguageModel
@@ -91,9 +90,7 @@ def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Any:
 
     def save(network: LanguageModel, folder: Path) -> None:
         with merged(network):
-            save_checkpoint(network, tokenizer, folder)
-        if source is not None and source is not tokenizer:
-            source.save(folder / SOURCE_TOKENIZER)
+            save_checkpoint(network, tokenizer, folder, source=source)
 
     return save
 

@@ -288,6 +288,96 @@ def test_scores(run: Run, trained: Callable[[str], Path], data: list[Path]) -> N
     assert "words in the source" in said
 
 
+def test_lines_without_a_source_are_scored_as_sacrebleu_does(
+    run: Run, trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    sacrebleu = pytest.importorskip("sacrebleu")
+    sources = ["red dog runs", "", "cat sleeps here", "red cat"]
+    references = ["rot hund rennt", "hier hier hier hier", "katze schläft dort", ""]
+    files = [tmp_path / "e.en", tmp_path / "e.de"]
+    for file, lines in zip(files, (sources, references), strict=True):
+        file.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    model = trained("gru-attention")
+    outputs = run("translate", "-m", model, input="\n".join([*sources, ""]).encode()).out.split("\n")[:-1]
+    assert len(outputs) == 4
+    found = json.loads(run("eval", "translate", "-m", model, "--test", *files, "--json").out)
+    for name, wanted in (("bleu", sacrebleu.corpus_bleu), ("chrf2", sacrebleu.corpus_chrf)):
+        assert found[name]["value"] == pytest.approx(wanted(outputs, [references]).score)
+    assert sum(group["sentences"] for group in found["bleu_by_length"]) == 4
+
+
+def test_lines_longer_than_the_model_are_counted(run: Run, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    pair = "red " * 600 + "\trot\nred\trot\n"
+    (tmp_path / "x.tsv").write_text(pair)
+    said = run("eval", "translate", "-m", trained("transformer2017-tiny"), "--test", tmp_path / "x.tsv", "--beam", 1)
+    assert "1 of 2 lines are longer than the model can read; their ends are left out" in said.err
+
+
+@pytest.mark.parametrize("model", ["gru-attention", "gpt-tiny"])
+def test_a_translator_is_saved_and_opens_as_one(
+    run: Run, trained: Callable[[str], Path], tmp_path: Path, model: str
+) -> None:
+    translator = limelight.open(trained(model))
+    assert isinstance(translator, limelight.Translator)
+    limelight.save(translator, tmp_path / "saved")
+    again = limelight.open(tmp_path / "saved")
+    assert isinstance(again, limelight.Translator)
+    lines = ["red dog runs", "cat"]
+    assert list(again.translate(lines)) == list(translator.translate(lines))
+    with pytest.raises(RequestError, match=r"model is .*; it must be what limelight\.open returns"):
+        limelight.save("gpt", tmp_path / "other")  # type: ignore[arg-type]
+
+
+def test_two_tokenizers_are_saved(data: list[Path], tmp_path: Path) -> None:
+    options = {"task": "translate", "train": tuple(map(str, data)), "model": "gru-attention", "tokenizer": "word"}
+    learn(options | {"shared": False, "threads": 1, "steps": 2, "width": 8}, tmp_path / "run")
+    translator = limelight.open(tmp_path / "run")
+    assert isinstance(translator, limelight.Translator)
+    limelight.save(translator, tmp_path / "saved")
+    again = limelight.open(tmp_path / "saved")
+    assert isinstance(again, limelight.Translator)
+    assert again.language.read("red dog") == translator.language.read("red dog")
+    assert again.language.read("rot hund") == translator.language.read("rot hund")
+    assert again.language.source.vocab == translator.language.source.vocab
+    assert translator.model is None
+
+
+def test_a_language_model_that_translates_is_one_for_python_and_the_command_line(
+    run: Run, trained: Callable[[str], Path], tmp_path: Path, book: Path
+) -> None:
+    out = trained("gpt-tiny")
+    translator = limelight.open(out)
+    assert isinstance(translator, limelight.Translator)
+    assert run("translate", "-m", out, "red dog").out.rstrip("\n") == next(translator.translate(["red dog"])).text
+    assert "use limelight translate" in run("complete", "red", "-m", out).err
+    with pytest.raises(RequestError, match=r"with translator\.model\.look"):
+        translator.look("red dog", "rot")
+    assert isinstance(translator.model, limelight.Model)
+    assert len(translator.model.look("red dog runs").words) == 3
+    assert [w["word"] for w in json.loads(run("look", "red dog runs", "-m", out, "--json").out)["words"]][:2] == [
+        "red",
+        "dog",
+    ]
+    options = {"task": "generate", "train": (str(book),), "model": str(out), "steps": 1, "context": 8, "threads": 1}
+    learn(options, tmp_path / "on")
+    assert isinstance(limelight.open(tmp_path / "on"), limelight.Model)
+
+
+def test_a_language_model_that_was_there_learns_to_translate(
+    run: Run, written: Callable[[str], Path], data: list[Path], tmp_path: Path
+) -> None:
+    options = {"task": "translate", "train": tuple(map(str, data)), "model": str(written("gpt-tiny")), "threads": 1}
+    with pytest.raises(RequestError, match=r"sentences of at most \d+ tokens; set longest"):
+        learn(options | {"longest": 200}, tmp_path / "run")
+    learn(options | {"steps": 2}, tmp_path / "run")
+    translator = limelight.open(tmp_path / "run")
+    assert isinstance(translator, limelight.Translator)
+    assert (
+        run("translate", "-m", tmp_path / "run", "red dog").out.rstrip("\n")
+        == next(translator.translate(["red dog"])).text
+    )
+
+
 def test_alignment_errors(run: Run, trained: Callable[[str], Path], tmp_path: Path) -> None:
     gold = tmp_path / "gold.jsonl"
     sentence = {"src_words": ["red", "dog", "runs"], "tgt_words": ["rot", "hund", "rennt"]}
