@@ -10,7 +10,6 @@
 The command line prints the message alone; a traceback would be a defect.
 """
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -39,6 +38,28 @@ class RequestError(LimelightError):
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest known name, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    """``"; did you mean 'x'?"`` for the known name that `name` likely stands for, or nothing: with one slip of the
+    keyboard, or one for every four letters, or with an end that is missing or too much."""
+    if not 1 < len(name) <= 64:
+        return ""
+    most = max(1, len(name) // 4)
+    near = []
+    for other in known:
+        cut = min(len(name), len(other)) >= 3 and (name.startswith(other) or other.startswith(name))
+        if other != name and len(other) <= 64 and (cut or abs(len(other) - len(name)) <= most):
+            slips = _slips(name.lower(), other.lower())
+            near += [(slips, other)] if cut or slips <= most else []
+    return f"; did you mean {min(near)[1]!r}?" if near else ""
+
+
+def _slips(a: str, b: str) -> int:
+    """How many letters are wrong, missing, too many or swapped with the next (Damerau, 1964)."""
+    rows = [list(range(len(b) + 1))]
+    for i, x in enumerate(a, 1):
+        rows.append([i])
+        for j, y in enumerate(b, 1):
+            ways = [rows[i - 1][j] + 1, rows[i][j - 1] + 1, rows[i - 1][j - 1] + (x != y)]
+            if i > 1 and j > 1 and (x, a[i - 2]) == (b[j - 2], y):
+                ways.append(rows[i - 2][j - 2] + 1)
+            rows[i].append(min(ways))
+    return rows[-1][-1]

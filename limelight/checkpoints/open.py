@@ -1,8 +1,10 @@
 """From a name, a file or a folder to a model that runs."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+import math
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ from limelight.checkpoints.reader import TensorReader, open_tensors
 from limelight.checkpoints.source import fetch, resolve
 from limelight.errors import ConfigError, FileError, RequestError
 from limelight.models import gguf
-from limelight.models.api import Network
+from limelight.models.api import Decoder, Encoder, Network
 from limelight.models.build import build
-from limelight.models.config import ModelConfig
-from limelight.models.mapping import Table
+from limelight.models.config import LMHead, ModelConfig, TransformerStack
+from limelight.models.mapping import Move, Table
 from limelight.models.registry import config_from_hf, family
 from limelight.models.ties import names, tie, ties
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear, fits, low_bit
@@ -44,10 +46,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class Contents:
-    """A checkpoint whose weights have not been read."""
+    """A checkpoint whose weights have not been read, and fit its config. network: its modules, without weights (on
+    "meta"). moves: how the file's tensors become the network's."""
 
     config: ModelConfig
-    table: Table
+    network: Network
+    moves: Sequence[Move]
     reader: TensorReader
     tokenizer: Tokenizer
     path: Path
@@ -71,32 +75,37 @@ def open_checkpoint(
     if rounded and place.type != "cpu":
         raise RequestError(f"{dtype} is a number type for the CPU alone; on {device} use bfloat16")
     found = contents(fetch(resolve(model), progress))
-    network = build(found.config, "meta")
-    repeated, wanted = ties(network), names(network)
+    network = found.network
+    repeated = ties(network)
     number = torch.float32 if rounded else _dtype(found.reader, dtype, place)
     rounds = {f"{name}.weight" for name, layer in network.named_modules() if rounded and fits(layer, rounded)}
     packed: dict[str, Packed] = {}
-    for move in found.table.loads(found.reader.names(), wanted):
+    for move in found.moves:
         weights = move.rule.load([found.reader.read(name) for name in move.theirs])
         for name, weight in zip(move.ours, weights, strict=True):
             if isinstance(weight, Tensor) and rounded and name in rounds:
                 packed[name] = pack(weight, rounded)
             elif isinstance(weight, Tensor):
-                _assign(network, name, weight.to(place, number), found.path)
+                _assign(network, name, weight.to(place, number))
             elif isinstance(weight, Packed) and dtype not in DTYPES and place.type == "cpu":
                 packed[name] = weight
             elif isinstance(weight, Packed):
-                _assign(network, name, weight.dequantize(number).to(place), found.path)
+                _assign(network, name, weight.dequantize(number).to(place))
     _swap(network, packed, number)
     _tie(network, repeated)
     other = found.path / SOURCE_TOKENIZER
     source = Tokenizer.from_folder(other) if other.is_dir() else found.tokenizer
     fuse(network.eval())
+    if place.type != "meta":
+        _computes(network, found.path, dtype)
     return Opened(network, found.tokenizer, found.path, source)
 
 
 def contents(path: Path) -> Contents:
-    """Reads a checkpoint's config, names and tokenizer, and leaves the weights where they are."""
+    """Reads a checkpoint's config, names and tokenizer, and leaves the weights where they are.
+
+    Whatever the config claims is held against the shapes of the file's tensors before anything of that size is made.
+    """
     reader = open_tensors(path)
     if "general.architecture" in reader.metadata:
         shapes = {name: reader.shape(name) for name in reader.names()}
@@ -104,16 +113,102 @@ def contents(path: Path) -> Contents:
         if "rope_freqs.weight" in shapes:
             factors = reader.read("rope_freqs.weight")
             config = gguf.rope_factors(config, factors.tolist() if isinstance(factors, Tensor) else [])
-        table = gguf.table(reader.metadata["general.architecture"], config)
-        return Contents(config, table, reader, Tokenizer.from_gguf(reader.metadata), path)
+        architecture = reader.metadata["general.architecture"]
+        config, network, moves = _fitted(config, lambda config: gguf.table(architecture, config), reader, path)
+        return Contents(config, network, moves, reader, Tokenizer.from_gguf(reader.metadata), path)
     folder = path if path.is_dir() else path.parent
     config = config_from_hf(read_json(folder / "config.json", "a model's folder needs one beside its weights"))
-    return Contents(config, family(config.family).table(config), reader, Tokenizer.from_folder(folder), path)
+    config, network, moves = _fitted(config, family(config.family).table, reader, path)
+    return Contents(config, network, moves, reader, Tokenizer.from_folder(folder), path)
+
+
+def _fitted(
+    config: ModelConfig, table_of: Callable[[ModelConfig], Table], reader: TensorReader, path: Path
+) -> tuple[ModelConfig, Network, list[Move]]:
+    """The config, without weights its modules, and how the file's tensors become theirs.
+
+    Raises ConfigError where the file does not hold what the config says, before anything as large as that is made.
+    """
+    there = reader.names()
+    stacks = [stack for stack in (config.encoder, config.decoder) if stack is not None]
+    layers = sum(len(s.blocks) if isinstance(s, TransformerStack) else s.layers for s in stacks)
+    if layers > len(there):
+        raise ConfigError(f"{path}: the config describes {layers:,} layers, but the file holds {len(there):,} tensors")
+    network = build(config, "meta")
+    claimed = sum(weight.numel() for weight in network.parameters())  # what is tied counts once
+    held = sum(math.prod(reader.shape(name)) for name in there)
+    if claimed > held:
+        raise ConfigError(
+            f"{path}: the config describes a model of {claimed:,} numbers, but the file's tensors hold {held:,}"
+        )
+    table = table_of(config)
+    shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+    moves = table.loads(there, names(network))
+    for move in moves:
+        _check_move(move, shapes, reader, path)
+    if isinstance(config.head, LMHead) and (other := _another_head(table, moves, reader)):
+        warnings.warn(
+            f"{path}: the config says that embeddings and head are tied, but {other!r} differs and is used",
+            stacklevel=3,
+        )
+        return _fitted(replace(config, head=replace(config.head, tied=False)), table_of, reader, path)
+    return config, network, moves
+
+
+def _check_move(move: Move, shapes: Mapping[str, tuple[int, ...]], reader: TensorReader, path: Path) -> None:
+    """Tries a move on shapes alone. Raises ConfigError where a tensor is not what the model needs."""
+    for name in move.theirs:
+        if reader.dtype(name) in {"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}:
+            raise ConfigError(
+                f"{path}: the tensor {name!r} holds whole numbers ({reader.dtype(name)}), as quantised models do; "
+                "limelight reads floats and GGUF's low-bit formats"
+            )
+    theirs = ", ".join(map(repr, move.theirs))
+    try:
+        made = move.rule.load([torch.empty(reader.shape(name), device="meta") for name in move.theirs])
+    except ConfigError as error:
+        raise ConfigError(f"{path}: the tensor {theirs} does not fit the config: {error}") from None
+    for name, tensor in zip(move.ours, made, strict=True):
+        if tuple(tensor.shape) != shapes[name]:
+            found = " and ".join(str(reader.shape(name)) for name in move.theirs)
+            raise ConfigError(
+                f"{path}: the tensor {theirs} has the shape {found}; for {name!r} the config says {shapes[name]}"
+            )
+
+
+def _another_head(table: Table, moves: Sequence[Move], reader: TensorReader) -> str | None:
+    """The tensor for the head in a file whose config says that it is tied, where it is not the embeddings."""
+    embedding = next(move.theirs[0] for move in moves if move.ours == ("embed.weight",))
+    for name in table.tied:
+        if name in reader.names() and name != embedding:
+            head, embed = reader.read(name), reader.read(embedding)
+            if not (isinstance(head, Tensor) and isinstance(embed, Tensor) and torch.equal(head, embed)):
+                return name
+    return None
+
+
+def _computes(network: Network, path: Path, dtype: str | None) -> None:
+    """Runs one token: a model whose numbers are damaged would answer everything with NaN. Raises FileError."""
+    token = torch.zeros(1, 1, dtype=torch.int64, device=network.device)
+    with torch.inference_mode():
+        if isinstance(network, Encoder):
+            scores = network(token)
+        else:
+            state = network.start(1, 1) if isinstance(network, Decoder) else network.start(network.encode(token), 1)
+            scores = network.step(token, state, last=True)
+        found = [scores.max()]  # NaN if any is; −∞ is a token that cannot be
+        if isinstance(network.embed, nn.Embedding):  # of which the step has read one row
+            found += torch.aminmax(network.embed.weight)
+    if not all(number.isfinite() for number in found):
+        why = f"; perhaps {dtype} is too narrow for it" if dtype == "float16" else ""
+        raise FileError(f"{path}: the model computes no numbers (NaN or infinite): its weights are damaged{why}")
 
 
 def read_json(path: Path, why: str) -> Mapping[str, Any]:
     """A small JSON object from a file. Raises FileError saying `why` it is needed."""
     try:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise FileError(f"{path}: not a regular file; {why}")
         if path.stat().st_size > CONFIG_LIMIT:
             raise FileError(f"{path}: more than {CONFIG_LIMIT:,} bytes, which no model's config takes")
         values = json.loads(path.read_bytes())
@@ -122,7 +217,7 @@ def read_json(path: Path, why: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(values, dict):
-        raise FileError(f"{path}: holds {type(values).__name__}, not a JSON object")
+        raise FileError(f"{path}: holds a JSON {type(values).__name__}, not an object")
     return values
 
 
@@ -152,28 +247,20 @@ def _dtype(reader: TensorReader, asked: str | None, device: torch.device) -> tor
     return {"F32": torch.float32, "BF16": torch.bfloat16}.get(most, torch.float16)
 
 
-def _assign(network: nn.Module, name: str, tensor: Tensor, path: Path) -> None:
+def _assign(network: nn.Module, name: str, tensor: Tensor) -> None:
     place, _, leaf = name.rpartition(".")
-    module = network.get_submodule(place)
-    expected = tuple(getattr(module, leaf).shape)
-    if tuple(tensor.shape) != expected:
-        raise ConfigError(
-            f"{path}: the tensor for {name!r} has shape {tuple(tensor.shape)}; the config says {expected}"
-        )
-    setattr(module, leaf, nn.Parameter(tensor, requires_grad=False))
+    setattr(network.get_submodule(place), leaf, nn.Parameter(tensor, requires_grad=False))
 
 
 def _swap(network: Network, packed: Mapping[str, Packed], dtype: torch.dtype) -> None:
     """Puts low-bit layers where packed weights belong."""
     for name, weight in packed.items():
-        place, _, leaf = name.rpartition(".")
+        place, _, _ = name.rpartition(".")
         module = network.get_submodule(place)
-        if tuple(getattr(module, leaf).shape) != tuple(weight.shape):
-            raise ConfigError(f"the tensor for {name!r} has shape {tuple(weight.shape)}; the config does not fit it")
         if isinstance(module, nn.Linear | nn.Embedding):
             network.set_submodule(place, low_bit(module, weight, dtype))
         else:
-            _assign(network, name, weight.dequantize(dtype), Path())
+            _assign(network, name, weight.dequantize(dtype))
 
 
 def _tie(network: nn.Module, repeated: Mapping[str, str]) -> None:

@@ -79,13 +79,9 @@ Parts = Mapping[str, Part]
 
 def _parts(found: "Contents") -> Parts:
     """Every tensor, in the model's order."""
-    from limelight.models.build import build
-    from limelight.models.ties import names
-
-    network = build(found.config, "meta")
-    shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
+    shapes = {name: tuple(weight.shape) for name, weight in found.network.state_dict().items()}
     stored: dict[str, tuple[str | None, int]] = {}
-    for move in found.table.loads(found.reader.names(), names(network)):
+    for move in found.moves:
         size = sum(found.reader.nbytes(name) for name in move.theirs)
         whole = sum(prod(shapes[name]) for name in move.ours)
         for name in move.ours:  # tensors that the file keeps as one share its bytes

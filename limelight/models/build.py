@@ -205,6 +205,12 @@ class _Parts:
         )
 
     def attention(self, a: c.Attention) -> Attention:
+        if a.heads % a.kv_heads:
+            raise ConfigError(f"{a.heads} heads cannot share {a.kv_heads} heads of keys and values evenly")
+        if a.rotary is not None and (a.rotary.width % 2 or not 2 <= a.rotary.width <= a.head_width):
+            raise ConfigError(
+                f"of a head's {a.head_width} features {a.rotary.width} would turn; it must be an even number"
+            )
         return Attention(
             nn.Linear(self.width, a.heads * a.head_width, bias=a.bias),
             nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias),

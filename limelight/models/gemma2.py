@@ -3,37 +3,41 @@
 from collections.abc import Mapping
 from typing import Any
 
+from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, activation_name, rope_keys, rotary
+from limelight.models.hf import Keys, activation_name, head_width, kinds, rope_keys, rotary
 from limelight.models.llama import table as llama_table
 from limelight.models.mapping import Rule, Table
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = Keys(values)
-    width, layers = keys.need("hidden_size"), keys.need("num_hidden_layers")
-    heads, head_width = keys.need("num_attention_heads"), keys.take("head_dim", 256)
-    kv_heads = keys.take("num_key_value_heads", 4)
-    context = keys.take("max_position_embeddings", 8192)
-    norm = c.ShiftedRMSNorm(keys.take("rms_norm_eps", 1e-6))
-    bias = keys.take("attention_bias", False)
-    scale = keys.take("query_pre_attn_scalar", 256) ** -0.5
-    cap = keys.take("attn_logit_softcapping", None if "attn_logit_softcapping" in values else 50.0)
-    head_cap = keys.take("final_logit_softcapping", None if "final_logit_softcapping" in values else 30.0)
-    window = keys.take("sliding_window", 4096)
-    turning = rotary(keys, head_width, context)
-    types = keys.take("layer_types") or ["full_attention" if i % 2 else "sliding_attention" for i in range(layers)]
+    width, layers = keys.whole("hidden_size"), keys.layers("num_hidden_layers")
+    heads, head = keys.whole("num_attention_heads"), keys.whole("head_dim", 256)
+    head_width(keys, width, heads)  # the reference insists on it, though nothing is shared out
+    kv_heads = keys.whole("num_key_value_heads", 4)
+    context = keys.whole("max_position_embeddings", 8192)
+    norm = c.ShiftedRMSNorm(keys.number("rms_norm_eps", 1e-6))
+    bias = keys.truth("attention_bias", False)
+    scale = keys.number("query_pre_attn_scalar", 256) ** -0.5
+    cap = keys.number("attn_logit_softcapping", None if keys.says("attn_logit_softcapping") else 50.0)
+    head_cap = keys.number("final_logit_softcapping", None if keys.says("final_logit_softcapping") else 30.0)
+    turning = rotary(keys, head, context)
+    if keys.truth("use_bidirectional_attention", False):
+        raise ConfigError("this Gemma 2 reads in both directions ('use_bidirectional_attention'); limelight cannot")
+    window = keys.whole("sliding_window", 4096)
+    types = kinds(keys, layers) or ["full_attention" if i % 2 else "sliding_attention" for i in range(layers)]
     feedforward = c.GatedFeedForward(
-        keys.need("intermediate_size"), keys.activation("hidden_activation", "gelu_pytorch_tanh")
+        keys.whole("intermediate_size"), keys.activation("hidden_activation", "gelu_pytorch_tanh")
     )
-    keys.take("hidden_act")  # an older name that says the same less exactly
+    keys.keep("sliding_window", "hidden_act")  # the second is an older name, which the reference does not read
     blocks = tuple(
         c.Block(
             c.Attention(
                 heads,
                 kv_heads,
-                head_width,
+                head,
                 scale,
                 turning,
                 bias,
@@ -49,10 +53,10 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     )
     return c.ModelConfig(
         "gemma2",
-        keys.need("vocab_size"),
+        keys.whole("vocab_size"),
         context,
         c.TransformerStack(width, blocks, norm, c.Embeddings(width**0.5)),
-        c.LMHead(keys.take("tie_word_embeddings", True), cap=head_cap),
+        c.LMHead(keys.truth("tie_word_embeddings", True), cap=head_cap),
         keys.rest(),
     )
 
@@ -79,7 +83,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "attn_logit_softcapping": attention.cap,
         "final_logit_softcapping": head.cap,
         "layer_types": ["full_attention" if w is None else "sliding_attention" for w in windows],
-        "sliding_window": next((w for w in windows if w is not None), None),
+        "sliding_window": next((w for w in windows if w is not None), 4096),  # the reference cannot run without one
         "tie_word_embeddings": config.tied,
         **rope_keys(attention.rotary, attention.head_width),
     }

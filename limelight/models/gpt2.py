@@ -6,23 +6,34 @@ from typing import Any
 from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys
+from limelight.models.hf import Keys, head_width
 from limelight.models.mapping import Rule, Split, Table, Transpose
+
+OTHER_NAMES = {
+    "hidden_size": "n_embd",
+    "max_position_embeddings": "n_positions",
+    "num_attention_heads": "n_head",
+    "num_hidden_layers": "n_layer",
+}
+"""What other families call the same; the reference reads these names too, and they win."""
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
-    width, heads, layers = keys.need("n_embd"), keys.need("n_head"), keys.need("n_layer")
-    context = keys.need("n_positions")
-    norm = c.LayerNorm(keys.take("layer_norm_epsilon", 1e-5))
-    feedforward = c.FeedForward(keys.take("n_inner", 4 * width), keys.activation("activation_function", "gelu_new"))
-    if keys.peek("add_cross_attention", False):
-        raise ConfigError("this GPT-2 has cross-attention, which limelight does not read")
-    scale = (width // heads) ** -0.5 if keys.take("scale_attn_weights", True) else 1.0
-    by_layer = keys.take("scale_attn_by_inverse_layer_idx", False)
+    others = {OTHER_NAMES[name]: value for name, value in values.items() if name in OTHER_NAMES}
+    keys = Keys({name: value for name, value in values.items() if name not in OTHER_NAMES} | others)
+    width, heads, layers = keys.whole("n_embd"), keys.whole("n_head"), keys.layers("n_layer")
+    context = keys.whole("n_positions")
+    norm = c.LayerNorm(keys.number("layer_norm_epsilon", 1e-5))
+    feedforward = c.FeedForward(keys.whole("n_inner", 4 * width), keys.activation("activation_function", "gelu_new"))
+    if keys.truth("add_cross_attention", False):
+        raise ConfigError("this GPT-2 has cross-attention ('add_cross_attention'), which limelight does not read")
+    head = head_width(keys, width, heads, "n_head")
+    scale = head**-0.5 if keys.truth("scale_attn_weights", True) else 1.0
+    by_layer = keys.truth("scale_attn_by_inverse_layer_idx", False)
+    keys.keep("add_cross_attention")
     blocks = tuple(
         c.Block(
-            c.Attention(heads, heads, width // heads, scale / (i + 1) if by_layer else scale, bias=True, out_bias=True),
+            c.Attention(heads, heads, head, scale / (i + 1) if by_layer else scale, bias=True, out_bias=True),
             feedforward,
             norm,
         )
@@ -30,10 +41,10 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     )
     return c.ModelConfig(
         "gpt2",
-        keys.need("vocab_size"),
+        keys.whole("vocab_size"),
         context,
         c.TransformerStack(width, blocks, norm, c.Embeddings(positions=c.Learned(context))),
-        c.LMHead(keys.take("tie_word_embeddings", True)),
+        c.LMHead(keys.truth("tie_word_embeddings", True)),
         keys.rest(),
     )
 
@@ -81,7 +92,7 @@ def table(config: c.ModelConfig) -> Table:
         rules,
         prefix="transformer.",
         ignored=(f"{theirs}attn.bias", f"{theirs}attn.masked_bias"),
-        tied={"lm_head.weight": "head.proj.weight"} if config.tied else {},
+        tied={"lm_head.weight": "embed.weight"} if config.tied else {},
     )
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, activation_name, rope_keys, rotary
+from limelight.models.hf import Keys, activation_name, head_width, rope_keys, rotary
 from limelight.models.mapping import Rule, Split, Table, grouped_by_head
 
 OLD_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
@@ -13,25 +13,29 @@ OLD_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_p
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    new_names = {old: new for new, old in OLD_NAMES.items()}
-    keys = Keys({new_names.get(name, name): value for name, value in values.items()})
-    width, heads = keys.need("hidden_size"), keys.need("num_attention_heads")
-    head_width = width // heads
-    context = keys.take("max_position_embeddings", 2048)
-    norm = c.LayerNorm(keys.take("layer_norm_eps", 1e-5))
-    bias = keys.take("attention_bias", True)
+    keys = Keys(values)
+    width, heads, layers = (
+        keys.whole("hidden_size"),
+        keys.whole("num_attention_heads"),
+        keys.layers("num_hidden_layers"),
+    )
+    head = head_width(keys, width, heads)
+    context = keys.whole("max_position_embeddings", 2048)
+    norm = c.LayerNorm(keys.number("layer_norm_eps", 1e-5))
+    bias = keys.truth("attention_bias", True)
+    turning = rotary(keys, head, context, share=0.25, names=("rotary_emb_base", "rotary_pct"))
     block = c.Block(
-        c.Attention(heads, heads, head_width, head_width**-0.5, rotary(keys, head_width, context, 0.25), bias, bias),
-        c.FeedForward(keys.need("intermediate_size"), keys.activation("hidden_act", "gelu")),
+        c.Attention(heads, heads, head, head**-0.5, turning, bias, bias),
+        c.FeedForward(keys.whole("intermediate_size"), keys.activation("hidden_act", "gelu")),
         norm,
-        "parallel" if keys.take("use_parallel_residual", True) else "pre",
+        "parallel" if keys.truth("use_parallel_residual", True) else "pre",
     )
     return c.ModelConfig(
         "gpt_neox",
-        keys.need("vocab_size"),
+        keys.whole("vocab_size"),
         context,
-        c.TransformerStack(width, (block,) * keys.need("num_hidden_layers"), norm),
-        c.LMHead(keys.take("tie_word_embeddings", False)),
+        c.TransformerStack(width, (block,) * layers, norm),
+        c.LMHead(keys.truth("tie_word_embeddings", False)),
         keys.rest(),
     )
 
@@ -85,7 +89,7 @@ def table(config: c.ModelConfig) -> Table:
             f"{theirs}attention.{name}"
             for name in ("bias", "masked_bias", "rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
         ),
-        tied=dict.fromkeys(("embed_out.weight", "lm_head.weight"), "head.proj.weight") if config.tied else {},
+        tied=dict.fromkeys(("embed_out.weight", "lm_head.weight"), "embed.weight") if config.tied else {},
     )
 
 

@@ -1,6 +1,7 @@
 """Reading and writing the vocabulary of Hugging Face configs, for the families that share it."""
 
 import math
+import reprlib
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -39,131 +40,225 @@ ACTIVATIONS: dict[str, c.Activation] = {
 }
 
 
-class Keys:
-    """A foreign config that knows which of its keys were understood."""
+LARGEST = 1 << 24
+"""The largest whole number that a config may hold; no model's widths, context or vocabulary come near it."""
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+LAYERS = 1 << 12
+"""The most layers that a config may claim; whether the file has them is seen once it is open."""
+
+REQUIRED: Any = object()
+
+
+ALIASES = {"su": "longrope"}
+"""Other names of rotary scalings."""
+
+
+class Keys:
+    """A foreign config that knows which of its keys were understood.
+
+    what: how messages call a key. place: what stands in front of its name there, for objects within the config. A key
+    whose value is null is one that is missing, unless `says` is asked. Takers raise ConfigError naming the key.
+    """
+
+    def __init__(self, values: Mapping[str, Any], what: str = "the model's config key", place: str = "") -> None:
         self._values = dict(values)
+        self._what = what
+        self._place = place
         self._taken: set[str] = {"model_type"}
         self._kept: set[str] = set()
 
     def take(self, name: str, default: Any = None) -> Any:
-        """The value of a key that the new config says in its own words."""
+        """The value of a key that the new config says in its own words, whatever it is."""
         self._taken.add(name)
         value = self._values.get(name)
+        if value is None and default is REQUIRED:
+            raise ConfigError(f"{self.called(name)} is missing{suggestion(name, self._values)}")
         return default if value is None else value
 
-    def need(self, name: str) -> int:
-        """A positive whole number that must be there."""
-        value = self.take(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            problem = "is missing" if value is None else f"is {value!r}, not a positive whole number"
-            raise ConfigError(f"the model's config key {name!r} {problem}{suggestion(name, self._values)}")
+    def whole(self, name: str, default: Any = REQUIRED, least: int = 1, most: int = LARGEST) -> Any:
+        """A whole number."""
+        value = self.take(name, default)
+        if value is default or (isinstance(value, int) and not isinstance(value, bool) and least <= value <= most):
+            return value
+        raise self.refused(name, value, f"a whole number from {least:,} to {most:,}")
+
+    def layers(self, name: str) -> int:
+        """How many layers there are."""
+        return int(self.whole(name, most=LAYERS))
+
+    def number(self, name: str, default: Any = REQUIRED, above: float = 0.0) -> Any:
+        """A finite number larger than `above`."""
+        value = self.take(name, default)
+        if value is default or (is_number(value) and value > above):
+            return value if value is default else float(value)
+        raise self.refused(name, value, f"a number above {above:g}")
+
+    def truth(self, name: str, default: bool) -> bool:
+        """True or false."""
+        value = self.take(name, default)
+        if not isinstance(value, bool):
+            raise self.refused(name, value, "true or false")
         return value
 
-    def peek(self, name: str, default: Any = None) -> Any:
-        """The value of a key that also stays in `extra`, so that an export says it in the same words."""
-        self._kept.add(name)
-        value = self._values.get(name)
-        return default if value is None else value
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """A list of `count` positive numbers."""
+        value = self.take(name, REQUIRED)
+        if not isinstance(value, list) or not all(is_number(item) and item > 0 for item in value):
+            raise self.refused(name, value, "a list of positive numbers")
+        if len(value) != count:
+            raise ConfigError(f"{self.called(name)} has {len(value)} numbers where {count} are needed")
+        return tuple(map(float, value))
 
-    def has(self, name: str) -> bool:
-        """Whether the key is there with a value."""
-        return self._values.get(name) is not None
+    def part(self, name: str) -> "Keys | None":
+        """The object under a key, or None if there is none or it is empty."""
+        value = self.take(name)
+        if not value:
+            return None
+        if not isinstance(value, dict):
+            raise self.refused(name, value, "an object")
+        return Keys(value, self._what, f"{self._place}{name}.")
 
     def activation(self, name: str, default: str) -> c.Activation:
         """An activation function by its foreign name, which stays in `extra`."""
-        value = self.peek(name, default)
-        if value not in ACTIVATIONS:
-            raise ConfigError(
-                f"the model's config key {name!r} is {value!r}; known are {', '.join(sorted(ACTIVATIONS))}"
-            )
+        value = self.take(name, default)
+        self.keep(name)
+        if not isinstance(value, str) or value not in ACTIVATIONS:
+            raise self.refused(name, value, f"one of {', '.join(sorted(ACTIVATIONS))}")
         return ACTIVATIONS[value]
+
+    def says(self, name: str) -> bool:
+        """Whether the key is there, be it null."""
+        return name in self._values
+
+    def keep(self, *names: str) -> None:
+        """These keys were understood and also stay in `extra`, so that an export says them in the same words."""
+        self._kept.update(names)
+
+    def called(self, name: str) -> str:
+        """What a message calls a key."""
+        return f"{self._what} {self._place + name!r}"
+
+    def refused(self, name: str, value: Any, wanted: str) -> ConfigError:
+        """The error for a value that a key cannot have."""
+        shown = reprlib.repr(value)
+        return ConfigError(f"{self.called(name)} is {shown}; it must be {wanted}")
 
     def rest(self) -> dict[str, Any]:
         """What was not taken; a warning names each key that is not known to be harmless."""
-        rest = {name: value for name, value in self._values.items() if name not in self._taken}
+        rest = {name: value for name, value in self._values.items() if name not in self._taken - self._kept}
         for name, value in rest.items():
-            if name not in INERT and name not in self._kept and value not in (None, False):
-                warnings.warn(f"the model's config key {name!r} ({value!r}) is not known and was ignored", stacklevel=2)
+            if name not in INERT and name not in self._kept and value is not None and value is not False:
+                shown = reprlib.repr(value)
+                warnings.warn(f"{self.called(name)} ({shown}) is not known and was ignored", stacklevel=2)
         return rest
 
 
-def rotary(keys: Keys, width: int, context: int, share: float = 1.0) -> c.Rotary:
-    """Rotary positions from ``rope_parameters`` or from the older ``rope_theta`` and ``rope_scaling``.
+def is_number(value: Any) -> bool:
+    """Whether a value of a config is a finite number of a size that floats have."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
-    width: of a head. share: how much of it turns, unless the config says so.
+
+def head_width(keys: Keys, width: int, heads: int, name: str = "num_attention_heads") -> int:
+    """The width of each head where `heads` share the model's `width`. Raises ConfigError if it cannot be shared."""
+    if width % heads:
+        raise ConfigError(f"{keys.called(name)} is {heads}, which does not divide the width {width}")
+    return width // heads
+
+
+def kinds(keys: Keys, layers: int) -> list[str] | None:
+    """What ``layer_types`` says of each layer; None if it is not there."""
+    value = keys.take("layer_types")
+    if value is None:
+        return None
+    known = ("full_attention", "sliding_attention")
+    if not isinstance(value, list) or not all(isinstance(kind, str) and kind in known for kind in value):
+        raise keys.refused("layer_types", value, f"a list of {' and '.join(known)}")
+    if len(value) != layers:
+        raise ConfigError(f"{keys.called('layer_types')} has {len(value)} entries for {layers} layers")
+    return value
+
+
+def rotary(
+    keys: Keys,
+    width: int,
+    context: int,
+    *,
+    share: float | None = None,
+    original: int | None = None,
+    names: tuple[str, str] = ("rope_theta", "partial_rotary_factor"),
+    aliases: Mapping[str, str] = ALIASES,
+) -> c.Rotary:
+    """Rotary positions from ``rope_scaling`` if it says anything, else from ``rope_parameters``.
+
+    width: of a head. share: how much of it turns unless the config says so, in families whose heads may turn in part;
+    in others the reference ignores the key, or cannot run where a scaling obeys it. original: the family's own
+    ``original_max_position_embeddings``. names: of the keys for base and share outside those objects. aliases: other
+    names of scalings.
     """
-    theta, share = keys.take("rope_theta", 10000.0), keys.take("partial_rotary_factor", share)
-    said = {**(keys.take("rope_scaling") or {}), **(keys.take("rope_parameters") or {})}
-    base = float(said.get("rope_theta", theta))
-    turned = int(width * said.get("partial_rotary_factor", share))
-    original = keys.take("original_max_position_embeddings") or said.get("original_max_position_embeddings")
-    kind = said.get("rope_type") or said.get("type") or "default"
-    try:
-        scaling = _scaling(kind, said, context, original)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
-        raise ConfigError(f"the model's rope scaling {kind!r} has no usable value for {error}") from None
-    if scaling is not None and isinstance(scaling, LongRopeScaling):
-        for name, factors in (("short_factor", scaling.short), ("long_factor", scaling.long)):
-            if len(factors) != turned // 2:
-                raise ConfigError(
-                    f"the model's rope {name!r} has {len(factors)} numbers where {turned // 2} are needed"
-                )
+    newer, older = keys.part("rope_parameters"), keys.part("rope_scaling")
+    said = older or newer or Keys({})
+    base = said.number("rope_theta", keys.number(names[0], 10000.0, above=1.0), above=1.0)
+    kind = said.take("rope_type", said.take("type", "default"))
+    kind = aliases.get(kind, kind) if isinstance(kind, str) else kind
+    turned = width
+    if share is not None or kind != "default":
+        asked = said.number("partial_rotary_factor", keys.number(names[1], share or 1.0))
+        turned = int(width * asked)
+        if share is None and turned != width:
+            raise ConfigError(f"{keys.called(names[1])} is {asked:g}; the heads of this family turn as a whole")
+    if turned < 2 or turned > width or turned % 2:
+        raise ConfigError(f"{turned} of a head's {width} features would turn; it must be an even number of them")
+    # The outer key wins, as in the reference.
+    inner = said.whole("original_max_position_embeddings", context)
+    outer = keys.whole("original_max_position_embeddings", original or inner)
+    keys.keep("original_max_position_embeddings")
+    scaling = _scaling(kind, said, turned, context, outer)
+    said.rest()
     return c.Rotary(turned, base, scaling)
 
 
-def _scaling(kind: str, said: Mapping[str, Any], context: int, original: int | None) -> c.Scaling | None:
+def _scaling(kind: Any, said: Keys, turned: int, context: int, original: int) -> c.Scaling | None:
     match kind:
         case "default":
             return None
         case "linear":
-            return LinearScaling(float(said["factor"]))
+            return LinearScaling(said.number("factor"))
         case "dynamic":
-            return DynamicScaling(float(said["factor"]), original or context)
+            if turned < 4:
+                raise ConfigError("dynamic rope scaling needs heads of which more than 2 features turn")
+            return DynamicScaling(said.number("factor"), context)
         case "llama3":
-            low, high = float(said["low_freq_factor"]), float(said["high_freq_factor"])
-            return Llama3Scaling(float(said["factor"]), low, high, int(said["original_max_position_embeddings"]))
+            low, high = said.number("low_freq_factor"), said.number("high_freq_factor")
+            return Llama3Scaling(said.number("factor"), low, high, original)
         case "yarn":
-            first = int(original or context)
-            factor = float(said.get("factor") or context / first)
-            return YarnScaling(
-                factor,
-                first,
-                _yarn_amplitude(said, factor),
-                float(said.get("beta_fast") or 32),
-                float(said.get("beta_slow") or 1),
-                bool(said.get("truncate", True)),
-            )
-        case "longrope" | "su":
-            first = int(original or context)
-            return LongRopeScaling(
-                tuple(map(float, said["short_factor"])),
-                tuple(map(float, said["long_factor"])),
-                first,
-                _longrope_amplitude(said, context, first),
-            )
-    raise ConfigError(
-        f"the model's rope scaling {kind!r} is not known; known are default, linear, dynamic, llama3, yarn and longrope"
-    )
+            factor = said.number("factor", None) or context / original
+            fast, slow = said.number("beta_fast", 32.0), said.number("beta_slow", 1.0)
+            whole = said.truth("truncate", not said.says("truncate"))
+            return YarnScaling(factor, original, _yarn_amplitude(said, factor), fast, slow, whole)
+        case "longrope":
+            short, long = said.numbers("short_factor", turned // 2), said.numbers("long_factor", turned // 2)
+            return LongRopeScaling(short, long, original, _longrope_amplitude(said, context, original))
+    known = "default, linear, dynamic, llama3, yarn and longrope"
+    raise ConfigError(f"{said.called('rope_type')} is {reprlib.repr(kind)}, which is not known; known are {known}")
 
 
-def _yarn_amplitude(said: Mapping[str, Any], factor: float) -> float:
-    if said.get("attention_factor") is not None:
-        return float(said["attention_factor"])
+def _yarn_amplitude(said: Keys, factor: float) -> float:
+    asked, scale, everywhere = (said.number(name, None) for name in ("attention_factor", "mscale", "mscale_all_dim"))
+    if asked is not None:
+        return float(asked)
 
     def temperature(scale: float) -> float:
         return 1.0 if factor <= 1 else 0.1 * scale * math.log(factor) + 1.0
 
-    if said.get("mscale") and said.get("mscale_all_dim"):
-        return temperature(said["mscale"]) / temperature(said["mscale_all_dim"])
-    return temperature(1.0)
+    return temperature(scale) / temperature(everywhere) if scale and everywhere else temperature(1.0)
 
 
-def _longrope_amplitude(said: Mapping[str, Any], context: int, original: int) -> float:
-    if said.get("attention_factor") is not None:
-        return float(said["attention_factor"])
-    factor = said.get("factor") or context / original
+def _longrope_amplitude(said: Keys, context: int, original: int) -> float:
+    asked, factor = said.number("attention_factor", None), said.number("factor", None) or context / original
+    if asked is not None:
+        return float(asked)
+    if factor > 1 and original == 1:
+        raise ConfigError(f"{said.called('original_max_position_embeddings')} is 1, too short for this rope scaling")
     return 1.0 if factor <= 1 else math.sqrt(1 + math.log(factor) / math.log(original))
 
 

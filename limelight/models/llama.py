@@ -3,43 +3,60 @@
 Mistral, Qwen 2 and Qwen 3 are the same with other options, and use `read` and `write` of this file.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, activation_name, rope_keys, rotary
+from limelight.models.hf import Keys, activation_name, head_width, rope_keys, rotary
 from limelight.models.mapping import Rule, Table
+
+Turning = Callable[[Keys, int, int], c.Rotary]
+"""Reads rotary positions from a config, for heads of this width and this context."""
 
 
 def read(
     family: str,
     keys: Keys,
     *,
+    context: int,
+    turning: Turning = rotary,
+    kv_heads: int | None = None,
+    eps: float = 1e-6,
     bias: bool = False,
     out_bias: bool = False,
     feedforward_bias: bool = False,
     head_norm: bool = False,
     windows: Sequence[int | None] | None = None,
 ) -> c.ModelConfig:
-    """A Llama-shaped config from foreign keys. windows: one for each layer (None: none has one)."""
-    width, heads, layers = keys.need("hidden_size"), keys.need("num_attention_heads"), keys.need("num_hidden_layers")
-    head_width = keys.take("head_dim", width // heads)
-    context = keys.take("max_position_embeddings", 2048)
-    norm = c.RMSNorm(keys.take("rms_norm_eps", 1e-6))
-    turning = rotary(keys, head_width, context)
-    kv_heads = keys.take("num_key_value_heads", heads)
+    """A Llama-shaped config from foreign keys.
+
+    context, kv_heads (None: as many as heads), eps: what the family means where its config says nothing. turning: how
+    rotary positions are read. windows: one for each layer (None: none has one).
+    """
+    width, heads, layers = (
+        keys.whole("hidden_size"),
+        keys.whole("num_attention_heads"),
+        keys.layers("num_hidden_layers"),
+    )
+    head = keys.whole("head_dim", None) or head_width(keys, width, heads)
+    context = keys.whole("max_position_embeddings", context)
+    norm = c.RMSNorm(keys.number("rms_norm_eps", eps))
+    rotary = turning(keys, head, context)
+    kv_heads = keys.whole(
+        "num_key_value_heads", heads if kv_heads is None or keys.says("num_key_value_heads") else kv_heads
+    )
     feedforward = c.GatedFeedForward(
-        keys.need("intermediate_size"), keys.activation("hidden_act", "silu"), feedforward_bias
+        keys.whole("intermediate_size"), keys.activation("hidden_act", "silu"), feedforward_bias
     )
     blocks = tuple(
         c.Block(
             c.Attention(
                 heads,
                 kv_heads,
-                head_width,
-                head_width**-0.5,
-                turning,
+                head,
+                head**-0.5,
+                rotary,
                 bias,
                 out_bias,
                 norm if head_norm else None,
@@ -52,10 +69,10 @@ def read(
     )
     return c.ModelConfig(
         family,
-        keys.need("vocab_size"),
+        keys.whole("vocab_size"),
         context,
         c.TransformerStack(width, blocks, norm),
-        c.LMHead(keys.take("tie_word_embeddings", False)),
+        c.LMHead(keys.truth("tie_word_embeddings", False)),
         keys.rest(),
     )
 
@@ -83,8 +100,8 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = Keys(values)
-    bias = keys.take("attention_bias", False)
-    return read("llama", keys, bias=bias, out_bias=bias, feedforward_bias=keys.take("mlp_bias", False))
+    bias, feedforward_bias = keys.truth("attention_bias", False), keys.truth("mlp_bias", False)
+    return read("llama", keys, context=2048, bias=bias, out_bias=bias, feedforward_bias=feedforward_bias)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
@@ -115,7 +132,7 @@ def table(config: c.ModelConfig) -> Table:
         tuple(rules),
         prefix="model.",
         ignored=("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
-        tied={"lm_head.weight": "head.proj.weight"} if config.tied else {},
+        tied={"lm_head.weight": "embed.weight"} if config.tied else {},
     )
 
 

@@ -16,11 +16,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from limelight.errors import ConfigError, suggestion
+from limelight.errors import ConfigError
 
 
 class Rows(Protocol):
     """A tensor kept in a packed form, of which output rows can be taken."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Output rows before input columns."""
+        ...
 
     def rows(self, index: Tensor | slice) -> "Rows":
         """The given rows, still packed."""
@@ -40,6 +45,12 @@ class Operation(Protocol):
     def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
         """From our layout to theirs."""
         ...
+
+
+def exactly_rows(weight: Weight, count: int) -> None:
+    """Raises ConfigError unless the weight has so many output rows: rows too many would be left out in silence."""
+    if weight.shape[0] != count:
+        raise ConfigError(f"it has {weight.shape[0]:,} rows where the config says {count:,}")
 
 
 def take_rows(weight: Weight, index: Tensor | slice) -> Weight:
@@ -74,6 +85,7 @@ class Split:
 
     def load(self, weights: Sequence[Weight]) -> list[Weight]:
         (whole,) = weights
+        exactly_rows(whole, sum(self.sizes))
         pieces, start = [], 0
         for size in self.sizes:
             pieces.append(take_rows(whole, slice(start, start + size)))
@@ -91,6 +103,8 @@ class Permute:
     index: Tensor
 
     def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        for weight in weights:
+            exactly_rows(weight, len(self.index))
         return [take_rows(weight, self.index) for weight in weights]
 
     def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
@@ -158,7 +172,8 @@ class Table:
     """All rules of a family, in one direction or the other.
 
     prefix: what every name of theirs begins with, and some files leave out. ignored: patterns of tensors in their
-    files that hold no weights (masks, frequencies). tied: their name → our name of tensors that some files repeat.
+    files that hold no weights (masks, frequencies). tied: their name → our name of tensors that some files repeat, and
+    that stand for it where it is missing.
     """
 
     rules: tuple[Rule, ...]
@@ -178,10 +193,13 @@ class Table:
         present = [n for n in full if n not in self.tied and not any(pattern.fullmatch(n) for pattern in ignored)]
         moves = self._match(present, "theirs")
         made = {name for move in moves for name in move.ours}
+        for name, ours in self.tied.items():
+            if name in full and ours not in made:
+                moves.append(Move(Rule(name, ours), (name,), (ours,)))
+                made.add(ours)
         if missing := sorted(wanted - made):
-            raise ConfigError(
-                f"the checkpoint has no tensor for {missing[0]!r} (and {len(missing) - 1} more are missing)"
-            )
+            more = f" (and {len(missing) - 1} more are missing)" if missing[1:] else ""
+            raise ConfigError(f"the checkpoint has no tensor for {missing[0]!r}{more}")
         if extra := sorted(made - wanted):
             raise ConfigError(
                 f"the checkpoint has a tensor for {extra[0]!r}, which this model's config has no place for"
@@ -202,9 +220,8 @@ class Table:
         for name in names:
             hits = [(match.groupdict(), rule) for regex, rule in patterns if (match := regex.fullmatch(name))]
             if len(hits) != 1:
-                what = "fits no rule" if not hits else "fits two rules"
-                known = [pattern for rule in self.rules for pattern in getattr(rule, side)]
-                raise ConfigError(f"the tensor {name!r} {what} of this family's table{suggestion(name, known)}")
+                what = "no place in" if not hits else "two places in"
+                raise ConfigError(f"the tensor {name!r} has {what} a model of this family")
             holes, rule = hits[0]
             move = Move(
                 rule,

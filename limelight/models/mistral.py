@@ -11,8 +11,9 @@ from limelight.models.hf import Keys
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = Keys(values)
-    window = keys.take("sliding_window", None if "sliding_window" in values else 4096)
-    return llama.read("mistral", keys, windows=[window] * keys.need("num_hidden_layers"))
+    window = keys.whole("sliding_window", None if keys.says("sliding_window") else 4096)
+    windows = [window] * keys.layers("num_hidden_layers")
+    return llama.read("mistral", keys, context=131072, kv_heads=8, windows=windows)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:

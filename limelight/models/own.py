@@ -5,7 +5,7 @@ declares, so a misspelt key or an impossible value is an error that names its pl
 """
 
 import dataclasses
-import math
+import reprlib
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -14,12 +14,9 @@ from limelight.errors import ConfigError, suggestion
 from limelight.models import config as c
 from limelight.models.build import build
 from limelight.models.family import Family
-from limelight.models.hf import INERT
+from limelight.models.hf import INERT, LARGEST, is_number
 from limelight.models.mapping import Rule, Table
 from limelight.models.ties import names
-
-LARGEST = 1 << 24
-"""The largest whole number that a config may hold; no model's width, layers or vocabulary come near it."""
 
 
 def own_family(name: str) -> Family:
@@ -80,10 +77,10 @@ def _read(value: Any, hint: Any, where: str) -> Any:
     for option in options:
         if get_origin(option) is tuple and isinstance(value, list):
             return tuple(_read(item, get_args(option)[0], f"{where}[{i}]") for i, item in enumerate(value))
-        if _fits(value, option):
+        if _fits(value, option, zero=where.endswith("dropout")):
             return value
     names = [_said(option) for option in options]
-    raise ConfigError(f"the model's config key {where!r} is {value!r}; it must be {' or '.join(names)}")
+    raise ConfigError(f"the model's config key {where!r} is {reprlib.repr(value)}; it must be {' or '.join(names)}")
 
 
 def _object(value: Mapping[str, Any], classes: Any, where: str) -> Any:
@@ -104,7 +101,7 @@ def _object(value: Mapping[str, Any], classes: Any, where: str) -> Any:
     return known[name](**read)
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def _fits(value: Any, hint: Any, zero: bool) -> bool:
     if get_origin(hint) is Literal:
         return isinstance(value, str) and value in get_args(hint)
     if isinstance(value, bool) or hint is bool:
@@ -112,7 +109,7 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is int:
         return isinstance(value, int) and 1 <= value <= LARGEST
     if hint is float:
-        return isinstance(value, int | float) and math.isfinite(value)
+        return is_number(value) and (value > 0 or (zero and value == 0))
     return isinstance(hint, type) and isinstance(value, hint)
 
 
@@ -123,5 +120,5 @@ def _said(hint: Any) -> str:
         return f"a whole number from 1 to {LARGEST:,}"
     if hint is type(None):
         return "null"
-    names = {float: "a number", bool: "true or false", str: "a text"}
+    names = {float: "a positive number", bool: "true or false", str: "a text"}
     return names.get(hint) or ("a list" if get_origin(hint) is tuple else f"an object of type {hint.__name__!r}")

@@ -6,19 +6,24 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
-from limelight.models.hf import Keys
+from limelight.models.hf import Keys, rotary
 from limelight.models.mapping import Rule, Split, Table
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = Keys(values)
-    return llama.read("phi3", keys, windows=[keys.take("sliding_window")] * keys.need("num_hidden_layers"))
+    windows = [keys.whole("sliding_window", None)] * keys.layers("num_hidden_layers")
+    return llama.read("phi3", keys, context=4096, turning=_turning, eps=1e-5, windows=windows)
+
+
+def _turning(keys: Keys, width: int, context: int) -> c.Rotary:
+    # As in the reference: what early configs call yarn is LongRoPE, and without the key its length is 4096.
+    aliases = {"su": "longrope", "yarn": "longrope"}
+    return rotary(keys, width, context, share=1.0, original=4096, aliases=aliases)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    keys = llama.write(config)
-    del keys["head_dim"]  # Phi-3 always divides the width by the heads
-    return {**keys, "sliding_window": config.transformer.blocks[0].attention.window}
+    return {**llama.write(config), "sliding_window": config.transformer.blocks[0].attention.window}
 
 
 def table(config: c.ModelConfig) -> Table:

@@ -6,16 +6,19 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
-from limelight.models.hf import Keys
+from limelight.models.hf import Keys, kinds
 
 
 def windows(keys: Keys) -> list[int | None]:
     """Each layer's window: from ``layer_types``, or by the older rule that the layers from `max_window_layers` on
     have one where `use_sliding_window` says so."""
-    layers = keys.need("num_hidden_layers")
-    window = keys.peek("sliding_window", 4096) if keys.peek("use_sliding_window", False) else None
-    first = keys.peek("max_window_layers", 28)
-    types = keys.peek("layer_types") or ["sliding_attention" if i >= first else "full_attention" for i in range(layers)]
+    layers, first = keys.layers("num_hidden_layers"), keys.whole("max_window_layers", 28, least=0)
+    window = keys.whole("sliding_window", None if keys.says("sliding_window") else 4096)
+    if not keys.truth("use_sliding_window", False):
+        window = None
+    sliding = ["sliding_attention" if i >= first else "full_attention" for i in range(layers)]
+    types = kinds(keys, layers) or sliding
+    keys.keep("sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
     return [window if kind == "sliding_attention" else None for kind in types]
 
 
@@ -32,7 +35,7 @@ def window_keys(config: c.ModelConfig) -> dict[str, Any]:
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = Keys(values)
-    return llama.read("qwen2", keys, bias=True, windows=windows(keys))
+    return llama.read("qwen2", keys, context=32768, kv_heads=32, bias=True, windows=windows(keys))
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:

@@ -11,8 +11,10 @@ from limelight.models.hf import Keys
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = Keys({"head_dim": 128, **values})
-    bias = keys.take("attention_bias", False)
-    return llama.read("qwen3", keys, bias=bias, out_bias=bias, head_norm=True, windows=qwen2.windows(keys))
+    bias, windows = keys.truth("attention_bias", False), qwen2.windows(keys)
+    return llama.read(
+        "qwen3", keys, context=32768, kv_heads=32, bias=bias, out_bias=bias, head_norm=True, windows=windows
+    )
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:

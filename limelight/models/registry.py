@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from limelight.errors import ConfigError, suggestion
+from limelight.errors import ConfigError
 from limelight.models import gemma2, gpt2, gptneox, llama, mistral, phi3, qwen2, qwen3, recurrent, transformer2017
 from limelight.models.config import ModelConfig
 from limelight.models.family import Family
@@ -15,27 +15,50 @@ FAMILIES: dict[str, Family] = {
 
 
 def family(name: str) -> Family:
-    """The family called `name`. Raises ConfigError with the nearest known name."""
+    """The family called `name`. Raises ConfigError if there is none."""
     if name not in FAMILIES:
-        known = ", ".join(FAMILIES)
-        raise ConfigError(
-            f"limelight does not know the model type {name!r}{suggestion(name, FAMILIES)}; it knows {known}"
-        )
+        raise ConfigError(f"limelight does not open models of the type {name!r}; it opens {', '.join(FAMILIES)}")
     return FAMILIES[name]
 
 
 def config_from_hf(values: Mapping[str, Any]) -> ModelConfig:
     """A config from the contents of a ``config.json``.
 
-    Raises ConfigError if the type is unknown, or if a key is missing or has an impossible value.
+    Raises ConfigError if the model is of another kind, or if a key is missing or has an impossible value.
     """
     name = values.get("model_type")
     if not isinstance(name, str):
         raise ConfigError("the model's config.json has no 'model_type', so its family is not known")
-    try:
-        return family(name).from_hf(values)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise ConfigError(f"the model's config.json has a value of the wrong type: {error}") from None
+    if other := _other_kind(values):
+        raise ConfigError(f"this is {other}; limelight opens language models and its own translators")
+    return family(name).from_hf(values)
+
+
+def _other_kind(values: Mapping[str, Any]) -> str:
+    """What the model is, where its config says that it is none that limelight opens."""
+    if quantised := values.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else None
+        by = f"by {method:.40}" if isinstance(method, str) else "in a form of its own"
+        return f"a model quantised {by}, which only its own library reads"
+    named = values.get("architectures")
+    for suffix, kind in HEADS.items():
+        if isinstance(named, list) and named and isinstance(named[0], str) and named[0].endswith(suffix):
+            labels = values.get("id2label") or values.get("num_labels")
+            count = len(labels) if isinstance(labels, dict | list) else labels if isinstance(labels, int) else 2
+            return kind.format(labels=count, name=named[0][:80])
+    return ""
+
+
+HEADS = {
+    "ForSequenceClassification": "a classifier with {labels} labels ({name})",
+    "ForTokenClassification": "a classifier of tokens with {labels} labels ({name})",
+    "ForQuestionAnswering": "a model that marks answers in a text ({name})",
+    "ForMaskedLM": "a model that fills gaps ({name})",
+    "ForMultipleChoice": "a model that chooses between answers ({name})",
+    "ForImageClassification": "a classifier of images ({name})",
+    "ForSpeechSeq2Seq": "a model that writes down speech ({name})",
+}
+"""What a model is by the end of its architecture's name, where it is none that limelight opens."""
 
 
 def config_to_hf(config: ModelConfig) -> dict[str, Any]:

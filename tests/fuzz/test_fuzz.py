@@ -23,12 +23,7 @@ def test_the_models_are_sound(models: list[Path]) -> None:
         fuzz_child.use(folder)
 
 
-UNMENDED = {"config", "gguf"}
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.xfail] if name in UNMENDED else []) for name in FORMATS]
-)
+@pytest.mark.parametrize("name", FORMATS)
 def test_spoilt_files_give_a_result_or_one_sentence(name: str, models: list[Path], tmp_path: Path) -> None:
     found = [f"{name} {number}: {fault}" for number, fault in faults(models, name, SEED, FILES, tmp_path)]
     assert not found, "\n\n".join(found)
