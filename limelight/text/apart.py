@@ -47,7 +47,7 @@ def apart(function: str, *arguments: Any, what: str) -> Any:
     if done.returncode == -_out_of_time():
         raise TextError(f"{what} takes more than {SECONDS:.0f} s of computing")
     if done.returncode:
-        raise TextError(f"{what} breaks the process that it runs in: it may take more than {MEMORY >> 20} MB")
+        raise TextError(f"{what} breaks the process that it runs in, or takes more than {MEMORY >> 20} MB")
     answer = json.loads(done.stdout)
     if "error" in answer:
         raise TextError(answer["error"] or f"{what} takes more than {MEMORY >> 20} MB of memory")

@@ -10,10 +10,12 @@ import tokenizers
 from tokenizers import AddedToken
 
 from limelight.errors import TextError
+from limelight.text.foreign import guarded, tried
 from limelight.text.gguf import byte_level_bpe, surround
 from limelight.text.parts import Parts
 
 _LARGEST_FILE = 256 * 2**20  # bytes
+_MOST_IDS = 2**32  # the library's ids are that wide
 _CONFIG = "tokenizer_config.json"
 # Tokenizer classes that vocab.json and merges.txt describe completely, and how each cuts words.
 _BYTE_LEVEL = {None: "gpt-2", "GPT2Tokenizer": "gpt-2", "GPT2TokenizerFast": "gpt-2", "Qwen2Tokenizer": "qwen2"}
@@ -35,7 +37,14 @@ def read(folder: Path) -> Parts:
     else:
         raise TextError(f"{folder} has no tokenizer; put the model's tokenizer.json there")
     others = {name: token for name in ("sep", "cls", "mask") if (token := _spelling(config.get(f"{name}_token")))}
-    return Parts(inner, **named, ends=_ends(folder), template=_template(folder, config), others=others)
+    return Parts(
+        inner,
+        **named,
+        ends=_ends(folder),
+        template=_template(folder, config),
+        what=f"the tokenizer in {folder}",
+        others=others,
+    )
 
 
 def write(folder: Path, definition: str, parts: Parts) -> None:
@@ -59,22 +68,21 @@ def write(folder: Path, definition: str, parts: Parts) -> None:
 
 
 def _definition(path: Path) -> tokenizers.Tokenizer:
-    try:
-        return tokenizers.Tokenizer.from_str(_text(path))
-    except TextError:
-        raise
-    except Exception as problem:  # the Rust side raises a bare Exception
-        raise TextError(f"{path} is damaged or of a newer kind: {problem}") from problem
+    # As read here, and not as the file stands: of a key that is there twice the library might take the other one.
+    definition = _json(path) | {"truncation": None, "padding": None}
+    tried(definition, str(path))
+    with guarded(f"{path} is damaged or of a newer kind"):
+        return tokenizers.Tokenizer.from_str(json.dumps(definition))
 
 
 def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str | None]) -> tokenizers.Tokenizer:
     """GPT-2's own files. The special tokens that they leave out stand in tokenizer_config.json."""
     kind = config.get("tokenizer_class")
-    if kind not in _BYTE_LEVEL:
+    if not isinstance(kind, str | None) or kind not in _BYTE_LEVEL:
         raise TextError(f"{folder} has no tokenizer.json, and limelight cannot build a {kind} from vocab.json alone")
     lines = _text(folder / "merges.txt").split("\n")
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
-    try:
+    with guarded(f"vocab.json, merges.txt and {_CONFIG} in {folder} do not fit together"):
         inner = byte_level_bpe(_json(folder / "vocab.json"), merges, _BYTE_LEVEL[kind])  # type: ignore[arg-type]
         added = config.get("added_tokens_decoder") or {}
         for _, token in sorted(added.items(), key=lambda entry: int(entry[0])):
@@ -82,8 +90,6 @@ def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str
             add = inner.add_special_tokens if token.get("special") else inner.add_tokens
             add([AddedToken(token["content"], special=bool(token.get("special")), **flags)])
         surround(inner, named["bos"] if config.get("add_bos_token") else None, None)
-    except Exception as problem:  # as above; the files contradict each other
-        raise TextError(f"vocab.json, merges.txt and {_CONFIG} in {folder} do not fit together: {problem}") from problem
     return inner
 
 
@@ -92,7 +98,7 @@ def _ends(folder: Path) -> tuple[int, ...]:
     for name in ("generation_config.json", "config.json"):
         ends = _json(folder / name).get("eos_token_id")
         ends = ends if isinstance(ends, list) else [ends]
-        if all(isinstance(end, int) and end >= 0 for end in ends):
+        if all(type(end) is int and 0 <= end < _MOST_IDS for end in ends):
             return tuple(ends)
     return ()
 
@@ -102,8 +108,8 @@ def _template(folder: Path, config: Mapping[str, Any]) -> str | None:
         return _text(folder / "chat_template.jinja")
     template = config.get("chat_template")
     if isinstance(template, list):  # several templates, each with a name
-        named = {entry.get("name"): entry.get("template") for entry in template if isinstance(entry, dict)}
-        template = named.get("default")
+        named = [entry for entry in template if isinstance(entry, dict) and entry.get("name") == "default"]
+        template = named[-1].get("template") if named else None
     return template if isinstance(template, str) else None
 
 
@@ -120,7 +126,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(_text(path))
     except (ValueError, RecursionError) as problem:
-        raise TextError(f"{path} is not valid JSON: {problem}") from problem
+        raise TextError(f"{path} is damaged: it is not valid JSON: {problem}") from problem
     if not isinstance(value, dict):
         raise TextError(f"{path} holds a {type(value).__name__} where an object belongs")
     return value

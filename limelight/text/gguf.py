@@ -12,9 +12,11 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
 from limelight.errors import TextError, suggestion
+from limelight.text.foreign import guarded
 from limelight.text.parts import Parts
 
 _LONGEST_VOCABULARY = 2_000_000
+_MOST_WORK = 100_000_000  # characters looked at to find the merges; Gemma's 256,000 pieces take 20 million
 _UNKNOWN, _CONTROL, _USER, _BYTE = 2, 3, 4, 6  # token types of the specification; 1 is normal, 5 unused
 _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")  # of a turn, of a message
 
@@ -53,7 +55,7 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
     types = _numbers(metadata, "token_type", len(tokens)) or [1] * len(tokens)
     bos, eos, pad, unk = (_token(metadata, name, tokens) for name in ("bos", "eos", "padding", "unknown"))
 
-    try:
+    with guarded("the tokenizer in this file's metadata is damaged"):
         if kind == "gpt2":
             pre = metadata.get("tokenizer.ggml.pre", "default")
             merges = [tuple(merge.split(" ", 1)) for merge in _strings(metadata, "merges")]
@@ -73,14 +75,11 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
         front = bos if metadata.get("tokenizer.ggml.add_bos_token", starts) else None
         back = eos if metadata.get("tokenizer.ggml.add_eos_token", False) else None
         surround(inner, front, back)
-    except TextError:
-        raise
-    except Exception as problem:  # what the Rust side raises for vocabularies that contradict themselves
-        raise TextError(f"the tokenizer in this file's metadata is damaged: {problem}") from problem
 
     ends = [metadata[key] for key in _ENDS if isinstance(metadata.get(key), int) and 0 <= metadata[key] < len(tokens)]
     template = metadata.get("tokenizer.chat_template")
-    return Parts(inner, bos, eos, pad, unk, tuple(ends), template if isinstance(template, str) else None)
+    template = template if isinstance(template, str) else None
+    return Parts(inner, bos, eos, pad, unk, tuple(ends), template, "the tokenizer in this file's metadata")
 
 
 def byte_level_bpe(vocab: dict[str, int], merges: list[tuple[str, str]], pre: str) -> tokenizers.Tokenizer:
@@ -112,6 +111,9 @@ def sentencepiece_bpe(
     `spaced` puts a space in front of the text, as Llama does and Gemma does not.
     """
     pieces = [(piece, id) for piece, id in vocab.items() if types[id] not in (_UNKNOWN, _CONTROL, _BYTE)]
+    if sum(len(piece) ** 2 for piece, _ in pieces) > _MOST_WORK:
+        longest = max(len(piece) for piece, _ in pieces)
+        raise TextError(f"tokenizer.ggml.tokens has pieces of up to {longest:,} characters, too long for SentencePiece")
     usable = {piece for piece, _ in pieces}
     ranked = sorted(
         (-scores[id], -cut, piece[:cut], piece[cut:])

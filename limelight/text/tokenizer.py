@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -12,6 +12,7 @@ import tokenizers
 from limelight import given
 from limelight.errors import RequestError, TextError
 from limelight.text import chat, folder, gguf
+from limelight.text.foreign import guarded
 from limelight.text.parts import Parts
 
 # Tokens by which chat and base models of the known families end a turn or a text. A model's files often name only one
@@ -55,34 +56,34 @@ class Tokenizer:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._inner = parts.inner
-        self._inner.no_padding()
-        self._inner.no_truncation()
         self._lock = threading.Lock()  # guards the switches of the inner tokenizer
-        _mark_special(self._inner, (parts.bos, parts.eos, parts.pad, parts.unk))
-        added = self._inner.get_added_tokens_decoder()
-        self._special = {token.content: id for id, token in added.items() if token.special}
+        with self._guarded():
+            self._inner.no_padding()
+            self._inner.no_truncation()
+            _mark_special(self._inner, (parts.bos, parts.eos, parts.pad, parts.unk))
+            added = self._inner.get_added_tokens_decoder()
+            self._special = {token.content: id for id, token in added.items() if token.special}
 
-        self.vocab: int = self._inner.get_vocab_size()
-        self.controls: frozenset[int] = frozenset(self._special.values())
-        self.bos: int | None = self._find(parts.bos)
-        self.pad: int | None = self._find(parts.pad)
-        self._unk = self._find(parts.unk)
-        eos = self._find(parts.eos)
-        named = (self._special[end] for end in _ENDS if end in self._special)
-        self.eos: frozenset[int] = frozenset((*(() if eos is None else (eos,)), *parts.ends, *named))
+            self.vocab: int = self._inner.get_vocab_size()
+            self.controls: frozenset[int] = frozenset(self._special.values())
+            self.bos: int | None = self._find(parts.bos)
+            self.pad: int | None = self._find(parts.pad)
+            self._unk = self._find(parts.unk)
+            eos = self._find(parts.eos)
+            named = (self._special[end] for end in _ENDS if end in self._special)
+            self.eos: frozenset[int] = frozenset((*(() if eos is None else (eos,)), *parts.ends, *named))
 
-        with _explained():
             sample = self._inner.encode("a")
-        body = [at for at, added in enumerate(sample.special_tokens_mask) if not added]
-        start, end = (body[0], body[-1] + 1) if body else (len(sample.ids), len(sample.ids))
-        self.prefix: tuple[int, ...] = tuple(sample.ids[:start])
-        self.suffix: tuple[int, ...] = tuple(sample.ids[end:])
-        # From here on the prefix and suffix are the caller's to join; a post-processor would only trim the offsets.
-        self._around = self._inner.post_processor
-        self._inner.post_processor = None
+            body = [at for at, added in enumerate(sample.special_tokens_mask) if not added]
+            start, end = (body[0], body[-1] + 1) if body else (len(sample.ids), len(sample.ids))
+            self.prefix: tuple[int, ...] = tuple(sample.ids[:start])
+            self.suffix: tuple[int, ...] = tuple(sample.ids[end:])
+            # From here on the prefix and suffix are the caller's to join; a post-processor would only trim the offsets.
+            self._around = self._inner.post_processor
+            self._inner.post_processor = None
 
-        spelled = (self._inner.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
-        self.byte_pieces: frozenset[int] = frozenset(id for id in spelled if id is not None)
+            spelled = (self._inner.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
+            self.byte_pieces: frozenset[int] = frozenset(id for id in spelled if id is not None)
 
     @staticmethod
     def from_folder(path: str | Path) -> "Tokenizer":
@@ -118,7 +119,7 @@ class Tokenizer:
         """
         given.text("text", text)
         given.flag("special", special)
-        with self._lock, _explained():
+        with self._lock, self._guarded(), _whole():
             self._inner.encode_special_tokens = not special
             coded = self._inner.encode(text, add_special_tokens=False)
         return Encoding(coded.ids if special else self._plain(coded.ids), coded.offsets)
@@ -126,7 +127,7 @@ class Tokenizer:
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts, each as by `encode`, by all threads at once. Raises RequestError."""
         texts = given.texts("texts", texts)
-        with self._lock, _explained():
+        with self._lock, self._guarded(), _whole():
             self._inner.encode_special_tokens = True
             coded = self._inner.encode_batch_fast(texts, add_special_tokens=False)
         return [self._plain(each.ids) for each in coded]
@@ -137,19 +138,23 @@ class Tokenizer:
         Raises RequestError for what is no id.
         """
         given.flag("special", special)
-        try:
-            if isinstance(ids, str | bytes):
-                raise TypeError
-            return self._inner.decode(list(ids), skip_special_tokens=not special)
-        except (TypeError, OverflowError):
-            raise RequestError(f"ids are {given.shown(ids)}; they must be a list of whole numbers from 0") from None
+        with self._guarded():
+            try:
+                if isinstance(ids, str | bytes):
+                    raise TypeError
+                text: str = self._inner.decode(list(ids), skip_special_tokens=not special)
+            except (TypeError, OverflowError):
+                raise RequestError(f"ids are {given.shown(ids)}; they must be a list of whole numbers from 0") from None
+        return text
 
     def token(self, id: int) -> str:
         """One token as text, for display: with its leading space, and special tokens as they are spelled.
 
         Raises RequestError for an id outside the vocabulary.
         """
-        spelled = self._inner.id_to_token(id) if 0 <= given.whole("id", id) < 2**32 else None
+        id = given.whole("id", id)
+        with self._guarded():
+            spelled: str | None = self._inner.id_to_token(id) if 0 <= id < 2**32 else None
         if spelled is None:
             raise RequestError(f"no token has the id {id}: this vocabulary has {self.vocab} tokens")
         if id in self.controls or id in self.byte_pieces:
@@ -159,7 +164,10 @@ class Tokenizer:
 
     def spell(self, id: int) -> str:
         """`token`, also for one of the rows that many models have beyond their tokenizer's vocabulary."""
-        return self.token(id) if given.whole("id", id, 0) < self.vocab else f"<unused {id}>"
+        id = given.whole("id", id, 0)
+        with self._guarded():
+            there = id < 2**32 and self._inner.id_to_token(id) is not None
+        return self.token(id) if there else f"<unused {id}>"
 
     def id(self, token: str) -> int:
         """The id of one token, given as the vocabulary spells it or as text. Raises RequestError if it isn't one."""
@@ -202,7 +210,7 @@ class Tokenizer:
 
     def _definition(self) -> str:
         """The whole tokenizer.json."""
-        with self._lock:
+        with self._lock, self._guarded():
             self._inner.post_processor = self._around
             definition: str = self._inner.to_str()
             self._inner.post_processor = None
@@ -216,18 +224,20 @@ class Tokenizer:
         return [self._unk if id in self.controls else id for id in ids]
 
     def _find(self, token: str | None) -> int | None:
-        return None if token is None else self._inner.token_to_id(token)
+        with self._guarded(), _whole():
+            return None if token is None else self._inner.token_to_id(token)
+
+    def _guarded(self) -> AbstractContextManager[None]:
+        return guarded(f"{self._parts.what} is damaged")
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turns what the inner tokenizer raises into a sentence."""
+def _whole() -> Iterator[None]:
+    """Says what the inner tokenizer means by refusing a text."""
     try:
         yield
     except (TypeError, UnicodeError) as problem:
         raise RequestError("the text has half a surrogate pair in it, which is not Unicode; remove it") from problem
-    except Exception as problem:  # the Rust side raises a bare Exception
-        raise TextError(f"the model's tokenizer is damaged: {problem}") from problem
 
 
 def _mark_special(inner: tokenizers.Tokenizer, names: Iterable[str | None]) -> None:

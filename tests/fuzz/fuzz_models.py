@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import fuzz_text
 import gguf
 import numpy as np
 import tokenizers
@@ -84,10 +85,26 @@ def make(folder: Path) -> list[Path]:
     translator = network(transformer2017(vocab=vocab, source_vocab=None, context=64, **shape))
     save_checkpoint(translator, words, folder / "translator")
     _torch_zip(folder / "llama", folder / "torch")
+    for kind, train in fuzz_text.KINDS.items():
+        _folder(train([TEXT] * 3), folder / f"text-{kind}")
+    lists = fuzz_text.byte_level([TEXT] * 3)
+    _folder(lists, folder / "text-lists")
+    fuzz_text.write_lists(folder / "text-lists", lists)
+    spm = fuzz_text.sentencepiece([TEXT] * 3)
+    config = config_from_hf({"model_type": "llama", "vocab_size": spm.get_vocab_size(), **FAMILIES["llama"]})
+    _gguf("llama", network(config), spm, folder / "gguf-spm" / "model.gguf")
     for family in names.ARCHITECTURES:
         config = config_from_hf({"model_type": family, "vocab_size": vocab, **FAMILIES[family]})
         _gguf(family, network(config), inner, folder / f"gguf-{family}" / "model.gguf")
     return sorted(folder.iterdir())
+
+
+def _folder(inner: tokenizers.Tokenizer, folder: Path) -> None:
+    """A small Llama with that tokenizer, and its chat template in a file of its own."""
+    words = Tokenizer(Parts(inner, bos="<s>", eos="</s>", unk="<unk>"))
+    built = network(config_from_hf({"model_type": "llama", "vocab_size": inner.get_vocab_size(), **LLAMA}))
+    save_checkpoint(built, words, folder)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
 
 
 def _torch_zip(source: Path, folder: Path) -> None:
@@ -121,15 +138,22 @@ def _gguf(architecture: str, built: Network, inner: tokenizers.Tokenizer, path: 
         writer.add_layer_norm_rms_eps(1e-6)
     else:
         writer.add_layer_norm_eps(1e-5)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
     vocab = inner.get_vocab()
     tokens = sorted(vocab, key=lambda token: vocab[token])
     writer.add_token_list(tokens)
-    writer.add_token_types([3 if token in CONTROLS else 1 for token in tokens])
-    merges = json.loads(inner.to_str())["model"]["merges"]
-    writer.add_token_merges([" ".join(merge) for merge in merges])
-    writer.add_eos_token_id(vocab["<|im_end|>"])
+    if "<unk>" in vocab:  # SentencePiece
+        writer.add_tokenizer_model("llama")
+        kinds = {"<unk>": 2, "<s>": 3, "</s>": 3, **dict.fromkeys(fuzz_text.BYTES, 6)}
+        writer.add_token_types([kinds.get(token, 1) for token in tokens])
+        writer.add_token_scores([-float(id) for id in range(len(tokens))])
+        writer.add_bos_token_id(vocab["<s>"])
+    else:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_tokenizer_pre("gpt-2")
+        writer.add_token_types([3 if token in CONTROLS else 1 for token in tokens])
+        merges = json.loads(inner.to_str())["model"]["merges"]
+        writer.add_token_merges([" ".join(merge) for merge in merges])
+    writer.add_eos_token_id(vocab["</s>" if "</s>" in vocab else "<|im_end|>"])
     writer.add_chat_template(TEMPLATE)
     ours = {name: weight for name, weight in built.state_dict().items() if name != "head.proj.weight"}
     for move in names.table(architecture, built.config).saves(ours):

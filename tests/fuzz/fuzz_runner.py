@@ -16,6 +16,7 @@ from pathlib import Path
 from random import Random
 
 import fuzz_mutate as mutate
+import fuzz_text
 
 HERE = Path(__file__).parent
 SECONDS = 10  # for one file
@@ -34,6 +35,12 @@ FORMATS = {
     "safetensors": Format("model.safetensors", mutate.safetensors),
     "torch": Format("pytorch_model.bin", mutate.torch_zip),
     "gguf": Format("model.gguf", mutate.gguf_file),
+    "tokenizer": Format("tokenizer.json", fuzz_text.tokenizer),
+    "tokenizer-config": Format("tokenizer_config.json", fuzz_text.tokenizer_config),
+    "vocab": Format("vocab.json", mutate.text),
+    "merges": Format("merges.txt", fuzz_text.merges),
+    "gguf-tokens": Format("model.gguf", fuzz_text.gguf_tokenizer),
+    "template": Format("chat_template.jinja", fuzz_text.template),
 }
 
 

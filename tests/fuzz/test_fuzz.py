@@ -9,6 +9,8 @@ import pytest
 from fuzz_runner import FORMATS, Child, faults
 
 FILES = 40
+TEXTS = {"tokenizer", "tokenizer-config", "vocab", "merges", "gguf-tokens", "template"}
+FEW = 12  # of those, which each start processes to be tried in
 SEED = 1
 
 
@@ -25,7 +27,8 @@ def test_the_models_are_sound(models: list[Path]) -> None:
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_spoilt_files_give_a_result_or_one_sentence(name: str, models: list[Path], tmp_path: Path) -> None:
-    found = [f"{name} {number}: {fault}" for number, fault in faults(models, name, SEED, FILES, tmp_path)]
+    files = FEW if name in TEXTS else FILES
+    found = [f"{name} {number}: {fault}" for number, fault in faults(models, name, SEED, files, tmp_path)]
     assert not found, "\n\n".join(found)
 
 

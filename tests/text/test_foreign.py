@@ -1,0 +1,153 @@
+"""Tokenizers by strangers: whatever their files ask for, the answer is one sentence, and soon."""
+
+import base64
+import json
+import resource
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tokenizers
+from tiny import byte_level, sentence_piece, sentence_piece_metadata, unigram, word_piece
+
+from limelight.errors import TextError
+from limelight.text.foreign import guarded
+from limelight.text.parts import Parts
+from limelight.text.tokenizer import Tokenizer
+
+GROWING = {"type": "Replace", "pattern": {"String": "q"}, "content": "qq"}
+
+
+def _charsmap(trie: bytes, strings: bytes) -> dict[str, Any]:
+    table = len(trie).to_bytes(4, "little") + trie + strings
+    return {"type": "Precompiled", "precompiled_charsmap": base64.b64encode(table).decode()}
+
+
+def _folder(path: Path, **parts: Any) -> Path:
+    definition = json.loads(byte_level("gpt-2").to_str()) | parts
+    (path / "tokenizer.json").write_text(json.dumps(definition))
+    return path
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits both time and memory of a process")
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"normalizer": {"type": "Sequence", "normalizers": [GROWING] * 40}}, "takes more than"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [GROWING] * 9}}, "makes [0-9,]+ characters of"),
+        ({"normalizer": {"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 40}}, "takes more than"),
+        ({"decoder": {"type": "Sequence", "decoders": [GROWING] * 40}}, "takes more than"),
+        (
+            {
+                "normalizer": {
+                    "type": "Sequence",
+                    "normalizers": [GROWING | {"pattern": {"Regex": "\\x{1234}"}, "content": "\u1234" * 2}] * 40,
+                }
+            },
+            "rules that can make 1e[+]19 characters of one",
+        ),
+        ({"normalizer": _charsmap(b"\0" * 4, b"x" * 10**6)}, "rules that can make 3e[+]05 characters of one"),
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "is damaged"),
+        ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "BAAAAP///38AAAA="}}, "is damaged"),
+        ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "is damaged"),
+        (
+            {
+                "pre_tokenizer": {
+                    "type": "Split",
+                    "pattern": {"Regex": "(a+)+$"},
+                    "behavior": "Isolated",
+                    "invert": False,
+                }
+            },
+            "is damaged|takes more than",
+        ),
+        (
+            {
+                "post_processor": {
+                    "type": "TemplateProcessing",
+                    "single": [{"SpecialToken": {"id": "x", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}],
+                    "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 0}}],
+                    "special_tokens": {"x": {"id": "x", "ids": [0] * 5000, "tokens": ["x"] * 5000}},
+                }
+            },
+            "puts 5,000 tokens around every text",
+        ),
+        ({"normalizer": {"type": "Nonsense"}}, "is damaged or of a newer kind"),
+        ({"truncation": {"max_length": -1}, "added_tokens": 5}, "is damaged or of a newer kind"),
+    ],
+)
+def test_rules_that_are_no_good_are_refused_before_they_are_used(
+    parts: dict[str, Any], says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(TextError, match=says) as refused:
+        Tokenizer.from_folder(_folder(tmp_path, **parts))
+    assert "tokenizer.json" in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+    assert capfd.readouterr().err == ""  # the library's panics go to a process that nobody reads
+
+
+def test_a_key_that_is_there_twice_is_tried_as_it_is_used(tmp_path: Path) -> None:
+    bad = json.dumps({"normalizer": {"type": "Sequence", "normalizers": [GROWING] * 9}})[1:-1]
+    whole = byte_level("gpt-2").to_str().strip()
+    assert '"normalizer": null' in whole or '"normalizer":null' in whole
+    (tmp_path / "tokenizer.json").write_text(f"{{{bad}, {whole[1:]}")
+    assert Tokenizer.from_folder(tmp_path).encode("q").offsets == [(0, 1)]
+
+
+@pytest.mark.parametrize("inner", [byte_level("llama-bpe"), byte_level("qwen2"), word_piece(), unigram()])
+def test_sound_rules_are_taken_as_they_are(inner: tokenizers.Tokenizer, tmp_path: Path) -> None:
+    inner.save(str(tmp_path / "tokenizer.json"))
+    text = "the cat sat: 12 mats"
+    assert Tokenizer.from_folder(tmp_path).encode(text).ids == inner.encode(text, add_special_tokens=False).ids
+
+
+def test_a_panic_is_a_sentence(tmp_path: Path) -> None:
+    """Where no trial found it, too: a regular expression that is slow at what only this text holds."""
+    inner = byte_level("gpt-2")
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Split(tokenizers.Regex("(\u1234+)+$"), "isolated")
+    ours = Tokenizer(Parts(inner, what="the tokenizer in x"))
+    for ask in (ours.encode, lambda text: ours.encode_many([text])):
+        with pytest.raises(TextError, match=r"the tokenizer in x is damaged: .*retry-limit"):
+            ask("\u1234" * 64 + "!")
+        ask("a")
+
+
+def test_only_what_the_library_raises_is_turned_into_a_sentence() -> None:
+    with pytest.raises(KeyboardInterrupt), guarded("x"):
+        raise KeyboardInterrupt
+    with pytest.raises(TextError, match="x: a b"), guarded("x"):
+        raise ValueError("a\nb")
+
+
+def test_a_piece_of_a_million_characters_is_refused_at_once() -> None:
+    metadata = sentence_piece_metadata(sentence_piece())
+    metadata["tokenizer.ggml.tokens"][300] = "x" * 2**20
+    with pytest.raises(TextError, match="1,048,576 characters"):
+        Tokenizer.from_gguf(metadata)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"bos_token": "\ud800"},
+        {"tokenizer_class": []},
+        {"chat_template": [{"name": [], "template": 1}, {"name": {}}, 7, {"name": "default", "template": []}]},
+        {"added_tokens_decoder": [1]},
+        {"eos_token": {"content": 5}},
+    ],
+)
+def test_odd_values_of_a_config_never_raise_anything_else(config: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    inner = byte_level("gpt-2")
+    (tmp_path / "generation_config.json").write_text(json.dumps({"eos_token_id": [10**30, True, "x"]}))
+    inner.model.save(str(tmp_path))
+    for _ in range(2):  # by its lists, then by its tokenizer.json
+        with suppress(TextError):
+            ours = Tokenizer.from_folder(tmp_path)
+            assert ours.encode("the cat").ids
+            assert ours.template is None
+        inner.save(str(tmp_path / "tokenizer.json"))
