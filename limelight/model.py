@@ -226,9 +226,8 @@ def _drafting(draft: Literal["lookup"] | Model | None) -> Drafting | None:
 
 def _described(network: LanguageModel) -> str:
     """A network in a few words."""
-    decoder = network.config.decoder
     layers = len(network.decoder.blocks)
-    return f"{network.config.family}, {layers} layers of width {decoder.width:,}, context {network.context:,}"
+    return f"{network.config.family}, {layers} layers of width {network.config.width:,}, context {network.context:,}"
 
 
 @dataclass(frozen=True, repr=False)

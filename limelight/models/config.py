@@ -1,5 +1,6 @@
 """What a model is, as nested frozen data. Which stacks are present says what kind of model it is."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -287,9 +288,10 @@ class ModelConfig:
     def longest(self) -> int:
         """The longest sequence in tokens once rotary scalings have stretched the context: `factor` times as long as
         the original where they begin from there."""
-        if not isinstance(self.decoder, TransformerStack):
+        stack = self.decoder or self.encoder
+        if not isinstance(stack, TransformerStack):
             return self.context
-        return min(_longest(block.attention.rotary, self.context) for block in self.decoder.blocks)
+        return min((_longest(block.attention.rotary, self.context) for block in stack.blocks), default=self.context)
 
     @property
     def transformer(self) -> TransformerStack:
@@ -315,6 +317,6 @@ class ModelConfig:
 
 def _longest(rotary: Rotary | None, context: int) -> int:
     match rotary and rotary.scaling:
-        case DynamicScaling(factor, original) | YarnScaling(factor, original):
+        case DynamicScaling(factor, original) | YarnScaling(factor, original) if math.isfinite(factor):
             return max(context, int(factor * original))
     return context

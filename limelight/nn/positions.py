@@ -196,6 +196,7 @@ class Rotary(nn.Module):
         self.base = base
         self.scaling = scaling
         self._tables: dict[tuple[torch.dtype, torch.device], tuple[Tensor, Tensor]] = {}
+        self._made_of: tuple[int, float, Scaling | None] | None = None
 
     def table(self, positions: Positions, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines, [T, R] or, where rows differ, [B, 1, T, R].
@@ -226,6 +227,9 @@ class Rotary(nn.Module):
     def whole(self, longest: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
         """The table of all positions up to `longest` and more [.., R], which is kept: making it takes as long as a
         small layer. Only where it does not follow the text."""
+        settings = (self.width, self.base, self.scaling)
+        if self._made_of != settings:
+            self._tables, self._made_of = {}, settings
         cos, sin = self._tables.get((dtype, device), (None, None))
         if cos is None or sin is None or len(cos) < longest:
             with torch.inference_mode(False):  # what is kept is used where gradients are wanted, too

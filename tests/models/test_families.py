@@ -11,6 +11,7 @@ from torch import Tensor
 from limelight.checkpoints.open import open_checkpoint
 from limelight.checkpoints.save import export, save_checkpoint
 from limelight.decode import Sampling, collect, generate
+from limelight.errors import RequestError
 from limelight.look.record import record
 from limelight.models.api import Decoder
 from limelight.models.build import build
@@ -132,6 +133,20 @@ def test_states_fork_select_and_rewind(pair: Pair) -> None:
     rows = (torch.cat((tokens[1, :12], tokens[1, :1])), torch.cat((tokens[0], tokens[0, :1])))
     for row, alone in enumerate(rows):
         torch.testing.assert_close(logits[row], run(pair.ours, alone[None])[0, -1], **CLOSE)
+
+
+def test_a_state_forgets_all_or_some_and_never_more_than_it_has_read(pair: Pair) -> None:
+    state = pair.ours.start(2, 40)
+    with torch.inference_mode():
+        pair.ours.step(TOKENS[:, :20], state)
+        for wrong in (21, -1, torch.tensor([20, 21])):
+            with pytest.raises(RequestError, match="cannot rewind"):
+                state.rewind(wrong)
+        state.rewind(20)
+        state.rewind(0)
+        assert state.lengths.tolist() == [0, 0]
+        logits = pair.ours.step(TOKENS[:, 20:33], state)
+    torch.testing.assert_close(logits, run(pair.ours, TOKENS[:, 20:33]), **CLOSE)
 
 
 def test_greedy_equals_the_reference(pair: Pair) -> None:

@@ -12,6 +12,7 @@ from limelight.checkpoints.open import open_checkpoint
 from limelight.decode import Engine, Sampling, beam_search, collect, generate
 from limelight.errors import RequestError
 from limelight.models.api import Decoder
+from limelight.models.build import build
 from limelight.models.registry import config_from_hf
 
 ORIGINAL = 32
@@ -158,6 +159,11 @@ def test_a_beam_of_one_is_greedy(ours: Decoder) -> None:
         assert list(found.tokens) == collect(generate(ours, [prompt.tolist()], max_tokens=12))[0].ids
 
 
-def test_dynamic_ntk_reads_past_its_first_length() -> None:
-    config = config_from_hf(CONFIGS["llama-dynamic"].to_dict() | {"model_type": "llama"})
-    assert (config.context, config.longest) == (32, 128)
+@pytest.mark.parametrize(
+    ("name", "longest"),
+    [("llama", 128), ("llama-dynamic", 4 * 32), ("llama-yarn", 128), ("llama-longrope", 128), ("gpt2", 128)],
+)
+def test_texts_may_be_as_long_as_scalings_reach(name: str, longest: int) -> None:
+    config = config_from_hf(CONFIGS[name].to_dict() | {"model_type": CONFIGS[name].model_type})
+    assert config.longest == longest
+    assert build(config).context == longest

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from limelight.nn.positions import LinearScaling, Llama3Scaling, Positions, SinusoidalPositions, YarnScaling
+from limelight.nn.positions import LinearScaling, Llama3Scaling, Positions, Rotary, SinusoidalPositions, YarnScaling
 
 WIDTH, LENGTH = 12, 9
 
@@ -89,3 +89,15 @@ def test_yarn_frequencies_are_the_references(
         expected, _ = theirs("yarn", width, base, factor=factor, original_max_position_embeddings=original, **chosen)
         scaling = YarnScaling(factor, original, 1.0, slow * ratio, slow, whole)
         torch.testing.assert_close(scaling.frequencies(width, base, NONE), expected)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("base", 500.0), ("scaling", LinearScaling(4.0)), ("width", 6)])
+def test_a_rotary_whose_settings_change_turns_by_the_new_ones(setting: str, value: object) -> None:
+    x = torch.randn(1, 2, LENGTH, WIDTH, generator=torch.Generator().manual_seed(0))
+    rotary, built = Rotary(WIDTH, 10000.0), {"width": WIDTH, "base": 10000.0, "scaling": None}
+    before = rotary(x, Positions(torch.arange(LENGTH), LENGTH))
+    setattr(rotary, setting, value)
+    after = rotary(x, Positions(torch.arange(LENGTH), LENGTH))
+    assert not torch.allclose(before, after)
+    fresh = Rotary(**built | {setting: value})
+    assert torch.equal(after, fresh(x, Positions(torch.arange(LENGTH), LENGTH)))
