@@ -13,6 +13,7 @@ from tiny import MIXED, byte_level, byte_level_metadata, sentence_piece, sentenc
 from tokenizers import AddedToken, models, pre_tokenizers, processors
 
 from limelight.errors import RequestError, TextError
+from limelight.text import folder
 from limelight.text.parts import Parts
 from limelight.text.tokenizer import Tokenizer
 
@@ -142,12 +143,22 @@ def test_tokens_that_were_added_to_gpt2(tmp_path: Path, flag: str | None, specia
     assert ours.prefix == ((0,) if begins else ())
 
 
+def test_a_file_may_have_so_many_bytes_and_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = _folder(tmp_path, byte_level("gpt-2")) / "tokenizer.json"
+    size = place.stat().st_size
+    monkeypatch.setattr(folder, "_LARGEST_FILE", size)
+    assert Tokenizer.from_folder(tmp_path).vocab
+    monkeypatch.setattr(folder, "_LARGEST_FILE", size - 1)
+    with pytest.raises(TextError, match=rf"tokenizer\.json has {size:,} bytes; at most {size - 1:,} are read"):
+        Tokenizer.from_folder(tmp_path)
+
+
 def test_the_template_called_default_is_the_one(tmp_path: Path) -> None:
     several = [{"name": "tool_use", "template": "tools"}, {"name": "default", "template": "plain"}, "nonsense"]
-    folder = _folder(tmp_path, byte_level("gpt-2"), tokenizer_config={"chat_template": several})
-    assert Tokenizer.from_folder(folder).template == "plain"
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": several[:1]}))
-    assert Tokenizer.from_folder(folder).template is None
+    place = _folder(tmp_path, byte_level("gpt-2"), tokenizer_config={"chat_template": several})
+    assert Tokenizer.from_folder(place).template == "plain"
+    (place / "tokenizer_config.json").write_text(json.dumps({"chat_template": several[:1]}))
+    assert Tokenizer.from_folder(place).template is None
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from small_models import letters
 
 from limelight.checkpoints.open import open_checkpoint
+from limelight.train.parallel import World, world
 from limelight.train.report import lines
 
 OPTIONS: dict[str, object] = {
@@ -64,6 +65,17 @@ def together(folder: Path, data: Path, options: dict[str, object]) -> None:
         for process in started:
             process.kill()
             process.wait()
+
+
+def test_one_process_needs_nobody() -> None:
+    with world("cpu") as alone:
+        values = torch.tensor([1.0, 2.0])
+        assert alone.sum(values) is values
+        assert values.tolist() == [1.0, 2.0]
+        assert alone.from_main(1 / 3) == 1 / 3  # to the last bit
+        alone.wait()
+        assert (alone.main, alone.rank, alone.size, alone.device.type) == (True, 0, 1, "cpu")
+    assert not World(1, 2, torch.device("cpu")).main
 
 
 def losses(folder: Path) -> list[float]:
