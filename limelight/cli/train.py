@@ -170,7 +170,7 @@ def _value(text: str) -> Any:
 
 
 def _last(out: Path) -> str:
-    steps = sorted(int(path.name[5:]) for path in (out / "checkpoints").glob("step-*"))
+    steps = sorted(int(path.name[5:]) for path in (out / "checkpoints").glob("step-*") if path.name[5:].isdecimal())
     return f"from step {steps[-1]:,}" if steps else "from the beginning, with the data prepared"
 
 

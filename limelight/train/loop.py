@@ -165,6 +165,7 @@ class _Loop:
             else:
                 self.state = replace(self.state, since=self.state.since + 1)
             facts = asdict(self.state) | {"loss": loss, "bleu": bleu, "torch": torch.__version__}
+            facts["frozen"] = self.trainee.frozen
             with self.trainee.asked() as network:
                 if network is not None:
                     self._report(network, loss, bleu)
@@ -234,6 +235,11 @@ class _Loop:
             return State()
         step, path = found[-1]
         facts = self.run.facts(step)
+        if facts.get("frozen", "") != self.trainee.frozen:
+            raise FileError(
+                f"the model {self.settings.model} is not the one that the run in {self.run.folder} began with; bring"
+                " that one back, or name a new folder"
+            )
         try:
             state = State(step, Position(**facts["position"]), facts["best"], facts["best_step"], facts["since"])
             if not Batches(self.training, self.settings.batch_tokens, self.settings.seed).has(state.position):

@@ -1,6 +1,7 @@
 """A network with what it learns by: loss, optimiser, average, and its place among the processes."""
 
 import copy
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -31,6 +32,7 @@ class Trainee:
     def __init__(self, network: LanguageModel, settings: Settings, world: World) -> None:
         self.settings = settings
         self.world = world
+        self.frozen = _sum(network)  # of the weights that do not learn, which no state holds; empty without them
         self.network = network.to(world.device)
         # A sharded network can neither be saved nor asked; process 0 keeps a whole one for that.
         self._twin = copy.deepcopy(network).cpu() if settings.shard and world.main else None
@@ -140,3 +142,13 @@ class Trainee:
     def _precision(self) -> AbstractContextManager[object]:
         """Where it is bfloat16, products are computed in it; weights, sums and the stream between layers are not."""
         return torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.settings.precision == "bfloat16")
+
+
+def _sum(network: nn.Module) -> str:
+    """The SHA-256 of the weights that do not learn; nothing if all do."""
+    kept = [(name, p.detach()) for name, p in network.named_parameters() if not p.requires_grad]
+    found = hashlib.sha256()
+    for name, weight in kept:
+        found.update(name.encode())
+        found.update(weight.cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest() if kept else ""

@@ -3,6 +3,7 @@
 import json
 import random
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tiny_models import Run
 
 import limelight
@@ -493,3 +495,23 @@ def test_a_trained_model_is_trained_on(
     before, after = (limelight.open(path).network.state_dict() for path in (base, tmp_path / "on"))
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert all("attention" in name for name in changed) if rank else len(changed) == len(before)
+
+
+def test_adapters_go_on_beside_the_weights_that_they_began_with(
+    run: Run, written: Callable[[str], Path], book: Path, tmp_path: Path
+) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(written("gpt-tiny") / "model", base)
+    out = tmp_path / "on"
+    command = ["train", "generate", "--train", book, "--model", base, "--lora", 2, "--steps", 4, "--out", out]
+    assert run(*command, "--set", "every=2").code == 0
+    (out / "result.json").unlink()
+    shutil.rmtree(out / "checkpoints" / "step-000004")
+    kept = (base / "model.safetensors").read_bytes()
+    weights = load_file(base / "model.safetensors")
+    save_file({name: 2 * weight for name, weight in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    code, _, err = run(*command)
+    assert code == 1
+    assert f"the model {base} is not the one that the run in {out} began with" in err
+    (base / "model.safetensors").write_bytes(kept)
+    assert run(*command).code == 0
