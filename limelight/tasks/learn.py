@@ -14,6 +14,7 @@ from limelight.checkpoints.open import Opened, open_checkpoint, usable_device
 from limelight.checkpoints.source import resolve
 from limelight.decode import Sampling, generate
 from limelight.errors import LimelightError, RequestError, SourceError
+from limelight.given import callback, path
 from limelight.models.api import Decoder, Encoder, LanguageModel, Seq2Seq
 from limelight.models.build import build
 from limelight.models.init import initialise
@@ -51,7 +52,7 @@ class Begun:
 
 def learn(
     options: Mapping[str, Any],
-    folder: Path,
+    folder: str | Path,
     *,
     begun: Callable[[Begun], None] | None = None,
     progress: Callable[[Progress], None] | None = None,
@@ -62,6 +63,9 @@ def learn(
     preset or a checkpoint to go on from. begun, progress: told before the first step and about once a second, in
     process 0 alone. Raises a LimelightError for data or options that make no sense, before any training.
     """
+    folder = path("folder", folder)
+    callback("begun", begun)
+    callback("progress", progress)
     given = asked(options, "options")
     before = recorded(folder, given)
     name = before.model if before else given.get("model", "")
@@ -77,10 +81,11 @@ def learn(
     device = before.device if before else given.get("device", "cpu")
     with world(device) as processes, locked(folder) if processes.main else nullcontext():
         kept = None if base is None else (base.source, base.tokenizer)
-        ready = prepare(given, folder, processes, tokenizers=kept, joined=joined)
-        settings = ready.run.settings
-        torch.manual_seed(settings.seed)
+        fresh = not (folder / "settings.toml").exists()
         try:
+            ready = prepare(given, folder, processes, tokenizers=kept, joined=joined)
+            settings = ready.run.settings
+            torch.manual_seed(settings.seed)
             network = _new(ready) if base is None else _further(base, settings)
             if isinstance(network, Decoder):
                 network.config = marked(network.config, translates=joined)
@@ -90,7 +95,7 @@ def learn(
                     " the text; it cannot learn from it"
                 )
         except LimelightError:
-            if before is None and processes.main:
+            if fresh and processes.main:
                 (folder / "settings.toml").unlink(missing_ok=True)  # nothing has begun: other options may be tried
             raise
         if begun is not None and processes.main:

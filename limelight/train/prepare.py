@@ -199,5 +199,8 @@ def _token_file(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer], fol
 def _held(settings: Settings, examples: int) -> int:
     held = min(HELD_OUT, max(1, round(examples * settings.held_out)))
     if held >= examples:
-        raise RequestError(f"{examples} examples are too few to keep some from training; name validation files")
+        raise RequestError(
+            f"the text makes too few examples ({examples}) to keep some from training; name validation files, or lower"
+            " context if a window of text is an example"
+        )
     return held

@@ -126,10 +126,13 @@ def fingerprint(files: Sequence[str | Path], tokenizers: Sequence[Tokenizer], *c
             seen.append([kind(path) if kind(path) in TABLES else "", [sha256(each) for each in texts(path)]])
         except OSError as error:
             raise FileError(f"{error.filename}: cannot be read ({error.strerror})") from None
-    with TemporaryDirectory() as folder:
-        for tokenizer in tokenizers:
-            tokenizer.save(Path(folder))
-            seen.append(sha256(Path(folder) / "tokenizer.json"))
+    try:
+        with TemporaryDirectory() as folder:
+            for tokenizer in tokenizers:
+                tokenizer.save(Path(folder))
+                seen.append(sha256(Path(folder) / "tokenizer.json"))
+    except OSError as error:
+        raise FileError(f"{error.filename or 'a temporary file'} cannot be written ({error.strerror})") from None
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()[:16]
 
 

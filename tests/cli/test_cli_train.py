@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from tiny_models import Run
 
 import limelight
 from limelight.checkpoints.source import resolve
-from limelight.errors import RequestError, SourceError
+from limelight.errors import LimelightError, RequestError, SourceError
 from limelight.tasks.learn import learn
 from limelight.train.disk import locked
 from limelight.train.settings import Settings, from_toml
@@ -158,6 +159,32 @@ def test_a_folder_that_cannot_be_is_said_first(run: Run, data: list[Path], tmp_p
         assert (code, out) == (1, "")
         assert message in err
     assert (tmp_path / "notes").read_text() == "mine"
+
+
+def test_what_was_refused_may_be_said_otherwise(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("the cat sat on the mat. " * 20)
+    command = ["train", "generate", "--train", tmp_path / "x.txt", "--out", tmp_path / "run", "--steps", 1, *SMALL]
+    code, _, err = run(*command, "--set", "context=250", "width=8")
+    assert code == 1
+    assert "too few examples (0) to keep some from training" in err
+    assert not (tmp_path / "run/settings.toml").exists()
+    assert run(*command, "--set", "context=8", "width=8").code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "folder", "message"),
+    [
+        (5, "run", "options is 5; it must be a dictionary with values by the names of options"),
+        ({5: 5}, "run", "no option 5"),
+        ({"task": "generate", "train": [5]}, "run", "it takes a list of texts"),
+        ({"task": "generate", "train": "book.txt"}, "run", "it takes a list of texts"),
+        ({"task": "generate", "train": ["a"], "steps": "5"}, "run", "it takes a whole number"),
+        ({"task": "generate", "train": ["a"]}, 5, "folder is 5"),
+    ],
+)
+def test_wrong_types_from_python(options: Any, folder: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises(LimelightError, match=message):
+        learn(options, tmp_path / folder if isinstance(folder, str) else folder)
 
 
 def test_the_last_word_on_how_long_counts(run: Run, data: list[Path], tmp_path: Path) -> None:
