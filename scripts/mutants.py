@@ -75,7 +75,8 @@ class Changes(cst.CSTVisitor):
         for kind, operator in mutation_operators:
             if isinstance(node, kind):
                 for changed in operator(node):
-                    self.found.append((*self._place(node), node, changed))
+                    if _keeps_quiet_arguments(node, changed):
+                        self.found.append((*self._place(node), node, changed))
         return True
 
     def _place(self, node: cst.CSTNode) -> tuple[int, range]:
@@ -97,6 +98,13 @@ class Changes(cst.CSTVisitor):
         return where.start.line, where.end.line
 
 
+def _keeps_quiet_arguments(node: cst.CSTNode, changed: cst.CSTNode) -> bool:
+    """Whether a call that loses an argument, or has None for one, has all of those left alone."""
+    if not isinstance(node, cst.Call) or not isinstance(changed, cst.Call):
+        return True
+    return all(any(arg is kept for kept in changed.args) for arg in node.args if _is_quiet(arg))
+
+
 def _is_quiet(node: cst.CSTNode) -> bool:
     """What is said to people or to the type checker, and what changes nothing when all is well."""
     if isinstance(node, cst.If):
@@ -104,14 +112,16 @@ def _is_quiet(node: cst.CSTNode) -> bool:
     if isinstance(node, (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)):
         return isinstance(node, cst.ConcatenatedString) or " " in cst.Module([]).code_for_node(node)
     if isinstance(node, cst.Arg) and node.keyword:
-        return node.keyword.value in ("strict", "help")
+        return node.keyword.value in ("strict", "encoding", "help")
     if isinstance(node, cst.Call):
         name = cst.Module([]).code_for_node(node.func)
         return name in ("cast", "TypeVar", "isinstance", "print") or name.split(".")[0] in ("log", "logger", "warnings")
     if isinstance(node, cst.Subscript):
-        return isinstance(node.value, cst.Name) and node.value.value == "Literal"
-    if isinstance(node, cst.Assign) and isinstance(node.targets[0].target, cst.Name):
-        return node.targets[0].target.value in ("__all__", "__slots__")
+        return isinstance(node.value, cst.Name) and node.value.value in ("Callable", "Literal")
+    if isinstance(node, cst.Assign):
+        name = node.targets[0].target
+        aliased = isinstance(node.value, cst.Subscript) and _is_quiet(node.value)
+        return aliased or (isinstance(name, cst.Name) and name.value in ("__all__", "__slots__"))
     return False
 
 
