@@ -14,7 +14,7 @@ from limelight.checkpoints.open import Opened, open_checkpoint, usable_device
 from limelight.checkpoints.source import resolve
 from limelight.decode import Sampling, generate
 from limelight.errors import LimelightError, RequestError, SourceError
-from limelight.given import callback, path
+from limelight.given import callback, mapping, path
 from limelight.models.api import Decoder, Encoder, LanguageModel, Seq2Seq
 from limelight.models.build import build
 from limelight.models.init import initialise
@@ -66,7 +66,7 @@ def learn(
     folder = path("folder", folder)
     callback("begun", begun)
     callback("progress", progress)
-    given = asked(options, "options")
+    given = asked(mapping("options", options, "values by the names of options"), "options")
     before = recorded(folder, given)
     name = before.model if before else given.get("model", "")
     task = before.task if before else given.get("task", "")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 from limelight.errors import ConfigError, FileError, suggestion
-from limelight.given import mapping
 from limelight.train.schedule import Schedule
 from limelight.train.tokenizers import Kind
 
@@ -196,7 +195,6 @@ def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     Raises ConfigError that names `where` they stand, the option, and what belongs there.
     """
-    mapping(where, values, "values by the names of options")
     hints = get_type_hints(Settings, include_extras=True)
     for name in values:
         if name not in hints:
