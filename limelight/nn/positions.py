@@ -164,10 +164,15 @@ class Positions:
     def __init__(self, index: Tensor, longest: int, length: Tensor | None = None, given: Tensor | None = None) -> None:
         self.index = index
         self.longest = longest
-        self.length = torch.tensor([longest]) if length is None else length
-        self.given = torch.zeros_like(self.length) if given is None else given
+        self.length = length
+        self.given = given
         self._rotations: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
         self._biases: dict[int, Tensor | None] = {}
+
+    def reach(self, scaling: FollowingScaling) -> Tensor:
+        """See `FollowingScaling.reach`; [B], or [1] where all rows are alike."""
+        length = torch.tensor([self.longest]) if self.length is None else self.length
+        return scaling.reach(length, torch.zeros_like(length) if self.given is None else self.given)
 
     def rotation(self, rotary: "Rotary", dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and signed sines [T, R] or [B, 1, T, R] in `dtype`, to broadcast over heads."""
@@ -208,7 +213,7 @@ class Rotary(nn.Module):
             whole = self.whole(positions.longest, dtype, index.device)
             cos, sin = (F.embedding(index, each) for each in whole)
         else:
-            reach = self.following.reach(positions.length, positions.given).to(index.device)
+            reach = positions.reach(self.following).to(index.device)
             alike = index.dim() == 1 and bool((reach == reach[0]).all())
             least = reach[0] if alike else reach[:, None]
             cos, sin = self._made(index, least.maximum(index + 1), dtype)
