@@ -29,7 +29,7 @@ def apart(function: str, *arguments: Any, what: str) -> Any:
     beginning with `what` it is if that takes too much.
     """
     called = {"function": function, "arguments": arguments}
-    paths = {"PYTHONPATH": os.pathsep.join(sys.path), "TOKENIZERS_PARALLELISM": "false"}
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, sys.path)), "TOKENIZERS_PARALLELISM": "false"}
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-c", _CHILD],
@@ -48,7 +48,7 @@ def apart(function: str, *arguments: Any, what: str) -> Any:
         raise TextError(f"{what} takes more than {SECONDS:.0f} s of computing")
     if done.returncode:
         raise TextError(f"{what} breaks the process that it runs in, or takes more than {MEMORY >> 20} MB")
-    answer = json.loads(done.stdout)
+    answer = json.loads(done.stdout.rpartition(b"\n")[2])  # whatever else was printed stands before it
     if "error" in answer:
         raise TextError(answer["error"] or f"{what} takes more than {MEMORY >> 20} MB of memory")
     return answer["result"]
@@ -74,4 +74,4 @@ def _main() -> None:
         answer = {"error": str(error)}
     except MemoryError:
         answer = {"error": ""}
-    sys.stdout.write(json.dumps(answer))
+    sys.stdout.write(f"\n{json.dumps(answer)}")

@@ -9,6 +9,7 @@ from typing import Any
 import tokenizers
 from tokenizers import AddedToken
 
+from limelight import given
 from limelight.errors import TextError
 from limelight.text.foreign import guarded, tried
 from limelight.text.gguf import byte_level_bpe, surround
@@ -79,7 +80,9 @@ def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str
     """GPT-2's own files. The special tokens that they leave out stand in tokenizer_config.json."""
     kind = config.get("tokenizer_class")
     if not isinstance(kind, str | None) or kind not in _BYTE_LEVEL:
-        raise TextError(f"{folder} has no tokenizer.json, and limelight cannot build a {kind} from vocab.json alone")
+        raise TextError(
+            f"{folder} has no tokenizer.json, and limelight cannot build {given.shown(kind)} from vocab.json alone"
+        )
     lines = _text(folder / "merges.txt").split("\n")
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
     with guarded(f"vocab.json, merges.txt and {_CONFIG} in {folder} do not fit together"):

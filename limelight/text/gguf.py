@@ -11,6 +11,7 @@ from typing import Any, cast
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
 
+from limelight import given
 from limelight.errors import TextError, suggestion
 from limelight.text.foreign import guarded
 from limelight.text.parts import Parts
@@ -45,7 +46,7 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
     """The tokenizer that `tokenizer.ggml.*` describes. Raises TextError naming the field that does not fit."""
     kind = metadata.get("tokenizer.ggml.model")
     if kind not in ("gpt2", "llama"):
-        raise TextError(f"tokenizer.ggml.model is {kind!r}; limelight rebuilds 'gpt2' and 'llama'")
+        raise TextError(f"tokenizer.ggml.model is {given.shown(kind)}; limelight rebuilds 'gpt2' and 'llama'")
     tokens = _strings(metadata, "tokens")
     if len(tokens) > _LONGEST_VOCABULARY:
         raise TextError(f"tokenizer.ggml.tokens has {len(tokens):,} entries; at most {_LONGEST_VOCABULARY:,} are read")
@@ -86,7 +87,9 @@ def byte_level_bpe(vocab: dict[str, int], merges: list[tuple[str, str]], pre: st
     """Byte-level BPE (Radford et al. 2019, section 2.2), with the words cut as `pre` says."""
     if pre not in _PRE:
         near = suggestion(pre, _PRE)
-        raise TextError(f"tokenizer.ggml.pre is {pre!r}, a way to cut words that limelight does not know{near}")
+        raise TextError(
+            f"tokenizer.ggml.pre is {given.shown(pre)}, a way to cut words that limelight does not know{near}"
+        )
     family = _PRE[pre]
     # Llama 3 takes a word that is in the vocabulary as it stands, even where no merges lead to it.
     inner = tokenizers.Tokenizer(models.BPE(vocab, merges, ignore_merges=family == "llama-bpe"))
@@ -167,5 +170,5 @@ def _token(metadata: Mapping[str, Any], name: str, tokens: Sequence[str]) -> str
     if id is None:
         return None
     if not isinstance(id, int) or not 0 <= id < len(tokens):
-        raise TextError(f"tokenizer.ggml.{name}_token_id is {id!r}, outside the {len(tokens)} tokens")
+        raise TextError(f"tokenizer.ggml.{name}_token_id is {given.shown(id)}, outside the {len(tokens)} tokens")
     return tokens[id]

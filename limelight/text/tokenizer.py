@@ -176,7 +176,7 @@ class Tokenizer:
         if found is not None:
             return found
         if len(ids) != 1:
-            raise RequestError(f"{token!r} is not one token of this model but {len(ids)}")
+            raise RequestError(f"{given.shown(token)} is not one token of this model but {len(ids)}")
         return ids[0]
 
     @property

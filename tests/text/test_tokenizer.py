@@ -1,5 +1,6 @@
 """The tokenizer of a folder: what it reads, what it writes, what it refuses."""
 
+import codecs
 import copy
 import json
 import pickle
@@ -50,6 +51,29 @@ def test_the_roles_come_from_the_files_that_models_have(tmp_path: Path) -> None:
     assert ours.template == "{{ bos_token }}"
     assert ours.encode("").ids == []
     assert [*ours.prefix, *ours.encode(MIXED, special=True).ids] == inner.encode(MIXED).ids
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    inner = byte_level("gpt-2")
+    inner.model.save(str(tmp_path))
+    _folder(tmp_path, None, tokenizer_config={"eos_token": "<|endoftext|>"}, chat_template="{{ 1 }}")
+    for file in tmp_path.iterdir():
+        file.write_bytes(codecs.BOM_UTF8 + file.read_bytes())
+    ours = Tokenizer.from_folder(tmp_path)
+    assert ours.template == "{{ 1 }}"
+    assert ours.encode("The cat's mats").ids == inner.encode("The cat's mats").ids
+
+
+def test_further_roles_reach_the_template_and_the_files(tmp_path: Path) -> None:
+    config = {
+        "sep_token": "<tool>",
+        "mask_token": {"content": "<mask>"},
+        "chat_template": "{{ sep_token }}{{ mask_token }}",
+    }
+    ours = Tokenizer.from_folder(_folder(tmp_path, byte_level("smollm"), tokenizer_config=config))
+    ours.save(tmp_path / "new")
+    for each in (ours, Tokenizer.from_folder(tmp_path / "new")):
+        assert each.chat([{"role": "user", "content": "Hi"}]) == "<tool><mask>"
 
 
 def test_prefix_and_suffix_of_a_bert_are_its_cls_and_sep(tmp_path: Path) -> None:
