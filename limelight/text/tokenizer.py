@@ -58,6 +58,8 @@ class Tokenizer:
         self._inner = parts.inner
         self._lock = threading.Lock()  # guards the switches of the inner tokenizer
         with self._guarded():
+            for text in (parts.template or "", *parts.others.values()):
+                text.encode()  # half a surrogate pair would be found when it is used or saved
             self._inner.no_padding()
             self._inner.no_truncation()
             _mark_special(self._inner, (parts.bos, parts.eos, parts.pad, parts.unk))
