@@ -18,6 +18,7 @@ from limelight.errors import LimelightError
 
 if TYPE_CHECKING:
     from limelight.decode import Sampling
+    from limelight.encoder import Classifier, Embedder, EncoderModel, MaskedModel
     from limelight.look import Seen
     from limelight.model import Completion, Model, Translator, open, save
 
@@ -37,9 +38,26 @@ for _name, _value in _ENVIRONMENT.items():
 
 __version__ = "0.1.0"
 
-__all__ = ["Completion", "LimelightError", "Model", "Sampling", "Seen", "Translator", "open", "save"]
+__all__ = [
+    "Classifier",
+    "Completion",
+    "Embedder",
+    "EncoderModel",
+    "LimelightError",
+    "MaskedModel",
+    "Model",
+    "Sampling",
+    "Seen",
+    "Translator",
+    "open",
+    "save",
+]
 
 _HOMES = {
+    "Classifier": "limelight.encoder",
+    "Embedder": "limelight.encoder",
+    "EncoderModel": "limelight.encoder",
+    "MaskedModel": "limelight.encoder",
     "Completion": "limelight.model",
     "Model": "limelight.model",
     "Sampling": "limelight.decode",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from limelight import given
+from limelight.encoder import EncoderModel, kind_of
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
+    from limelight.checkpoints.open import Opened
     from limelight.decode import Drafting, Finish, Sampling, StopStrings
     from limelight.look import Seen
     from limelight.models.api import Decoder, LanguageModel
@@ -323,45 +325,90 @@ class _Row:
         return Completion("".join(self._pieces), self.finish, self._tokens, self.steps, tuple(self._logprobs))
 
 
+AnyModel: TypeAlias = Model | Translator | EncoderModel
+"""What `open` returns."""
+
+Kind = TypeVar("Kind", bound="Model | Translator | EncoderModel")
+
+
+@overload
+def open(
+    model: str | Path = ...,
+    *,
+    dtype: str | None = ...,
+    device: str = ...,
+    progress: Callable[[int, int, str], None] | None = ...,
+    kind: None = ...,
+) -> AnyModel: ...
+
+
+@overload
+def open(
+    model: str | Path = ...,
+    *,
+    dtype: str | None = ...,
+    device: str = ...,
+    progress: Callable[[int, int, str], None] | None = ...,
+    kind: type[Kind],
+) -> Kind: ...
+
+
 def open(
     model: str | Path = "smollm2",
     *,
     dtype: str | None = None,
     device: str = "cpu",
     progress: Callable[[int, int, str], None] | None = None,
-) -> Model | Translator:
+    kind: type[Kind] | None = None,
+) -> AnyModel | Kind:
     """Opens a model by short name, folder (also that of a training), file (.gguf, .safetensors, torch zip) or hub id
-    (org/name): a Model, which continues texts, or a Translator where it is an encoder–decoder or a language model that
-    has learnt to translate.
+    (org/name), as what it is: a Model, which continues texts; a Translator, an encoder–decoder or a language model that
+    has learnt to translate; an Embedder, a MaskedModel, a Classifier, or an EncoderModel with another head.
 
     A model that is not on this machine is fetched first; one that is opens without any network call. dtype:
     "float32", "bfloat16" or "float16"; without it weights keep the type they have in the file, and low-bit layers
     stay low-bit; "q8_0" rounds float weights to 8 bits, for speed on a CPU. progress: called with bytes done, bytes in
-    all and a note while fetching. Raises a LimelightError that says what to do.
+    all and a note while fetching. kind: the class that it must be, for a type checker and for who depends on it.
+    Raises a LimelightError that says what to do, RequestError if the model is of another kind.
     """
     given.path("model", model)
     if dtype is not None:
         given.text("dtype", dtype)
     given.text("device", device)
     given.callback("progress", progress)
+    if kind is not None and not (isinstance(kind, type) and issubclass(kind, Model | Translator | EncoderModel)):
+        raise RequestError(
+            f"kind is {given.shown(kind)}; it must be Model, Translator or another class of opened models"
+        )
     import torch
 
     from limelight.checkpoints.open import open_checkpoint
+
+    with torch.inference_mode(False):  # the weights are to be used outside of that mode, too
+        checkpoint = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
+    found = _opened(checkpoint, str(model))
+    if kind is not None and not isinstance(found, kind):
+        raise RequestError(f"{model} is a {type(found).__name__}, not a {kind.__name__}")
+    return found
+
+
+def _opened(checkpoint: Opened, name: str) -> AnyModel:
     from limelight.models.api import Decoder, Encoder
     from limelight.tasks import Language, translates
 
-    with torch.inference_mode(False):  # the weights are to be used outside of that mode, too
-        opened = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
-    if isinstance(opened.network, Encoder):
-        raise RequestError(
-            f"{model} is an encoder with a {type(opened.network.head).__name__}, which nothing here uses"
-        )
-    if isinstance(opened.network, Decoder) and not translates(opened.network.config):
-        return Model(opened.network, opened.tokenizer, str(model), opened.path)
-    return Translator(opened.network, Language(opened.source, opened.tokenizer), str(model), opened.path)
+    network, tokenizer, path = checkpoint.network, checkpoint.tokenizer, checkpoint.path
+    if isinstance(network, Encoder):
+        return kind_of(network)(network, tokenizer, name, path)
+    if isinstance(network, Decoder) and not translates(network.config):
+        return Model(network, tokenizer, name, path)
+    said = network.config.extra
+    language = Language(
+        checkpoint.source, tokenizer, said.get("decoder_start_token_id"), said.get("forced_bos_token_id")
+    )
+    return Translator(network, language, name, path)
 
 
-def save(model: Model | Translator, folder: str | Path) -> None:
+def save(model: AnyModel, folder: str | Path) -> None:
     """Writes `model` as a new Hugging Face folder, which transformers itself opens where it knows the family; low-bit
     layers become float32.
 
@@ -373,7 +420,7 @@ def save(model: Model | Translator, folder: str | Path) -> None:
         save_checkpoint(
             model.network, model.language.target, given.path("folder", folder), source=model.language.source
         )
-    elif isinstance(model, Model):
+    elif isinstance(model, Model | EncoderModel):
         save_checkpoint(model.network, model.tokenizer, given.path("folder", folder))
     else:
         raise RequestError(f"model is {given.shown(model)}; it must be what limelight.open returns")

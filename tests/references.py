@@ -70,10 +70,38 @@ FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")
 """Those whose rotary frequencies follow the length of the text, beyond 32 tokens."""
 
 
+LABELS = {"id2label": {0: "bad", 1: "fine", 2: "good"}, "label2id": {"bad": 0, "fine": 1, "good": 2}}
+
+ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
+    "bert-masked": (hf.BertConfig(**SIZES), hf.BertForMaskedLM),
+    "bert-classes": (hf.BertConfig(**SIZES, **LABELS, hidden_act="relu"), hf.BertForSequenceClassification),
+    "bert-tokens": (hf.BertConfig(**SIZES, **LABELS, type_vocab_size=3), hf.BertForTokenClassification),
+    "bert-spans": (hf.BertConfig(**SIZES), hf.BertForQuestionAnswering),
+    "bert-states": (hf.BertConfig(**SIZES), hf.BertModel),
+}
+"""Encoders, each with a head of the family."""
+
+T5 = {"d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 2, "num_heads": 4, "vocab_size": 99, "pad_token_id": 0}
+T5 |= {"eos_token_id": 2, "decoder_start_token_id": 0, "relative_attention_num_buckets": 8}
+T5 |= {"relative_attention_max_distance": 20, "n_positions": 128}
+
+SEQ2SEQ: dict[str, hf.PretrainedConfig] = {
+    "t5": hf.T5Config(**T5),
+    "t5-gated": hf.T5Config(**T5, feed_forward_proj="gated-gelu", num_decoder_layers=3, tie_word_embeddings=False),
+}
+"""Encoder–decoders."""
+
+
 def reference(name: str) -> hf.PreTrainedModel:
     """The reference model, in evaluation mode, with eager attention so that it can show its weights."""
     torch.manual_seed(0)
-    model = hf.AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation="eager").eval()
+    if name in ENCODERS:
+        config, kind = ENCODERS[name]
+        model = kind._from_config(config, attn_implementation="eager").eval()
+    elif name in SEQ2SEQ:
+        model = hf.AutoModelForSeq2SeqLM.from_config(SEQ2SEQ[name], attn_implementation="eager").eval()
+    else:
+        model = hf.AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation="eager").eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3 + 0.1)

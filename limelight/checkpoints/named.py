@@ -6,17 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from types import MappingProxyType
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Wheel:
-    """The wheel on the package index that carries a model's file as `member`."""
+    """The wheel on the package index that carries a model's file as `member`, and small files `beside` it that opening
+    the model needs."""
 
     requirement: str
     file: str
     size: int
     sha256: str
     member: str
+    beside: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +41,14 @@ def names() -> Mapping[str, Named]:
     """Every named model by its short name, the default one first."""
     table = tomllib.loads(resources.files(__package__).joinpath("names.toml").read_text("utf-8"))
     rows = {
-        name: Named(name=name, **{**row, "wheel": Wheel(**row["wheel"])})
+        name: Named(name=name, **{**row, "wheel": _wheel(row["wheel"])})
         for name, row in sorted(table["models"].items(), key=lambda item: item[0] != table["default"])
     }
     return MappingProxyType(rows)
+
+
+def _wheel(row: Mapping[str, Any]) -> Wheel:
+    return Wheel(**{**row, "beside": tuple(row.get("beside", ()))})
 
 
 def default() -> str:

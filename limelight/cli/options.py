@@ -114,13 +114,13 @@ Seed = Annotated[
 def open_model(model: str | None, *, device: str, dtype: str | None, quiet: bool) -> "limelight.Model":
     """Opens the language model that was named, or the default one, with progress on stderr unless `quiet`.
 
-    Raises RequestError for a model that translates.
+    Raises RequestError for a model of another kind.
     """
     import limelight
     from limelight.errors import RequestError
 
     opened = open_any(model, device=device, dtype=dtype, quiet=quiet)
-    if not isinstance(opened, limelight.Model):
+    if isinstance(opened, limelight.Translator):
         raise RequestError(f"{opened.name} translates texts and does not continue them; use limelight translate")
     return opened
 
@@ -128,14 +128,21 @@ def open_model(model: str | None, *, device: str, dtype: str | None, quiet: bool
 def open_any(
     model: str | None, *, device: str, dtype: str | None, quiet: bool
 ) -> "limelight.Model | limelight.Translator":
-    """Opens whatever model was named, or the default one, with progress on stderr unless `quiet`."""
+    """Opens whatever model that writes text was named, or the default one, with progress on stderr unless `quiet`.
+
+    Raises RequestError for an encoder.
+    """
     from limelight.cli.screen import progress
+    from limelight.errors import RequestError
 
     name = model or default_model()
     with progress(f"opening {name}", quiet=quiet) as tell:
         import limelight
 
-        return limelight.open(name, dtype=dtype, device=device, progress=tell)
+        opened = limelight.open(name, dtype=dtype, device=device, progress=tell)
+    if isinstance(opened, limelight.EncoderModel):
+        raise RequestError(f"{opened.name} {opened.kind} and writes no text; open it from Python with limelight.open")
+    return opened
 
 
 def open_translator(model: str, *, device: str, dtype: str | None, quiet: bool) -> "limelight.Translator":

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from limelight import given
 from limelight.errors import RequestError
-from limelight.models.api import Decoder, Seq2Seq
+from limelight.models.api import Decoder, Encoder, Seq2Seq
 from limelight.nn.attention import Attention, Core, Weigh, mix
 from limelight.nn.block import Block
 from limelight.nn.scores import Scores
 from limelight.nn.stack import Stack
 
-N = TypeVar("N", Decoder, Seq2Seq)
+N = TypeVar("N", Decoder, Seq2Seq, Encoder)
 
 
 @dataclass
@@ -55,12 +55,13 @@ def record(
     that does not exist.
     """
     recording = Recording(twin(network))
-    blocks = recording.network.decoder.blocks
+    other = recording.network
+    blocks = other.encoder.blocks if isinstance(other, Encoder) else other.decoder.blocks
     for layer in attention:
         part = _layer(blocks, layer).attention
         assert isinstance(part, Attention)
         part.core = _recording_core(part.weigh, keep, partial(recording.attention.__setitem__, layer))
-    crosses = recording.network.decoder.crosses
+    crosses: list[Attention] = [] if isinstance(other, Encoder) else other.decoder.crosses
     for layer in cross:
         if not 0 <= layer < len(crosses):
             raise RequestError(f"layer {layer} has no attention to a source: the model has {len(crosses)} that do")
@@ -122,7 +123,8 @@ def numeric(network: N) -> N:
                 "float32 or bfloat16"
             )
 
-    for module in (network.decoder, network.head):
+    stack = network.encoder if isinstance(network, Encoder) else network.decoder
+    for module in (cast("nn.Module", stack), network.head):
         module.register_forward_hook(check)
     return network
 

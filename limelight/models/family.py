@@ -12,12 +12,13 @@ from limelight.models.mapping import Table
 class Family:
     """One family.
 
-    name: Hugging Face's ``model_type``, or one of limelight's own. architecture: the class that an export names.
+    name: Hugging Face's ``model_type``, or one of limelight's own. architectures: the class that an export names, by
+    the kind of head (`limelight.models.config`).
     from_hf and to_hf turn a foreign config into ours and back. table: the names of the weights.
     """
 
     name: str
-    architecture: str
+    architectures: Mapping[type, str]
     from_hf: Callable[[Mapping[str, Any]], ModelConfig]
     to_hf: Callable[[ModelConfig], dict[str, Any]]
     table: Callable[[ModelConfig], Table]

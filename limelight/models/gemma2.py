@@ -101,4 +101,4 @@ def table(config: c.ModelConfig) -> Table:
     return Table(kept + norms, base.prefix, base.ignored, base.tied)
 
 
-FAMILY = Family("gemma2", "Gemma2ForCausalLM", from_hf, to_hf, table)
+FAMILY = Family("gemma2", {c.LMHead: "Gemma2ForCausalLM"}, from_hf, to_hf, table)

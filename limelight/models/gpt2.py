@@ -96,4 +96,4 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("gpt2", "GPT2LMHeadModel", from_hf, to_hf, table)
+FAMILY = Family("gpt2", {c.LMHead: "GPT2LMHeadModel"}, from_hf, to_hf, table)

@@ -93,4 +93,4 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("gpt_neox", "GPTNeoXForCausalLM", from_hf, to_hf, table)
+FAMILY = Family("gpt_neox", {c.LMHead: "GPTNeoXForCausalLM"}, from_hf, to_hf, table)

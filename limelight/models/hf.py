@@ -12,19 +12,19 @@ from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling,
 
 INERT = frozenset(
     """
-    _attn_implementation_autoset _name_or_path architectures attention_dropout attn_pdrop auto_map bad_words_ids
-    begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward classifier_dropout
-    cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dtype early_stopping
-    embd_pdrop encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty finetuning_task
-    forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout id2label initializer_range
-    is_decoder is_encoder_decoder is_llama_config label2id length_penalty max_length max_window_layers
-    min_length n_ctx no_repeat_ngram_size num_beam_groups num_beams num_return_sequences output_attentions
-    output_hidden_states output_scores pad_token_id prefix pretraining_tp problem_type pruned_heads
-    remove_invalid_values reorder_and_upcast_attn repetition_penalty resid_pdrop return_dict
-    return_dict_in_generate rope_interleaved sep_token_id suppress_tokens summary_activation
-    summary_first_dropout summary_proj_to_labels summary_type summary_use_proj task_specific_params temperature
-    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config
-    transformers_version typical_p use_bfloat16 use_cache use_sliding_window
+    _attn_implementation_autoset _name_or_path architectures attention_dropout attention_probs_dropout_prob attn_pdrop
+    auto_map bad_words_ids begin_suppress_tokens bos_token_id cache_implementation chunk_size_feed_forward
+    classifier_dropout cross_attention_hidden_size decoder_start_token_id diversity_penalty do_sample dropout_rate
+    dtype early_stopping embd_pdrop encoder_no_repeat_ngram_size eos_token_id exponential_decay_length_penalty
+    finetuning_task forced_bos_token_id forced_eos_token_id gradient_checkpointing hidden_dropout hidden_dropout_prob
+    id2label initializer_factor initializer_range is_decoder is_encoder_decoder is_llama_config label2id
+    length_penalty max_length max_window_layers min_length n_ctx no_repeat_ngram_size num_beam_groups num_beams
+    num_return_sequences output_attentions output_hidden_states output_scores pad_token_id prefix pretraining_tp
+    problem_type pruned_heads remove_invalid_values reorder_and_upcast_attn repetition_penalty resid_pdrop return_dict
+    return_dict_in_generate rope_interleaved sep_token_id summary_activation summary_first_dropout
+    summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params temperature
+    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version
+    typical_p use_bfloat16 use_cache use_sliding_window
     """.split()
 )
 """Keys that do not change what the model computes when it runs; they are kept in `ModelConfig.extra`."""
@@ -163,6 +163,23 @@ def head_width(keys: Keys, width: int, heads: int, name: str = "num_attention_he
     if width % heads:
         raise ConfigError(f"{keys.called(name)} is {heads}, which does not divide the width {width}")
     return width // heads
+
+
+def architecture(values: Mapping[str, Any]) -> str:
+    """The class that wrote the config, the first of its ``architectures``; empty if it says none."""
+    named = values.get("architectures")
+    return named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
+
+
+def labels(keys: Keys) -> tuple[str, ...]:
+    """A classifier's labels by their numbers, from ``id2label`` or, without names, ``num_labels``."""
+    keys.keep("id2label", "label2id", "num_labels")
+    named = keys.take("id2label")
+    if named is None:
+        return tuple(f"LABEL_{i}" for i in range(keys.whole("num_labels", 2)))
+    if not isinstance(named, dict) or {str(key) for key in named} != {str(i) for i in range(len(named))}:
+        raise keys.refused("id2label", named, "an object that gives each number from 0 on a label")
+    return tuple(str(named[key]) for key in sorted(named, key=int))
 
 
 def kinds(keys: Keys, layers: int) -> list[str] | None:

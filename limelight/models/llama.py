@@ -136,4 +136,4 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("llama", "LlamaForCausalLM", from_hf, to_hf, table)
+FAMILY = Family("llama", {c.LMHead: "LlamaForCausalLM"}, from_hf, to_hf, table)

@@ -20,4 +20,4 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return {**llama.write(config), "sliding_window": config.transformer.blocks[0].attention.window}
 
 
-FAMILY = Family("mistral", "MistralForCausalLM", from_hf, to_hf, llama.table)
+FAMILY = Family("mistral", {c.LMHead: "MistralForCausalLM"}, from_hf, to_hf, llama.table)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from limelight.errors import ConfigError, suggestion
 from limelight.models import config as c
-from limelight.models.build import build
+from limelight.models.build import HEADS, build
 from limelight.models.family import Family
 from limelight.models.hf import INERT, LARGEST, is_number
 from limelight.models.mapping import Rule, Table
@@ -21,7 +21,7 @@ from limelight.models.ties import names
 
 def own_family(name: str) -> Family:
     """A family of limelight's own, saved under ``model_type`` `name`."""
-    return Family(name, "limelight", from_hf, to_hf, table)
+    return Family(name, dict.fromkeys(HEADS, "limelight"), from_hf, to_hf, table)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:

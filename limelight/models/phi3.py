@@ -49,4 +49,4 @@ def _q_k_v(attention: c.Attention) -> tuple[int, int, int]:
     return attention.heads, attention.kv_heads, attention.kv_heads
 
 
-FAMILY = Family("phi3", "Phi3ForCausalLM", from_hf, to_hf, table)
+FAMILY = Family("phi3", {c.LMHead: "Phi3ForCausalLM"}, from_hf, to_hf, table)

@@ -42,4 +42,4 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return {**llama.write(config), **window_keys(config)}
 
 
-FAMILY = Family("qwen2", "Qwen2ForCausalLM", from_hf, to_hf, llama.table)
+FAMILY = Family("qwen2", {c.LMHead: "Qwen2ForCausalLM"}, from_hf, to_hf, llama.table)

@@ -22,4 +22,4 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return {**llama.write(config), **qwen2.window_keys(config), "attention_bias": attention_bias}
 
 
-FAMILY = Family("qwen3", "Qwen3ForCausalLM", from_hf, to_hf, llama.table)
+FAMILY = Family("qwen3", {c.LMHead: "Qwen3ForCausalLM"}, from_hf, to_hf, llama.table)

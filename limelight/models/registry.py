@@ -4,13 +4,27 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.errors import ConfigError
-from limelight.models import gemma2, gpt2, gptneox, llama, mistral, phi3, qwen2, qwen3, recurrent, transformer2017
+from limelight.models import (
+    bert,
+    gemma2,
+    gpt2,
+    gptneox,
+    llama,
+    mistral,
+    phi3,
+    qwen2,
+    qwen3,
+    recurrent,
+    t5,
+    transformer2017,
+)
 from limelight.models.config import ModelConfig
 from limelight.models.family import Family
+from limelight.models.hf import architecture
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (gpt2, llama, mistral, qwen2, qwen3, gemma2, phi3, gptneox, transformer2017, recurrent)
+    for module in (gpt2, llama, mistral, qwen2, qwen3, gemma2, phi3, gptneox, bert, t5, transformer2017, recurrent)
 }
 
 
@@ -29,23 +43,25 @@ def config_from_hf(values: Mapping[str, Any]) -> ModelConfig:
     name = values.get("model_type")
     if not isinstance(name, str):
         raise ConfigError("the model's config.json has no 'model_type', so its family is not known")
-    if other := _other_kind(values):
-        raise ConfigError(f"this is {other}; limelight opens language models and its own translators")
+    known = name in FAMILIES and architecture(values) in FAMILIES[name].architectures.values()
+    if other := _other_kind(values, known):
+        raise ConfigError(f"this is {other}, which limelight does not open")
     return family(name).from_hf(values)
 
 
-def _other_kind(values: Mapping[str, Any]) -> str:
-    """What the model is, where its config says that it is none that limelight opens."""
+def _other_kind(values: Mapping[str, Any], known: bool) -> str:
+    """What the model is, where its config says that it is none that limelight opens. known: whether its head is one of
+    its family's."""
     if quantised := values.get("quantization_config"):
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         by = f"by {method:.40}" if isinstance(method, str) else "in a form of its own"
         return f"a model quantised {by}, which only its own library reads"
-    named = values.get("architectures")
+    named = "" if known else architecture(values)
     for suffix, kind in HEADS.items():
-        if isinstance(named, list) and named and isinstance(named[0], str) and named[0].endswith(suffix):
+        if named.endswith(suffix):
             labels = values.get("id2label") or values.get("num_labels")
             count = len(labels) if isinstance(labels, dict | list) else labels if isinstance(labels, int) else 2
-            return kind.format(labels=count, name=named[0][:80])
+            return kind.format(labels=count, name=named[:80])
     return ""
 
 
@@ -64,4 +80,5 @@ HEADS = {
 def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     """The contents of a ``config.json`` that transformers reads."""
     own = family(config.family)
-    return {**own.to_hf(config), **config.extra, "model_type": own.name, "architectures": [own.architecture]}
+    named = own.architectures[type(config.head)]
+    return {**own.to_hf(config), **config.extra, "model_type": own.name, "architectures": [named]}

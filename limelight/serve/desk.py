@@ -122,7 +122,12 @@ class Desk:
 
         self._opening = 0, 0, "opening the model"
         try:
-            return _looked_at(limelight.open(self._path(name), device=self._device, dtype=self._dtype, progress=note))
+            opened = limelight.open(self._path(name), device=self._device, dtype=self._dtype, progress=note)
+            if isinstance(opened, limelight.EncoderModel):
+                raise RequestError(
+                    f"{name} {opened.kind}, which the page does not show; choose a model that writes text"
+                )
+            return _looked_at(opened)
         finally:
             self._opening = None
 

@@ -63,13 +63,18 @@ class Translation:
 class Language:
     """Text to the ids that a translation model reads, and its ids to text, as it was trained.
 
-    source, target: the tokenizers of both sides; they may be one.
+    source, target: the tokenizers of both sides; they may be one. start: what a target begins with (None: the
+    tokenizer's own mark). forced: the first token of every target, where the model wants one.
     """
 
-    def __init__(self, source: Tokenizer, target: Tokenizer) -> None:
+    def __init__(
+        self, source: Tokenizer, target: Tokenizer, start: int | None = None, forced: int | None = None
+    ) -> None:
         self.source = source
         self.target = target
-        self.marks = Marks.of(target)
+        marks = Marks.of(target)
+        self.marks = marks if start is None else replace(marks, start=start)
+        self.begins = (self.marks.start,) if forced is None else (self.marks.start, forced)
         self.stop = target.eos
 
     def read(self, line: str) -> list[int]:
@@ -145,7 +150,7 @@ def search(
     factor, more = LIMIT
     wanted = [int(factor * len(source)) + more for source in sources]
     with torch.inference_mode():
-        state, tokens, counts, limits = _started(network, language.marks, sources, wanted)
+        state, tokens, counts, limits = _started(network, language, sources, wanted)
         return beam_search(
             network,
             state,
@@ -161,14 +166,16 @@ def search(
 
 
 def _started(
-    network: LanguageModel, marks: Marks, sources: Sequence[Sequence[int]], wanted: Sequence[int]
+    network: LanguageModel, language: Language, sources: Sequence[Sequence[int]], wanted: Sequence[int]
 ) -> tuple[State, Tensor, Tensor | None, list[int]]:
     """A state for the translations, what is read first [B, T] and how much of it is real, and their limits."""
+    marks = language.marks
     if isinstance(network, Seq2Seq):
         limits = [min(limit, network.context) for limit in wanted]
         tokens, lengths = _padded([[*source, marks.end] for source in sources], marks.pad, network.device)
-        state = network.start(network.encode(tokens, lengths), max(limits))
-        return state, torch.full((len(sources), 1), marks.start, device=network.device), None, limits
+        state = network.start(network.encode(tokens, lengths), max(limits) + len(language.begins) - 1)
+        begin = torch.tensor([language.begins], device=network.device)
+        return state, begin.expand(len(sources), -1), None, limits
     tokens, counts = _padded([[*source, marks.start] for source in sources], marks.pad, network.device)
     limits = [min(limit, network.context - len(source)) for limit, source in zip(wanted, sources, strict=True)]
     return network.start(len(sources), tokens.shape[1] + max(limits) - 1), tokens, counts, limits

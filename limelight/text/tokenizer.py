@@ -28,6 +28,7 @@ _ENDS = (
     "<eos>",
     "</s>",
 )
+_MASKS = ("[MASK]", "<mask>")
 _SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
 
 
@@ -71,6 +72,7 @@ class Tokenizer:
             self.bos: int | None = self._find(parts.bos)
             self.pad: int | None = self._find(parts.pad)
             self._unk = self._find(parts.unk)
+            self.mask: int | None = next((self._special[name] for name in _MASKS if name in self._special), None)
             eos = self._find(parts.eos)
             named = (self._special[end] for end in _ENDS if end in self._special)
             self.eos: frozenset[int] = frozenset((*(() if eos is None else (eos,)), *parts.ends, *named))

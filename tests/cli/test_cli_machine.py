@@ -33,7 +33,9 @@ def test_models_that_can_be_fetched(run: Run) -> None:
     assert (code, err) == (0, "")
     assert re.search(r"smollm2 .*llama +Apache-2.0 +98\.4 MB +no", out)
     assert "limelight pull smollm2" in out
-    (model,) = json.loads(run("models", "--json").out)
+    assert re.search(r"minilm .*bert +Apache-2.0 +90\.9 MB +no", out)
+    model, other = json.loads(run("models", "--json").out)
+    assert other["name"] == "minilm"
     assert list(model) == ["name", "title", "family", "licence", "size", "path"]
     assert (model["name"], model["size"], model["path"]) == ("smollm2", 98_362_432, None)
 
@@ -43,7 +45,7 @@ def test_models_that_are_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None
     _, out, _ = run("models")
     assert re.search(r"smollm2 .* yes", out)
     assert f"smollm2 is at {path}" in out
-    assert "limelight pull" not in out
+    assert "limelight pull smollm2" not in out
     assert json.loads(run("models", "--json").out)[0]["path"] == str(path)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from references import CONFIGS, reference, saved
+from references import CONFIGS, ENCODERS, SEQ2SEQ, reference, saved
 from torch import Tensor
 
 from limelight.checkpoints.open import open_checkpoint
@@ -42,7 +42,8 @@ def run(network: Decoder, tokens: Tensor) -> Tensor:
 
 
 def test_all_families_are_listed() -> None:
-    assert {name.split("-")[0] for name in CONFIGS} == {name for name in FAMILIES if not name.startswith("limelight-")}
+    listed = {name.split("-")[0] for name in (*CONFIGS, *ENCODERS, *SEQ2SEQ)}
+    assert listed == {name for name in FAMILIES if not name.startswith("limelight-")}
 
 
 def test_logits_match(pair: Pair) -> None:

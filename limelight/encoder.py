@@ -1,0 +1,176 @@
+"""Opened encoders: models that read a text whole and answer by their head, each kind of answer with its verb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limelight import given
+from limelight.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from limelight.models.api import Encoder
+    from limelight.models.config import ModelConfig
+    from limelight.text.tokenizer import Tokenizer
+
+BATCH = 4096
+"""The most tokens, padding counted, that are read together."""
+
+
+@dataclass(frozen=True, repr=False)
+class EncoderModel:
+    """An opened encoder. network reads tokens, tokenizer makes them of text; name is what was asked for, path what was
+    read. Kinds whose answer has a verb are subclasses."""
+
+    network: Encoder
+    tokenizer: Tokenizer
+    name: str
+    path: Path
+
+    @property
+    def config(self) -> ModelConfig:
+        """What the network is made of."""
+        return self.network.config
+
+    @property
+    def kind(self) -> str:
+        """What it does, in words."""
+        head = type(self.config.head).__name__
+        return {"TokenClassifier": "labels tokens", "SpanHead": "marks answers in a text"}.get(head, "reads texts")
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({given.shown(self.name)}, {self.kind})"
+
+    def answers(self, texts: Sequence[str]) -> list[Tensor]:
+        """What the head answers for each text, in float32 on the CPU: [n] for a whole text, [T, n] for its T tokens,
+        the model's own marks around it counted. Raises RequestError for a text that is longer than the model reads."""
+        return self._answers([self._ids(text) for _, text in given.many("texts", texts, "strings")])
+
+    def _ids(self, text: str) -> list[int]:
+        tokenizer = self.tokenizer
+        return [*tokenizer.prefix, *tokenizer.encode(text).ids, *tokenizer.suffix]
+
+    def _answers(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+        import torch
+        from torch.nn.utils.rnn import pad_sequence
+
+        longest = self.network.context
+        for number, ids in enumerate(texts, 1):
+            if not ids:
+                raise RequestError(f"text {number} is empty; give at least one word")
+            if len(ids) > longest:
+                raise RequestError(
+                    f"text {number} has {len(ids):,} tokens and the model reads at most {longest:,}: shorten it"
+                )
+        found: dict[int, Tensor] = {}
+        with torch.inference_mode():
+            for rows in _batches([len(ids) for ids in texts]):
+                lengths = torch.tensor([len(texts[row]) for row in rows])
+                tokens = pad_sequence([torch.tensor(texts[row]) for row in rows], batch_first=True)
+                answers = self.network(tokens.to(self.network.device), lengths).cpu()
+                for row, answer in zip(rows, answers, strict=True):
+                    found[row] = answer[: len(texts[row])] if answer.dim() > 1 else answer
+        return [found[row] for row in range(len(texts))]
+
+
+@dataclass(frozen=True, repr=False)
+class Embedder(EncoderModel):
+    """An opened model that makes one vector of a text."""
+
+    kind = "embeds texts"
+
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Vectors [N, W] in float32, pooled and normalised as the model declares; texts of any lengths are read
+        together and give what each would give alone. Raises RequestError for no texts, or one that is too long."""
+        import torch
+
+        if not texts:
+            raise RequestError("there is no text to embed; give at least one")
+        return torch.stack(self.answers(texts))
+
+
+@dataclass(frozen=True, repr=False)
+class MaskedModel(EncoderModel):
+    """An opened model that fills gaps."""
+
+    kind = "fills gaps"
+
+    def fill(self, text: str, n: int = 5) -> list[list[tuple[str, float]]]:
+        """For each mask in `text` the n likeliest tokens, as text, and their probabilities.
+
+        Raises RequestError if the text has no mask or is too long.
+        """
+        given.text("text", text)
+        given.whole("n", n, 1)
+        tokenizer = self.tokenizer
+        mask = tokenizer.mask
+        if mask is None:
+            raise RequestError("this model's tokenizer has no mask to fill")
+        spelled = tokenizer.token(mask)
+        parts = text.split(spelled)
+        if len(parts) < 2:
+            raise RequestError(f"the text has no gap to fill; write {spelled} where a word is missing")
+        ids, places = list(tokenizer.prefix), []
+        for number, part in enumerate(parts):
+            if number:
+                places.append(len(ids))
+                ids.append(mask)
+            ids += tokenizer.encode(part).ids
+        (logits,) = self._answers([[*ids, *tokenizer.suffix]])
+        likeliest = logits[places].softmax(-1).topk(min(n, self.network.vocab))
+        return [
+            [(tokenizer.spell(id).strip(), value) for id, value in zip(ids, values, strict=True)]
+            for ids, values in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class Classifier(EncoderModel):
+    """An opened model that says which of its labels fits a text."""
+
+    kind = "classifies texts"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, in the model's order."""
+        from limelight.models.config import SequenceClassifier
+
+        head = self.config.head
+        assert isinstance(head, SequenceClassifier)
+        return head.labels
+
+    def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """For each text its labels and their probabilities, likeliest first."""
+        found = []
+        for scores in self.answers(texts):
+            pairs = zip(self.labels, scores.softmax(-1).tolist(), strict=True)
+            found.append(dict(sorted(pairs, key=lambda pair: -pair[1])))
+        return found
+
+
+def kind_of(network: Encoder) -> type[EncoderModel]:
+    """The class for an encoder's kind of answer."""
+    from limelight.models import config as c
+
+    kinds: dict[type, type[EncoderModel]] = {
+        c.Pooling: Embedder,
+        c.MaskedLMHead: MaskedModel,
+        c.SequenceClassifier: Classifier,
+    }
+    return kinds.get(type(network.config.head), EncoderModel)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The places of all texts, shortest first, in batches of at most `BATCH` tokens, padding counted."""
+    batch: list[int] = []
+    for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and lengths[row] * (len(batch) + 1) > BATCH:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
