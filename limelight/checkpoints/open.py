@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from limelight import given
 from limelight.checkpoints.cache import Progress
 from limelight.checkpoints.reader import TensorReader, open_tensors
 from limelight.checkpoints.source import fetch, resolve
@@ -70,7 +71,7 @@ def open_checkpoint(
     """
     place = usable_device(device)
     if dtype is not None and dtype not in DTYPES and dtype not in ROUNDED:
-        raise RequestError(f"the number type {dtype!r} is not one of {', '.join([*DTYPES, *ROUNDED])}")
+        raise RequestError(f"the number type {given.shown(dtype)} is not one of {', '.join([*DTYPES, *ROUNDED])}")
     rounded = ROUNDED.get(dtype or "")
     if rounded and place.type != "cpu":
         raise RequestError(f"{dtype} is a number type for the CPU alone; on {device} use bfloat16")
@@ -257,11 +258,13 @@ def usable_device(device: str) -> torch.device:
     try:
         place = torch.device(device)
     except RuntimeError:
-        raise RequestError(f"the device {device!r} is not one that torch knows; use cpu, cuda or mps") from None
+        raise RequestError(
+            f"the device {given.shown(device)} is not one that torch knows; use cpu, cuda or mps"
+        ) from None
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "meta": True}
     if not there.get(place.type, False):
         usable = ", ".join(name for name, yes in there.items() if yes and name != "meta")
-        raise RequestError(f"the device {device!r} is not available on this machine; use {usable}")
+        raise RequestError(f"the device {given.shown(device)} is not available on this machine; use {usable}")
     return place
 
 

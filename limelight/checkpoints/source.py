@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from limelight import given
 from limelight.checkpoints import hub, wheel
 from limelight.checkpoints.cache import Progress
 from limelight.checkpoints.named import names
@@ -67,12 +68,12 @@ def resolve(model: str | Path) -> Source:
     if asked and asked["file"]:
         return Source("hub", asked["repo"], file=asked["file"])
     if isinstance(model, Path) or text.startswith((".", "~", "/")) or "\\" in text or text.lower().endswith(SUFFIXES):
-        raise SourceError(f"there is no file or folder {str(path)!r}; a model is {_kinds()}")
+        raise SourceError(f"there is no file or folder {given.shown(str(path))}; a model is {_kinds()}")
     if text in names():
         return Source("named", text)
     if asked:
         return Source("hub", text)
-    raise SourceError(f"no model is called {text!r}; a model is {_kinds()}{suggestion(text, names())}")
+    raise SourceError(f"no model is called {given.shown(text)}; a model is {_kinds()}{suggestion(text, names())}")
 
 
 def fetch(source: Source, progress: Progress | None = None) -> Path:

@@ -1,7 +1,10 @@
 """``limelight chat``: a conversation in the terminal."""
 
+import json
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,20 +15,30 @@ if TYPE_CHECKING:
     from limelight import Model
     from limelight.model import Message
 
-_HELP = "/new starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer."
+COMMANDS = {
+    "/help": "shows this",
+    "/reset": "starts over",
+    "/save FILE": "writes the conversation to a file, as JSON",
+    "/quit": "leaves, as Ctrl-D does",
+}
+"""What may be typed in place of a message."""
+
+_NAMES = {"/new": "/reset", "/exit": "/quit"} | {usage.split()[0]: usage.split()[0] for usage in COMMANDS}
+_COMMAND = re.compile(r"(/[a-z]+)(?:\s+(.+))?")
 
 
 def chat(
+    ctx: typer.Context,
     model: o.ModelOption = None,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="What the model is told before the conversation begins.")
     ] = None,
     max_tokens: o.MaxTokens = 1024,
-    temperature: o.Temperature = 0.0,
+    temperature: o.Temperature = o.TEMPERATURE,
     top_k: o.TopK = None,
     top_p: o.TopP = None,
     min_p: o.MinP = None,
-    repetition: o.Repetition = 1.0,
+    repetition: o.Repetition = None,
     frequency: o.Frequency = 0.0,
     presence: o.Presence = 0.0,
     seed: o.Seed = None,
@@ -35,42 +48,53 @@ def chat(
 ) -> None:
     """Talk with a model, by its own chat template.
 
-    /new starts over, /exit or Ctrl-D leaves, Ctrl-C stops an answer.
+    Type /help for what else can be typed. Ctrl-C stops an answer, Ctrl-D leaves.
     Where input is no terminal, each of its lines is a message.
 
     Example:
 
-      limelight chat --system "You answer in one sentence." --temperature 0.7
+      limelight chat --system "You answer in one sentence." --seed 1
       echo "What is a transformer?" | limelight chat
     """
     from limelight.cli import screen
     from limelight.errors import LimelightError
 
+    sampling = o.sampling(ctx, temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
     opened = o.open_model(model, device=device, dtype=dtype, quiet=False)
-    from limelight import Sampling
-
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
     beginning: list[Message] = [] if system is None else [{"role": "system", "content": system}]
     opened.tokenizer.chat([*beginning, {"role": "user", "content": ""}])  # refuses a model that was not made for chat
     talking = sys.stdin.isatty()
     if talking:
-        screen.remark(f"{opened.name}. {_HELP}")
+        screen.remark(f"{opened.title} answers. /help shows what else can be typed; Ctrl-C stops an answer.")
+        o.tell_seed(sampling, seed)
     console = screen.stdout()
     said = list(beginning)
     for message in _typed() if talking else filter(None, map(str.strip, screen.lines())):
-        if message == "/exit":
-            break
-        if message == "/new":
-            said = list(beginning)
-            continue
         turn: Message = {"role": "user", "content": message}
         answer: list[str] = []
         try:
+            command = _COMMAND.fullmatch(message)
+            if command is not None:
+                match _named(command[1]):
+                    case "/quit":
+                        break
+                    case "/reset":
+                        said = list(beginning)
+                    case "/save":
+                        _save(command[2], said)
+                    case _:
+                        for usage, does in COMMANDS.items():
+                            screen.put(console, f"  {usage:<12}{does}\n")
+                continue
             _fits(opened, [*said, turn])
             pieces = opened.chat([*said, turn], max_tokens=max_tokens, sampling=sampling, stop=stop or ())
-            for piece in pieces:
-                answer.append(piece)
-                screen.put(console, piece, screen.ADDED)
+            shown = screen.Wrapped(console, screen.ADDED)
+            try:
+                for piece in pieces:
+                    answer.append(piece)
+                    shown.put(piece)
+            finally:
+                shown.close()
         except KeyboardInterrupt:
             if not talking:
                 raise
@@ -79,8 +103,33 @@ def chat(
                 raise
             screen.complain(str(error))
             continue
-        screen.put(console, "\n")
         said += [turn, {"role": "assistant", "content": "".join(answer)}]
+    if not talking:
+        o.tell_seed(sampling, seed)
+
+
+def _named(command: str) -> str:
+    """The command that was typed. Raises RequestError for one that there is not."""
+    from limelight.errors import RequestError, suggestion
+
+    if command not in _NAMES:
+        raise RequestError(f"there is no command {command}{suggestion(command, _NAMES)}; /help shows all")
+    return _NAMES[command]
+
+
+def _save(file: str | None, said: "Sequence[Message]") -> None:
+    """Writes the messages as `Model.chat` takes them. Raises RequestError for a file that is there already."""
+    from limelight.cli import screen
+    from limelight.errors import RequestError
+
+    if file is None:
+        raise RequestError("name a file to save the conversation in: /save FILE")
+    path = Path(file).expanduser()
+    if path.exists():
+        raise RequestError(f"{path} is there already; name another file")
+    with screen.beside(path) as stream:
+        stream.write(json.dumps(said, ensure_ascii=False, indent=2).encode())
+    screen.remark(f"saved in {path}")
 
 
 def _typed() -> Iterator[str]:
@@ -110,5 +159,5 @@ def _fits(model: "Model", messages: "list[Message]") -> None:
     if length > model.network.context:
         raise RequestError(
             f"the conversation has {length:,} tokens and the model sees at most {model.network.context:,}; "
-            "say it shorter, or start over with /new"
+            "say it shorter, or start over with /reset"
         )

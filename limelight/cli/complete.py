@@ -2,23 +2,30 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import typer
+
 from limelight.cli import options as o
 
 if TYPE_CHECKING:
     from limelight import Model
 
 
+QUESTION_MARKS = ("?", "？", "؟")
+"""By which a text asks something, in the scripts of most languages."""
+
+
 def complete(
+    ctx: typer.Context,
     text: o.TextArgument,
     model: o.ModelOption = None,
     max_tokens: o.MaxTokens = 256,
     logprobs: o.Logprobs = False,
     json: o.Json = False,
-    temperature: o.Temperature = 0.0,
+    temperature: o.Temperature = o.TEMPERATURE,
     top_k: o.TopK = None,
     top_p: o.TopP = None,
     min_p: o.MinP = None,
-    repetition: o.Repetition = 1.0,
+    repetition: o.Repetition = None,
     frequency: o.Frequency = 0.0,
     presence: o.Presence = 0.0,
     seed: o.Seed = None,
@@ -27,13 +34,16 @@ def complete(
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Continue a text, as the model thinks likeliest or as the dice fall.
+    """Continue a text.
 
-    Into a file or a pipe goes the continuation alone. Ctrl-C ends it where it is.
+    The next word is drawn by chance from the likely ones; --temperature 0
+    takes the likeliest. Into a file or a pipe goes the continuation alone.
+    Ctrl-C ends it where it is.
 
     Example:
 
-      limelight complete "The recipe for a good pancake is" --temperature 0.8
+      limelight complete "The recipe for a good pancake is" --seed 1
+      limelight complete "The capital of France is" --temperature 0
       echo "Once upon a time" | limelight complete - --max-tokens 100 > story.txt
       limelight complete - --draft lookup < program.py
     """
@@ -41,6 +51,9 @@ def complete(
 
     from limelight.cli import screen
 
+    if not json:
+        o.refuse(ctx, ("logprobs",), "is printed with --json alone; add that")
+    sampling = o.sampling(ctx, temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
     prompt = screen.read(text)
     opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
     guess: Literal["lookup"] | Model | None = None
@@ -48,9 +61,6 @@ def complete(
         guess = "lookup"
     elif draft is not None:
         guess = o.open_model(draft, device=device, dtype=dtype, quiet=json)
-    from limelight import Sampling
-
-    sampling = Sampling(temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
     if json:
         begun = time.perf_counter()
         done = opened.complete(
@@ -64,12 +74,15 @@ def complete(
             "tokens": done.tokens,
             "steps": done.steps,
             "tokens_per_second": done.tokens / (time.perf_counter() - begun),
+            "seed": sampling.seed,
         }
         if logprobs:
             answer["logprobs"] = [{"token": token, "logprob": value} for token, value in done.logprobs]
         screen.print_json(answer)
         return
     pieces = opened.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), draft=guess)
+    if prompt.rstrip().endswith(QUESTION_MARKS) and opened.tokenizer.template is not None:
+        screen.remark(f"{opened.title} answers questions in a conversation: limelight chat")
     console = screen.stdout()
     if console.is_terminal:
         screen.put(console, prompt)
@@ -79,3 +92,4 @@ def complete(
     except KeyboardInterrupt:
         pass
     screen.put(console, "\n")
+    o.tell_seed(sampling, seed)

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from limelight import given
 from limelight.cli import options as o
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
-    from limelight import Model, Seen
+    from limelight import Model, Sampling, Seen
     from limelight.look import Importance
 
 _PANEL = "What is asked"
@@ -18,11 +19,18 @@ _FILES = "Files instead of a picture"
 _AHEAD = 16
 """Tokens in which the first word that the model adds is looked for."""
 
+METHODS = (
+    *("blocking", "alti-logit", "alti-blend", "leave-one-out", "leave-one-replaced", "gradient-input"),
+    *("integrated-gradients", "attention", "attention-rollout", "value-weighted"),
+)
+"""The names in `limelight.look.METHODS`, which takes too long to import for a help text."""
+
 VIEWS = ("attention", "heads", "lens", "steps")
 """What can be shown instead of importance; under --json, beside it and by these names."""
 
 
 def look(
+    ctx: typer.Context,
     text: o.TextArgument,
     model: o.ModelOption = None,
     word: Annotated[
@@ -46,7 +54,7 @@ def look(
         str | None,
         typer.Option(
             metavar="METHOD",
-            help="How importance is measured: blocking, alti-logit, leave-one-out … (a wrong name lists them all).",
+            help=f"How importance is measured: {', '.join(METHODS)}.",
             rich_help_panel=_PANEL,
         ),
     ] = None,
@@ -78,6 +86,15 @@ def look(
     ] = None,
     go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show first how the model goes on.")] = True,
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
+    temperature: Annotated[
+        float, typer.Option(metavar="T", help="How freely it goes on; 0: always by the likeliest token.")
+    ] = o.TEMPERATURE,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", help="The same seed gives the same continuation; without one, one is drawn and shown."
+        ),
+    ] = None,
     html: Annotated[
         Path | None,
         typer.Option(
@@ -133,13 +150,15 @@ def look(
     from limelight.cli import numbers, picture, screen
     from limelight.errors import RequestError
 
-    if word is not None and next:
-        raise typer.BadParameter("--word and --next ask for two different words; give one of them")
-
-    instead = attention or heads or lens or steps
+    asked = [name for name, wanted in zip(VIEWS, (attention, heads, lens, steps), strict=True) if wanted]
     files = [file for file in (html, npz, parquet) if file is not None]
+    shown = go_on and (json or not (asked or files))
+    _check_options(ctx, asked, bool(files), shown)
+    for file in files:
+        screen.writable(file)
     if parquet is not None:
         numbers.needs_pyarrow()
+    sampling = o.sampling(ctx, temperature, seed=seed)
     prompt = screen.read(text)
     console = screen.stdout()
     opened = o.open_any(model, device=device, dtype=dtype, quiet=json)
@@ -148,27 +167,31 @@ def look(
     if isinstance(opened, limelight.Translator):
         from limelight.cli import aligned
 
-        if next or against or instead or method or files:
-            raise typer.BadParameter("a translation is asked with --target and --word alone")
+        known = {"text", "model", "word", "target", "layer", "json", "device", "dtype"}
+        others = {parameter.name or "" for parameter in ctx.command.params} - known
+        o.refuse(ctx, others, "asks nothing of a model that translates; leave it out")
         aligned.show(console, opened, prompt, target, word, layer, json)
         return
-    if (layer is None) != (head is None):
-        raise typer.BadParameter("a head is named by both --layer and --head")
-    if layer is not None and not (attention or steps):
-        raise typer.BadParameter("--layer and --head choose what --attention and --steps show; add one of them")
     if target is not None:
         raise RequestError(f"{opened.name} does not translate; leave out --target")
+    needed = bool(json or files or not asked or ((attention or steps) and layer is None))
+    seen = opened.look(prompt)
+    _check_question(opened, seen, None if next else word, next, against, method, layer, head, bool(asked), needed)
+    if npz is not None or parquet is not None:
+        numbers.fits(opened, seen)
     continuation = None
-    if json and go_on:
-        continuation = opened.complete(prompt, max_tokens=tokens, parked=True).text
-    elif go_on and not instead and not files:
-        _stream(console, opened, prompt, tokens)
-    seen = opened.look(_with_next_word(opened, prompt) if next else prompt)
+    if json and shown:
+        continuation = opened.complete(prompt, max_tokens=tokens, sampling=sampling, parked=True).text
+    elif shown:
+        _stream(console, opened, prompt, tokens, sampling)
+        o.tell_seed(sampling, seed)
+    if next:
+        seen = opened.look(_with_next_word(opened, prompt, sampling))
     if html is not None:
         _save(html, opened, seen, word, against, method)
     tables = [(file, write) for file, write in ((npz, numbers.npz), (parquet, numbers.parquet)) if file is not None]
     found = None
-    if json or tables or not (files or instead) or ((attention or steps) and layer is None and not files):
+    if needed and (json or tables or not files):
         with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
             found = seen.importance(word, against=against, method=method, progress=tell)
             arrays = numbers.numbers(opened, seen, found, against, tell) if tables else {}
@@ -181,15 +204,74 @@ def look(
         return
     if layer is None or head is None:  # the one that looks hardest at the words that mattered most
         layer, head = (found.telling.layer, found.telling.head) if found and found.telling else (0, 0)
-    asked = [name for name, wanted in zip(VIEWS, (attention, heads, lens, steps), strict=True) if wanted]
     if json and found is not None:
-        answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, **_as_json(seen, found)}
-        screen.print_json(answer | {name: _numbers(name, seen, word, layer, head) for name in asked})
-    elif found is not None and not instead:
+        drawn = sampling.seed if shown or next else None
+        answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, "seed": drawn}
+        views = {name: _numbers(name, seen, word, layer, head) for name in asked}
+        screen.print_json(answer | _as_json(seen, found) | views)
+    elif found is not None and not asked:
         console.print(picture.importance(seen.text, seen.words, found, against, console.width))
-    elif not json:
-        for name in asked:
-            console.print(_drawn(name, seen, word, layer, head, console.width))
+    else:
+        console.print(_drawn(asked[0], seen, word, layer, head, console.width))
+
+
+def _check_options(ctx: typer.Context, asked: list[str], files: bool, shown: bool) -> None:
+    """Refuses options that contradict each other, and those that would do nothing.
+
+    asked: the views. shown: whether the continuation is.
+    """
+    params = ctx.params
+    if params["word"] is not None and params["next"]:
+        raise o.Misused("--word and --next ask for two different words; give one of them")
+    if params["head"] is not None and params["layer"] is None:
+        raise o.Misused("a head is named by both --layer and --head")
+    if not shown:
+        names = ("tokens",) if params["next"] else ("tokens", "temperature", "seed")
+        o.refuse(ctx, names, "is about the continuation, which is not shown here; leave it out")
+    if params["json"]:
+        return
+    if files and asked:
+        raise o.Misused(f"a file holds every view, and --{asked[0]} is for the screen; leave out one of them")
+    if len(asked) > 1:
+        raise o.Misused(f"--{asked[0]} and --{asked[1]} are two pictures; ask for one, or add --json for all numbers")
+    if asked == ["heads"]:
+        o.refuse(ctx, ("word",), "does nothing with --heads, which is about the whole text; leave it out")
+    if asked and (asked[0] in {"heads", "lens"} or params["layer"] is not None):
+        o.refuse(ctx, ("against", "method"), f"is about importance, and --{asked[0]} shows none; leave out one of them")
+
+
+def _check_question(
+    model: "Model",
+    seen: "Seen",
+    word: str | None,
+    next: bool,
+    against: str | None,
+    method: str | None,
+    layer: int | None,
+    head: int | None,
+    instead: bool,
+    importance: bool,
+) -> None:
+    """Refuses what cannot be answered, before anything is computed.
+
+    next: whether the word in question is still to be written. instead: whether a view is asked for. importance: whether
+    it is needed.
+    """
+    from limelight.look import METHODS
+    from limelight.look.record import block_of, stack_of
+
+    if instead:
+        stack_of(model.network)
+    if layer is not None:
+        if head is None:
+            raise o.Misused("a head is named by both --layer and --head")
+        block_of(model.network, layer, head)
+    if next and method is not None:
+        given.one_of("method", method, METHODS)
+    elif importance and not next:
+        seen.check_question(word, against=against, method=method)
+    elif not next:
+        seen.place(word)
 
 
 def _numbers(view: str, seen: "Seen", word: str | None, layer: int, head: int) -> dict[str, Any]:
@@ -230,32 +312,32 @@ def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, wid
 
 def _save(file: Path, model: "Model", seen: "Seen", word: str | None, against: str | None, method: str | None) -> None:
     """Writes the page about one word into a file."""
-    from limelight.cli import numbers, screen
+    from limelight.cli import screen
     from limelight.serve import saved
 
     with screen.progress("listening without each word", quiet=False, unit=str, after=0.5) as tell:
         place = seen.place(word)
         page = saved.look(model, seen.text, word=place, against=against, method=method, progress=tell)
-    with numbers.beside(file) as stream:
+    with screen.beside(file) as stream:
         stream.write(page.encode())
 
 
-def _stream(console: "Console", model: "Model", prompt: str, tokens: int) -> None:
+def _stream(console: "Console", model: "Model", prompt: str, tokens: int, sampling: "Sampling") -> None:
     """Shows the text as it was given, and how the model goes on."""
     from limelight.cli import screen
 
-    pieces = model.stream(prompt, max_tokens=tokens, parked=True)
+    pieces = model.stream(prompt, max_tokens=tokens, sampling=sampling, parked=True)
     screen.put(console, screen.clean(prompt))
     for piece in pieces:
         screen.put(console, screen.clean(piece), screen.ADDED)
     screen.put(console, "\n\n")
 
 
-def _with_next_word(model: "Model", prompt: str) -> str:
+def _with_next_word(model: "Model", prompt: str, sampling: "Sampling") -> str:
     """The text with the first word that the model adds."""
     from limelight.errors import RequestError
 
-    text = prompt + model.complete(prompt, max_tokens=_AHEAD, parked=True).text
+    text = prompt + model.complete(prompt, max_tokens=_AHEAD, sampling=sampling, parked=True).text
     for word in model.look(text).words:
         if word.end > len(prompt):
             return text[: word.end]

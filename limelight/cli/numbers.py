@@ -1,16 +1,16 @@
 """What `limelight look --npz` and `--parquet` write: every number behind the pictures, under a name of its own."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limelight.errors import FileError, RequestError
-from limelight.models.config import TransformerStack
+from limelight.cli.screen import beside
+from limelight.errors import RequestError
+from limelight.models.config import Block, TransformerStack
 
 if TYPE_CHECKING:
     from limelight import Model, Seen
@@ -27,21 +27,26 @@ NEXT = 50
 LENS = 5
 
 
+def fits(model: "Model", seen: "Seen") -> None:
+    """Raises RequestError for a text whose attention would take more than `MOST` bytes."""
+    size = 4 * sum(block.attention.heads for block in _blocks(model)) * len(seen.tokens) ** 2
+    if size > MOST:
+        raise RequestError(
+            f"the attention of {len(seen.tokens):,} tokens takes {size / 2**30:.1f} GiB, more than {MOST >> 30}; "
+            "shorten the text"
+        )
+
+
+def _blocks(model: "Model") -> Sequence[Block]:
+    stack = model.config.decoder
+    return stack.blocks if isinstance(stack, TransformerStack) else ()
+
+
 def numbers(
     model: "Model", seen: "Seen", found: "Importance", against: str | None, progress: "Progress | None"
 ) -> Arrays:
-    """All numbers about one answer: importance by word and by token, attention, next words, and the lens.
-
-    Raises RequestError for a text whose attention would take more than `MOST` bytes.
-    """
-    stack, tokens = model.config.decoder, seen.tokens
-    blocks = stack.blocks if isinstance(stack, TransformerStack) else ()
-    size = 4 * sum(block.attention.heads for block in blocks) * len(tokens) ** 2
-    if size > MOST:
-        raise RequestError(
-            f"the attention of {len(tokens):,} tokens takes {size / 2**30:.1f} GiB, more than {MOST >> 30}; "
-            "shorten the text"
-        )
+    """All numbers about one answer: importance by word and by token, attention, next words, and the lens."""
+    blocks, tokens = _blocks(model), seen.tokens
     asked = len(found.words)
     of = np.full(len(tokens), -1, np.int32)
     for place, word in enumerate(seen.words):
@@ -83,20 +88,6 @@ def numbers(
             "lens_entropies": np.array([[guess.entropy for guess in row] for row in layers], np.float32),
         }
     return arrays
-
-
-@contextmanager
-def beside(file: Path) -> Iterator[IO[bytes]]:
-    """A file beside `file` that takes its name when all is written. Raises FileError if it cannot be written."""
-    part = file.with_name(f"{file.name}.part")
-    try:
-        with part.open("wb") as stream:
-            yield stream
-        part.replace(file)
-    except OSError as error:
-        raise FileError(f"cannot write {file}: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def npz(file: Path, arrays: Arrays) -> None:

@@ -1,5 +1,7 @@
 """Options that several commands share, each said once, and the model that they open."""
 
+from collections.abc import Collection
+from secrets import randbelow
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -50,6 +52,10 @@ Draft = Annotated[
     ),
 ]
 
+TEMPERATURE, TOP_P, REPETITION = 0.7, 0.9, 1.1
+"""How commands choose the next token if nothing else is said: a draw that keeps to what is likely and does not go round
+in circles. From Python the likeliest is taken."""
+
 _PANEL = "How the next word is chosen"
 MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens to add.")]
 Stop = Annotated[
@@ -67,24 +73,29 @@ Temperature = Annotated[
     ),
 ]
 TopK = Annotated[
-    int | None, typer.Option(metavar="K", help="Choose among the K likeliest only.", rich_help_panel=_PANEL)
+    int | None, typer.Option(metavar="K", help="Draw from the K likeliest tokens only.", rich_help_panel=_PANEL)
 ]
 TopP = Annotated[
     float | None,
-    typer.Option(metavar="P", help="Choose among the likeliest that make up this share.", rich_help_panel=_PANEL),
+    typer.Option(
+        metavar="P",
+        help=f"Draw from the likeliest tokens that together have this probability; {TOP_P} if none is named.",
+        rich_help_panel=_PANEL,
+    ),
 ]
 MinP = Annotated[
     float | None,
     typer.Option(
-        metavar="P", help="Leave out what is less likely than this share of the likeliest.", rich_help_panel=_PANEL
+        metavar="P", help="Leave out tokens less likely than this share of the likeliest.", rich_help_panel=_PANEL
     ),
 ]
 Repetition = Annotated[
-    float,
+    float | None,
     typer.Option(
         "--repetition-penalty",
         metavar="X",
-        help="Above 1: tokens already in the text are less likely.",
+        help=f"Above 1: tokens already in the text become less likely; {REPETITION} if none is named, and 1 with "
+        "--temperature 0.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -107,8 +118,70 @@ Presence = Annotated[
     ),
 ]
 Seed = Annotated[
-    int | None, typer.Option(metavar="N", help="The same seed gives the same text.", rich_help_panel=_PANEL)
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="The same seed gives the same text; without one, one is drawn and shown.",
+        rich_help_panel=_PANEL,
+    ),
 ]
+
+
+class Misused(typer.BadParameter):
+    """A command line that makes no sense, whichever of its options is to blame; ends with code 2."""
+
+    def format_message(self) -> str:
+        """The sentence alone."""
+        return self.message
+
+
+def refuse(ctx: typer.Context, names: Collection[str], why: str) -> None:
+    """Refuses the first of these options that stands on the command line, since it would do nothing there."""
+    for parameter in ctx.command.params:
+        source = ctx.get_parameter_source(parameter.name or "")
+        if parameter.name in names and source is not None and source.name == "COMMANDLINE":
+            raise Misused(f"{max(parameter.opts, key=len)} {why}")
+
+
+def sampling(
+    ctx: typer.Context,
+    temperature: float,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    min_p: float | None = None,
+    repetition: float | None = None,
+    frequency: float = 0.0,
+    presence: float = 0.0,
+    seed: int | None = None,
+) -> "limelight.Sampling":
+    """How to choose the next token, by the options of the command line; draws a seed where none is named.
+
+    Raises RequestError for a number out of range.
+    """
+    from limelight import Sampling
+
+    if temperature == 0:
+        why = "does nothing with --temperature 0, which always takes the likeliest token; leave one of them out"
+        refuse(ctx, ("top_k", "top_p", "min_p", "seed"), why)
+        return Sampling(0, None, None, None, 1.0 if repetition is None else repetition, frequency, presence)
+    return Sampling(
+        temperature,
+        top_k,
+        TOP_P if top_p is None else top_p,
+        min_p,
+        REPETITION if repetition is None else repetition,
+        frequency,
+        presence,
+        randbelow(1_000_000) if seed is None else seed,
+    )
+
+
+def tell_seed(sampling: "limelight.Sampling", seed: int | None) -> None:
+    """Says the seed that was drawn, if one was: by it the text can be had again."""
+    from limelight.cli.screen import remark
+
+    if sampling.seed is not None and seed is None:
+        remark(f"--seed {sampling.seed} gives this text again")
 
 
 def open_model(model: str | None, *, device: str, dtype: str | None, quiet: bool) -> "limelight.Model":

@@ -34,12 +34,15 @@ def page(
     """
     from rich.text import Text
 
+    from limelight.checkpoints.source import resolve
     from limelight.cli import screen
     from limelight.serve.desk import Desk
     from limelight.serve.run import address, listen, serve
 
     name = model or o.default_model()
+    resolve(name)
     sock = listen(host, port)
     console = screen.stdout()
-    console.print(Text.assemble("limelight is at ", (address(sock, None), "bold"), ". Ctrl-C ends it."), soft_wrap=True)
+    where = address(sock, None if browser else text)
+    console.print(Text.assemble("limelight is at ", (where, "bold"), ". Ctrl-C ends it."), soft_wrap=True)
     serve(sock, Desk(name, device, dtype), text, browser)

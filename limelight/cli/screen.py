@@ -2,19 +2,25 @@
 
 import codecs
 import json
+import os
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 from rich.segment import Segment, Segments
 from rich.text import Text
 
-from limelight.errors import RequestError
+from limelight.errors import FileError, RequestError
+
+_BREAKS = re.compile(r"( +|\n)")
 
 ADDED = "cyan"
 """The tone of what a model says, beside what was said to it."""
@@ -51,6 +57,69 @@ def put(console: Console, text: str, style: str = "") -> None:
     text = clean(text) if console.is_terminal else text
     # Anything but a bare segment would lose carriage returns and turn tabs into spaces.
     console.print(Segments([Segment(text, console.get_style(style))]), end="", crop=False)
+
+
+class Wrapped:
+    """Text that arrives in pieces, broken between words where a terminal's line ends; elsewhere as it is."""
+
+    def __init__(self, console: Console, style: str) -> None:
+        self._console = console
+        self._style = style
+        self._column = 0
+        self._word = ""  # the end of what came, which may go on
+
+    def put(self, piece: str) -> None:
+        """Writes all but the last word, which may not be whole."""
+        if not self._console.is_terminal:
+            put(self._console, piece)
+            return
+        *done, self._word = _BREAKS.split(self._word + piece)
+        if cell_len(self._word) >= self._console.width:  # no word is
+            done, self._word = [*done, self._word], ""
+        self._write(done)
+
+    def close(self) -> None:
+        """Writes what is left, and ends the line."""
+        self._write([self._word])
+        put(self._console, "\n")
+
+    def _write(self, parts: Sequence[str]) -> None:
+        lines = []
+        for part in parts:
+            wide = cell_len(part)
+            if part == "\n":
+                self._column = 0
+            elif self._column + wide > self._console.width and self._column:
+                lines.append("\n")
+                part = part.lstrip(" ")
+                self._column = cell_len(part)
+            else:
+                self._column += wide
+            lines.append(part)
+        put(self._console, "".join(lines), self._style)
+
+
+@contextmanager
+def beside(file: Path) -> Iterator[IO[bytes]]:
+    """A file beside `file` that takes its name when all is written. Raises FileError if it cannot be written."""
+    part = file.with_name(f"{file.name}.part")
+    try:
+        with part.open("wb") as stream:
+            yield stream
+        part.replace(file)
+    except OSError as error:
+        raise FileError(f"cannot write {file}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def writable(file: Path) -> None:
+    """Raises FileError where `beside` would, as far as that is known before anything is written."""
+    folder = file.parent
+    if not folder.is_dir():
+        raise FileError(f"cannot write {file}: there is no folder {folder}")
+    if not os.access(folder, os.W_OK):
+        raise FileError(f"cannot write {file}: the folder {folder} is not writable")
 
 
 def complain(message: str) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Collection, Sequence
 
 import torch
 
-from limelight.errors import RequestError
 from limelight.look.check import CHECKED, DRAWS, Check
 from limelight.look.importance import Measured
 from limelight.look.target import Question
@@ -20,15 +19,8 @@ from limelight.models.api import Decoder
 METHOD = "leave-one-out"
 
 
-def measure(
-    network: Decoder, reading: Reading, target: int, question: Question, method: str, progress: Progress | None
-) -> Measured:
-    """The fall in log-odds when a word is left out, for each word before word number `target`, and the check of it.
-
-    Raises RequestError for every other method.
-    """
-    if method != METHOD:
-        raise RequestError(f"this model is recurrent and has no attention for {method}; its method is {METHOD}")
+def measure(network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None) -> Measured:
+    """The fall in log-odds when a word is left out, for each word before word number `target`, and the check of it."""
     words = [word.tokens for word in reading.words[:target]]
 
     def falls(sets: Sequence[Sequence[int]]) -> list[float]:

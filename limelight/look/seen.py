@@ -141,6 +141,21 @@ class Seen:
             return len(self.words) - 1
         return find(self.words, word)
 
+    def check_question(
+        self, word: str | int | None = None, *, against: str | None = None, method: str | None = None
+    ) -> None:
+        """Raises RequestError where `importance` would refuse the question, before anything is computed."""
+        place = self.place(word)
+        if place == 0:
+            raise RequestError(f"“{self.words[0].text}” is the first word: nothing before it could have mattered")
+        if against is not None:
+            target = self.words[place]
+            self._one_rival(target, self.reading.tokens[target.tokens.start : target.tokens.stop], against)
+        if method is not None and given.one_of("method", method, METHODS) != leaving_out.METHOD and self._recurrent:
+            raise RequestError(
+                f"this model is recurrent and has no attention for {method}; its method is {leaving_out.METHOD}"
+            )
+
     def next_words(self, n: int = 10) -> list[tuple[str, float]]:
         """The n likeliest next tokens, as text, and their probabilities. Raises RequestError for an n below 1."""
         given.whole("n", n, 1)
@@ -197,8 +212,10 @@ class Seen:
         leave-one-out. check: whether the answer is checked, which costs more than some of the methods. Raises
         RequestError if there is no such word or method, or nothing in front of the word.
         """
-        place, method = self._asked(word, against, method, progress)
+        self.check_question(word, against=against, method=method)
         given.flag("check", check)
+        given.callback("progress", progress)
+        place = self.place(word)
         whole, question = self._questions(place, against)
         found = self._measured(self.reading, place, question, method, progress, check)
         words = tuple(
@@ -226,7 +243,9 @@ class Seen:
 
         Tokens that stand for no text are left out. Raises RequestError as `importance` does.
         """
-        place, method = self._asked(word, against, method, progress)
+        self.check_question(word, against=against, method=method)
+        given.callback("progress", progress)
+        place = self.place(word)
         _, question = self._questions(place, against)
         places = range(self.reading.words[0].tokens.start, self.reading.words[place].tokens.start)
         single = tuple(Word(self._tokenizer.token(self.reading.tokens[i]), 0, 0, range(i, i + 1)) for i in places)
@@ -294,23 +313,6 @@ class Seen:
     def _recurrent(self) -> bool:
         return isinstance(self._network.decoder, RecurrentDecoder)
 
-    def _asked(
-        self, word: str | int | None, against: str | None, method: str | None, progress: Progress | None
-    ) -> tuple[int, str | None]:
-        """The place of the word in question, and the method: the one named, or a recurrent model's only one.
-
-        Raises RequestError for a word or a method that there is not, and for the first word.
-        """
-        place = self.place(word)
-        if place == 0:
-            raise RequestError(f"“{self.words[0].text}” is the first word: nothing before it could have mattered")
-        if against is not None:
-            given.text("against", against)
-        given.callback("progress", progress)
-        if method is None:
-            return place, leaving_out.METHOD if self._recurrent else None
-        return place, given.one_of("method", method, METHODS)
-
     def _questions(self, place: int, against: str | None) -> tuple[Question, Question]:
         """Why this word rather than any other, and rather than `against` if that is named.
 
@@ -333,8 +335,8 @@ class Seen:
         progress: Progress | None,
         check: bool,
     ) -> Measured:
-        if method is not None and self._recurrent:
-            return leaving_out.measure(self._network, reading, place, question, method, progress)
+        if self._recurrent:
+            return leaving_out.measure(self._network, reading, place, question, progress)
         return importance.measure(self._network, reading, place, question, method, progress, check)
 
     @cached_property
@@ -351,6 +353,8 @@ class Seen:
 
     def _one_rival(self, target: Word, asked: Sequence[int], against: str) -> Question:
         # The other word takes the same place in the sentence: with the white space that stands before this one.
+        if not given.text("against", against).strip():
+            raise RequestError("against is an empty text; give a word that could have stood there instead")
         spaced = self.text[: target.start][len(self.text[: target.start].rstrip()) :] + against.strip()
         other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, self._network.vocab)
         return one_rival(target.tokens.start, asked, other, against)

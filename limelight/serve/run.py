@@ -1,5 +1,6 @@
 """Starting the server and the browser."""
 
+import errno
 import os
 import socket
 import sys
@@ -27,10 +28,21 @@ def listen(host: str, port: int | None) -> socket.socket:
     try:
         sock.bind((host, port or 0))
         sock.listen(128)  # from here on the browser may come; it waits until the server is there
-    except OSError as error:
+    except (OSError, UnicodeError, TypeError) as error:  # the last two for what cannot be a name
         sock.close()
-        raise RequestError(f"cannot listen on {host} port {port}: {error.strerror}; choose another --port") from None
+        raise RequestError(f"cannot listen on {host} port {port or 'any'}: {_reason(error)}") from None
     return sock
+
+
+def _reason(error: OSError | UnicodeError | TypeError) -> str:
+    """Why a socket cannot be had, and what to do."""
+    if isinstance(error, socket.gaierror | UnicodeError | TypeError) or error.errno == errno.EADDRNOTAVAIL:
+        return "--host names an address of this machine, such as 127.0.0.1 for itself alone or 0.0.0.0 for everybody"
+    if error.errno == errno.EADDRINUSE:
+        return "another program has that port; choose another --port"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return "that port is the system's; choose another --port, from 1024 on"
+    return f"{error.strerror}; choose another --port"
 
 
 def address(sock: socket.socket, text: str | None) -> str:

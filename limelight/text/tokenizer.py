@@ -241,7 +241,9 @@ def _whole() -> Iterator[None]:
     try:
         yield
     except (TypeError, UnicodeError) as problem:
-        raise RequestError("the text has half a surrogate pair in it, which is not Unicode; remove it") from problem
+        raise RequestError(
+            "the text is not Unicode: it holds half a surrogate pair, which is what bytes that are not UTF-8 become"
+        ) from problem
 
 
 def _mark_special(inner: tokenizers.Tokenizer, names: Iterable[str | None]) -> None:

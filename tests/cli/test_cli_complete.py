@@ -3,6 +3,7 @@
 import codecs
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,12 +20,14 @@ COMMAND = [sys.executable, "-m", "limelight", "complete"]
 
 def test_a_pipe_gets_the_continuation_and_nothing_else(run: Run, tiny: Path) -> None:
     expected = limelight.open(tiny).complete(SENTENCE, max_tokens=8).text
-    assert run("complete", SENTENCE, "-m", tiny, "--max-tokens", 8) == (0, f"{expected}\n", "")
+    assert run("complete", SENTENCE, "-m", tiny, "--max-tokens", 8, "--temperature", 0) == (0, f"{expected}\n", "")
 
 
 def test_a_pipe_gets_it_exactly(run: Run, parrot: Callable[[str], Path]) -> None:
     for token, text in (("č", "\r"), ("ĉ", "\t"), ("ě", "\x1b")):  # a byte-level BPE spells bytes by letters
-        assert run("complete", SENTENCE, "-m", parrot(token), "--max-tokens", 3).out == text * 3 + "\n"
+        assert (
+            run("complete", SENTENCE, "-m", parrot(token), "--max-tokens", 3, "--temperature", 0).out == text * 3 + "\n"
+        )
 
 
 def test_a_terminal_gets_the_text_too_and_is_not_driven(
@@ -32,23 +35,23 @@ def test_a_terminal_gets_the_text_too_and_is_not_driven(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("TERM", "xterm-256color")
-    code, out, _ = run("complete", "[b]cat\x1b[2J", "-m", parrot("ě"), "--max-tokens", 2)
+    code, out, _ = run("complete", "[b]cat\x1b[2J", "-m", parrot("ě"), "--max-tokens", 2, "--temperature", 0)
     assert code == 0
     assert out == "[b]cat␛[2J" + "\x1b[36m␛\x1b[0m" * 2 + "\n"
 
 
 def test_json(run: Run, tiny: Path) -> None:
-    code, out, err = run("complete", SENTENCE, "-m", tiny, "--max-tokens", 4, "--json")
+    code, out, err = run("complete", SENTENCE, "-m", tiny, "--max-tokens", 4, "--temperature", 0, "--json")
     assert (code, err) == (0, "")
     answer = json.loads(out)
-    assert list(answer) == ["model", "prompt", "text", "finish", "tokens", "steps", "tokens_per_second"]
+    assert list(answer) == ["model", "prompt", "text", "finish", "tokens", "steps", "tokens_per_second", "seed"]
     assert answer["text"] == limelight.open(tiny).complete(SENTENCE, max_tokens=4).text
     assert (answer["finish"], answer["tokens"], answer["steps"]) == ("length", 4, 4)
     assert answer["tokens_per_second"] > 0
 
 
 def test_json_with_logprobs(run: Run, tiny: Path) -> None:
-    _, out, _ = run("complete", SENTENCE, "-m", tiny, "--max-tokens", 4, "--json", "--logprobs")
+    _, out, _ = run("complete", SENTENCE, "-m", tiny, "--max-tokens", 4, "--temperature", 0, "--json", "--logprobs")
     expected = limelight.open(tiny).complete(SENTENCE, max_tokens=4, logprobs=True).logprobs
     said = [(entry["token"], pytest.approx(entry["logprob"], abs=1e-5)) for entry in json.loads(out)["logprobs"]]
     assert said == list(expected)
@@ -69,12 +72,52 @@ def test_every_way_of_choosing_reaches_the_model(run: Run, tiny: Path, monkeypat
     assert given == [(SENTENCE, {"max_tokens": 9, "sampling": sampling, "stop": ["a", "b"], "draft": None})]
 
 
+def test_the_seed_is_told_and_gives_the_same_text(run: Run, tiny: Path) -> None:
+    command = ("complete", SENTENCE, "-m", tiny, "--max-tokens", 30)
+    first = run(*command)
+    told = re.fullmatch(r"limelight: --seed (\d+) gives this text again\n", first.err)
+    assert told is not None
+    assert run(*command, "--seed", told[1]) == (0, first.out, "")
+    answer = json.loads(run(*command, "--seed", told[1], "--json").out)
+    assert (answer["text"] + "\n", answer["seed"]) == (first.out, int(told[1]))
+    drawn = {run(*command).out for _ in range(3)}
+    assert len(drawn | {first.out}) > 1
+    sampling = limelight.Sampling(0.7, top_p=0.9, repetition=1.1, seed=int(told[1]))
+    assert limelight.open(tiny).complete(SENTENCE, max_tokens=30, sampling=sampling).text + "\n" == first.out
+
+
+def test_a_question_to_a_model_made_for_chat_is_pointed_to_it(
+    run: Run, tiny: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    told = "limelight: tiny answers questions in a conversation: limelight chat\n"
+    command = ("--max-tokens", 1, "--temperature", 0)
+    assert run("complete", "Who sat on the mat? ", "-m", tiny, *command).err == told
+    assert run("complete", SENTENCE, "-m", tiny, *command).err == ""
+    base = saved(llama(trained().vocab), trained(template=None), tmp_path_factory)
+    assert run("complete", "Who sat on the mat?", "-m", base, *command).err == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--logprobs",), "--logprobs is printed with --json alone"),
+        (("--temperature", 0, "--top-p", 0.5), "--top-p does nothing with --temperature 0"),
+        (("--temperature", 0, "--seed", 1), "--seed does nothing with --temperature 0"),
+    ],
+)
+def test_an_option_without_effect_is_refused(run: Run, args: tuple[object, ...], message: str) -> None:
+    code, out, err = run("complete", SENTENCE, "-m", "./no-such-model", *args)
+    assert (code, out) == (2, "")
+    assert message in " ".join(err.split())
+
+
 def test_a_draft_saves_steps_and_changes_nothing(run: Run, parrot: Callable[[str], Path], tiny: Path) -> None:
     model = parrot("x")
-    plain = run("complete", SENTENCE, "-m", model, "--max-tokens", 40).out
+    command = ("complete", SENTENCE, "-m", model, "--max-tokens", 40, "--temperature", 0)
+    plain = run(*command).out
     for draft in ("lookup", model, tiny):
-        assert run("complete", SENTENCE, "-m", model, "--max-tokens", 40, "--draft", draft).out == plain
-        answer = json.loads(run("complete", SENTENCE, "-m", model, "--max-tokens", 40, "--draft", draft, "--json").out)
+        assert run(*command, "--draft", draft).out == plain
+        answer = json.loads(run(*command, "--draft", draft, "--json").out)
         assert (answer["text"] + "\n", answer["tokens"]) == (plain, 40)
         assert answer["steps"] == 40 if draft == tiny else answer["steps"] < 12
 
@@ -116,7 +159,7 @@ def test_standard_input_that_is_not_text(run: Run, tiny: Path) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT to send to a child")
 def test_ctrl_c_keeps_what_was_said(parrot: Callable[[str], Path]) -> None:
-    command = [*COMMAND, SENTENCE, "-m", str(parrot("x")), "--max-tokens", "90000"]
+    command = [*COMMAND, SENTENCE, "-m", str(parrot("x")), "--max-tokens", "90000", "--temperature", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.read(3) == b"xxx"
@@ -128,7 +171,7 @@ def test_ctrl_c_keeps_what_was_said(parrot: Callable[[str], Path]) -> None:
 
 
 def test_a_broken_pipe_is_silent(parrot: Callable[[str], Path]) -> None:
-    command = [*COMMAND, SENTENCE, "-m", str(parrot("x")), "--max-tokens", "90000"]
+    command = [*COMMAND, SENTENCE, "-m", str(parrot("x")), "--max-tokens", "90000", "--temperature", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -13,6 +13,7 @@ from rich.console import Console
 from tiny_models import SENTENCE, Run
 
 import limelight
+from limelight.cli import look as look_command
 from limelight.cli import picture
 from limelight.cli.screen import clean
 from limelight.look import METHODS, Check, Heard, Importance, Link
@@ -36,10 +37,10 @@ def look(run: Run, tiny: Path) -> Callable[..., dict[str, object]]:
 
 
 def test_json_says_what_the_library_says(look: Callable, tiny: Path) -> None:
-    answer = look(SENTENCE, "--tokens", "5")
+    answer = look(SENTENCE, "--tokens", "5", "--temperature", "0")
     model = limelight.open(tiny)
     found = model.look(SENTENCE).importance()
-    assert list(answer) == ["model", "prompt", "continuation", "target", "method", "words", "check", "links"]
+    assert list(answer) == ["model", "prompt", "continuation", "seed", "target", "method", "words", "check", "links"]
     assert answer["model"] == str(tiny)
     assert answer["prompt"] == SENTENCE
     assert answer["continuation"] == model.complete(SENTENCE, max_tokens=5, parked=True).text
@@ -102,14 +103,16 @@ def test_not_asks_against_one_word(look: Callable) -> None:
 def test_next_asks_for_the_first_word_that_the_model_adds(run: Run, parrot: Callable[[str], Path]) -> None:
     # "The cat" goes on with "sat", and a word cut in two by the end of the prompt is asked for as a whole.
     for prompt, token, word, start in (("The cat", "Ġsat", "sat", 8), ("The ca", "t", "catttttttttttttttt", 4)):
-        code, out, _ = run("look", prompt, "-m", parrot(token), "--next", "--no-continue", "--json")
+        code, out, _ = run(
+            "look", prompt, "-m", parrot(token), "--next", "--no-continue", "--temperature", "0", "--json"
+        )
         assert code == 0
         target = json.loads(out)["target"]
         assert (target["word"], target["start"]) == (word, start)
 
 
 def test_next_without_a_next_word(run: Run, parrot: Callable[[str], Path]) -> None:
-    code, out, err = run("look", "The cat", "-m", parrot("<|im_end|>"), "--next", "--json")
+    code, out, err = run("look", "The cat", "-m", parrot("<|im_end|>"), "--next", "--temperature", "0", "--json")
     assert (code, out) == (1, "")
     assert "the model ends the text here" in err
 
@@ -120,6 +123,12 @@ def test_next_without_a_next_word(run: Run, parrot: Callable[[str], Path]) -> No
         (("--word", "it", "--next"), "two different words"),
         (("--attention", "--layer", "1"), "both --layer and --head"),
         (("--layer", "1", "--head", "1"), "choose what --attention and --steps show"),
+        (("--attention", "--lens"), "--attention and --lens are two pictures"),
+        (("--lens", "--html", "x.html"), "a file holds every view"),
+        (("--no-continue", "--tokens", "3"), "--tokens is about the continuation"),
+        (("--lens", "--seed", "3"), "--seed is about the continuation"),
+        (("--lens", "--method", "blocking"), "--method is about importance"),
+        (("--heads", "--word", "it"), "--word does nothing with --heads"),
     ],
 )
 def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[str, ...], message: str) -> None:
@@ -135,6 +144,10 @@ def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[st
         (("--method", "blockin"), "did you mean 'blocking'?"),
         (("--word", "dog"), "no word is 'dog'; the words are: 1 The, 2 cat"),
         (("--word", "1"), "nothing before it"),
+        (("--word", "99"), "there is no word 99: the words are numbered 1 to 10: 1 The, 2 cat"),
+        (("--word", ""), "no word is ''"),
+        (("--not", " "), "against is an empty text"),
+        (("--html", "no/such/folder/x.html"), "there is no folder no/such/folder"),
         (("--attention", "--layer", "9", "--head", "0"), "the model has layers 0 to 2"),
         (("--attention", "--layer", "0", "--head", "9"), "heads 0 to 3"),
         (("--device", "gpu"), "use cpu, cuda or mps"),
@@ -142,9 +155,30 @@ def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[st
     ],
 )
 def test_what_cannot_be_done_is_said(run: Run, tiny: Path, args: tuple[str, ...], message: str) -> None:
-    code, out, err = run("look", SENTENCE, "-m", tiny, "--no-continue", *args)
-    assert (code, out) == (1, "")
-    assert message in err
+    for shown in ([], ["--next"] if args[0] in ("--method", "--attention", "--device") else [], ["--json"]):
+        code, out, err = run("look", SENTENCE, "-m", tiny, *shown, *args)
+        assert (code, out) == (1, "")
+        assert message in err
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_an_empty_text_is_refused_before_it_is_continued(run: Run, tiny: Path, text: str) -> None:
+    code, out, err = run("look", text, "-m", tiny)
+    assert (code, out, err) == (1, "", "limelight: the text has no words to look at; give at least one\n")
+
+
+def test_the_continuation_is_drawn_and_the_next_word_is_its_first(run: Run, tiny: Path) -> None:
+    first = json.loads(run("look", SENTENCE, "-m", tiny, "--json", "--next").out)
+    again = json.loads(run("look", SENTENCE, "-m", tiny, "--json", "--next", "--seed", first["seed"]).out)
+    assert again == first
+    word = first["target"]["word"]
+    assert (SENTENCE + first["continuation"])[first["target"]["start"] :].startswith(word)
+    shown = run("look", SENTENCE, "-m", tiny)
+    assert re.fullmatch(r"limelight: --seed \d+ gives this text again\n", shown.err)
+
+
+def test_the_help_names_every_method() -> None:
+    assert tuple(METHODS) == look_command.METHODS
 
 
 def test_the_picture_fits_into_80_columns_and_has_all_its_parts(run: Run, tiny: Path) -> None:
@@ -167,7 +201,7 @@ def test_the_picture_fits_into_80_columns_and_has_all_its_parts(run: Run, tiny: 
 
 def test_the_continuation_comes_first(run: Run, tiny: Path) -> None:
     continuation = limelight.open(tiny).complete(SENTENCE, max_tokens=6, parked=True).text
-    _, out, _ = run("look", SENTENCE, "-m", tiny, "--tokens", "6", "--method", "leave-one-out")
+    _, out, _ = run("look", SENTENCE, "-m", tiny, "--tokens", "6", "--temperature", "0", "--method", "leave-one-out")
     assert out.startswith(SENTENCE)
     assert clean(continuation).split()[0] in out.partition("Which words")[0]
 

@@ -43,6 +43,36 @@ def test_a_taken_port_is_said_in_one_line(server: str, tiny: Path, capsys: pytes
     assert "choose another --port" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (("--host", "no.such.host.invalid"), "--host names an address of this machine"),
+        (("--host", "203.0.113.7"), "--host names an address of this machine"),  # an address of nobody, for examples
+        (("--model", "no such model"), "no model is called"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_printed(
+    args: tuple[str, ...], message: str, tiny: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["page", "--no-browser", "-m", str(tiny), *args])
+    assert ended.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+
+
+def test_a_model_that_cannot_be_opened_ends_the_page(tiny: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    for file in tiny.iterdir():
+        (damaged / file.name).write_bytes(file.read_bytes() if file.suffix != ".safetensors" else b"no weights")
+    command = [sys.executable, "-m", "limelight", "page", "-m", str(damaged), "--no-browser"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"limelight: .*model\.safetensors.*\n", done.stderr)
+
+
 def test_look_writes_a_file(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "cat.html"
     with pytest.raises(SystemExit) as ended:
