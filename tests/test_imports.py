@@ -26,7 +26,19 @@ ALLOWED = {
         "notebook",
     },  # which shows a look that is displayed
     "tasks": {"errors", "given", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
-    "serve": {"errors", "models", "checkpoints", "quant", "decode", "look", "tasks", "text", "Model", "Translator"},
+    "serve": {
+        "errors",
+        "given",
+        "models",
+        "checkpoints",
+        "quant",
+        "decode",
+        "look",
+        "tasks",
+        "text",
+        "Model",
+        "Translator",
+    },
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }
 """Package → the packages and modules that its files may import besides their own."""

@@ -113,7 +113,7 @@ def _named(command: str) -> str:
     from limelight.errors import RequestError, suggestion
 
     if command not in _NAMES:
-        raise RequestError(f"there is no command {command}{suggestion(command, _NAMES)}; /help shows all")
+        raise RequestError(f"there is no command {command}; /help lists all{suggestion(command, _NAMES)}")
     return _NAMES[command]
 
 

@@ -174,6 +174,10 @@ def look(
         return
     if target is not None:
         raise RequestError(f"{opened.name} does not translate; leave out --target")
+    if (layer is None) != (head is None):
+        raise o.Misused("a head is named by both --layer and --head")
+    if layer is not None and not (attention or steps):
+        raise o.Misused("--layer and --head choose what --attention and --steps show; add one of them")
     needed = bool(json or files or not asked or ((attention or steps) and layer is None))
     seen = opened.look(prompt)
     _check_question(opened, seen, None if next else word, next, against, method, layer, head, bool(asked), needed)
@@ -223,8 +227,6 @@ def _check_options(ctx: typer.Context, asked: list[str], files: bool, shown: boo
     params = ctx.params
     if params["word"] is not None and params["next"]:
         raise o.Misused("--word and --next ask for two different words; give one of them")
-    if params["head"] is not None and params["layer"] is None:
-        raise o.Misused("a head is named by both --layer and --head")
     if not shown:
         names = ("tokens",) if params["next"] else ("tokens", "temperature", "seed")
         o.refuse(ctx, names, "is about the continuation, which is not shown here; leave it out")
@@ -263,8 +265,6 @@ def _check_question(
     if instead:
         stack_of(model.network)
     if layer is not None:
-        if head is None:
-            raise o.Misused("a head is named by both --layer and --head")
         block_of(model.network, layer, head)
     if next and method is not None:
         given.one_of("method", method, METHODS)

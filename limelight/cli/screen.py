@@ -85,7 +85,7 @@ class Wrapped:
 
     def _write(self, parts: Sequence[str]) -> None:
         lines = []
-        for part in parts:
+        for part in filter(None, parts):
             wide = cell_len(part)
             if part == "\n":
                 self._column = 0

@@ -9,6 +9,7 @@ import webbrowser
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+from limelight import given
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def listen(host: str, port: int | None) -> socket.socket:
         sock.listen(128)  # from here on the browser may come; it waits until the server is there
     except (OSError, UnicodeError, TypeError) as error:  # the last two for what cannot be a name
         sock.close()
-        raise RequestError(f"cannot listen on {host} port {port or 'any'}: {_reason(error)}") from None
+        raise RequestError(f"cannot listen on {given.shown(host)} port {port or 'any'}: {_reason(error)}") from None
     return sock
 
 

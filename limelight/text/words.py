@@ -118,7 +118,7 @@ def find(words: Sequence[Word], query: str | int) -> int:
             return number - 1
         raise RequestError(f"there is no word {number}: the words are numbered 1 to {len(words)}{_listed(words)}")
     near = suggestion(asked, (word.text for word in words))
-    raise RequestError(f"no word is {given.shown(query)}{near}; the words are{_listed(words)}")
+    raise RequestError(f"no word is {given.shown(query)}; the words are{_listed(words)}{near}")
 
 
 def _listed(words: Sequence[Word]) -> str:

@@ -90,7 +90,7 @@ def test_json_with_attention(look: Callable, tiny: Path) -> None:
 
 
 def test_the_word_in_question_by_text_and_by_number(look: Callable) -> None:
-    by_text, by_number = look(SENTENCE, "--word", "it"), look(SENTENCE, "--word", "8")
+    by_text, by_number = (look(SENTENCE, "--word", word, "--no-continue") for word in ("it", "8"))
     assert by_text == by_number
     assert by_text["target"]["word"] == "it"
     assert len(by_text["words"]) == 7

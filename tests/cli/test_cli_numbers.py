@@ -156,4 +156,4 @@ def test_too_much_attention_is_refused(tiny: Path, seen: Seen, monkeypatch: pyte
     assert isinstance(model, limelight.Model)
     monkeypatch.setattr(numbers, "MOST", 1 << 10)
     with pytest.raises(RequestError, match="shorten the text"):
-        numbers.numbers(model, seen, seen.importance(), None, None)
+        numbers.fits(model, seen)
