@@ -1,7 +1,7 @@
 """From a config to modules: the only place where one becomes the other."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -27,6 +27,8 @@ from limelight.nn.recurrent import (
     RecurrentLayer,
 )
 from limelight.nn.stack import Stack
+
+T = TypeVar("T")
 
 NORMS: dict[type, Callable[[int, float], Norm]] = {
     c.RMSNorm: RMSNorm,
@@ -89,7 +91,7 @@ def _check(config: c.ModelConfig) -> None:
 def _network(config: c.ModelConfig) -> Network:
     encoder, decoder = config.encoder, config.decoder
     embed = _embedding(config.vocab, _vector_width(decoder or encoder))
-    head = HEADS[type(config.head)](config.head, config)
+    head = _known(HEADS, type(config.head), "head")(config.head, config)
     if config.tied:
         assert isinstance(head.proj, nn.Linear)
         head.proj.weight = embed.weight
@@ -196,7 +198,7 @@ class _Parts:
         self._shared: dict[c.Rotary | c.RelativeBias, nn.Module] = {}
 
     def block(self, block: c.Block) -> Block:
-        return ORDERS[block.order](
+        return _known(ORDERS, block.order, "order of a block")(
             self.attention(block.attention),
             None if block.cross is None else self.attention(block.cross),
             _feedforward(block.feedforward, self.width),
@@ -258,7 +260,14 @@ def _feedforward(part: c.FeedForward | c.GatedFeedForward, width: int) -> nn.Mod
 
 
 def _norm(norm: c.Norm | None, width: int) -> nn.Module:
-    return nn.Identity() if norm is None else NORMS[type(norm)](width, norm.eps)
+    return nn.Identity() if norm is None else _known(NORMS, type(norm), "norm")(width, norm.eps)
+
+
+def _known(table: Mapping[Any, T], key: Any, what: str) -> T:
+    if key not in table:
+        name = key.__name__ if isinstance(key, type) else key
+        raise ConfigError(f"nothing builds the {what} {name!r}")
+    return table[key]
 
 
 def _dropout(rate: float) -> nn.Module:

@@ -80,5 +80,9 @@ HEADS = {
 def config_to_hf(config: ModelConfig) -> dict[str, Any]:
     """The contents of a ``config.json`` that transformers reads."""
     own = family(config.family)
-    named = own.architectures[type(config.head)]
+    named = own.architectures.get(type(config.head))
+    if named is None:
+        raise ConfigError(
+            f"the family {own.name!r} has no model with a {type(config.head).__name__}, so it cannot be saved"
+        )
     return {**own.to_hf(config), **config.extra, "model_type": own.name, "architectures": [named]}

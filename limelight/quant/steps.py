@@ -228,7 +228,7 @@ class Steps:
     def _norm_of(self, norm: nn.Module) -> NormOf:
         if isinstance(norm, nn.Identity):
             return NormOf(NO_NORM)
-        _need(isinstance(norm, Norm))
+        _need(isinstance(norm, Norm) and type(norm).gain is Norm.gain)  # of another gain the kernels do not know
         assert isinstance(norm, Norm)
         weight, bias = norm.weight.detach(), None if norm.bias is None else norm.bias.detach()
         _need(weight.dtype is torch.float32 and weight.is_contiguous())
