@@ -1,15 +1,16 @@
 """What keeps the tokenizers library, and what strangers ask of it, from taking the program with it."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 from limelight.errors import LimelightError, TextError
 from limelight.text.apart import apart
 
 _PIPELINE = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
+_sound: set[bytes] = set()  # the digests of rules that were tried: models of a family share them
 _MOST = 300  # characters of the library's own words that are passed on
 
 
@@ -33,9 +34,8 @@ def tried(definition: dict[str, Any], what: str) -> None:
     They can grow without bound, search for ever or break the library, and nothing stops them once they run. `what` it
     is begins the sentence.
     """
-    _tried(json.dumps({name: definition.get(name) for name in _PIPELINE}), what)
-
-
-@lru_cache(maxsize=64)
-def _tried(pipeline: str, what: str) -> None:
-    apart("limelight.text.trial.trial", pipeline, what, what=what)
+    pipeline = json.dumps({name: definition.get(name) for name in _PIPELINE})
+    digest = hashlib.sha256(pipeline.encode()).digest()
+    if digest not in _sound:
+        apart("limelight.text.trial.trial", pipeline, what, what=what)
+        _sound.add(digest)

@@ -105,6 +105,19 @@ def test_sound_rules_are_taken_as_they_are(inner: tokenizers.Tokenizer, tmp_path
     assert Tokenizer.from_folder(tmp_path).encode(text).ids == inner.encode(text, add_special_tokens=False).ids
 
 
+def test_rules_are_tried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = byte_level("gpt-2")
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        inner.save(str(tmp_path / name / "tokenizer.json"))
+    Tokenizer.from_folder(tmp_path / "a")
+    monkeypatch.setattr("limelight.text.foreign.apart", lambda *_, **__: pytest.fail("tried again"))
+    Tokenizer.from_folder(tmp_path / "b")
+    bad = {"normalizer": {"type": "Sequence", "normalizers": [GROWING] * 9}}
+    with pytest.raises(pytest.fail.Exception, match="tried again"):
+        Tokenizer.from_folder(_folder(tmp_path, **bad))
+
+
 def test_a_panic_is_a_sentence(tmp_path: Path) -> None:
     """Where no trial found it, too: a regular expression that is slow at what only this text holds."""
     inner = byte_level("gpt-2")
