@@ -37,8 +37,10 @@ from limelight.errors import RequestError
 from limelight.look.blend import blended
 from limelight.look.decompose import Trace
 from limelight.look.importance import METHODS, by_default
+from limelight.look.inquiry import Inquiry
+from limelight.look.question import GivenWord
 from limelight.look.record import twin
-from limelight.look.target import Question, likeliest_rivals, one_rival
+from limelight.look.session import session
 from limelight.look.text import Reading, parking, read
 from limelight.models.api import Decoder
 from limelight.quant.linear import exactly
@@ -77,7 +79,7 @@ RUNS = 3
 
 CONTRASTS = {"none": "no foil", "foil": "foil"}
 
-Ranker = Callable[[Reading, int, Question], Sequence[float]]
+Ranker = Callable[[Reading, int, GivenWord], Sequence[float]]
 """``ranker(reading, target, question)`` → a value for each word before word number `target`."""
 
 
@@ -88,7 +90,7 @@ class Sentence:
 
     reading: Reading
     target: int
-    questions: dict[str, Question]
+    questions: dict[str, GivenWord]
     deciding: frozenset[int]
     right: bool
 
@@ -160,7 +162,8 @@ def _sentences(model: limelight.Model, file: Path) -> Iterator[Sentence]:
             ids = model.tokenizer.encode(f" {good}").ids
             first = next(word.tokens.start for word in reading.words if word.end > begin)
             try:
-                foil = one_rival(first, ids, model.tokenizer.encode(f" {bad}").ids, bad)
+                at = range(first - 1, first - 1 + len(ids))
+                foil = GivenWord.foil(at, ids, model.tokenizer.encode(f" {bad}").ids, bad)
             except RequestError:
                 continue
             target = next(i for i, word in enumerate(reading.words) if word.tokens.stop > foil.at[0] + 1)
@@ -170,8 +173,8 @@ def _sentences(model: limelight.Model, file: Path) -> Iterator[Sentence]:
             with torch.inference_mode():
                 hidden = model.network.read(torch.tensor([reading.tokens[: foil.at[0] + 1]]))[0, -1:]
                 logits = model.network.logits(hidden)
-            right = bool(logits[0, foil.tokens[0]] > logits[0, foil.rivals[0][0]])
-            questions = {"foil": foil, "none": likeliest_rivals(logits, foil.at[0] + 1, foil.tokens)}
+            right = bool(logits[0, foil.answer[0]] > logits[0, foil.alternatives[0][0]])
+            questions = {"foil": foil, "none": GivenWord.likeliest(foil.at, foil.answer, logits)}
             yield Sentence(reading, target, questions, deciding, right)
 
 
@@ -259,8 +262,8 @@ def cost(path: str, kind: str, length: int) -> dict[str, float]:
         trace = Trace(network, reading.tokens, attention=len(network.decoder.blocks) // 2)
         with torch.inference_mode():
             logits = network.logits(trace.hidden)
-        question = likeliest_rivals(logits, first, whole.tokens[first : first + 1])
-        values = blended(network, trace, reading, target, question)
+        question = GivenWord.likeliest([first - 1], whole.tokens[first : first + 1], logits)
+        values = blended(trace, _inquiry(network, reading, target, question))
         assert len(values) == target
         assert trace.heads is not None
 
@@ -333,10 +336,17 @@ def _by_importance(seen: SeenTranslation, grid: torch.Tensor, gold: Gold) -> set
 
 
 def _ours(network: Decoder, method: str) -> Ranker:
-    if method == DEFAULT:
-        return lambda reading, target, question: by_default(network, reading, target, question, None)[1]
-    run = METHODS[method].run
-    return lambda reading, target, question: run(network, reading, target, question, None)
+    def rank(reading: Reading, target: int, question: GivenWord) -> list[float]:
+        inquiry = _inquiry(network, reading, target, question)
+        return by_default(inquiry)[1] if method == DEFAULT else METHODS[method].values(inquiry)
+
+    return rank
+
+
+def _inquiry(network: Decoder, reading: Reading, target: int, question: GivenWord) -> Inquiry:
+    """The question about word number `target`, with the words before it."""
+    spans = tuple(word.tokens for word in reading.words[:target])
+    return Inquiry(session(network, reading.tokens, reading.spell), question, spans)
 
 
 def _captum(network: Decoder) -> dict[str, Ranker]:
@@ -344,15 +354,15 @@ def _captum(network: Decoder) -> dict[str, Ranker]:
     explained, or where there is a foil the difference of the two logits; the baseline is the separator."""
     from captum.attr import FeatureAblation, InputXGradient, IntegratedGradients, Saliency
 
-    def odds(question: Question, hidden: torch.Tensor) -> torch.Tensor:
+    def odds(question: GivenWord, hidden: torch.Tensor) -> torch.Tensor:
         logits = network.logits(hidden[:, -1])
-        (token,), rivals = question.tokens, question.rivals[0]
-        return logits[:, token] - (logits[:, rivals[0]] if len(rivals) == 1 else logits.logsumexp(-1))
+        (token,), others = question.answer, question.alternatives[0]
+        return logits[:, token] - (logits[:, others[0]] if len(others) == 1 else logits.logsumexp(-1))
 
     def by_word(reading: Reading, target: int, values: torch.Tensor) -> list[float]:
         return [float(values[word.tokens.start : word.tokens.stop].sum()) for word in reading.words[:target]]
 
-    def ablation(reading: Reading, target: int, question: Question) -> list[float]:
+    def ablation(reading: Reading, target: int, question: GivenWord) -> list[float]:
         tokens = torch.tensor([reading.tokens[: question.at[0] + 1]])
         with torch.inference_mode():
             found = FeatureAblation(lambda tokens: odds(question, network.read(tokens))).attribute(
@@ -361,7 +371,7 @@ def _captum(network: Decoder) -> dict[str, Ranker]:
         return by_word(reading, target, found[0].float())
 
     def gradients(kind: Callable[..., Any], reduce: Callable[[torch.Tensor], torch.Tensor], baseline: bool) -> Ranker:
-        def rank(reading: Reading, target: int, question: Question) -> list[float]:
+        def rank(reading: Reading, target: int, question: GivenWord) -> list[float]:
             with torch.no_grad():
                 embedded = network.embed(torch.tensor([reading.tokens[: question.at[0] + 1]]))
 

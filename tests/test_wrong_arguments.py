@@ -16,6 +16,7 @@ from tasks.small_languages import language, network
 
 import limelight
 from limelight.errors import LimelightError
+from limelight.look.session import Session
 from limelight.tasks import Language
 
 GOOD: dict[str, Any] = {
@@ -69,9 +70,10 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 def ours(value: Any) -> bool:
-    """Whether it is an object of ours that people call; not what a model is made of: networks, configs, languages."""
+    """Whether it is an object of ours that people call; not what is below: networks, configs, languages, sessions."""
     kind = type(value)
     made_of = kind.__module__.startswith(("limelight.models", "limelight.nn")) or kind is Language
+    made_of = made_of or issubclass(kind, Session)
     return kind.__module__.startswith("limelight") and not kind.__name__.startswith("_") and not made_of
 
 

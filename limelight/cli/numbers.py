@@ -15,7 +15,7 @@ from limelight.models.config import Block, TransformerStack
 if TYPE_CHECKING:
     from limelight import Model, Seen
     from limelight.look import Importance
-    from limelight.look.variants import Progress
+    from limelight.look.session import Progress
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 """Arrays by name; `docs/notebook.md` says what each holds. What a model lacks has no array."""

@@ -1,12 +1,13 @@
 """Looking inside: which words mattered, where heads look, what comes next."""
 
+from limelight.look.answer import Heard, Importance
 from limelight.look.edit import Change, Comparison, compare
 from limelight.look.importance import DEFAULT, METHODS, Check
 from limelight.look.lens import Guess, Lens
 from limelight.look.links import Link
 from limelight.look.plain import plain
 from limelight.look.roles import ROLES, Roles
-from limelight.look.seen import Heard, Importance, Seen
+from limelight.look.seen import Seen
 from limelight.look.steps import Steps
 
 __all__ = [

@@ -1,17 +1,17 @@
-"""Whether a picture of importance can be trusted: the words it names are blocked, and others, and the falls told."""
+"""Whether a picture of importance can be trusted: the words it names are taken away, and others, and the falls told.
+
+They are blocked, or left out where nothing can be blocked: by the yardstick of the session.
+"""
 
 import random
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from limelight.look.target import Question
-from limelight.look.text import Reading
-from limelight.look.variants import Deaf, drops
-from limelight.models.api import Decoder
+from limelight.look.inquiry import Inquiry
 
 CHECKED = 3
-"""Words blocked together by the check."""
+"""Words taken away together by the check."""
 
 DRAWS = 10
 """Random draws of as many words that they are compared with."""
@@ -22,10 +22,10 @@ LEAST = 0.14
 
 @dataclass(frozen=True)
 class Check:
-    """What the log-odds lose when k words are blocked together: those ranked highest, the yardstick's, random ones.
+    """What the answer loses when k words are taken away together: those ranked highest, the yardstick's, random ones.
 
     top: places of the k words ranked highest. random_drop, random_sd: mean and standard deviation over the draws.
-    best: places of the k words ranked highest by blocking.
+    best: places of the k words ranked highest by the yardstick.
     """
 
     k: int
@@ -38,31 +38,25 @@ class Check:
 
     @property
     def holds(self) -> bool:
-        """Whether the odds fall when the highest ranked words are blocked, and by more than random words explain."""
+        """Whether the value falls without the highest ranked words, and by more than random words explain."""
         return self.top_drop > max(LEAST, self.random_drop + self.random_sd)
 
 
-def check(
-    network: Decoder,
-    reading: Reading,
-    target: int,
-    question: Question,
-    values: Sequence[float],
-    yardstick: Sequence[float],
-) -> Check | None:
-    """The check of `values`, beside the blocking values `yardstick`; the asking word takes no part.
+def check(inquiry: Inquiry, values: Sequence[float], yardstick: Sequence[float]) -> Check | None:
+    """The check of `values`, beside those by the yardstick; the word that asks takes no part.
 
     None where there are too few words to compare. The number of words and the draws depend on nothing but how many
     there are, so that they are the same for every method and every run.
     """
-    words = [word.tokens for word in reading.words[: target - 1]]
-    k = min(CHECKED, len(words) // 2)
+    words = len(inquiry.spans) if inquiry.asks is None else inquiry.asks
+    k = min(CHECKED, words // 2)
     if k == 0:
         return None
-    top, best = (sorted(range(len(words)), key=lambda i: -ranked[i])[:k] for ranked in (values, yardstick))
+    top, best = (tuple(sorted(range(words), key=lambda i: -ranked[i])[:k]) for ranked in (values, yardstick))
     generator = random.Random(0)
-    draws = [generator.sample(range(len(words)), k) for _ in range(DRAWS)]
-    variants = [Deaf(blocked=tuple(words[i] for i in sorted(chosen))) for chosen in (top, best, *draws)]
-    top_drop, best_drop, *falls = drops(network, reading.tokens, question, variants)
+    draws = [tuple(generator.sample(range(words), k)) for _ in range(DRAWS)]
+    sets = list(dict.fromkeys(tuple(sorted(chosen)) for chosen in (top, best, *draws)))
+    drops = dict(zip(sets, inquiry.drops([inquiry.knockout(chosen) for chosen in sets]), strict=True))
+    top_drop, best_drop, *falls = (drops[tuple(sorted(chosen))] for chosen in (top, best, *draws))
     mean, scatter = statistics.fmean(falls), statistics.stdev(falls)
-    return Check(k, tuple(top), top_drop, mean, scatter, tuple(best), best_drop)
+    return Check(k, top, top_drop, mean, scatter, best, best_drop)

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
+from limelight.look.inquiry import Inquiry
 from limelight.look.linear import along_bias, backward, pull, pulled, push
+from limelight.look.question import Odds
 from limelight.look.record import ROWS, block_of, heads_of, in_rows, twin
-from limelight.look.target import Question
-from limelight.look.text import Reading
-from limelight.look.variants import Progress
+from limelight.look.session import Progress
 from limelight.models.api import Decoder
 from limelight.nn.block import Block
 from limelight.nn.heads import LMHead
@@ -126,21 +126,19 @@ class Trace:
         return Shares(tokens.cpu(), constant, total)
 
 
-def alti_logit(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
+def alti_logit(inquiry: Inquiry, progress: Progress | None) -> list[float]:
     """What each word gave to the log-odds, through every layer's attention, summed over the tokens of the word in
     question."""
-    trace = Trace(network, reading.tokens[: question.at[-1] + 1], question.at)
+    network, question = inquiry.session.network, inquiry.odds
+    trace = Trace(network, inquiry.session.tokens[: question.at[-1] + 1], question.at)
     shares = [trace.shares(*explained(network, question, i, trace.hidden[i]), i) for i in range(len(question.at))]
-    tokens = torch.stack([share.tokens for share in shares]).sum(0)
-    return [float(tokens[word.tokens.start : word.tokens.stop].sum()) for word in reading.words[:target]]
+    return inquiry.by_span(torch.stack([share.tokens for share in shares]).sum(0))
 
 
-def explained(network: Decoder, question: Question, i: int, hidden: Tensor) -> tuple[Tensor, float]:
-    """The word's logit less the mean of its rivals', each counted by its chance among them, as a direction [W] and an
-    offset: ``direction · hidden + offset``. A soft cap on the logits is held at what it did to each of them."""
-    ids = [question.tokens[i], *question.rivals[i]]
+def explained(network: Decoder, question: Odds, i: int, hidden: Tensor) -> tuple[Tensor, float]:
+    """The word's logit less the mean of its alternatives', each counted by its chance among them, as a direction [W]
+    and an offset: ``direction · hidden + offset``. A soft cap on the logits is held at what it did to each of them."""
+    ids = [question.answer[i], *question.alternatives[i]]
     weights, biases = _head_rows(network, ids)
     raw, cap = weights @ hidden + biases, _lm_head(network).cap
     logits = raw if cap is None else (raw / cap).tanh() * cap

@@ -20,7 +20,8 @@ from limelight.models.api import Decoder
 from limelight.nn.positions import NoPositions, NoRotary
 
 if TYPE_CHECKING:
-    from limelight.look.seen import Heard, Seen
+    from limelight.look.answer import Heard
+    from limelight.look.seen import Seen
 
 DEEP = 1000
 """How many of the likeliest next words are searched for one that the other side likes."""

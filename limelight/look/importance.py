@@ -1,36 +1,38 @@
-"""Which words made the model say a word: the methods there are, and whether an answer can be trusted.
+"""Which words made the model give its answer: the methods there are, and whether what they say can be trusted.
 
-The yardstick is *blocking*: no later position may attend to a word's tokens, in any layer, and what is measured is
-how far the log-odds of the word in question fall against its rivals. Nothing is tokenised again and every position
-stays where it was (compare attention knockout, Geva et al., 2023). The last word before the one in question is where
-the model asks from; it cannot be deaf to itself, so it is left out instead.
+The yardstick is *blocking*: no other position may attend to a word's tokens, in any layer, and what is measured is how
+far the log-odds of the answer fall against its alternatives. Nothing is tokenised again and every position stays where
+it was (attention knockout, Geva et al., 2023). The last word before the one in question is where a decoder asks from;
+it cannot be hidden from itself, so it is left out instead. In a recurrent model, which has no attention, all words are.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from limelight import given
+from limelight.errors import RequestError
 from limelight.look.attend import attention, rollout, value_weighted
 from limelight.look.blend import alti_blend
 from limelight.look.check import CHECKED, Check, check
 from limelight.look.decompose import alti_logit
 from limelight.look.gradients import gradient_input, integrated_gradients
+from limelight.look.inquiry import Inquiry
 from limelight.look.perturb import LONG, blocking, leave_one_out, leave_one_replaced
-from limelight.look.target import Question
-from limelight.look.text import Reading
-from limelight.look.variants import Progress
-from limelight.models.api import Decoder
+from limelight.look.session import DecoderSession, Progress, Session, StackSession
 
-__all__ = ["CHECKED", "DEFAULT", "METHODS", "Check", "Measured", "Method", "by_default", "measure"]
+__all__ = ["CHECKED", "DEFAULT", "METHODS", "Check", "Measured", "Method", "by_default", "chosen", "fitting", "measure"]
 
-Run = Callable[[Decoder, Reading, int, Question, Progress | None], list[float]]
-"""``run(network, reading, target, question, progress)`` → a value for each word before word number `target`."""
+Run = Callable[[Inquiry, Progress | None], list[float]]
+"""``run(inquiry, progress)`` → a value for each span of the inquiry."""
 
 
 @dataclass(frozen=True)
 class Method:
     """A way to rank words. answers: the question that its values answer. cost: for a text of T words. kind: what is
-    measured, a change of the answer ("importance") or where the model looks ("attention")."""
+    measured, a change of the answer ("importance") or where the model looks ("attention"). sessions: the kinds of
+    session it knows, of those whose positions can be blocked if it `blocks`. unit: of its values; None: they are what
+    the question's value loses, in the question's unit."""
 
     name: str
     title: str
@@ -39,6 +41,19 @@ class Method:
     cost: str
     kind: Literal["importance", "attention"]
     run: Run
+    sessions: type = StackSession
+    blocks: bool = False
+    unit: str | None = None
+
+    def fits(self, session: Session) -> bool:
+        """Whether it can be used on that kind of text and network."""
+        return isinstance(session, self.sessions) and (session.blocks or not self.blocks)
+
+    def values(self, inquiry: Inquiry, progress: Progress | None = None) -> list[float]:
+        """A value for each span of the inquiry; kept with the text once they are known."""
+        if progress is not None and inquiry.session.knows((self, inquiry)):
+            progress(len(inquiry.spans), len(inquiry.spans))
+        return inquiry.session.once((self, inquiry), lambda: self.run(inquiry, progress))
 
 
 _METHODS = (
@@ -50,6 +65,8 @@ _METHODS = (
         "T variants of the text, T / 8 above 200 words",
         "importance",
         blocking,
+        Session,
+        blocks=True,
     ),
     Method(
         "alti-logit",
@@ -59,6 +76,8 @@ _METHODS = (
         "one pass",
         "importance",
         alti_logit,
+        DecoderSession,
+        unit="share of the log-odds",
     ),
     Method(
         "alti-blend",
@@ -68,6 +87,8 @@ _METHODS = (
         "one pass",
         "importance",
         alti_blend,
+        DecoderSession,
+        unit="share of the log-odds",
     ),
     Method(
         "leave-one-out",
@@ -77,6 +98,7 @@ _METHODS = (
         "T variants of the text",
         "importance",
         leave_one_out,
+        Session,
     ),
     Method(
         "leave-one-replaced",
@@ -95,6 +117,7 @@ _METHODS = (
         "one pass and one backward",
         "importance",
         gradient_input,
+        unit="slope",
     ),
     Method(
         "integrated-gradients",
@@ -104,6 +127,7 @@ _METHODS = (
         "20 passes, each with a backward",
         "importance",
         integrated_gradients,
+        unit="gain on the way",
     ),
     Method(
         "attention",
@@ -113,6 +137,7 @@ _METHODS = (
         "one pass",
         "attention",
         attention,
+        unit="share of attention",
     ),
     Method(
         "attention-rollout",
@@ -122,6 +147,7 @@ _METHODS = (
         "one pass",
         "attention",
         rollout,
+        unit="share of attention",
     ),
     Method(
         "value-weighted",
@@ -131,60 +157,70 @@ _METHODS = (
         "one pass",
         "attention",
         value_weighted,
+        unit="length",
     ),
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
-"""All methods by name, the yardstick first."""
+"""All methods by name, the yardstick first, and what takes its place where nothing can be blocked next to it."""
 
 DEFAULT = "alti-blend"
 """The method that is taken if none is named, where it finds a word that raised the odds; see `by_default`."""
 
 
+def fitting(session: Session) -> list[Method]:
+    """The methods that can be used on a text, the yardstick first."""
+    return [method for method in METHODS.values() if method.fits(session)]
+
+
+def chosen(name: str, session: Session) -> Method:
+    """The method of that name. Raises RequestError if there is none, or if it does not fit the text's model."""
+    method = METHODS[given.one_of("method", name, METHODS)]
+    if not method.fits(session):
+        known = ", ".join(each.name for each in fitting(session))
+        raise RequestError(f"the method {name} cannot be used on {session.kind}; those that can: {known}")
+    return method
+
+
 @dataclass(frozen=True)
 class Measured:
-    """method: by which was measured. values: one for each word before the one in question, last of them the one that
-    asks. check: None where it was not asked for, or where there are too few words to compare."""
+    """method: by which was measured. unit: of the values, one for each span. check: None where it was not asked for, or
+    where there are too few words to compare."""
 
     method: str
+    unit: str
     values: tuple[float, ...]
     check: Check | None
 
 
-def by_default(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> tuple[str, list[float]]:
-    """The method that fits the question, and its values: `DEFAULT`, or blocking where that finds nothing.
+def by_default(inquiry: Inquiry, progress: Progress | None = None) -> tuple[Method, list[float]]:
+    """The method that fits the question, and its values: `DEFAULT`, or the yardstick where that finds nothing.
 
-    What a model would say can be taken apart into what each word gave. A word that nothing speaks for is one that the
+    What a decoder would say can be taken apart into what each word gave. A word that nothing speaks for is one that the
     model would not have said: then what it hangs on is found by taking words away, if there are enough words that one
     can be missed, and not so many that it takes long.
     """
-    values = METHODS[DEFAULT].run(network, reading, target, question, progress)
-    if max(values) > 0 or not 2 * CHECKED < target <= LONG:
-        return DEFAULT, values
-    return "blocking", blocking(network, reading, target, question, progress)
+    yardstick, *_ = fitting(inquiry.session)
+    default = METHODS[DEFAULT]
+    if not default.fits(inquiry.session):
+        return yardstick, yardstick.values(inquiry, progress)
+    values = default.values(inquiry, progress)
+    if max(values) > 0 or not 2 * CHECKED < len(inquiry.spans) <= LONG:
+        return default, values
+    return yardstick, yardstick.values(inquiry, progress)
 
 
-def measure(
-    network: Decoder,
-    reading: Reading,
-    target: int,
-    question: Question,
-    method: str | None,
-    progress: Progress | None = None,
-    checked: bool = True,
-) -> Measured:
-    """The importance of each word before word number `target` by one of METHODS, and the check of it.
+def measure(inquiry: Inquiry, name: str | None, progress: Progress | None = None, checked: bool = True) -> Measured:
+    """The importance of each span of the inquiry by one of METHODS, and the check of it.
 
-    method: see `by_default` for None. The check needs the yardstick, which costs far more than a method that takes one
-    pass: without `checked` it is left away.
+    name: see `by_default` for None. The check needs the yardstick, which costs far more than a method that takes one
+    pass: without `checked` it is left away. Raises RequestError for a method that does not fit.
     """
-    if method is None:
-        method, values = by_default(network, reading, target, question, progress)
+    if name is None:
+        method, values = by_default(inquiry, progress)
     else:
-        values = METHODS[method].run(network, reading, target, question, progress)
-    if not checked:
-        return Measured(method, tuple(values), None)
-    yardstick = values if method == "blocking" else blocking(network, reading, target, question, None)
-    return Measured(method, tuple(values), check(network, reading, target, question, values, yardstick))
+        method = chosen(name, inquiry.session)
+        values = method.values(inquiry, progress)
+    yardstick, *_ = fitting(inquiry.session)
+    found = check(inquiry, values, yardstick.values(inquiry)) if checked else None
+    return Measured(method.name, method.unit or inquiry.question.unit, tuple(values), found)

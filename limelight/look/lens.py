@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from limelight.look.record import stack_of, twin
+from limelight.look.session import Progress
 from limelight.look.text import Reading
-from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
 

@@ -1,16 +1,19 @@
 """Single heads that link one word to another."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from limelight.look.record import block_of, heads_of, in_rows, record, twin
+from limelight.look.session import StackSession
 from limelight.look.text import Reading
-from limelight.models.api import Decoder
 from limelight.text.words import Word
+
+T = TypeVar("T")
 
 TELLING = 0.1
 """The least share of attention by which a head says something about a word."""
@@ -63,27 +66,26 @@ def _members(spans: Sequence[range], device: torch.device) -> tuple[Tensor, Tens
 
 
 @torch.inference_mode()
-def attention(network: Decoder, reading: Reading, layer: int) -> Tensor:
-    """All heads' attention over tokens in one layer: [H, T, T] in float32."""
-    recording = record(network, attention=[layer])
-    recording.network.read(torch.tensor([reading.tokens], device=network.device))
-    weights: Tensor = recording.attention[layer][0].cpu()
-    return weights
+def attention(session: StackSession, layers: Sequence[int], keep: Callable[[Tensor], T]) -> list[T]:
+    """What `keep` makes of each layer's attention over tokens, [H, T, T] in float32, from one reading."""
+    recording = record(session.network, attention=layers, keep=lambda weights: keep(weights[0]))
+    session.read(recording.network)
+    return [recording.attention[layer] for layer in layers]
 
 
 def strongest(
-    network: Decoder, reading: Reading, sources: Sequence[int], targets: Sequence[int], n: int, apart: int = 1
+    session: StackSession, reading: Reading, sources: Sequence[int], targets: Sequence[int], n: int, apart: int = 1
 ) -> list[Link]:
     """The n strongest links of single heads from one of the words `sources` to one of `targets`, strongest first.
 
     apart: words that must at least lie between being the same (0), neighbours (1) and so on; heads that always look
     at the word before would fill the list otherwise.
     """
-    return _best(_totals(network, reading, sources, targets), sources, targets, n, apart)
+    return _best(_totals(session, reading, sources, targets), sources, targets, n, apart, session.causal)
 
 
 def behind(
-    network: Decoder, reading: Reading, place: int, heard: Sequence[int], n: int
+    session: StackSession, reading: Reading, place: int, heard: Sequence[int], n: int
 ) -> tuple[list[Link], Link | None]:
     """What heads do for the word at `place`, before which the words `heard` mattered, from one reading of the text.
 
@@ -91,7 +93,7 @@ def behind(
     the strongest from the word that asks, right before `place`, if it is worth `TELLING`, else the strongest of all.
     """
     sources = range(place)
-    totals = _totals(network, reading, sources, heard)
+    totals = _totals(session, reading, sources, heard)
     links = _best(totals, sources, heard, n, 2)
     asking = [total[:, -1:] for total in totals]
     telling = _best(asking, sources[-1:], heard, 1, 1)
@@ -101,8 +103,9 @@ def behind(
 
 
 @torch.inference_mode()
-def _totals(network: Decoder, reading: Reading, sources: Sequence[int], targets: Sequence[int]) -> list[Tensor]:
+def _totals(session: StackSession, reading: Reading, sources: Sequence[int], targets: Sequence[int]) -> list[Tensor]:
     """How much the words `sources` look at `targets`: [H, sources, targets] for each layer."""
+    network = session.network
     asking, heard = ([reading.words[place].tokens for place in places] for places in (sources, targets))
     tokens, owners = _members(asking, network.device)
     spread = torch.tensor([len(span) for span in asking], device=network.device)[:, None]
@@ -112,22 +115,26 @@ def _totals(network: Decoder, reading: Reading, sources: Sequence[int], targets:
         here = (tokens >= start) & (tokens < stop)
         if not here.any():
             return
-        seen = [range(min(span.start, stop), min(span.stop, stop)) for span in heard]
+        keys = weights.shape[3]
+        seen = [range(min(span.start, keys), min(span.stop, keys)) for span in heard]
         total.index_add_(1, owners[here], _summed(weights[0][:, tokens[here] - start], -1, seen))
 
     watched, totals = twin(network), []
-    for layer in range(len(network.decoder.blocks)):
+    for layer in range(len(session.stack.blocks)):
         total = torch.zeros(heads_of(network, layer), len(sources), len(targets), device=network.device)
         part = block_of(watched, layer).attention
-        part.core = partial(in_rows, part.weigh, partial(keep, total))
+        part.core = partial(in_rows, part.weigh, partial(keep, total), causal=session.causal)
         totals.append(total)
-    watched.read(torch.tensor([reading.tokens], device=network.device))
+    session.read(watched)
     return [(total / spread).cpu() for total in totals]
 
 
-def _best(totals: Sequence[Tensor], sources: Sequence[int], targets: Sequence[int], n: int, apart: int) -> list[Link]:
-    """The n largest of `_totals` between words that are so far apart, largest first."""
-    wanted = torch.tensor([[source - target >= apart for target in targets] for source in sources])
+def _best(
+    totals: Sequence[Tensor], sources: Sequence[int], targets: Sequence[int], n: int, apart: int, causal: bool = True
+) -> list[Link]:
+    """The n largest of `_totals` between words that are so far apart, largest first; if `causal`, back to front."""
+    ahead = torch.tensor([[source - target for target in targets] for source in sources])
+    wanted = (ahead if causal else ahead.abs()) >= apart
     if not wanted.any():
         return []
     links = []

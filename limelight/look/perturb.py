@@ -1,101 +1,71 @@
 """Importance measured by taking words away and looking at what the answer loses: the methods that need no theory."""
 
-import torch
-
-from limelight.look.target import Question
-from limelight.look.text import Reading
-from limelight.look.variants import Deaf, Progress, drops
-from limelight.models.api import Decoder
+from limelight.look.inquiry import Inquiry
+from limelight.look.session import DecoderSession, Progress, Variant, stacked
 
 LONG = 200
-"""Words above which blocking measures spans of words first."""
+"""Words above which blocking measures groups of words first."""
 
-SPAN = 32
-"""Words in the first spans; halved until single words are left."""
+GROUP = 32
+"""Words in the first groups; halved until single words are left."""
 
 REPLACEMENTS = 6
 """Likely other words that each word is replaced by."""
 
-LOOKED_AT = 200
-"""Of so many likeliest tokens those that could stand in a word's place are taken."""
+
+def blocking(inquiry: Inquiry, progress: Progress | None) -> list[float]:
+    """The fall when no other position may attend to a word; the one that asks is left out instead."""
+    if len(inquiry.spans) > LONG and isinstance(inquiry.session, DecoderSession):
+        return _in_groups(inquiry, progress)
+    return inquiry.drops([inquiry.knockout([i]) for i in range(len(inquiry.spans))], progress)
 
 
-def blocking(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
-    """The fall in log-odds when nothing behind a word may attend to it; the asking word is left out instead."""
-    if target > LONG:
-        return _in_spans(network, reading, target, question, progress)
-    before = reading.words[:target]
-    variants = [Deaf(blocked=(word.tokens,)) for word in before[:-1]] + [Deaf(without=before[-1].tokens)]
-    return drops(network, reading.tokens, question, variants, progress)
+def _in_groups(inquiry: Inquiry, progress: Progress | None) -> list[float]:
+    """Blocking for long texts: groups of words, of which the most important are halved again and again.
 
-
-def _in_spans(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
-    """Blocking for long texts: spans of words, of which the most important are halved again and again.
-
-    About one variant for eight words. The words of a span that is not looked into share its fall equally.
+    About one variant for eight words. The words of a group that is not looked into share its fall equally.
     """
-    words = reading.words[:target]
-    spans = [range(start, min(start + SPAN, target - 1)) for start in range(0, target - 1, SPAN)]
-    rounds = SPAN.bit_length() - 1
-    refined = max(2, (target // 8 - len(spans)) // (2 * rounds))
-    ahead = len(spans) + 1 + 2 * rounds * refined
+    words = len(inquiry.spans)
+    groups = [range(start, min(start + GROUP, words - 1)) for start in range(0, words - 1, GROUP)]
+    rounds = GROUP.bit_length() - 1
+    refined = max(2, (words // 8 - len(groups)) // (2 * rounds))
+    ahead = len(groups) + 1 + 2 * rounds * refined
     measured = 0
 
     def tell(done: int, all: int) -> None:
         if progress is not None:
             progress(min(measured + done, ahead), ahead)
 
-    values = [0.0] * target
-    (values[-1],) = drops(network, reading.tokens, question, [Deaf(without=words[-1].tokens)])
-    while spans:
-        variants = [Deaf(blocked=tuple(words[i].tokens for i in span)) for span in spans]
-        falls = drops(network, reading.tokens, question, variants, tell)
-        measured += len(spans)
-        for span, fall in zip(spans, falls, strict=True):
-            for i in span:
-                values[i] = fall / len(span)
-        wide = [(fall, span) for fall, span in zip(falls, spans, strict=True) if len(span) > 1]
+    values = [0.0] * words
+    (values[-1],) = inquiry.drops([inquiry.knockout([words - 1])])
+    while groups:
+        falls = inquiry.drops([inquiry.knockout(group) for group in groups], tell)
+        measured += len(groups)
+        for group, fall in zip(groups, falls, strict=True):
+            for i in group:
+                values[i] = fall / len(group)
+        wide = [(fall, group) for fall, group in zip(falls, groups, strict=True) if len(group) > 1]
         best = sorted(wide, key=lambda pair: -pair[0])[:refined]
-        spans = [half for _, span in best for half in (span[: len(span) // 2], span[len(span) // 2 :])]
+        groups = [half for _, group in best for half in (group[: len(group) // 2], group[len(group) // 2 :])]
     if progress is not None:
         progress(ahead, ahead)
     return values
 
 
-def leave_one_out(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
-    """The fall in log-odds when a word is deleted and what follows moves up."""
-    variants = [Deaf(without=word.tokens) for word in reading.words[:target]]
-    return drops(network, reading.tokens, question, variants, progress)
+def leave_one_out(inquiry: Inquiry, progress: Progress | None) -> list[float]:
+    """The fall when a word is deleted and what follows moves up."""
+    return inquiry.drops([Variant(left_out=(span,)) for span in inquiry.spans], progress)
 
 
-def leave_one_replaced(
-    network: Decoder, reading: Reading, target: int, question: Question, progress: Progress | None
-) -> list[float]:
-    """The most that the log-odds fall when a word gives way to another that the model finds likely in its place."""
-    words = reading.words[:target]
-    with torch.inference_mode():
-        tokens = torch.tensor([reading.tokens[: words[-1].tokens.stop]], device=network.device)
-        hidden, most = network.read(tokens)[0], min(LOOKED_AT, network.vocab)
-        likely = [network.logits(hidden[word.tokens.start - 1]).topk(most).indices.tolist() for word in words]
+def leave_one_replaced(inquiry: Inquiry, progress: Progress | None) -> list[float]:
+    """The most that the value falls when a word gives way to another that the model finds likely in its place."""
     variants, owners = [], []
-    for i, (word, ids) in enumerate(zip(words, likely, strict=True)):
-        own = reading.tokens[word.tokens.start]
-        fitting = [id for id in ids if id != own and _alike(reading.spell(id), reading.spell(own))][:REPLACEMENTS]
-        variants += [Deaf(without=word.tokens, instead=(id,)) for id in fitting]
-        owners += [i] * len(fitting)
-    falls = drops(network, reading.tokens, question, variants, progress)
-    values = [0.0] * target
-    for i in range(target):
-        values[i] = max((fall for fall, owner in zip(falls, owners, strict=True) if owner == i), default=0.0)
-    return values
-
-
-def _alike(token: str, own: str) -> bool:
-    """Whether a token could stand where another does: it begins a word if that does, and is letters if that is."""
-    return token[:1].isspace() == own[:1].isspace() and token.strip().isalpha() == own.strip().isalpha()
+    for i, span in enumerate(inquiry.spans):
+        others = stacked(inquiry.session).likely(span, REPLACEMENTS)
+        variants += [Variant(replaced=((span, other),)) for other in others]
+        owners += [i] * len(others)
+    falls = inquiry.drops(variants, progress)
+    return [
+        max((fall for fall, owner in zip(falls, owners, strict=True) if owner == i), default=0.0)
+        for i in range(len(inquiry.spans))
+    ]

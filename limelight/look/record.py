@@ -55,13 +55,12 @@ def record(
     that does not exist.
     """
     recording = Recording(twin(network))
-    other = recording.network
-    blocks = other.encoder.blocks if isinstance(other, Encoder) else other.decoder.blocks
+    blocks = _stack(recording.network).blocks
     for layer in attention:
         part = _layer(blocks, layer).attention
         assert isinstance(part, Attention)
         part.core = _recording_core(part.weigh, keep, partial(recording.attention.__setitem__, layer))
-    crosses: list[Attention] = [] if isinstance(other, Encoder) else other.decoder.crosses
+    crosses = _stack(recording.network).crosses
     for layer in cross:
         if not 0 <= layer < len(crosses):
             raise RequestError(f"layer {layer} has no attention to a source: the model has {len(crosses)} that do")
@@ -83,15 +82,18 @@ def in_rows(
     k: Tensor,
     v: Tensor,
     scores: Scores,
+    *,
+    causal: bool = True,
 ) -> Tensor:
-    """A core for a text whose positions see none that is later: attention is written out `ROWS` positions at a time,
-    and no further than they see. take: called with the first of them and their weights [B, H, n, S]."""
+    """A core that writes attention out `ROWS` positions at a time, and no further than they see: where the text is
+    `causal`, no position sees a later one. take: called with the first of them and their weights [B, H, n, S]."""
     heard = []
     for start in range(0, q.shape[2], ROWS):
         stop = min(start + ROWS, q.shape[2])
-        weights = weigh(q[:, :, start:stop], k[:, :, :stop], scores.rows(start, stop, stop))
+        keys = stop if causal else k.shape[2]
+        weights = weigh(q[:, :, start:stop], k[:, :, :keys], scores.rows(start, stop, keys))
         take(start, weights)
-        heard.append(mix(weights, v[:, :, :stop]))
+        heard.append(mix(weights, v[:, :, :keys]))
     return torch.cat(heard, dim=2)
 
 
@@ -123,8 +125,7 @@ def numeric(network: N) -> N:
                 "float32 or bfloat16"
             )
 
-    stack = network.encoder if isinstance(network, Encoder) else network.decoder
-    for module in (cast("nn.Module", stack), network.head):
+    for module in (_stack(network), network.head):
         module.register_forward_hook(check)
     return network
 
@@ -147,14 +148,20 @@ def heedful(network: N, heed: Callable[..., None], *, deep: bool) -> N:
     return network
 
 
-def stack_of(network: Decoder) -> Stack:
+def stack_of(network: Decoder | Encoder) -> Stack:
     """The network's layers. Raises RequestError for a recurrent model, whose layers have no heads."""
-    if not isinstance(network.decoder, Stack):
+    stack = _stack(network)
+    if not isinstance(stack, Stack):
         raise RequestError("this model is recurrent: it has no layers of attention to look into")
-    return network.decoder
+    return stack
 
 
-def block_of(network: Decoder, layer: int, head: int | None = None) -> Block:
+def _stack(network: Decoder | Seq2Seq | Encoder) -> Any:
+    """What the head reads from: the decoder, or the encoder where there is none."""
+    return network.encoder if isinstance(network, Encoder) else network.decoder
+
+
+def block_of(network: Decoder | Encoder, layer: int, head: int | None = None) -> Block:
     """One of the network's layers. Raises RequestError if there is no such layer, or no such head in it."""
     block = cast("Block", _layer(stack_of(network).blocks, layer))
     heads = heads_of(network, layer)
@@ -163,9 +170,9 @@ def block_of(network: Decoder, layer: int, head: int | None = None) -> Block:
     return block
 
 
-def heads_of(network: Decoder, layer: int) -> int:
+def heads_of(network: Decoder | Encoder, layer: int) -> int:
     """How many heads a layer has."""
-    return int(cast("Any", network.config.decoder).blocks[layer].attention.heads)
+    return network.config.transformer.blocks[layer].attention.heads
 
 
 def _layer(blocks: nn.ModuleList, layer: int) -> nn.Module:

@@ -1,9 +1,6 @@
 """What `model.look` returns: one text, and the questions that can be asked about it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -11,92 +8,29 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links, roles
-from limelight.look import recurrent as leaving_out
+from limelight.look.answer import Importance, heard
 from limelight.look.edit import edit
-from limelight.look.importance import METHODS, Check, Measured
+from limelight.look.inquiry import Inquiry
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
-from limelight.look.record import block_of, record, stack_of
+from limelight.look.question import GivenWord
+from limelight.look.record import block_of
 from limelight.look.roles import Roles
+from limelight.look.session import DecoderSession, Progress, session, stacked
 from limelight.look.steps import Steps, steps
-from limelight.look.target import Question, likeliest_rivals, one_rival
-from limelight.look.text import Reading, known, parking, read
-from limelight.look.variants import Progress
+from limelight.look.text import known, parking, read
 from limelight.models.api import Decoder
-from limelight.nn.recurrent import RecurrentDecoder
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word, find
-
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-
-@dataclass(frozen=True)
-class Heard:
-    """A word before the one in question, its characters [start, end) counted from 0, and how much it mattered.
-
-    importance: what the log-odds of the word in question lose without it; for the method "attention", a share of
-    attention. asks: whether it is the last word before the one in question, which is left out instead of blocked.
-    """
-
-    word: str
-    start: int
-    end: int
-    importance: float
-    asks: bool
-
-
-@dataclass(frozen=True, repr=False)
-class Importance:
-    """Which words mattered for `target`; printed, a table of them.
-
-    logprob: natural logarithm of its probability where it stands. against: the words it was held against. words: all
-    words before it, in the text's order. check: None where there are too few words. links: the strongest single heads
-    from later words to the words that mattered most. telling: the one that says most about it; see `links.behind`.
-    """
-
-    target: Word
-    logprob: float
-    against: tuple[str, ...]
-    method: str
-    words: tuple[Heard, ...]
-    check: Check | None
-    links: tuple[Link, ...]
-    telling: Link | None = None
-
-    def ranked(self) -> list[Heard]:
-        """The words, most important first."""
-        return sorted(self.words, key=lambda heard: -heard.importance)
-
-    def to_pandas(self) -> "DataFrame":
-        """A pandas DataFrame with a row for each word in the text's order, by its number from 1; columns word, start,
-        end, importance, asks. Raises RequestError if pandas is not installed."""
-        try:
-            import pandas
-        except ImportError:
-            raise RequestError("to_pandas needs pandas; install it with: pip install pandas") from None
-        numbers = pandas.RangeIndex(1, len(self.words) + 1, name="number")
-        columns = [field.name for field in fields(Heard)]
-        return pandas.DataFrame([vars(heard) for heard in self.words], numbers, columns)
-
-    def __repr__(self) -> str:
-        numbered = sorted(enumerate(self.words, 1), key=lambda row: -row[1].importance)
-        last, longest = len(str(len(numbered))), max((len(heard.word) for heard in self.words), default=0)
-        check = "not checked" if self.check is None else "trusted" if self.check.holds else "not to be trusted"
-        rows = [f"Importance for {given.shown(self.target.text)} by {self.method}, {check}"]
-        for number, heard in numbered:
-            value = f"{heard.importance: .2f}".replace("-", "−")
-            rows.append(f"{number:>{last}}  {heard.word:<{longest}}  {value}{'  asks' if heard.asks else ''}")
-        return "\n".join(rows)
 
 
 class Seen:
     """A text looked at by a model, behind the parking token (see `limelight.look.text.parking`). Each answer is
-    computed when it is asked for; what is kept is the text and, from the first answer on, the model's last hidden
-    states for it.
+    computed when it is asked for; what was read and measured for it is kept.
 
-    words: the text's words, which are the axes of `attention`. reading: the same with their tokens. title: what the
-    model is called. pieces: whether each token is taken for a word.
+    words: the text's words, which are the axes of `attention`. reading: the same with their tokens. session: the text
+    under the network, see `limelight.look.session`. title: what the model is called. pieces: whether each token is
+    taken for a word.
 
     A word is asked for by its text or by its number from 1, as the pictures show it. Everything else counts from 0, as
     Python does: layers, heads, tokens, characters, and places in `words`.
@@ -115,6 +49,7 @@ class Seen:
                 f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
             )
         known(self.reading.tokens, tokenizer, network.vocab)
+        self.session = session(network, self.reading.tokens, tokenizer.spell)
 
     @property
     def text(self) -> str:
@@ -149,17 +84,14 @@ class Seen:
         if place == 0:
             raise RequestError(f"“{self.words[0].text}” is the first word: nothing before it could have mattered")
         if against is not None:
-            target = self.words[place]
-            self._one_rival(target, self.reading.tokens[target.tokens.start : target.tokens.stop], against)
-        if method is not None and given.one_of("method", method, METHODS) != leaving_out.METHOD and self._recurrent:
-            raise RequestError(
-                f"this model is recurrent and has no attention for {method}; its method is {leaving_out.METHOD}"
-            )
+            self._foil(self.words[place], against)
+        if method is not None:
+            importance.chosen(method, self.session)
 
     def next_words(self, n: int = 10) -> list[tuple[str, float]]:
         """The n likeliest next tokens, as text, and their probabilities. Raises RequestError for an n below 1."""
         given.whole("n", n, 1)
-        values, ids = self._logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
+        values, ids = self.session.logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
         return [(self._tokenizer.spell(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
 
     def attention(self, layer: int, head: int, *, tokens: bool = False) -> Tensor:
@@ -171,29 +103,26 @@ class Seen:
         """
         block_of(self._network, layer, given.whole("head", head))
         given.flag("tokens", tokens)
-        heads = links.attention(self._network, self.reading, layer)
+        (heads,) = links.attention(stacked(self.session), [layer], Tensor.cpu)
         return heads[head] if tokens else links.by_word(heads[head], self.reading)
 
-    @torch.inference_mode()
     def every_attention(self) -> Tensor:
         """All heads of all layers over `tokens`, from one reading: [L, H, T, T] in float32.
 
         They take 4 · L · H · T² bytes. Raises RequestError for a recurrent model.
         """
-        layers = range(len(stack_of(self._network).blocks))
-        recording = record(self._network, attention=layers, keep=lambda weights: weights[0].cpu())
-        recording.network.read(torch.tensor([self.reading.tokens], device=self._network.device))
-        return torch.stack([recording.attention[layer] for layer in layers])
+        session = stacked(self.session)
+        return torch.stack(links.attention(session, range(len(session.stack.blocks)), Tensor.cpu))
 
     def links(self, word: str | int | None = None, n: int = 10) -> list[Link]:
         """The n strongest links of single heads from a word to words before it.
 
         Raises RequestError if there is no such word, and for a recurrent model.
         """
-        stack_of(self._network)
+        session = stacked(self.session)
         given.whole("n", n, 1)
         source = self.place(word)
-        return links.strongest(self._network, self.reading, [source], range(source), n)
+        return links.strongest(session, self.reading, [source], range(source), n)
 
     def importance(
         self,
@@ -217,19 +146,28 @@ class Seen:
         given.callback("progress", progress)
         place = self.place(word)
         whole, question = self._questions(place, against)
-        found = self._measured(self.reading, place, question, method, progress, check)
-        words = tuple(
-            Heard(w.text, w.start, w.end, value, i == place - 1)
-            for i, (w, value) in enumerate(zip(self.words[:place], found.values, strict=True))
-        )
-        ranked = sorted(range(place), key=lambda i: -words[i].importance)[: importance.CHECKED]
+        before = self.words[:place]
+        inquiry = Inquiry(self.session, question, tuple(each.tokens for each in before))
+        found = importance.measure(inquiry, method, progress, check)
+        ranked = sorted(range(place), key=lambda i: -found.values[i])[: importance.CHECKED]
         behind: list[Link] = []
         telling = None
-        if not self._recurrent:
-            behind, telling = links.behind(self._network, self.reading, place, ranked, 5)
-        rivals = tuple(self._tokenizer.spell(id) for id in question.rivals[0])
-        logprob = float(whole.logprob(self._logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
-        return Importance(self.words[place], logprob, rivals, found.method, words, found.check, tuple(behind), telling)
+        if isinstance(self.session, DecoderSession):
+            behind, telling = links.behind(self.session, self.reading, place, ranked, 5)
+        alternatives = tuple(self._tokenizer.spell(id) for id in question.alternatives[0])
+        logprob = float(whole.logprob(self.session.logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
+        words = heard(before, found, inquiry.asks)
+        return Importance(
+            self.words[place],
+            logprob,
+            alternatives,
+            found.method,
+            words,
+            found.check,
+            tuple(behind),
+            telling,
+            found.unit,
+        )
 
     def token_importance(
         self,
@@ -247,10 +185,9 @@ class Seen:
         given.callback("progress", progress)
         place = self.place(word)
         _, question = self._questions(place, against)
-        places = range(self.reading.words[0].tokens.start, self.reading.words[place].tokens.start)
-        single = tuple(Word(self._tokenizer.token(self.reading.tokens[i]), 0, 0, range(i, i + 1)) for i in places)
-        reading = replace(self.reading, words=(*single, self.reading.words[place]))
-        found = self._measured(reading, len(single), question, method, progress, False)
+        places = range(self.words[0].tokens.start, self.words[place].tokens.start)
+        inquiry = Inquiry(self.session, question, tuple(range(i, i + 1) for i in places))
+        found = importance.measure(inquiry, method, progress, checked=False)
         return dict(zip(places, found.values, strict=True))
 
     def lens(self, word: str | int | None = None, n: int = 5, progress: Progress | None = None) -> Lens:
@@ -309,52 +246,21 @@ class Seen:
 
         return frame(self._network, self._tokenizer, self.text, self.title)
 
-    @property
-    def _recurrent(self) -> bool:
-        return isinstance(self._network.decoder, RecurrentDecoder)
+    def _questions(self, place: int, against: str | None) -> tuple[GivenWord, GivenWord]:
+        """Why this word rather than any other, and rather than `against` if that is named."""
+        at, tokens = self._said(self.words[place])
+        whole = GivenWord.likeliest(at, tokens, self.session.logits(slice(at.start, at.stop)))
+        return whole, whole if against is None else self._foil(self.words[place], against)
 
-    def _questions(self, place: int, against: str | None) -> tuple[Question, Question]:
-        """Why this word rather than any other, and rather than `against` if that is named.
+    def _said(self, word: Word) -> tuple[range, tuple[int, ...]]:
+        """The positions in front of a word's tokens, and the tokens."""
+        span = word.tokens
+        return range(span.start - 1, span.stop - 1), self.reading.tokens[span.start : span.stop]
 
-        Raises RequestError for the first word, which nothing could have made the model say.
-        """
-        if place == 0:
-            raise RequestError(f"{self.words[0].text!r} is the first word: nothing before it could have mattered")
-        target = self.reading.words[place]
-        asked = self.reading.tokens[target.tokens.start : target.tokens.stop]
-        logits = self._logits(slice(target.tokens.start - 1, target.tokens.stop - 1))
-        whole = likeliest_rivals(logits, target.tokens.start, asked)
-        return whole, whole if against is None else self._one_rival(target, asked, against)
-
-    def _measured(
-        self,
-        reading: Reading,
-        place: int,
-        question: Question,
-        method: str | None,
-        progress: Progress | None,
-        check: bool,
-    ) -> Measured:
-        if self._recurrent:
-            return leaving_out.measure(self._network, reading, place, question, progress)
-        return importance.measure(self._network, reading, place, question, method, progress, check)
-
-    @cached_property
-    def _hidden(self) -> Tensor:
-        """The model's last hidden states [T, W] for the text behind the parking token."""
-        with torch.inference_mode():
-            tokens = torch.tensor([self.reading.tokens], device=self._network.device)
-            return self._network.read(tokens)[0]
-
-    def _logits(self, places: slice) -> Tensor:
-        """The model's logits [n, V] at some positions; all of them at once would take more room than the model."""
-        with torch.inference_mode():
-            return self._network.logits(self._hidden[places]).cpu()
-
-    def _one_rival(self, target: Word, asked: Sequence[int], against: str) -> Question:
+    def _foil(self, word: Word, against: str) -> GivenWord:
         # The other word takes the same place in the sentence: with the white space that stands before this one.
         if not given.text("against", against).strip():
             raise RequestError("against is an empty text; give a word that could have stood there instead")
-        spaced = self.text[: target.start][len(self.text[: target.start].rstrip()) :] + against.strip()
+        spaced = self.text[: word.start][len(self.text[: word.start].rstrip()) :] + against.strip()
         other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, self._network.vocab)
-        return one_rival(target.tokens.start, asked, other, against)
+        return GivenWord.foil(*self._said(word), other, against)

@@ -256,21 +256,21 @@ class Desk:
 
     def about(self) -> dict[str, Any]:
         """The open model's name and shape. Raises RequestError if none is open yet."""
-        from limelight.look import METHODS
-        from limelight.look.recurrent import METHOD
+        from limelight.look.importance import fitting
+        from limelight.look.session import session
         from limelight.serve.looking import shape
 
         opened = self._now()
         translates = not isinstance(opened, Opened)
         config = opened.model.config if isinstance(opened, Opened) else opened.config
         heads = shape(config)
-        fitting = [] if translates else [m for m in METHODS.values() if heads or m.name == METHOD]
+        methods = fitting(session(opened.network, ())) if isinstance(opened, Opened) else []
         return {
             "name": self.name,
             "translates": translates,
             "heads": heads,
             "context": config.longest,
-            "methods": [{"name": method.name, "title": method.title} for method in fitting],
+            "methods": [{"name": method.name, "title": method.title} for method in methods],
         }
 
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -16,10 +15,9 @@ from limelight.look.edit import edit
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
 from limelight.look.plain import plain
-from limelight.look.record import record
 from limelight.look.roles import ROLES, measure
+from limelight.look.session import Progress, stacked
 from limelight.look.steps import steps
-from limelight.look.variants import Progress
 from limelight.models.api import Decoder
 from limelight.models.config import ModelConfig, TransformerStack
 from limelight.text.tokenizer import Tokenizer
@@ -70,8 +68,7 @@ class Looking:
         """The n likeliest tokens in the place of a word, or behind the text; see `likely`."""
         reading = self._reading
         place = len(reading.tokens) if word is None else reading.words[self._known(word)].tokens.start
-        with torch.inference_mode():
-            logits = self._network.logits(self._hidden[place - 1 : place]).cpu()  # [1, V]
+        logits = self.seen.session.logits(slice(place - 1, place))  # [1, V]
         own = None if word is None else reading.tokens[place]
         return {"word": word, **likely(logits, own, self._tokenizer, sampling, n)}
 
@@ -100,32 +97,26 @@ class Looking:
 
     def attention(self, layer: int) -> Tensor:
         """What each word attends to in all heads of a layer: [H, N, N] in float32."""
-        return by_word(attention(self._network, self._reading, layer), self._reading).contiguous()
+        session = stacked(self.seen.session)
+        (weights,) = attention(session, [layer], lambda weights: by_word(weights, self._reading).cpu())
+        return weights.contiguous()
 
     def every_attention(self) -> list[Tensor]:
         """`attention` of every layer, from one reading."""
-        recording = record(
-            self._network,
-            attention=range(len(self._network.decoder.blocks)),
-            keep=lambda weights: by_word(weights[0], self._reading).cpu(),
-        )
-        with torch.inference_mode():
-            recording.network.read(torch.tensor([self._reading.tokens], device=self._network.device))
-        return [recording.attention[layer] for layer in sorted(recording.attention)]
+        session = stacked(self.seen.session)
+        layers = range(len(session.stack.blocks))
+        return attention(session, layers, lambda weights: by_word(weights, self._reading).cpu())
 
     def linking(self, source: int, target: int) -> list[list[float]]:
         """How much a word attends to another: a list over layers of lists over heads."""
+        session = stacked(self.seen.session)
         source, target = self._known(source), self._known(target)
-        layers = range(len(self._network.decoder.blocks))
 
         def keep(weights: Tensor) -> list[float]:
-            found: list[float] = by_word(weights[0], self._reading, [source], [target]).flatten().tolist()
+            found: list[float] = by_word(weights, self._reading, [source], [target]).flatten().tolist()
             return found
 
-        recording = record(self._network, attention=layers, keep=keep)
-        with torch.inference_mode():
-            recording.network.read(torch.tensor([self._reading.tokens], device=self._network.device))
-        return [recording.attention[layer] for layer in layers]
+        return attention(session, range(len(session.stack.blocks)), keep)
 
     def lens(self, word: int, n: int = 3, progress: Progress | None = None) -> Numbers:
         """What each layer would have said in front of the tokens up to a word's last, `WIDEST` of them at most.
@@ -157,12 +148,6 @@ class Looking:
         }
         numbers: Numbers = plain(found)
         return {**numbers, "projected": plain(shown), "other": other}
-
-    @cached_property
-    def _hidden(self) -> Tensor:
-        """The last hidden states [T, W] of the text."""
-        with torch.inference_mode():
-            return self._network.read(torch.tensor([self._reading.tokens], device=self._network.device))[0]
 
     def _known(self, word: int) -> int:
         if not 0 <= word < len(self._reading.words):

@@ -15,7 +15,7 @@ from limelight.serve.translating import Translating
 
 if TYPE_CHECKING:
     from limelight import Model
-    from limelight.look.variants import Progress
+    from limelight.look.session import Progress
     from limelight.models.config import ModelConfig
 
 ROOM = 4 << 20

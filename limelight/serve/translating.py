@@ -7,7 +7,7 @@ import torch
 
 from limelight.decode import Sampling
 from limelight.errors import RequestError
-from limelight.look.variants import Progress
+from limelight.look.session import Progress
 from limelight.serve.looking import Numbers, last, likely, listed, told
 
 if TYPE_CHECKING:

@@ -1,25 +1,22 @@
 """Looking at a translation: which source words each target word listens to, and which ones made the model say it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from limelight import given
 from limelight.errors import RequestError
-from limelight.look import Heard, Importance
-from limelight.look.recurrent import checked
-from limelight.look.target import likeliest_rivals, one_rival
+from limelight.look.answer import Importance, heard
+from limelight.look.importance import chosen, measure
+from limelight.look.inquiry import Inquiry
+from limelight.look.question import GivenWord
+from limelight.look.seq2seq import Seq2SeqSession
+from limelight.look.session import Progress
 from limelight.models.api import Seq2Seq
-from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
 from limelight.tasks.align import Step, by_word, listening, steps
 from limelight.tasks.translate import Language
 from limelight.text.words import Word, find, words
-
-ROWS = 64
-"""The most variants of a source in one batch."""
 
 
 class SeenTranslation:
@@ -36,13 +33,14 @@ class SeenTranslation:
         self.target = given.text("target", target).strip()
         self.source_words = _words(self.source, language.source.encode(self.source).offsets)
         self.target_words = _words(self.target, language.target.encode(self.target).offsets)
-        self._source = [*language.read(self.source), language.marks.end]
-        self._target = [language.marks.start, *language.target.encode(self.target).ids]
-        for side, tokens in (("source", self._source), ("translation", self._target)):
+        ours = [*language.read(self.source), language.marks.end]
+        theirs = [language.marks.start, *language.target.encode(self.target).ids]
+        for side, tokens in (("source", ours), ("translation", theirs)):
             if len(tokens) > network.context:
                 raise RequestError(
                     f"the {side} has {len(tokens):,} tokens and the model reads at most {network.context:,}; shorten it"
                 )
+        self.session = Seq2SeqSession(network, ours, theirs, language.target.spell)
 
     def __repr__(self) -> str:
         return f"SeenTranslation({given.shown(self.source)} → {given.shown(self.target)})"
@@ -96,60 +94,69 @@ class SeenTranslation:
 
     def logits(self, word: str | int | None = None) -> Tensor:
         """The model's logits [n, V] in the places of the n tokens of a word of the translation, the last if None."""
-        return self._logits([()], self._word(word))[0]
+        return self._answers(self._word(word))
 
     def importance(
         self,
         word: str | int | None = None,
         *,
         against: str | None = None,
+        method: str | None = None,
         written: bool = False,
         check: bool = True,
+        progress: Progress | None = None,
     ) -> Importance:
         """Which source words made the model say a word of the translation, where it stands.
 
         word: of the translation, by its text or its number from 1; without it the last one. against: another word; the
-        question is then why this word rather than that one; without it the ten likeliest others. written: whether the
-        words of the translation before it are judged too; they stand behind the source's in the answer, with their
-        places in the translation. A transformer is made deaf to each word (method "blocking"), only the word written
-        last is left out, since the model asks from there; for a recurrent model all words are left out
-        ("leave-one-out"). What falls are the log-odds. Raises RequestError if there is no such word.
+        question is then why this word rather than that one; without it the ten likeliest others. method: one of
+        `limelight.look.METHODS` that fits ("blocking", "leave-one-out"); without it blocking, except that a recurrent
+        model can only be read without a word. written: whether the words of the translation before it are judged too;
+        they stand behind the source's in the answer, with their places in the translation. Raises RequestError if there
+        is no such word, or if the method does not fit.
         """
         asked = self._word(word)
-        first = asked.tokens.start + 1  # behind the mark of the start
-        whole = self._logits([()], asked)
-        question = likeliest_rivals(whole[0], first, self._target[first : asked.tokens.stop + 1])
-        probability = float(question.logprob(whole)[0])
+        if method is not None:
+            chosen(method, self.session)
         given.flag("written", written)
         given.flag("check", check)
+        given.callback("progress", progress)
+        at = self._at(asked)
+        tokens = [self.session.tokens[place + 1] for place in at]
+        answers = self._answers(asked)
+        whole = question = GivenWord.likeliest(at, tokens, answers)
         if against is not None:
             given.text("against", against)
             other = self._language.target.encode(f"{self._gap(asked)}{against.strip()}").ids
-            question = one_rival(first, question.tokens, other, against)
-
-        def odds(sets: Sequence[Sequence[int]]) -> list[float]:
-            logits = self._logits(sets, asked)
-            found: list[float] = question.odds(logits[:, [at + 1 - first for at in question.at]]).tolist()
-            return found
-
-        before = odds([()])[0]
-
-        def falls(sets: Sequence[Sequence[int]]) -> list[float]:
-            return [before - each for each in odds(sets)]
-
-        judged = [*self.source_words, *(self._before(asked) if written else ())]
-        values = falls([(i,) for i in range(len(judged))])
-        asks = len(judged) - 1 if len(judged) > len(self.source_words) else None
-        heard = enumerate(zip(judged, values, strict=True))
+            question = GivenWord.foil(at, tokens, other, against)
+        before = [each for each in self.target_words if each.tokens.stop <= asked.tokens.start] if written else []
+        shift = self.session.split + 1  # behind the source and the mark of the start
+        spans = [each.tokens for each in self.source_words]
+        spans += [range(each.tokens.start + shift, each.tokens.stop + shift) for each in before]
+        inquiry = Inquiry(self.session, question, tuple(spans))
+        if method is not None:
+            chosen(method, self.session)
+        found = measure(inquiry, method, progress, check)
         return Importance(
             asked,
-            probability,
-            tuple(self._language.target.spell(id) for id in question.rivals[0]),
-            "leave-one-out" if self._leaves_out else "blocking",
-            tuple(Heard(each.text, each.start, each.end, value, i == asks) for i, (each, value) in heard),
-            checked(values[:asks], falls) if check else None,
+            float(whole.logprob(answers[None])[0]),
+            tuple(self._language.target.spell(id) for id in question.alternatives[0]),
+            found.method,
+            heard([*self.source_words, *before], found, inquiry.asks),
+            found.check,
             (),
+            unit=found.unit,
         )
+
+    def _at(self, asked: Word) -> range:
+        """The positions of the session whose next tokens are those of a target word; the start mark comes first."""
+        first = self.session.split + asked.tokens.start
+        return range(first, first + len(asked.tokens))
+
+    def _answers(self, asked: Word) -> Tensor:
+        """The logits [n, V] in the places of a target word."""
+        question = GivenWord(tuple(self._at(asked)), (), ())
+        return self.session.once(("logits", asked), lambda: self.session.answers(question)[0])
 
     def _word(self, word: str | int | None) -> Word:
         return self.target_words[-1 if word is None else find(self.target_words, word)]
@@ -158,70 +165,6 @@ class SeenTranslation:
         """The white space in front of a word of the translation."""
         ahead = self.target[: word.start]
         return ahead[len(ahead.rstrip()) :]
-
-    def _before(self, asked: Word) -> tuple[Word, ...]:
-        """The words of the translation in front of one."""
-        return tuple(word for word in self.target_words if word.tokens.stop <= asked.tokens.start)
-
-    @property
-    def _leaves_out(self) -> bool:
-        """Whether nothing can be hidden from the model, so that words are left out instead."""
-        return isinstance(self._network.encoder, RecurrentEncoder) or isinstance(
-            self._network.decoder, RecurrentDecoder
-        )
-
-    @torch.inference_mode()
-    def _logits(self, sets: Sequence[Sequence[int]], asked: Word) -> Tensor:
-        """Logits [B, n, V] for the tokens of a target word, each time deaf to some words: those of the source by their
-        places, behind them those of the translation."""
-        network, device = self._network, self._network.device
-        found = []
-        for at in range(0, len(sets), ROWS):
-            variants = [self._variant(each, asked) for each in sets[at : at + ROWS]]
-            sources = pad_sequence([torch.tensor(each.source) for each in variants], batch_first=True)
-            lengths = torch.tensor([len(each.source) for each in variants])
-            targets = pad_sequence([torch.tensor(each.target) for each in variants], batch_first=True)  # [B, T]
-            heard = shown = None
-            if not self._leaves_out:
-                heard = torch.stack([each.heard for each in variants]).to(device)  # [B, S]
-                length = targets.shape[1]
-                shown = torch.ones(len(variants), length, length, dtype=torch.bool)
-                for row, each in zip(shown, variants, strict=True):
-                    for part in each.hidden:
-                        row[part.stop :, part.start : part.stop] = False
-                shown = shown.to(device)
-            state = network.start(network.encode(sources.to(device), lengths, heard), 0)
-            hidden = network.read(targets.to(device), state, visible=shown)  # [B, T, W]
-            ends = torch.tensor([len(each.target) for each in variants])
-            places = ends[:, None] - len(asked.tokens) + torch.arange(len(asked.tokens))  # [B, n]
-            found.append(network.logits(hidden[torch.arange(len(variants))[:, None], places]).cpu())
-        return torch.cat(found)
-
-    def _variant(self, deaf: Sequence[int], asked: Word) -> "_Variant":
-        """Both texts up to the word in question, without or deaf to some words."""
-        read = self._target[: asked.tokens.stop]
-        source = {token for i in deaf if i < len(self.source_words) for token in self.source_words[i].tokens}
-        written = [self._before(asked)[i - len(self.source_words)] for i in deaf if i >= len(self.source_words)]
-        parts = [range(word.tokens.start + 1, word.tokens.stop + 1) for word in written]  # behind the start mark
-        asks = [part for part in parts if self._leaves_out or part.stop == asked.tokens.start + 1]
-        gone = {token for part in asks for token in part}
-        return _Variant(
-            [id for i, id in enumerate(self._source) if not (self._leaves_out and i in source)],
-            [id for i, id in enumerate(read) if i not in gone],
-            torch.tensor([i not in source for i in range(len(self._source))]),
-            [part for part in parts if part not in asks],
-        )
-
-
-@dataclass(frozen=True)
-class _Variant:
-    """What the model reads: tokens of both sides, which of the source [S] it hears, and which ranges of the target are
-    hidden from what follows them."""
-
-    source: list[int]
-    target: list[int]
-    heard: Tensor
-    hidden: list[range]
 
 
 def _words(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[Word, ...]:

@@ -14,8 +14,8 @@ from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.check import LEAST, Check
 from limelight.look.links import TELLING, by_word, strongest
-from limelight.look.target import Question
-from limelight.look.variants import Deaf, odds
+from limelight.look.question import GivenWord
+from limelight.look.session import DecoderSession, Variant, stacked
 from limelight.text.words import Word
 
 TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
@@ -206,9 +206,9 @@ def test_links_of_words_of_several_tokens_are_those_of_attention_by_word(
     spans = (range(1, 3), range(3, 6), range(6, 7), range(7, 10))
     reading = replace(seen.reading, words=tuple(Word("w", 0, 0, span) for span in spans))
     whole = by_word(seen.every_attention(), reading)  # [L, H, 4, 4]
-    links = strongest(seen._network, reading, [3, 2, 1], [0, 1], 100)
+    links = strongest(stacked(seen.session), reading, [3, 2, 1], [0, 1], 100)
     assert len(links) == 3 * 4 * 5  # of six pairs one is a word with itself
-    links += strongest(seen._network, reading, [3], [2], 100)
+    links += strongest(stacked(seen.session), reading, [3], [2], 100)
     assert len(links) == 3 * 4 * 6
     for link in links:
         expected = float(whole[link.layer, link.head, link.source, link.target])
@@ -226,19 +226,19 @@ def test_next_words_are_the_distribution_behind_the_text(model: limelight.Model,
 
 def test_variants_in_batches_equal_variants_alone(model: limelight.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = list(range(10, 34))
-    question = Question((21, 22), (40, 41), ((50, 51), (52,)))
+    question = GivenWord((21, 22), (40, 41), ((50, 51), (52,)))
     variants = [
-        Deaf(),
-        Deaf(blocked=(range(3, 5), range(9, 10))),
-        Deaf(without=range(4, 7)),
-        Deaf(without=range(4, 7), blocked=(range(1, 3), range(12, 14))),
-        Deaf(blocked=(range(20, 21),)),
+        Variant(),
+        Variant(blocked=(range(3, 5), range(9, 10))),
+        Variant(left_out=(range(4, 7),)),
+        Variant(left_out=(range(4, 7),), blocked=(range(1, 3), range(12, 14))),
+        Variant(blocked=(range(20, 21),)),
     ]
-    together = odds(model.network, tokens, question, variants)
-    alone = [odds(model.network, tokens, question, [variant])[0] for variant in variants]
+    together = DecoderSession(model.network, tokens).values(question, variants)
+    alone = [DecoderSession(model.network, tokens).values(question, [variant])[0] for variant in variants]
     assert together == pytest.approx(alone, abs=1e-4)
-    monkeypatch.setattr("limelight.look.variants.ROWS", 2)
-    assert odds(model.network, tokens, question, variants) == pytest.approx(alone, abs=1e-4)
+    monkeypatch.setattr("limelight.look.session.ROWS", 2)
+    assert DecoderSession(model.network, tokens).values(question, variants) == pytest.approx(alone, abs=1e-4)
     assert len(set(map(round, together))) > 1 or max(together) - min(together) > 1e-3
 
 

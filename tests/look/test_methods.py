@@ -16,16 +16,16 @@ from limelight.look.blend import MADE
 from limelight.look.decompose import Trace, explained, mixing
 from limelight.look.linear import backward
 from limelight.look.perturb import REPLACEMENTS
+from limelight.look.question import GivenWord
 from limelight.look.record import record
-from limelight.look.target import Question, likeliest_rivals
-from limelight.look.variants import Deaf, odds
+from limelight.look.session import DecoderSession, Variant
 from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.models.build import build
 
 TOKENS = torch.randint(3, 99, (24,), generator=torch.Generator().manual_seed(3)).tolist()
 TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
-QUESTION = Question((23,), (40,), ((50, 51, 52),))
+QUESTION = GivenWord((23,), (40,), ((50, 51, 52),))
 
 
 def post_norm() -> Decoder:
@@ -75,8 +75,8 @@ def test_contributions_and_constant_sum_to_the_logit_explained(network: Decoder)
     shares = trace.shares(direction, offset)
     with torch.inference_mode():
         logits = network(torch.tensor([TOKENS]))[0, -1]
-    rivals = list(QUESTION.rivals[0])
-    expected = float(logits[QUESTION.tokens[0]] - logits[rivals] @ logits[rivals].softmax(-1))
+    rivals = list(QUESTION.alternatives[0])
+    expected = float(logits[QUESTION.answer[0]] - logits[rivals] @ logits[rivals].softmax(-1))
     assert shares.total == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert float(shares.tokens.sum()) + shares.constant == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert float(shares.tokens.std()) > 1e-4
@@ -213,9 +213,9 @@ def test_the_blend_adds_what_upper_layers_heard_and_what_the_answer_is_made_of(
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
     with torch.inference_mode():
         logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
-    ten = likeliest_rivals(logits[None], 9, ids[-1:])
+    ten = GivenWord.likeliest([8], ids[-1:], logits[None])
     trace = Trace(model.network, ids[:-1])
-    contrasts = [ten] if against is None else [Question((8,), (ids[-1],), ((model.tokenizer.id(against),),)), ten]
+    contrasts = [ten] if against is None else [GivenWord((8,), (ids[-1],), ((model.tokenizer.id(against),),)), ten]
     given = [
         trace.shares(*explained(model.network, each, 0, trace.hidden[0]), first=1).tokens[1:] for each in contrasts
     ]
@@ -245,7 +245,7 @@ def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Mod
     network = model.network
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
     found = seen.importance(method="gradient-input", check=False)
-    question = Question((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
 
     def at(place: int, scale: float) -> float:
         with torch.inference_mode():
@@ -255,7 +255,7 @@ def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Mod
             wide.load_state_dict(network.state_dict())
             assert isinstance(wide, Decoder)
             hidden = wide.eval().decoder.decode(embedded, wide.start(1, 0), None, None)
-            return float(question.odds(wide.logits(hidden[:, [8]])))
+            return float(question.value(wide.logits(hidden[:, [8]])))
 
     for place in (1, 5, 8):
         slope = (at(place, 1.01) - at(place, 0.99)) / 0.02
@@ -268,10 +268,10 @@ def test_integrated_gradients_sum_to_what_the_odds_gain(
     monkeypatch.setattr("limelight.look.gradients.STEPS", 300)
     found = seen.importance(method="integrated-gradients", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    question = Question((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
     with torch.inference_mode():
         rows = torch.tensor([ids[:-1], ids[:1] * 9])
-        whole, empty = question.odds(model.network(rows)[:, [8]]).tolist()
+        whole, empty = question.value(model.network(rows)[:, [8]]).tolist()
     assert sum(heard.importance for heard in found.words) == pytest.approx(whole - empty, rel=0.03, abs=0.03)
 
 
@@ -307,34 +307,34 @@ def test_value_weighted_attention_is_the_length_of_what_is_received(model: limel
 def test_replacing_is_the_largest_fall_among_likely_words(model: limelight.Model, seen: Seen) -> None:
     found = seen.importance(method="leave-one-replaced", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    question = Question((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
     with torch.inference_mode():
         logits = model.network(torch.tensor([ids[:-1]]))[0]
-        whole = float(question.odds(logits[None, [8]]))
+        whole = float(question.value(logits[None, [8]]))
         for place in (1, 4, 8):
             likely = [id for id in logits[place - 1].argsort(descending=True).tolist() if id != ids[place]]
             rows = torch.tensor([[*ids[:place], other, *ids[place + 1 : -1]] for other in likely[:REPLACEMENTS]])
-            falls = whole - question.odds(model.network(rows)[:, [8]])
+            falls = whole - question.value(model.network(rows)[:, [8]])
             assert found.words[place - 1].importance == pytest.approx(float(falls.max()), abs=2e-4)
 
 
 def test_a_variant_may_put_fewer_tokens_in_the_place_of_many(model: limelight.Model) -> None:
-    variant = Deaf(without=range(4, 7), instead=(60, 61), blocked=(range(1, 3), range(12, 14)))
-    (found,) = odds(model.network, TOKENS, QUESTION, [variant])
+    variant = Variant(replaced=((range(4, 7), (60, 61)),), blocked=(range(1, 3), range(12, 14)))
+    (found,) = DecoderSession(model.network, TOKENS).values(QUESTION, [variant])
     changed = [*TOKENS[:4], 60, 61, *TOKENS[7:]]
     visible = torch.ones(1, 23, 23, dtype=torch.bool)
     visible[0, 3:, 1:3] = False
     visible[0, 13:, 11:13] = False
     with torch.inference_mode():
         logits = model.network(torch.tensor([changed]), visible=visible)[:, -1:]
-    assert found == pytest.approx(float(Question((22,), (40,), ((50, 51, 52),)).odds(logits)), abs=1e-4)
+    assert found == pytest.approx(float(GivenWord((22,), (40,), ((50, 51, 52),)).value(logits)), abs=1e-4)
 
 
 def test_long_texts_are_blocked_in_spans_first(model: limelight.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(f"w{3 + i * 7 % 96}" for i in range(101))
     whole = values(model.look(text), "blocking")
     monkeypatch.setattr("limelight.look.perturb.LONG", 60)
-    monkeypatch.setattr("limelight.look.perturb.SPAN", 8)
+    monkeypatch.setattr("limelight.look.perturb.GROUP", 8)
     told: list[tuple[int, int]] = []
     grouped = model.look(text).importance(method="blocking", check=False, progress=lambda *step: told.append(step))
     found = [heard.importance for heard in grouped.words]

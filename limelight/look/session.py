@@ -1,0 +1,319 @@
+"""A text under a network, read once: what was read is kept, and changed texts are compared with it.
+
+Every kind of network has its `Session`: `DecoderSession` and `RecurrentSession` here, `EncoderSession` in
+`limelight.look.encoder`, `Seq2SeqSession` in `limelight.look.seq2seq`. The methods of importance know no other way to
+a network.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from limelight.errors import RequestError
+from limelight.look.question import GivenWord, NextWord, Question
+from limelight.look.record import stack_of
+from limelight.models.api import Decoder, Network
+from limelight.nn.stack import Stack
+from limelight.nn.state import State
+
+BATCH = 4096
+"""The most positions read in one step, so that memory does not grow with the number of variants."""
+
+ROWS = 64
+"""The most variants in one step."""
+
+Progress = Callable[[int, int], None]
+"""Called with the number of variants done and the number in all."""
+
+LOOKED_AT = 200
+"""Of so many likeliest tokens those that could stand in a word's place are taken."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to take something from a text, as ranges of its positions that do not overlap.
+
+    blocked: no other position may attend to these, in any layer, so that every position stays where it was (attention
+    knockout; Geva et al., 2023). left_out: these are gone and what follows moves up. replaced: what stands in their
+    place, no more tokens than were there; where they are fewer, what follows moves up.
+    """
+
+    blocked: tuple[range, ...] = ()
+    left_out: tuple[range, ...] = ()
+    replaced: tuple[tuple[range, tuple[int, ...]], ...] = ()
+
+    @cached_property
+    def edits(self) -> tuple[tuple[range, tuple[int, ...]], ...]:
+        """What stands where, in the text's order; nothing in place of what is left out."""
+        gone: list[tuple[range, tuple[int, ...]]] = [(span, ()) for span in self.left_out]
+        return tuple(sorted((*self.replaced, *gone), key=lambda edit: edit[0].start))
+
+    def moved(self, place: int) -> int:
+        """Where a position is found afterwards: as far forward as what is in front of it became shorter."""
+        return place - sum(len(span) - len(new) for span, new in self.edits if span.stop <= place)
+
+    def places(self, length: int, start: int = 0) -> list[int]:
+        """The old positions of what stands in the text from position `start` on; `start` is in front of all edits."""
+        kept, at = [], start
+        for span, new in self.edits:
+            kept += [*range(at, span.start), *span[: len(new)]]
+            at = span.stop
+        return [*kept, *range(at, length)]
+
+    def tokens(self, tokens: Sequence[int], start: int = 0) -> list[int]:
+        """The text afterwards, from position `start` on."""
+        new = {place: id for span, ids in self.replaced for place, id in zip(span, ids, strict=False)}
+        return [new.get(place, tokens[place]) for place in self.places(len(tokens), start)]
+
+
+class Session(ABC):
+    """network: what reads the text. tokens: its ids, whose positions questions and variants speak of. blocks: whether
+    positions can be hidden from others. spell: a token's text."""
+
+    kind: str
+    """The network in a sentence."""
+
+    questions: tuple[type[Question], ...]
+    """What its head can be asked."""
+
+    blocks: bool = True
+
+    def __init__(self, network: Network, tokens: Sequence[int], spell: Callable[[int], str] = str) -> None:
+        self.network: Any = network
+        self.tokens = tuple(tokens)
+        self.spell = spell
+        self._kept: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` returns, made at the first call with this key and kept with the text."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        return cast("T", self._kept[key])
+
+    def knows(self, key: Hashable) -> bool:
+        """Whether something is kept by that key."""
+        return key in self._kept
+
+    def whole(self, question: Question) -> float:
+        """The question's value for the text as it is."""
+        return self.once(("whole", question), lambda: self.values(question, [Variant()])[0])
+
+    def drops(self, question: Question, variants: Sequence[Variant], progress: Progress | None = None) -> list[float]:
+        """By how much each variant lowers the question's value."""
+        whole = self.whole(question)
+        return [whole - value for value in self.values(question, variants, progress)]
+
+    def values(self, question: Question, variants: Sequence[Variant], progress: Progress | None = None) -> list[float]:
+        """The question's value for each variant. Raises RequestError for blocking where nothing can be blocked."""
+        if not isinstance(question, self.questions):
+            raise RequestError(f"the head of this model has no answer to the question {type(question).__name__}")
+        if not self.blocks and any(variant.blocked for variant in variants):
+            raise RequestError("a recurrent model reads all words into one state, so none can be blocked; leave it out")
+        found: dict[int, float] = {}
+        for batch in self._batches(question, variants):
+            with torch.inference_mode():
+                values = self._values(question, [variants[i] for i in batch])
+            found.update(zip(batch, values.tolist(), strict=True))
+            if progress is not None:
+                progress(len(found), len(variants))
+        return [found[i] for i in range(len(variants))]
+
+    def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
+        """The places of all variants, as many at a time as are to be read together."""
+        rows = max(1, min(ROWS, BATCH // len(self.tokens)))
+        places = list(range(len(variants)))
+        return (places[at : at + rows] for at in range(0, len(places), rows))
+
+    @abstractmethod
+    def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
+        """The question's value for each variant of a batch: [B] on the CPU."""
+
+    def asking(self, question: Question, spans: Sequence[range]) -> int | None:
+        """Which of the spans the model asks from, in front of the word in question; None if none does."""
+        return len(spans) - 1
+
+
+class StackSession(Session):
+    """A text under a network that is one stack of blocks, which can be recorded, asked for gradients, and told apart by
+    what it would say in a word's place. causal: whether no position sees a later one."""
+
+    causal: bool
+
+    @property
+    @abstractmethod
+    def stack(self) -> Stack:
+        """The network's layers."""
+
+    @abstractmethod
+    def read(self, network: Any, question: Question | None = None) -> Tensor:
+        """Reads the text by a twin of the network: hidden states [1, T, W]. For a question a text that is read from
+        left to right ends where is asked."""
+
+    @abstractmethod
+    def askers(self, question: Question) -> list[int]:
+        """The positions from which is asked, in what `read` reads for the question."""
+
+    @abstractmethod
+    def embedded(self, question: Question) -> Tensor:
+        """The embeddings [T, E] of all that the question's value depends on."""
+
+    @abstractmethod
+    def value_from(self, question: Question, embedded: Tensor) -> Tensor:
+        """The question's value [B] read from embeddings [B, T, E], with gradients."""
+
+    @abstractmethod
+    def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
+        """At most n likely texts for a span, as tokens, no more of them than the span has."""
+
+
+class CausalSession(Session):
+    """A text that is read from left to right by a model that continues it. A question's `at` are the positions whose
+    next tokens are asked for."""
+
+    network: Decoder
+    questions = (GivenWord, NextWord)
+
+    @cached_property
+    def hidden(self) -> Tensor:
+        """The last hidden states [T, W] of the text."""
+        with torch.inference_mode():
+            return self.read(self.network)[0]
+
+    def logits(self, places: slice) -> Tensor:
+        """The logits [n, V] at some positions; all of them at once would take more room than the model."""
+        with torch.inference_mode():
+            return self.network.logits(self.hidden[places]).cpu()
+
+    def read(self, network: Any, question: Question | None = None) -> Tensor:
+        tokens = self.tokens if question is None else self.tokens[: question.at[0] + 1]
+        hidden: Tensor = network.read(torch.tensor([tokens], device=network.device))
+        return hidden
+
+    def _answers(self, hidden: Tensor, question: Question, variants: Sequence[Variant], start: int = 0) -> Tensor:
+        """Logits [B, n, V] where is asked, of hidden states [B, T, W] from position `start` on."""
+        places = torch.tensor([[variant.moved(at + 1) - 1 - start for at in question.at] for variant in variants])
+        return self.network.logits(hidden[torch.arange(len(variants))[:, None], places])
+
+
+class DecoderSession(CausalSession, StackSession):
+    """A text under a transformer that continues it.
+
+    Variants share the keys and values of the text up to the first position that they could change, and read on from
+    there in batches, each row with a mask of its own.
+    """
+
+    kind = "a transformer that continues texts"
+    causal = True
+
+    def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
+        starts = [self._first_change(question, variant) for variant in variants]
+        order = sorted(range(len(variants)), key=starts.__getitem__)
+        while order:
+            rows = max(1, min(ROWS, BATCH // (question.at[-1] + 1 - starts[order[0]])))
+            yield order[:rows]
+            order = order[rows:]
+
+    @staticmethod
+    def _first_change(question: Question, variant: Variant) -> int:
+        """The first position that the variant may change, or the first one asked for, whose answer is wanted anyway."""
+        changes = [part.stop for part in variant.blocked] + [span.start for span, _ in variant.edits]
+        return min([*changes, variant.moved(question.at[0] + 1) - 1])
+
+    def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
+        start = min(self._first_change(question, variant) for variant in variants)
+        read = self.tokens[: question.at[-1] + 1]
+        length, rows = len(read), len(variants)
+        state = self._state(length).select(torch.zeros(rows, dtype=torch.int64))
+        state.rewind(start)
+        tokens = torch.zeros(rows, length - start, dtype=torch.int64)
+        visible = torch.ones(rows, length - start, length, dtype=torch.bool)
+        counts = torch.empty(rows, dtype=torch.int64)
+        for row, variant in enumerate(variants):
+            changed = variant.tokens(read, start)
+            counts[row] = len(changed)
+            tokens[row, : len(changed)] = torch.tensor(changed)
+            for part in variant.blocked:
+                at = variant.moved(part.start)
+                visible[row, max(0, at + len(part) - start) :, at : at + len(part)] = False
+        hidden = self.network.read(tokens.to(self.network.device), state, counts, visible)  # [B, T, W]
+        return question.value(self._answers(hidden, question, variants, start))
+
+    def _state(self, length: int) -> State:
+        """The state behind the first `length` tokens; the last one asked for is kept."""
+        if self._prefix is None or self._prefix[0] != length:
+            state = self.network.start(1, length)
+            self.network.read(torch.tensor([self.tokens[:length]], device=self.network.device), state)
+            self._prefix = length, state
+        return self._prefix[1]
+
+    _prefix: tuple[int, State] | None = None
+
+    @property
+    def stack(self) -> Stack:
+        return stack_of(self.network)
+
+    def askers(self, question: Question) -> list[int]:
+        return [-1]
+
+    def embedded(self, question: Question) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            tokens = torch.tensor(self.tokens[: question.at[-1] + 1], device=self.network.device)
+            vectors: Tensor = self.network.embed(tokens)
+        return vectors
+
+    def value_from(self, question: Question, embedded: Tensor) -> Tensor:
+        hidden = self.network.decoder.decode(embedded, self.network.start(len(embedded), 0), None, None)
+        return question.value(self.network.logits(hidden[:, list(question.at)]))
+
+    def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
+        """Those that the model finds likeliest behind what is in front of the span and that could stand there."""
+        own = self.spell(self.tokens[span.start])
+        scores = self.logits(slice(span.start - 1, span.start))[0]
+        likeliest = scores.topk(min(LOOKED_AT, len(scores))).indices.tolist()
+        fitting = (id for id in likeliest if id != self.tokens[span.start] and alike(self.spell(id), own))
+        return [(id,) for id in islice(fitting, n)]
+
+
+class RecurrentSession(CausalSession):
+    """A text under a recurrent model, which has no attention that could be blocked: words can only be left out or
+    replaced, and each variant is read from the beginning."""
+
+    kind = "a recurrent model"
+    blocks = False
+
+    def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
+        read = self.tokens[: question.at[-1] + 1]
+        changed = [torch.tensor(variant.tokens(read)) for variant in variants]
+        tokens = torch.zeros(len(variants), len(read), dtype=torch.int64)
+        for row, ids in zip(tokens, changed, strict=True):
+            row[: len(ids)] = ids
+        counts = torch.tensor([len(ids) for ids in changed])
+        state = self.network.start(len(variants), len(read))
+        hidden = self.network.read(tokens.to(self.network.device), state, counts)  # [B, T, W]
+        return question.value(self._answers(hidden, question, variants))
+
+
+def alike(token: str, own: str) -> bool:
+    """Whether a token could stand where another does: it begins a word if that does, and is letters if that is."""
+    return token[:1].isspace() == own[:1].isspace() and token.strip().isalpha() == own.strip().isalpha()
+
+
+def session(network: Decoder, tokens: Sequence[int], spell: Callable[[int], str] = str) -> CausalSession:
+    """The session for a network that continues texts."""
+    kind = DecoderSession if isinstance(network.decoder, Stack) else RecurrentSession
+    return kind(network, tokens, spell)
+
+
+def stacked(session: Session) -> StackSession:
+    """The same session, if its network is one stack. Raises RequestError for a recurrent model and for a translator."""
+    if not isinstance(session, StackSession):
+        raise RequestError(f"this is {session.kind}: it has no single stack of attention to look into")
+    return session
