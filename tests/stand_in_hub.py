@@ -34,5 +34,5 @@ def only_hub(server: ThreadingHTTPServer, folder: Path, monkeypatch: pytest.Monk
 
 
 def blob(content: bytes) -> str:
-    """What the hub calls a file's content."""
-    return hashlib.sha1(content).hexdigest()
+    """What the hub calls a file's content: git's hash of it."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()

@@ -65,7 +65,7 @@ class GGUFReader:
 
     ``metadata`` maps the file's keys to plain Python values. Bytes that are not UTF-8, in tokens cut inside a
     character, say, are kept as surrogate escapes: ``value.encode("utf-8", "surrogateescape")`` gives them back.
-    Raises ``FileError`` when the file is big-endian, in parts, damaged or hostile.
+    Raises ``FileError`` when the file is big-endian, damaged or hostile.
     """
 
     metadata: Mapping[str, Any]
@@ -129,8 +129,6 @@ class _Header:
                 self.fail(f"metadata key {key!r}", "appears twice")
             field = f"metadata {key!r}"
             metadata[key] = self.value(self.value_type(field), field)
-        if metadata.get("split.count", 1) != 1:
-            self.fail("metadata 'split.count'", "says that this is one part of a model; join the parts first")
         return metadata, self.entries(tensors, metadata.get("general.alignment", 32))
 
     def entries(self, count: int, alignment: object) -> dict[str, Entry]:

@@ -6,6 +6,7 @@ that one once a model is there.
 
 import contextlib
 import glob
+import hashlib
 import json
 import os
 import re
@@ -13,7 +14,8 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from limelight.checkpoints.cache import Progress, watched
+from limelight.checkpoints.cache import Progress, sha256, watched
+from limelight.checkpoints.files import gguf_parts
 from limelight.errors import SourceError
 
 _SMALL = (".json", ".jinja", ".model", ".spm", ".txt")  # configs, tokenizers, chat templates
@@ -81,8 +83,35 @@ def fetch(repo: str, file: str | None = None, progress: Progress | None = None) 
     total = sum(s.size or 0 for s in taken)
     with _explained(repo), _no_bars(), watched(_folder(repo) / "blobs", blobs, total, "downloading", progress):
         snapshot = Path(snapshot_download(repo, allow_patterns=[glob.escape(name) for name in wanted]))
+    for sibling in taken:
+        digest = sibling.lfs.sha256 if sibling.lfs else sibling.blob_id
+        _check(repo, snapshot / sibling.rfilename, digest)
     # A folder without a tokenizer is not whole, but it is all there is; only, the hub is asked again next time.
     return _whole(snapshot, file) or snapshot
+
+
+def _check(repo: str, path: Path, digest: str | None) -> None:
+    """Holds a file against the hash that the hub gives for it; one that differs is thrown away, with its place.
+
+    Large files have a sha256, small ones git's: a sha1 over a header and the content.
+    """
+    if digest is None or re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", digest) is None:
+        return
+    blob = path.resolve()
+    if len(digest) == 64:
+        found = sha256(blob)
+    else:
+        git = hashlib.sha1(b"blob %d\0" % blob.stat().st_size, usedforsecurity=False)
+        with blob.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                git.update(chunk)
+        found = git.hexdigest()
+    if found != digest:
+        path.unlink(missing_ok=True)
+        blob.unlink(missing_ok=True)
+        raise SourceError(
+            f"{repo} arrived damaged: the hash of {path.name} is not the hub's; it was thrown away, so fetch again"
+        )
 
 
 def _folder(repo: str) -> Path:
@@ -95,7 +124,7 @@ def _folder(repo: str) -> Path:
 def _whole(snapshot: Path, file: str | None = None) -> Path | None:
     """The model in a snapshot folder, or `None` if a part is missing."""
     if file is not None:
-        return snapshot / file if (snapshot / file).is_file() else None
+        return snapshot / file if all((snapshot / part).is_file() for part in _with_parts(file)) else None
     if not snapshot.is_dir():
         return None
     names = {path.relative_to(snapshot).as_posix() for path in snapshot.rglob("*") if path.is_file()}
@@ -103,7 +132,7 @@ def _whole(snapshot: Path, file: str | None = None) -> Path | None:
     if not weights:
         return None
     if weights[0].endswith(".gguf"):
-        return snapshot / weights[0] if len(weights) == 1 else None
+        return snapshot / weights[0] if set(weights) == set(_with_parts(weights[0])) else None
     whole = "config.json" in names and names.issuperset(weights) and not names.isdisjoint(_TOKENIZERS)
     return snapshot if whole else None
 
@@ -114,17 +143,23 @@ def _choose(repo: str, names: Collection[str], file: str | None) -> list[str]:
         if file not in names:
             there = ", ".join(sorted(name for name in names if name.endswith(".gguf"))) or "no GGUF file at all"
             raise SourceError(f"{repo} has no {file}; it has {there}")
-        return [file]
+        return list(_with_parts(file))
     weights = _weights(names)
     if not weights:
         raise SourceError(f"{repo} holds no weights that limelight opens (safetensors, torch's .bin, or .gguf)")
     if not weights[0].endswith(".gguf"):
         return [*weights, *sorted(name for name in names if name.endswith(_SMALL) and "/" not in name)]
-    if len(weights) > 1:
+    if set(weights) != set(_with_parts(weights[0])):
         raise SourceError(
             f"{repo} holds several GGUF files; name one, as in {repo}:{weights[0]} ({', '.join(weights)})"
         )
     return weights
+
+
+def _with_parts(file: str) -> tuple[str, ...]:
+    """A GGUF file of a repository and, where its model lies in several, all of them in order."""
+    folder, slash, name = file.rpartition("/")
+    return tuple(f"{folder}{slash}{part}" for part in gguf_parts(name)) or (file,)
 
 
 def _weights(names: Collection[str]) -> list[str]:

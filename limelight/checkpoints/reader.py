@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import torch
 
+from limelight.checkpoints.files import PARTS_LIMIT, foreign, gguf_parts, head, is_safetensors
 from limelight.errors import FileError, suggestion
 
 if TYPE_CHECKING:
@@ -116,17 +116,19 @@ class ShardedReader:
 
 
 def open_tensors(path: Path) -> TensorReader:
-    """Opens a GGUF, safetensors or torch zip file, the index of a sharded one, or the folder that holds one.
+    """Opens a GGUF, safetensors or torch zip file, the index of a sharded one, the first part of a GGUF file in parts,
+    or the folder that holds one.
 
     The kind is told by the content, not by the name. In a folder safetensors come first. Raises ``FileError`` for a
     file that is missing, damaged, foreign or hostile.
     """
     if os.path.isdir(path):
         path = _in_folder(path)
-    head = _head(path)
-    if path.suffix == ".json" or head.lstrip()[:1] == b"{":
+    first = head(path)
+    if path.suffix == ".json" or first.lstrip()[:1] == b"{":
         return _open_index(path)
-    return _open_file(path, head)
+    reader = _open_file(path, first)
+    return _with_parts(reader, path) if _parts_of(reader, path) > 1 else reader
 
 
 def lookup(tensors: Mapping[str, T], name: str, path: Path) -> T:
@@ -139,44 +141,71 @@ def lookup(tensors: Mapping[str, T], name: str, path: Path) -> T:
 def _in_folder(folder: Path) -> Path:
     for pattern in IN_FOLDER:
         found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        if len(found) > 1 and {path.name for path in found} == set(gguf_parts(found[0].name)):
+            found = found[:1]
         if len(found) > 1:
             names = ", ".join(path.name for path in found[:4])
             raise FileError(f"{folder}: {len(found)} files could be the model ({names}); name the one to open")
         if found:
             return found[0]
+    if (folder / "adapter_config.json").is_file():
+        raise FileError(f"{folder}: holds an adapter (LoRA), not a model; name the model that it belongs to")
     raise FileError(f"{folder}: no .safetensors, .gguf or torch (.bin, .pt, .pth) file in this folder")
 
 
-def _head(path: Path) -> bytes:
-    """The first 16 bytes of a regular file; anything else (a pipe, a device) could block or never end."""
-    if not os.path.isfile(path):  # False, too, for names that the system refuses
-        raise FileError(f"{path}: there is no such file, or it is not a regular one")
-    try:
-        with path.open("rb") as file:
-            return file.read(16)
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read: {error.strerror}") from error
+def _parts_of(reader: TensorReader, path: Path) -> int:
+    """In how many files a model lies of which this is one. Raises FileError where a GGUF file says something else."""
+    count = reader.metadata.get("split.count", 1)
+    if not isinstance(count, int) or isinstance(count, bool) or not 0 <= count <= PARTS_LIMIT:
+        raise FileError(f"{path}: metadata 'split.count' is {count!r:.60}, not a number of files")
+    return count
 
 
-def _open_file(path: Path, head: bytes) -> TensorReader:
+def _with_parts(first: TensorReader, path: Path) -> TensorReader:
+    """A model in several GGUF files, of which the first is named; the others lie beside it."""
+    count = _parts_of(first, path)
+    names = gguf_parts(path.name)
+    says = f"{path}: metadata 'split.count' says that this is one part of {count}"
+    if first.metadata.get("split.no", 0) != 0:
+        raise FileError(f"{says}, but not the first; open {names[0] if names else 'that one'}")
+    if len(names) != count or path.name != names[0]:
+        raise FileError(f"{says}; they must be called NAME-00001-of-{count:05d}.gguf and so on, and lie side by side")
+    shards: dict[str, TensorReader] = {}
+    for number, name in enumerate(names):
+        file = path.with_name(name)
+        reader = _open_file(file, head(file)) if number else first
+        if _parts_of(reader, file) != count or reader.metadata.get("split.no", 0) != number:
+            raise FileError(f"{file}: does not say that it is part {number + 1} of {count}")
+        for tensor in reader.names():
+            if tensor in shards:
+                raise FileError(f"{file}: holds tensor {tensor!r}, which an earlier part holds too")
+            shards[tensor] = reader
+    expected = first.metadata.get("split.tensors.count", len(shards))
+    if expected != len(shards):
+        raise FileError(f"{path}: says that its parts hold {expected!r:.40} tensors; they hold {len(shards)}")
+    return ShardedReader(shards, path, first.metadata)
+
+
+def _open_file(path: Path, first: bytes) -> TensorReader:
     # Each reader is imported when a file of its kind is opened.
-    if head[:4] == b"GGUF":
+    if first[:4] == b"GGUF":
         from limelight.checkpoints.gguf import GGUFReader
 
         return GGUFReader(path)
-    if head[:4] == b"PK\x03\x04":
+    if first[:4] == b"PK\x03\x04":
         from limelight.checkpoints.torchzip import TorchZipReader
 
         return TorchZipReader(path)
-    if head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] <= path.stat().st_size:
+    if is_safetensors(first, path.stat().st_size):
         from limelight.checkpoints.safetensors import SafetensorsReader
 
         return SafetensorsReader(path)
-    if head[:1] == b"\x80" or path.suffix in {".bin", ".pt", ".pth", ".pkl"}:
+    if first[:1] == b"\x80" or path.suffix in {".bin", ".pt", ".pth", ".pkl"}:
         raise FileError(
             f"{path}: not a torch zip file, and a bare pickle may run code, so it is not opened; save it as safetensors"
         )
-    raise FileError(f"{path}: starts with {head[:8]!r}, which is none of GGUF, safetensors or a torch zip file")
+    what = f"; this is {kind}" if (kind := foreign(first)) else ""
+    raise FileError(f"{path}: starts with {first[:8]!r}, which is none of GGUF, safetensors or a torch zip file{what}")
 
 
 def _open_index(path: Path) -> ShardedReader:
@@ -199,7 +228,7 @@ def _open_index(path: Path) -> ShardedReader:
     readers = {}
     for shard, expected in shards.items():
         file = path.with_name(shard)
-        reader = _open_file(file, _head(file))
+        reader = _open_file(file, head(file))
         found = set(reader.names())
         if missing := sorted(expected - found):
             raise FileError(f"{file}: tensor {missing[0]!r} is missing, though {path.name} places it here")

@@ -10,6 +10,7 @@ from typing import Literal
 from limelight import given
 from limelight.checkpoints import hub, wheel
 from limelight.checkpoints.cache import Progress
+from limelight.checkpoints.files import holds_tensors
 from limelight.checkpoints.named import names
 from limelight.errors import SourceError, suggestion
 
@@ -61,7 +62,7 @@ def resolve(model: str | Path) -> Source:
     if text and os.path.isdir(path):
         return Source("folder", text, _trained(path) if (path / "settings.toml").is_file() else path)
     if text and os.path.exists(path):
-        if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() not in SUFFIXES and not holds_tensors(path):
             raise SourceError(f"{path} is not a model file; limelight opens {', '.join(SUFFIXES)}, and folders of them")
         return Source("file", text, path)
     asked = _HUB_ID.fullmatch(text) if isinstance(model, str) else None

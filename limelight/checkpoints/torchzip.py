@@ -154,4 +154,7 @@ def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
         if tensor.nbytes > tensor.untyped_storage().nbytes() or min(tensor.shape, default=0) < 0:
             raise FileError(f"{path}: tensor {name!r} of shape {tuple(tensor.shape)} is larger than its data")
         tensors[name] = tensor.detach()
+    # Two names for one tensor are a tie; a thousand would be a thousand copies once they become a model's weights.
+    if sum(tensor.nbytes for tensor in tensors.values()) > 2 * path.stat().st_size:
+        raise FileError(f"{path}: its tensors share their bytes so often that they claim more than twice the file")
     return tensors

@@ -361,3 +361,45 @@ def test_random_headers_open_or_are_refused(tmp_path: Path, data: bytes) -> None
 @given(data=st.binary(max_size=200))
 def test_random_bytes_open_or_are_refused(tmp_path: Path, data: bytes) -> None:
     assert outcome(tmp_path / "noise.gguf", b"GGUF\3\0\0\0" + data).startswith(("opened", str(tmp_path)))
+
+
+def part(number: object, count: int, name: str, total: int = 2) -> bytes:
+    """One file of a model in several, with a tensor of its own."""
+    pairs = [
+        pair("split.no", GGUFValueType.UINT16, struct.pack("<H", number)),
+        pair("split.count", GGUFValueType.UINT16, struct.pack("<H", count)),
+        pair("split.tensors.count", GGUFValueType.INT32, struct.pack("<i", total)),
+    ]
+    return header(pairs=pairs, tensors=[tensor(name, (2,), GGMLQuantizationType.F32)], data=8)
+
+
+def test_a_model_in_parts_opens_by_the_first(tmp_path: Path) -> None:
+    first, second = (tmp_path / f"m-{number:05d}-of-00002.gguf" for number in (1, 2))
+    first.write_bytes(part(0, 2, "a"))
+    second.write_bytes(part(1, 2, "b"))
+    for place in (first, tmp_path):
+        reader = open_tensors(place)
+        assert reader.names() == ("a", "b")
+        assert reader.shape("b") == (2,)
+        assert reader.read("b").tolist() == [0, 0]
+    refused(second, part(1, 2, "b"), "but not the first; open m-00001-of-00002.gguf")
+    for content, why in [
+        (part(1, 2, "a"), "holds tensor 'a', which an earlier part holds too"),
+        (part(0, 2, "b"), "does not say that it is part 2 of 2"),
+        (part(1, 3, "b"), "does not say that it is part 2 of 2"),
+    ]:
+        second.write_bytes(content)
+        with pytest.raises(FileError, match=why):
+            open_tensors(first)
+    second.write_bytes(part(1, 2, "b"))
+    refused(first, part(0, 2, "a", total=3), "says that its parts hold 3 tensors; they hold 2")
+    first.write_bytes(part(0, 2, "a"))
+    second.unlink()
+    with pytest.raises(FileError, match=r"m-00002-of-00002\.gguf: there is no such file"):
+        open_tensors(first)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_model_that_was_joined_is_whole(count: int, tmp_path: Path) -> None:
+    (tmp_path / "joined.gguf").write_bytes(part(0, count, "a", total=1))
+    assert open_tensors(tmp_path / "joined.gguf").names() == ("a",)

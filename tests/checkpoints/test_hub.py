@@ -1,5 +1,6 @@
 """Models of the hub: fetched with the real `huggingface_hub`, from a stand-in hub on this machine's loopback."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -228,3 +229,34 @@ def test_without_network_it_says_how_to_do_it_by_hand(served: Hub, monkeypatch: 
 
 def test_an_empty_cache_lists_nothing(served: Hub) -> None:
     assert list(hub.every()) == []
+
+
+def test_a_file_that_arrived_damaged_is_thrown_away_and_said(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its length is right, and so the library takes it."""
+    whole, spoilt = served.files["model.safetensors"], bytes(len(WEIGHTS))
+    listing = served.listing
+    monkeypatch.setattr(served, "listing", lambda key: [{**e, **_promised(whole, e, key)} for e in listing(key)])
+    served.files["model.safetensors"] = spoilt
+    with pytest.raises(SourceError, match=r"the hash of model\.safetensors is not the hub's; it was thrown away"):
+        hub.fetch("org/name")
+    assert hub.cached("org/name") is None
+    served.files["model.safetensors"] = whole
+    assert (hub.fetch("org/name") / "model.safetensors").read_bytes() == whole
+
+
+def _promised(content: bytes, entry: dict[str, object], key: str) -> dict[str, object]:
+    """What the hub's listing says of the large file: its sha256, as for all that Git LFS keeps."""
+    if entry[key] != "model.safetensors":
+        return {}
+    return {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}}
+
+
+def test_a_gguf_model_in_parts_is_fetched_whole(served: Hub) -> None:
+    parts = [f"big-{number:05d}-of-00002.gguf" for number in (1, 2)]
+    served.files = {name: name.encode() for name in parts}
+    path = hub.fetch("org/name")
+    assert path.name == parts[0]
+    assert served.sent == set(parts)
+    assert hub.cached("org/name", parts[0]) == path == hub.fetch("org/name", parts[0])
+    (path.parent / parts[1]).unlink()
+    assert hub.cached("org/name") is None

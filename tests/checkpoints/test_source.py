@@ -76,6 +76,21 @@ def test_a_file_of_another_kind_is_refused(alone: Path) -> None:
         source.resolve("notes.txt")
 
 
+@pytest.mark.parametrize("head", [b"GGUF", b"PK\3\4", b"\x02" + bytes(7) + b"{}"])
+def test_a_file_is_known_by_its_first_bytes(head: bytes, alone: Path) -> None:
+    (alone / "sha256-00ff").write_bytes(head + bytes(99))
+    assert source.resolve("sha256-00ff").kind == "file"
+    (alone / "sha256-00ff").write_bytes(b"?" + head)
+    with pytest.raises(SourceError, match="is not a model file"):
+        source.resolve("sha256-00ff")
+
+
+def test_a_pipe_is_not_waited_for(alone: Path) -> None:
+    os.mkfifo(alone / "pipe")
+    with pytest.raises(SourceError, match="is not a model file"):
+        source.resolve("pipe")
+
+
 @pytest.mark.parametrize(
     "text", ["", "org/", "a/b/c", "org/name:x.bin", "org/..", "org/name:../x.gguf", "o\0/n", "x" * 9999]
 )

@@ -24,6 +24,9 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 KINDS = ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
 
 
+SHARED = torch.ones(1 << 12)
+
+
 def saved(state: Any) -> bytes:
     file = io.BytesIO()
     torch.save(state, file)
@@ -196,6 +199,8 @@ def test_code_in_the_pickle_is_not_run(protocol: int, tmp_path: Path) -> None:
         ({"epoch": 3}, "entry 'epoch' is a int, not a named tensor"),
         ({3: torch.ones(2)}, "entry of a int is a torch.float32, not a named tensor"),
         ({"w": torch.ones(1).expand(1000)}, r"tensor 'w' of shape \(1000,\) is larger than its data"),
+        ({f"w{i}": SHARED for i in range(9)}, "they claim more than twice the file"),
+        ({f"w{i}": SHARED[i:] for i in range(9)}, "they claim more than twice the file"),
     ],
 )
 def test_anything_but_a_dictionary_of_tensors_is_refused(state: Any, match: str, tmp_path: Path) -> None:

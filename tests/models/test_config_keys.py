@@ -1,0 +1,172 @@
+"""Every key of every family's config, left out, changed and added in turn: what the reference then computes is what we
+compute, or the key is refused or warned about by its name. Weights stay the same throughout."""
+
+import copy
+import json
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from references import CONFIGS, saved
+
+from limelight.checkpoints.open import open_checkpoint
+from limelight.errors import LimelightError
+
+TOKENS = torch.randint(3, 99, (1, 24), generator=torch.Generator().manual_seed(3))
+LEFT_OUT = object()
+
+VALUES: dict[str, list[Any]] = {
+    "activation_function": ["relu", "gelu"],
+    "add_cross_attention": [True],
+    "attention_bias": [True, False],
+    "attn_logit_softcapping": [None, 1.0],
+    "final_logit_softcapping": [None, 1.0],
+    "head_dim": [8, None],
+    "hidden_act": ["relu", "gelu", "gelu_new"],
+    "hidden_activation": ["relu", "gelu"],
+    "hidden_size": [32],
+    "is_decoder": [True],
+    "layer_norm_eps": [0.1],
+    "layer_norm_epsilon": [0.1],
+    "layer_types": [["full_attention"] * 3, ["sliding_attention"] * 3, ["full_attention"] * 2],
+    "max_position_embeddings": [8, 1000],
+    "max_window_layers": [0, 2],
+    "mlp_bias": [True],
+    "n_inner": [None, 96],
+    "num_attention_heads": [2, 8, 5],
+    "num_hidden_layers": [2],
+    "num_key_value_heads": [1, 4, None],
+    "original_max_position_embeddings": [8, 64],
+    "partial_rotary_factor": [0.5, 1.0],
+    "query_pre_attn_scalar": [7],
+    "rms_norm_eps": [0.1],
+    "rope_interleaved": [True],
+    "rope_scaling": [None, {"type": "linear", "factor": 3.0}, {"rope_type": "dynamic", "factor": 3.0}],
+    "rope_theta": [100.0],
+    "rotary_emb_base": [100],
+    "rotary_pct": [0.5, 1.0],
+    "scale_attn_by_inverse_layer_idx": [True],
+    "scale_attn_weights": [False],
+    "sliding_window": [None, 3],
+    "tie_word_embeddings": [True, False],
+    "use_bidirectional_attention": [True],
+    "use_parallel_residual": [True, False],
+    "use_sliding_window": [True, False],
+    "vocab_size": [50],
+}
+ROPE: dict[str, list[Any]] = {
+    "rope_type": ["linear", "default"],
+    "rope_theta": [100.0],
+    "factor": [2.0],
+    "original_max_position_embeddings": [8, 64],
+    "partial_rotary_factor": [0.5, 1.0],
+    "attention_factor": [0.5],
+    "beta_fast": [8.0],
+    "beta_slow": [3.0],
+    "truncate": [False, None],
+    "mscale": [0.7],
+    "mscale_all_dim": [0.4],
+    "low_freq_factor": [2.0],
+    "high_freq_factor": [9.0],
+    "short_factor": [[1.5] * 8],
+    "long_factor": [[2.5] * 8],
+    "type": ["linear"],
+}
+NAMES = ("model_type", "architectures", "transformers_version", "dtype", "id2label", "label2id")
+"""Keys of which other tests speak, or that only name things."""
+
+MUCH_ALIKE = {"gpt2-scaled-by-layer", "llama-biases-tied", "llama-linear", "gpt_neox-serial-tied"}
+"""Of which the others have every key."""
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """The reference without its warnings and bars."""
+    says = transformers.utils.logging
+    level = says.get_verbosity()
+    says.set_verbosity_error()
+    says.disable_progress_bar()
+    yield
+    says.set_verbosity(level)
+    says.enable_progress_bar()
+
+
+def changes(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The key's name, and the config in which it is left out, changed or added."""
+    for name in sorted({*config, *VALUES} - {*NAMES}):
+        for value in [LEFT_OUT, *VALUES.get(name, [])]:
+            other = copy.deepcopy(config)
+            if value is LEFT_OUT:
+                other.pop(name, None)
+            else:
+                other[name] = value
+            if other != config:
+                yield name, other
+    if isinstance(config.get("rope_parameters"), dict):
+        for name in sorted({*config["rope_parameters"], *ROPE}):
+            for value in [LEFT_OUT, *ROPE.get(name, [])]:
+                other = copy.deepcopy(config)
+                if value is LEFT_OUT:
+                    other["rope_parameters"].pop(name, None)
+                else:
+                    other["rope_parameters"][name] = value
+                if other != config:
+                    yield name, other
+        older = copy.deepcopy(config)
+        older["rope_scaling"] = {"type": "linear", "factor": 2.0}
+        yield "rope_scaling", older
+
+
+def theirs(folder: Path) -> torch.Tensor | None:
+    """The reference's logits; None if it refuses the config, or draws weights that the file does not have."""
+    try:
+        model, told = transformers.AutoModelForCausalLM.from_pretrained(
+            folder, attn_implementation="eager", output_loading_info=True
+        )
+        if any(told.values()):
+            return None
+        with torch.inference_mode():
+            return model(TOKENS).logits
+    except Exception:  # whatever it trips over: the reference has no sentence for this config
+        return None
+
+
+def outcome(folder: Path) -> tuple[torch.Tensor | None, str]:
+    """Our logits, or None, and everything that was said."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            network = open_checkpoint(folder).network
+            with torch.inference_mode():
+                logits = network(TOKENS)
+        except LimelightError as error:
+            return None, str(error)
+    return logits, " ".join(str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("name", [name for name in CONFIGS if name not in MUCH_ALIKE])
+def test_every_key_means_what_it_means_to_the_reference(name: str, tmp_path: Path, quiet: None) -> None:
+    saved(name, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    wrong, compared = [], 0
+    for key, other in changes(config):
+        (tmp_path / "config.json").write_text(json.dumps(other))
+        expected = theirs(tmp_path)
+        if expected is None or not expected.isfinite().all():
+            continue
+        logits, said = outcome(tmp_path)
+        value = other.get(key, other.get("rope_parameters", {}).get(key, "left out"))
+        if logits is None:
+            if key not in said and "missing" not in said:
+                wrong.append(f"{key} = {value}: refused without its name: {said}")
+        elif not torch.allclose(logits, expected, rtol=1e-4, atol=1e-4):
+            if key not in said:
+                wrong.append(f"{key} = {value}: off by {(logits - expected).abs().max():.3g} in silence; said {said!r}")
+        else:
+            compared += 1
+    assert not wrong, "\n".join(wrong)
+    assert compared > 10
