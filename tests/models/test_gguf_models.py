@@ -1,6 +1,7 @@
 """GGUF files of every architecture, written with llama.cpp's conventions from reference models, opened and compared."""
 
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -11,6 +12,7 @@ from references import CONFIGS, reference
 from torch import Tensor
 
 from limelight.checkpoints.open import open_checkpoint
+from limelight.errors import ConfigError
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 
 TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2))
@@ -173,3 +175,114 @@ def test_looking_is_exact_over_low_bit_layers(tmp_path: Path) -> None:
     assert ours.logprob == pytest.approx(exact.logprob, abs=1e-5)
     after = [module.matrix for module in packed.network.modules() if isinstance(module, LowBitLinear)]
     assert all(a is b for a, b in zip(after, matrices, strict=True))  # the model in use is as fast as it was
+
+
+def changed(path: Path, drop: str = "", **values: tuple[str, object]) -> Path:
+    """The file with other keys of its architecture ("__" for "."): (type, value), by the names of the writer."""
+    from limelight.checkpoints.reader import open_tensors
+
+    reader = open_tensors(path)
+    writer = gguf.GGUFWriter(path.with_name("changed.gguf"), "llama")
+    for key, value in reader.metadata.items():
+        if key not in {"general.architecture", f"llama.{drop}"} and key[6:].replace(".", "__") not in values:
+            kinds = {str: "string", int: "uint32", float: "float32", list: "array"}
+            getattr(writer, f"add_{kinds[type(value)]}")(key, value)
+    for key, (kind, value) in values.items():
+        getattr(writer, f"add_{kind}")(f"llama.{key.replace('__', '.')}", value)
+    for name in reader.names():
+        writer.add_tensor(name, reader.read(name).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path.with_name("changed.gguf")
+
+
+YARN = {"rope__scaling__type": ("string", "yarn"), "rope__scaling__factor": ("float32", 4.0)}
+YARN["rope__scaling__original_context_length"] = ("uint32", 32)
+AS_YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
+
+
+@pytest.mark.parametrize(
+    ("keys", "rope"),
+    [
+        ({"rope__scaling__factor": ("float32", 4.0)}, {"rope_type": "linear", "factor": 4.0}),
+        ({"rope__scale_linear": ("float32", 4.0)}, {"rope_type": "linear", "factor": 4.0}),
+        ({"rope__scaling__type": ("string", "linear"), "rope__scaling__factor": ("float32", 0.0)}, {}),
+        ({"rope__scaling__type": ("string", "none"), "rope__scaling__factor": ("float32", 4.0)}, {}),
+        ({"rope__freq_base": ("float32", 500.0)}, {"rope_theta": 500.0}),
+        (YARN, AS_YARN),
+        (
+            {
+                **YARN,
+                "rope__scaling__yarn_beta_fast": ("float32", 8.0),
+                "rope__scaling__yarn_beta_slow": ("float32", 2.0),
+            },
+            {**AS_YARN, "beta_fast": 8.0, "beta_slow": 2.0},
+        ),
+        (
+            {**YARN, "rope__scaling__attn_factor": ("float32", 0.5)},
+            {**AS_YARN, "attention_factor": 0.5 * (0.1 * np.log(4.0) + 1)},
+        ),
+    ],
+)
+def test_rope_keys_mean_what_they_mean_to_llama_cpp(keys: dict[str, Any], rope: dict[str, Any], tmp_path: Path) -> None:
+    theirs = write("llama", tmp_path / "model.gguf")
+    config = theirs.config.to_dict()
+    config["rope_parameters"] = {"rope_type": "default", "rope_theta": 10000.0, **rope}
+    scaled = transformers.LlamaForCausalLM(transformers.LlamaConfig(**config)).eval()
+    scaled.load_state_dict(theirs.state_dict())
+    ours = open_checkpoint(changed(tmp_path / "model.gguf", **keys)).network
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(TOKENS), scaled(TOKENS).logits, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("attention__head_count", ("array", [4, 4, 2])),
+        ("attention__head_count", ("array", [4, 4])),
+        ("attention__head_count_kv", ("uint32", 0)),
+        ("attention__key_length", ("array", [16, 16, 16])),
+        ("attention__value_length", ("uint32", 8)),
+        ("attention__layer_norm_rms_epsilon", ("string", "x")),
+        ("attention__causal", ("bool", False)),
+        ("attention__scale", ("float32", 0.5)),
+        ("block_count", ("float32", 3.0)),
+        ("context_length", ("string", "256")),
+        ("embedding_length", ("bool", True)),
+        ("expert_count", ("uint32", 8)),
+        ("logit_scale", ("float32", 0.5)),
+        ("rope__dimension_count", ("uint32", 8)),
+        ("rope__freq_base", ("float32", float("nan"))),
+        ("rope__scaling__type", ("string", "longrope")),
+        ("rope__scaling__factor", ("float32", -2.0)),
+        ("rope__scaling__yarn_log_multiplier", ("float32", 0.1)),
+    ],
+)
+def test_a_key_that_cannot_be_followed_is_refused_by_name(key: str, value: tuple[str, Any], tmp_path: Path) -> None:
+    write("llama", tmp_path / "model.gguf")
+    with pytest.raises(ConfigError, match=rf"the GGUF key 'llama\.{key.replace('__', '.')}' is "):
+        open_checkpoint(changed(tmp_path / "model.gguf", **{key: value}))
+
+
+@pytest.mark.parametrize(
+    "name", ["block_count", "context_length", "embedding_length", "attention.head_count", "feed_forward_length"]
+)
+def test_a_key_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
+    write("llama", tmp_path / "model.gguf")
+    with pytest.raises(ConfigError, match=rf"the GGUF key 'llama\.{name}' is missing"):
+        open_checkpoint(changed(tmp_path / "model.gguf", drop=name))
+
+
+def test_a_key_that_is_not_known_is_named(tmp_path: Path) -> None:
+    write("llama", tmp_path / "model.gguf")
+    with pytest.warns(UserWarning, match=r"the GGUF key 'llama\.new\.thing' \(7\) is not known and was ignored"):
+        open_checkpoint(changed(tmp_path / "model.gguf", new__thing=("uint32", 7)))
+
+
+def test_a_list_with_the_same_number_for_each_layer_is_that_number(tmp_path: Path) -> None:
+    write("llama", tmp_path / "model.gguf")
+    lists = {"attention__head_count": [4] * 3, "attention__head_count_kv": [2] * 3, "feed_forward_length": [96] * 3}
+    path = changed(tmp_path / "model.gguf", **{key: ("array", value) for key, value in lists.items()})
+    assert open_checkpoint(path).network.config == open_checkpoint(tmp_path / "model.gguf").network.config
