@@ -248,7 +248,14 @@ def _promised(content: bytes, entry: dict[str, object], key: str) -> dict[str, o
     """What the hub's listing says of the large file: its sha256, as for all that Git LFS keeps."""
     if entry[key] != "model.safetensors":
         return {}
-    return {"lfs": {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 130}}
+    return {
+        "lfs": {
+            "sha256": (digest := hashlib.sha256(content).hexdigest()),
+            "oid": digest,
+            "size": len(content),
+            "pointerSize": 130,
+        }
+    }
 
 
 def test_a_gguf_model_in_parts_is_fetched_whole(served: Hub) -> None:

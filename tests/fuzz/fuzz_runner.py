@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ import fuzz_mutate as mutate
 import fuzz_text
 
 HERE = Path(__file__).parent
-SECONDS = 10  # for one file
+SECONDS = 10  # of computing, for one file
+PATIENCE = 60  # seconds by the clock, of which other processes may take most
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,10 @@ class Child:
         assert process.stdin is not None
         process.stdin.write(f"{path}\n")
         process.stdin.flush()
-        line = self._line(process, SECONDS)
+        line = self._line(process, PATIENCE, SECONDS)
         if line is None:
             self._end()
-            return f"no answer within {SECONDS} s"
+            return f"no answer within {SECONDS} s of computing, or {PATIENCE} s by the clock"
         if not line:
             code = process.wait()
             self._errors.seek(0)
@@ -99,12 +101,25 @@ class Child:
         return self._process
 
     @staticmethod
-    def _line(process: subprocess.Popen[str], seconds: float) -> str | None:
+    def _line(process: subprocess.Popen[str], patience: float, seconds: float = float("inf")) -> str | None:
         """The next line, None if none comes in time. Only one line is ever under way."""
         assert process.stdout is not None
+        until, most = time.monotonic() + patience, _computed(process.pid) + seconds
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
-            return process.stdout.readline() if selector.select(seconds) else None
+            while time.monotonic() < until and _computed(process.pid) < most:
+                if selector.select(0.5):
+                    return process.stdout.readline()
+        return None
+
+
+def _computed(pid: int) -> float:
+    """Seconds that a process and those of its children that ended have computed; 0 where Linux does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 def spoilt(models: list[Path], name: str, seed: int, number: int, place: Path) -> Path:

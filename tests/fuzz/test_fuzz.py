@@ -44,12 +44,14 @@ DEEDS = {
     "import limelight; raise limelight.LimelightError('two\\nlines')": "not one sentence",
     "import limelight; raise limelight.LimelightError('one line')": "",
     "import os; os.abort()": "the process died with -6",
+    "while True: pass": "no answer within",
     "import time; time.sleep(60)": "no answer within",
 }
 
 
 def test_every_kind_of_fault_is_noticed(models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fuzz_runner, "SECONDS", 3)
+    monkeypatch.setattr(fuzz_runner, "SECONDS", 2)
+    monkeypatch.setattr(fuzz_runner, "PATIENCE", 8)
     (tmp_path / "child.py").write_text(SCRIPT)
     with Child(models[0], tmp_path / "child.py") as child:
         for deed, fault in DEEDS.items():
