@@ -88,9 +88,10 @@ class Embedder(EncoderModel):
         together and give what each would give alone. Raises RequestError for no texts, or one that is too long."""
         import torch
 
-        if not texts:
+        vectors = self.answers(texts)
+        if not vectors:
             raise RequestError("there is no text to embed; give at least one")
-        return torch.stack(self.answers(texts))
+        return torch.stack(vectors)
 
 
 @dataclass(frozen=True, repr=False)
