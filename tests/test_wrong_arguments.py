@@ -56,7 +56,7 @@ WRONG: tuple[Any, ...] = (
 
 def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The public functions and classes, and every object of ours that calling or reading them leads to."""
-    model = limelight.open(random_llama(tmp_path_factory))
+    model = limelight.open(random_llama(tmp_path_factory, context=40))
     assert isinstance(model, limelight.Model)
     GOOD.update(model=model, network=model.network, tokenizer=model.tokenizer, name="tiny", path=model.path)
     GOOD.update(folder="saved", language=language(), target="hund ein")

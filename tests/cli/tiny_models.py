@@ -74,11 +74,11 @@ def saved(network: Decoder, tokenizer: Tokenizer, temporary: pytest.TempPathFact
     return folder
 
 
-def random_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def random_llama(tmp_path_factory: pytest.TempPathFactory, context: int = 4096) -> Path:
     """The folder of a tiny Llama with random weights of a visible spread: 3 layers of 4 heads."""
     torch.manual_seed(0)
     tokenizer = trained()
-    network = llama(tokenizer.vocab, context=4096)
+    network = llama(tokenizer.vocab, context)
     for weight in network.parameters():
         torch.nn.init.normal_(weight, 1.0 if weight.dim() == 1 else 0.0, 0.3)
     return saved(network, tokenizer, tmp_path_factory)
