@@ -217,7 +217,7 @@ def prompts(ids: list[int], n: int, rows: int) -> list[list[int]]:
 
 def default_file() -> str:
     """The default model's file, fetched if it is not on this machine."""
-    from limelight.checkpoints.named import default
+    from limelight.checkpoints.catalog import default
     from limelight.checkpoints.source import fetch, resolve
 
     return str(fetch(resolve(default())))

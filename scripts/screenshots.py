@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 
 import uvicorn
 
-from limelight.checkpoints.named import default
+from limelight.checkpoints.catalog import default
 from limelight.serve.app import make
 from limelight.serve.desk import Desk
 from limelight.serve.run import address, listen

@@ -8,10 +8,10 @@ import torch
 
 import limelight
 from limelight.checkpoints import wheel
-from limelight.checkpoints.named import default, names
+from limelight.checkpoints.catalog import catalog, default
 from limelight.quant.linear import LowBitLinear
 
-FILE = wheel.path_of(names()[default()])
+FILE = wheel.path_of(catalog()[default()])
 WIKITEXT = Path(__file__).parents[2] / "shared" / "data" / "wikitext2" / "wiki.valid.raw.gz"
 
 pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="the default model is not on this machine: limelight pull")

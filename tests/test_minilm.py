@@ -9,9 +9,9 @@ import torch
 
 import limelight
 from limelight.checkpoints import wheel
-from limelight.checkpoints.named import names
+from limelight.checkpoints.catalog import catalog
 
-FILE = wheel.path_of(names()["minilm"])
+FILE = wheel.path_of(catalog()["minilm"])
 WIKITEXT = Path(__file__).parents[2] / "shared" / "data" / "wikitext2" / "wiki.valid.raw.gz"
 
 pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="the model is not on this machine: limelight pull minilm")

@@ -82,7 +82,7 @@ def open_checkpoint(
     rounds = {f"{name}.weight" for name, layer in network.named_modules() if rounded and fits(layer, rounded)}
     packed: dict[str, Packed] = {}
     for move in found.moves:
-        weights = move.rule.load([found.reader.read(name) for name in move.theirs])
+        weights = move.mapping.load([found.reader.read(name) for name in move.theirs])
         for name, weight in zip(move.ours, weights, strict=True):
             if isinstance(weight, Tensor) and rounded and name in rounds:
                 packed[name] = pack(weight, rounded)
@@ -195,7 +195,7 @@ def _check_move(move: Move, shapes: Mapping[str, tuple[int, ...]], reader: Tenso
             )
     theirs = ", ".join(map(repr, move.theirs))
     try:
-        made = move.rule.load([torch.empty(reader.shape(name), device="meta") for name in move.theirs])
+        made = move.mapping.load([torch.empty(reader.shape(name), device="meta") for name in move.theirs])
     except ConfigError as error:
         raise ConfigError(f"{path}: the tensor {theirs} does not fit the config: {error}") from None
     for name, tensor in zip(move.ours, made, strict=True):

@@ -59,7 +59,7 @@ def export(network: Network) -> dict[str, Tensor]:
     config = network.config
     weights: dict[str, Tensor] = {}
     for move in family(config.family).table(config).saves(sorted(names(build(config, "meta")))):
-        theirs = move.rule.save([weight(network, name) for name in move.ours])
+        theirs = move.mapping.save([weight(network, name) for name in move.ours])
         weights.update(zip(move.theirs, theirs, strict=True))
     return weights
 

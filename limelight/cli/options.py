@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 def default_model() -> str:
     """The short name of the model that is opened when none is named."""
-    from limelight.checkpoints import named
+    from limelight.checkpoints import catalog
 
-    return named.default()
+    return catalog.default()
 
 
 TextArgument = Annotated[

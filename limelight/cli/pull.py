@@ -21,7 +21,7 @@ def pull(
     """
     from rich.text import Text
 
-    from limelight.checkpoints.named import names
+    from limelight.checkpoints.catalog import catalog
     from limelight.checkpoints.source import fetch, resolve
     from limelight.cli import screen
 
@@ -35,7 +35,7 @@ def pull(
             show(done, total, f"{note} {name}")
 
         path = fetch(source, tell)
-    digest = names()[source.name].sha256 if source.kind == "named" else None
+    digest = catalog()[source.name].sha256 if source.kind == "named" else None
     if json:
         screen.print_json({"name": name, "path": str(path), "fetched": fetched, "sha256": digest})
         return

@@ -1,4 +1,4 @@
-"""Decoding: rules on logits, sampling, stopping, the engine and the loop that stream tokens, drafts, beam search."""
+"""Decoding: logits processors, sampling, stopping, the engine and the loop that stream tokens, drafts, beam search."""
 
 from limelight.decode.beam import Hypothesis, beam_search
 from limelight.decode.draft import Draft, Drafting

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
-from limelight.decode.rules import History
+from limelight.decode.processors import History
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,7 +28,7 @@ class Token:
 
     row: which prompt it continues. id: the token. finish: why the row ends with it, or None if it goes on; with "stop"
     the token is the stop token itself. logprob, best: the natural logarithm of its probability and the likeliest
-    (id, logprob), best first, both by the model's own distribution, before any rule; only if asked for.
+    (id, logprob), best first, both by the model's own distribution, before any processor; only if asked for.
     """
 
     row: int

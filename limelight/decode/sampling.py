@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from limelight import given
-from limelight.decode.rules import (
+from limelight.decode.processors import (
     FrequencyPenalty,
     History,
+    LogitsProcessor,
     MinP,
     PresencePenalty,
     RepetitionPenalty,
-    Rule,
     Temperature,
     TopK,
     TopP,
@@ -28,7 +28,7 @@ class Sampling:
     """How to choose the next token; as it stands, always the likeliest one.
 
     temperature: 0 takes the likeliest token (greedy); 1 draws from the model's own distribution.
-    top_k, top_p, min_p: narrow the draw, in this order, after the temperature; see `limelight.decode.rules`.
+    top_k, top_p, min_p: narrow the draw, in this order, after the temperature; see `limelight.decode.processors`.
     repetition: factor against tokens already in the text, prompt included; 1 is none.
     frequency, presence: taken from the score of generated tokens, per occurrence and once; 0 is none.
     seed: the same seed gives the same tokens; without one every run differs.
@@ -65,26 +65,26 @@ class Sampling:
             given.whole("seed", self.seed, 0, 2**63 - 1)
 
     @cached_property
-    def rules(self) -> tuple[Rule, ...]:
-        """The rules that change anything, in the order in which they are applied."""
-        rules: list[Rule] = []
+    def processors(self) -> tuple[LogitsProcessor, ...]:
+        """The processors that change anything, in the order in which they are applied."""
+        processors: list[LogitsProcessor] = []
         if self.repetition != 1:
-            rules.append(RepetitionPenalty(self.repetition))
+            processors.append(RepetitionPenalty(self.repetition))
         if self.frequency:
-            rules.append(FrequencyPenalty(self.frequency))
+            processors.append(FrequencyPenalty(self.frequency))
         if self.presence:
-            rules.append(PresencePenalty(self.presence))
+            processors.append(PresencePenalty(self.presence))
         if self.temperature == 0:  # what follows never changes which token is the likeliest
-            return tuple(rules)
+            return tuple(processors)
         if self.temperature != 1:
-            rules.append(Temperature(self.temperature))
+            processors.append(Temperature(self.temperature))
         if self.top_k is not None:
-            rules.append(TopK(self.top_k))
+            processors.append(TopK(self.top_k))
         if self.top_p is not None and self.top_p < 1:
-            rules.append(TopP(self.top_p))
+            processors.append(TopP(self.top_p))
         if self.min_p:
-            rules.append(MinP(self.min_p))
-        return tuple(rules)
+            processors.append(MinP(self.min_p))
+        return tuple(processors)
 
     @property
     def remembers(self) -> bool:
@@ -115,8 +115,8 @@ class Sampling:
 
     def choose(self, logits: Tensor, history: History, generators: Sequence[torch.Generator]) -> Tensor:
         """The next token of each row: [B] int64 from logits [B, V], one generator a row."""
-        for rule in self.rules:
-            logits = rule(logits, history)
+        for processor in self.processors:
+            logits = processor(logits, history)
         if self.temperature == 0:
             return logits.argmax(-1)
         # Inverse transform: one number a row, so that a row's draw doesn't depend on who shares its batch. The number

@@ -6,8 +6,8 @@ from typing import Any
 from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, activation_name, architecture, head_width, labels
-from limelight.models.mapping import Rule, Table
+from limelight.models.hf import ConfigReader, activation_name, architecture, head_width, labels
+from limelight.models.mapping import Table, WeightMapping
 
 ARCHITECTURES: dict[type, str] = {
     c.Pooling: "BertModel",
@@ -19,7 +19,7 @@ ARCHITECTURES: dict[type, str] = {
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     width, heads = keys.whole("hidden_size", 768), keys.whole("num_attention_heads", 12)
     context, head = keys.whole("max_position_embeddings", 512), head_width(keys, width, heads)
     norm = c.LayerNorm(keys.number("layer_norm_eps", 1e-12))
@@ -66,40 +66,43 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 def table(config: c.ModelConfig) -> Table:
     front = "" if isinstance(config.head, c.Pooling) else "bert."
     theirs, ours = f"{front}encoder.layer.{{i}}.", "encoder.blocks.{i}."
-    rules = [
-        Rule(f"{front}embeddings.word_embeddings.weight", "embed.weight"),
-        Rule(f"{front}embeddings.token_type_embeddings.weight", "encoder.embeddings.types.weight"),
-        Rule(f"{front}embeddings.position_embeddings.weight", "encoder.embeddings.positions.weight"),
-        Rule(f"{front}embeddings.LayerNorm.{{p}}", "encoder.embeddings.norm.{p}"),
-        Rule(f"{theirs}attention.self.query.{{p}}", f"{ours}attention.q.{{p}}"),
-        Rule(f"{theirs}attention.self.key.{{p}}", f"{ours}attention.k.{{p}}"),
-        Rule(f"{theirs}attention.self.value.{{p}}", f"{ours}attention.v.{{p}}"),
-        Rule(f"{theirs}attention.output.dense.{{p}}", f"{ours}attention.out.{{p}}"),
-        Rule(f"{theirs}attention.output.LayerNorm.{{p}}", f"{ours}attention_norm.{{p}}"),
-        Rule(f"{theirs}intermediate.dense.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        Rule(f"{theirs}output.dense.{{p}}", f"{ours}feedforward.down.{{p}}"),
-        Rule(f"{theirs}output.LayerNorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+    mappings = [
+        WeightMapping(f"{front}embeddings.word_embeddings.weight", "embed.weight"),
+        WeightMapping(f"{front}embeddings.token_type_embeddings.weight", "encoder.embeddings.types.weight"),
+        WeightMapping(f"{front}embeddings.position_embeddings.weight", "encoder.embeddings.positions.weight"),
+        WeightMapping(f"{front}embeddings.LayerNorm.{{p}}", "encoder.embeddings.norm.{p}"),
+        WeightMapping(f"{theirs}attention.self.query.{{p}}", f"{ours}attention.q.{{p}}"),
+        WeightMapping(f"{theirs}attention.self.key.{{p}}", f"{ours}attention.k.{{p}}"),
+        WeightMapping(f"{theirs}attention.self.value.{{p}}", f"{ours}attention.v.{{p}}"),
+        WeightMapping(f"{theirs}attention.output.dense.{{p}}", f"{ours}attention.out.{{p}}"),
+        WeightMapping(f"{theirs}attention.output.LayerNorm.{{p}}", f"{ours}attention_norm.{{p}}"),
+        WeightMapping(f"{theirs}intermediate.dense.{{p}}", f"{ours}feedforward.up.{{p}}"),
+        WeightMapping(f"{theirs}output.dense.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        WeightMapping(f"{theirs}output.LayerNorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
     ]
     ignored, tied = [f"{front}embeddings.position_ids", "cls.predictions.decoder.bias"], {}
     match config.head:
         case c.MaskedLMHead():
-            rules += [
-                Rule("cls.predictions.transform.dense.{p}", "head.dense.{p}"),
-                Rule("cls.predictions.transform.LayerNorm.{p}", "head.norm.{p}"),
-                Rule("cls.predictions.bias", "head.proj.bias"),
-                Rule("cls.predictions.decoder.weight", "head.proj.weight"),
+            mappings += [
+                WeightMapping("cls.predictions.transform.dense.{p}", "head.dense.{p}"),
+                WeightMapping("cls.predictions.transform.LayerNorm.{p}", "head.norm.{p}"),
+                WeightMapping("cls.predictions.bias", "head.proj.bias"),
+                WeightMapping("cls.predictions.decoder.weight", "head.proj.weight"),
             ]
             if config.tied:
                 tied["cls.predictions.decoder.weight"] = "embed.weight"
         case c.SequenceClassifier():
-            rules += [Rule("bert.pooler.dense.{p}", "head.dense.{p}"), Rule("classifier.{p}", "head.proj.{p}")]
+            mappings += [
+                WeightMapping("bert.pooler.dense.{p}", "head.dense.{p}"),
+                WeightMapping("classifier.{p}", "head.proj.{p}"),
+            ]
         case c.TokenClassifier():
-            rules.append(Rule("classifier.{p}", "head.proj.{p}"))
+            mappings.append(WeightMapping("classifier.{p}", "head.proj.{p}"))
         case c.SpanHead():
-            rules.append(Rule("qa_outputs.{p}", "head.proj.{p}"))
+            mappings.append(WeightMapping("qa_outputs.{p}", "head.proj.{p}"))
     if not isinstance(config.head, c.SequenceClassifier):
         ignored.append(f"{front}pooler.dense.{{p}}")
-    return Table(tuple(rules), front, (*ignored, "cls.seq_relationship.{p}"), tied)
+    return Table(tuple(mappings), front, (*ignored, "cls.seq_relationship.{p}"), tied)
 
 
 FAMILY = Family("bert", ARCHITECTURES, from_hf, to_hf, table)

@@ -6,13 +6,13 @@ from typing import Any
 from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, activation_name, head_width, kinds, rope_keys, rotary
+from limelight.models.hf import ConfigReader, activation_name, head_width, kinds, rope_keys, rotary
 from limelight.models.llama import table as llama_table
-from limelight.models.mapping import Rule, Table
+from limelight.models.mapping import Table, WeightMapping
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     width, layers = keys.whole("hidden_size"), keys.layers("num_hidden_layers")
     heads, head = keys.whole("num_attention_heads"), keys.whole("head_dim", 256)
     head_width(keys, width, heads)  # the reference insists on it, though nothing is shared out
@@ -93,11 +93,11 @@ def table(config: c.ModelConfig) -> Table:
     base = llama_table(config)
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
     norms = (
-        Rule(f"{theirs}post_attention_layernorm.weight", f"{ours}attention_after.weight"),
-        Rule(f"{theirs}pre_feedforward_layernorm.weight", f"{ours}feedforward_norm.weight"),
-        Rule(f"{theirs}post_feedforward_layernorm.weight", f"{ours}feedforward_after.weight"),
+        WeightMapping(f"{theirs}post_attention_layernorm.weight", f"{ours}attention_after.weight"),
+        WeightMapping(f"{theirs}pre_feedforward_layernorm.weight", f"{ours}feedforward_norm.weight"),
+        WeightMapping(f"{theirs}post_feedforward_layernorm.weight", f"{ours}feedforward_after.weight"),
     )
-    kept = tuple(rule for rule in base.rules if rule.theirs[0] != norms[0].theirs[0])
+    kept = tuple(mapping for mapping in base.mappings if mapping.theirs[0] != norms[0].theirs[0])
     return Table(kept + norms, base.prefix, base.ignored, base.tied)
 
 

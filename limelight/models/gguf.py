@@ -10,8 +10,8 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models.config import ModelConfig
-from limelight.models.hf import REQUIRED, Keys, head_width, is_number
-from limelight.models.mapping import Rule, Shift, Split, Table, interleaved_rotary
+from limelight.models.hf import REQUIRED, ConfigReader, head_width, is_number
+from limelight.models.mapping import Shift, Split, Table, WeightMapping, interleaved_rotary
 from limelight.models.registry import config_from_hf
 from limelight.nn.positions import LongRopeScaling
 
@@ -111,14 +111,14 @@ def config_from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int
 
 def _values(said: Mapping[str, Any], architecture: str) -> dict[str, Any]:
     """What the architecture's own keys say, under the names that Hugging Face's configs have for it."""
-    keys = Keys(said, "the GGUF key", f"{architecture}.")
+    keys = ConfigReader(said, "the GGUF key", f"{architecture}.")
     layers = keys.layers("block_count")
     for name in BY_LAYER:
         if isinstance(entries := said.get(name), list):
             if len(entries) != layers or any(entry != entries[0] for entry in entries):
                 raise keys.refused(name, entries, f"one number, or the same one for each of the {layers} layers")
             said = {**said, name: entries[0]}
-    keys = Keys(said, "the GGUF key", f"{architecture}.")
+    keys = ConfigReader(said, "the GGUF key", f"{architecture}.")
     gemma = architecture == "gemma2"
     values = {ours: keys.whole(name, None) for name, ours in (WHOLE | (GEMMA2_WHOLE if gemma else {})).items()}
     values |= {ours: keys.number(name, None) for name, ours in (NUMBERS | (GEMMA2_NUMBERS if gemma else {})).items()}
@@ -173,35 +173,35 @@ def table(architecture: str, config: ModelConfig) -> Table:
     shift = (Shift(1.0),) if architecture == "gemma2" else ()
     sizes = tuple(n * attention.head_width for n in (attention.heads, attention.kv_heads, attention.kv_heads))
     qkv = tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv")
-    rules = (
-        Rule("token_embd.weight", "embed.weight"),
-        Rule("position_embd.weight", "decoder.embeddings.positions.weight"),
-        Rule("output_norm.{p}", "decoder.norm.{p}", *shift),
-        Rule("output.{p}", "head.proj.{p}"),
-        Rule(f"{theirs}attn_norm.{{p}}", f"{ours}attention_norm.{{p}}", *shift),
-        Rule(f"{theirs}attn_q_norm.{{p}}", f"{ours}attention.q_norm.{{p}}"),
-        Rule(f"{theirs}attn_k_norm.{{p}}", f"{ours}attention.k_norm.{{p}}"),
-        Rule(f"{theirs}attn_output.{{p}}", f"{ours}attention.out.{{p}}"),
-        Rule(f"{theirs}ffn_norm.{{p}}", f"{ours}feedforward_norm.{{p}}", *shift),
-        Rule(f"{theirs}ffn_gate.{{p}}", f"{ours}feedforward.gate.{{p}}"),
-        Rule(f"{theirs}ffn_up.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        Rule(f"{theirs}ffn_down.{{p}}", f"{ours}feedforward.down.{{p}}"),
-        Rule(f"{theirs}post_attention_norm.{{p}}", f"{ours}attention_after.{{p}}", *shift),
-        Rule(f"{theirs}post_ffw_norm.{{p}}", f"{ours}feedforward_after.{{p}}", *shift),
+    mappings = (
+        WeightMapping("token_embd.weight", "embed.weight"),
+        WeightMapping("position_embd.weight", "decoder.embeddings.positions.weight"),
+        WeightMapping("output_norm.{p}", "decoder.norm.{p}", *shift),
+        WeightMapping("output.{p}", "head.proj.{p}"),
+        WeightMapping(f"{theirs}attn_norm.{{p}}", f"{ours}attention_norm.{{p}}", *shift),
+        WeightMapping(f"{theirs}attn_q_norm.{{p}}", f"{ours}attention.q_norm.{{p}}"),
+        WeightMapping(f"{theirs}attn_k_norm.{{p}}", f"{ours}attention.k_norm.{{p}}"),
+        WeightMapping(f"{theirs}attn_output.{{p}}", f"{ours}attention.out.{{p}}"),
+        WeightMapping(f"{theirs}ffn_norm.{{p}}", f"{ours}feedforward_norm.{{p}}", *shift),
+        WeightMapping(f"{theirs}ffn_gate.{{p}}", f"{ours}feedforward.gate.{{p}}"),
+        WeightMapping(f"{theirs}ffn_up.{{p}}", f"{ours}feedforward.up.{{p}}"),
+        WeightMapping(f"{theirs}ffn_down.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        WeightMapping(f"{theirs}post_attention_norm.{{p}}", f"{ours}attention_after.{{p}}", *shift),
+        WeightMapping(f"{theirs}post_ffw_norm.{{p}}", f"{ours}feedforward_after.{{p}}", *shift),
     )
     joint = (
-        (Rule(f"{theirs}attn_qkv.{{p}}", qkv, Split(sizes)),)
+        (WeightMapping(f"{theirs}attn_qkv.{{p}}", qkv, Split(sizes)),)
         if architecture == "gpt2"
         else (
-            Rule(f"{theirs}attn_q.{{p}}", qkv[0], *turn_q),
-            Rule(f"{theirs}attn_k.{{p}}", qkv[1], *turn_k),
-            Rule(f"{theirs}attn_v.{{p}}", qkv[2]),
+            WeightMapping(f"{theirs}attn_q.{{p}}", qkv[0], *turn_q),
+            WeightMapping(f"{theirs}attn_k.{{p}}", qkv[1], *turn_k),
+            WeightMapping(f"{theirs}attn_v.{{p}}", qkv[2]),
         )
     )
-    return Table(rules + joint, ignored=("rope_freqs.weight",))
+    return Table(mappings + joint, ignored=("rope_freqs.weight",))
 
 
-def _scaling(keys: Keys) -> dict[str, Any] | None:
+def _scaling(keys: ConfigReader) -> dict[str, Any] | None:
     """The rotary scaling, as llama.cpp understands its keys: linear where no type is named, none where no factor is."""
     factor = keys.number("rope.scaling.factor", keys.number("rope.scale_linear", 0.0, above=-1.0), above=-1.0)
     kind = keys.take("rope.scaling.type", "linear")

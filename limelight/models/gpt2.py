@@ -6,8 +6,8 @@ from typing import Any
 from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, head_width
-from limelight.models.mapping import Rule, Split, Table, Transpose
+from limelight.models.hf import ConfigReader, head_width
+from limelight.models.mapping import Split, Table, Transpose, WeightMapping
 
 OTHER_NAMES = {
     "hidden_size": "n_embd",
@@ -20,7 +20,7 @@ OTHER_NAMES = {
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     others = {OTHER_NAMES[name]: value for name, value in values.items() if name in OTHER_NAMES}
-    keys = Keys({name: value for name, value in values.items() if name not in OTHER_NAMES} | others)
+    keys = ConfigReader({name: value for name, value in values.items() if name not in OTHER_NAMES} | others)
     width, heads, layers = keys.whole("n_embd"), keys.whole("n_head"), keys.layers("n_layer")
     context = keys.whole("n_positions")
     norm = c.LayerNorm(keys.number("layer_norm_epsilon", 1e-5))
@@ -71,25 +71,25 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 def table(config: c.ModelConfig) -> Table:
     width = config.transformer.width
     theirs, ours = "transformer.h.{i}.", "decoder.blocks.{i}."
-    rules = (
-        Rule("transformer.wte.weight", "embed.weight"),
-        Rule("transformer.wpe.weight", "decoder.embeddings.positions.weight"),
-        Rule(f"{theirs}ln_1.{{p}}", f"{ours}attention_norm.{{p}}"),
-        Rule(
+    mappings = (
+        WeightMapping("transformer.wte.weight", "embed.weight"),
+        WeightMapping("transformer.wpe.weight", "decoder.embeddings.positions.weight"),
+        WeightMapping(f"{theirs}ln_1.{{p}}", f"{ours}attention_norm.{{p}}"),
+        WeightMapping(
             f"{theirs}attn.c_attn.{{p}}",
             tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv"),
             Transpose(),
             Split((width, width, width)),
         ),
-        Rule(f"{theirs}attn.c_proj.{{p}}", f"{ours}attention.out.{{p}}", Transpose()),
-        Rule(f"{theirs}ln_2.{{p}}", f"{ours}feedforward_norm.{{p}}"),
-        Rule(f"{theirs}mlp.c_fc.{{p}}", f"{ours}feedforward.up.{{p}}", Transpose()),
-        Rule(f"{theirs}mlp.c_proj.{{p}}", f"{ours}feedforward.down.{{p}}", Transpose()),
-        Rule("transformer.ln_f.{p}", "decoder.norm.{p}"),
-        Rule("lm_head.{p}", "head.proj.{p}"),
+        WeightMapping(f"{theirs}attn.c_proj.{{p}}", f"{ours}attention.out.{{p}}", Transpose()),
+        WeightMapping(f"{theirs}ln_2.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+        WeightMapping(f"{theirs}mlp.c_fc.{{p}}", f"{ours}feedforward.up.{{p}}", Transpose()),
+        WeightMapping(f"{theirs}mlp.c_proj.{{p}}", f"{ours}feedforward.down.{{p}}", Transpose()),
+        WeightMapping("transformer.ln_f.{p}", "decoder.norm.{p}"),
+        WeightMapping("lm_head.{p}", "head.proj.{p}"),
     )
     return Table(
-        rules,
+        mappings,
         prefix="transformer.",
         ignored=(f"{theirs}attn.bias", f"{theirs}attn.masked_bias"),
         tied={"lm_head.weight": "embed.weight"} if config.tied else {},

@@ -5,15 +5,15 @@ from typing import Any
 
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, activation_name, head_width, rope_keys, rotary
-from limelight.models.mapping import Rule, Split, Table, grouped_by_head
+from limelight.models.hf import ConfigReader, activation_name, head_width, rope_keys, rotary
+from limelight.models.mapping import Split, Table, WeightMapping, grouped_by_head
 
 OLD_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 """The rotary keys in this family's configs, which are older than the others'."""
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     width, heads, layers = (
         keys.whole("hidden_size"),
         keys.whole("num_attention_heads"),
@@ -66,24 +66,24 @@ def table(config: c.ModelConfig) -> Table:
     attention = config.transformer.blocks[0].attention
     size = attention.heads * attention.head_width
     theirs, ours = "gpt_neox.layers.{i}.", "decoder.blocks.{i}."
-    rules = (
-        Rule("gpt_neox.embed_in.weight", "embed.weight"),
-        Rule(f"{theirs}input_layernorm.{{p}}", f"{ours}attention_norm.{{p}}"),
-        Rule(f"{theirs}post_attention_layernorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
-        Rule(
+    mappings = (
+        WeightMapping("gpt_neox.embed_in.weight", "embed.weight"),
+        WeightMapping(f"{theirs}input_layernorm.{{p}}", f"{ours}attention_norm.{{p}}"),
+        WeightMapping(f"{theirs}post_attention_layernorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+        WeightMapping(
             f"{theirs}attention.query_key_value.{{p}}",
             tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv"),
             grouped_by_head(attention.heads, attention.head_width, 3),
             Split((size, size, size)),
         ),
-        Rule(f"{theirs}attention.dense.{{p}}", f"{ours}attention.out.{{p}}"),
-        Rule(f"{theirs}mlp.dense_h_to_4h.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        Rule(f"{theirs}mlp.dense_4h_to_h.{{p}}", f"{ours}feedforward.down.{{p}}"),
-        Rule("gpt_neox.final_layer_norm.{p}", "decoder.norm.{p}"),
-        Rule("embed_out.{p}", "head.proj.{p}"),
+        WeightMapping(f"{theirs}attention.dense.{{p}}", f"{ours}attention.out.{{p}}"),
+        WeightMapping(f"{theirs}mlp.dense_h_to_4h.{{p}}", f"{ours}feedforward.up.{{p}}"),
+        WeightMapping(f"{theirs}mlp.dense_4h_to_h.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        WeightMapping("gpt_neox.final_layer_norm.{p}", "decoder.norm.{p}"),
+        WeightMapping("embed_out.{p}", "head.proj.{p}"),
     )
     return Table(
-        rules,
+        mappings,
         prefix="gpt_neox.",
         ignored=tuple(
             f"{theirs}attention.{name}"

@@ -53,7 +53,7 @@ ALIASES = {"su": "longrope"}
 """Other names of rotary scalings."""
 
 
-class Keys:
+class ConfigReader:
     """A foreign config that knows which of its keys were understood.
 
     what: how messages call a key. place: what stands in front of its name there, for objects within the config. A key
@@ -109,14 +109,14 @@ class Keys:
             raise ConfigError(f"{self.called(name)} has {len(value)} numbers where {count} are needed")
         return tuple(map(float, value))
 
-    def part(self, name: str) -> "Keys | None":
+    def part(self, name: str) -> "ConfigReader | None":
         """The object under a key, or None if there is none or it is empty."""
         value = self.take(name)
         if not value:
             return None
         if not isinstance(value, dict):
             raise self.refused(name, value, "an object")
-        return Keys(value, self._what, f"{self._place}{name}.")
+        return ConfigReader(value, self._what, f"{self._place}{name}.")
 
     def activation(self, name: str, default: str) -> c.Activation:
         """An activation function by its foreign name, which stays in `extra`."""
@@ -158,7 +158,7 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and -1e300 < value < 1e300
 
 
-def head_width(keys: Keys, width: int, heads: int, name: str = "num_attention_heads") -> int:
+def head_width(keys: ConfigReader, width: int, heads: int, name: str = "num_attention_heads") -> int:
     """The width of each head where `heads` share the model's `width`. Raises ConfigError if it cannot be shared."""
     if width % heads:
         raise ConfigError(f"{keys.called(name)} is {heads}, which does not divide the width {width}")
@@ -171,7 +171,7 @@ def architecture(values: Mapping[str, Any]) -> str:
     return named[0] if isinstance(named, list) and named and isinstance(named[0], str) else ""
 
 
-def labels(keys: Keys) -> tuple[str, ...]:
+def labels(keys: ConfigReader) -> tuple[str, ...]:
     """A classifier's labels by their numbers, from ``id2label`` or, without names, ``num_labels``."""
     keys.keep("id2label", "label2id", "num_labels")
     named = keys.take("id2label")
@@ -182,7 +182,7 @@ def labels(keys: Keys) -> tuple[str, ...]:
     return tuple(str(named[key]) for key in sorted(named, key=int))
 
 
-def kinds(keys: Keys, layers: int) -> list[str] | None:
+def kinds(keys: ConfigReader, layers: int) -> list[str] | None:
     """What ``layer_types`` says of each layer; None if it is not there."""
     value = keys.take("layer_types")
     if value is None:
@@ -196,7 +196,7 @@ def kinds(keys: Keys, layers: int) -> list[str] | None:
 
 
 def rotary(
-    keys: Keys,
+    keys: ConfigReader,
     width: int,
     context: int,
     *,
@@ -213,7 +213,7 @@ def rotary(
     names of scalings.
     """
     newer, older = keys.part("rope_parameters"), keys.part("rope_scaling")
-    said = older or newer or Keys({})
+    said = older or newer or ConfigReader({})
     base = said.number("rope_theta", keys.number(names[0], 10000.0, above=1.0), above=1.0)
     kind = said.take("rope_type", said.take("type", "default"))
     kind = aliases.get(kind, kind) if isinstance(kind, str) else kind
@@ -234,7 +234,7 @@ def rotary(
     return c.Rotary(turned, base, scaling)
 
 
-def _scaling(kind: Any, said: Keys, turned: int, context: int, original: int) -> c.Scaling | None:
+def _scaling(kind: Any, said: ConfigReader, turned: int, context: int, original: int) -> c.Scaling | None:
     match kind:
         case "default":
             return None
@@ -259,7 +259,7 @@ def _scaling(kind: Any, said: Keys, turned: int, context: int, original: int) ->
     raise ConfigError(f"{said.called('rope_type')} is {reprlib.repr(kind)}, which is not known; known are {known}")
 
 
-def _yarn_amplitude(said: Keys, factor: float) -> float:
+def _yarn_amplitude(said: ConfigReader, factor: float) -> float:
     asked, scale, everywhere = (said.number(name, None) for name in ("attention_factor", "mscale", "mscale_all_dim"))
     if asked is not None:
         return float(asked)
@@ -270,7 +270,7 @@ def _yarn_amplitude(said: Keys, factor: float) -> float:
     return temperature(scale) / temperature(everywhere) if scale and everywhere else temperature(1.0)
 
 
-def _longrope_amplitude(said: Keys, context: int, original: int) -> float:
+def _longrope_amplitude(said: ConfigReader, context: int, original: int) -> float:
     asked, factor = said.number("attention_factor", None), said.number("factor", None) or context / original
     if asked is not None:
         return float(asked)

@@ -8,16 +8,16 @@ from typing import Any
 
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import Keys, activation_name, head_width, rope_keys, rotary
-from limelight.models.mapping import Rule, Table
+from limelight.models.hf import ConfigReader, activation_name, head_width, rope_keys, rotary
+from limelight.models.mapping import Table, WeightMapping
 
-Turning = Callable[[Keys, int, int], c.Rotary]
+Turning = Callable[[ConfigReader, int, int], c.Rotary]
 """Reads rotary positions from a config, for heads of this width and this context."""
 
 
 def read(
     family: str,
-    keys: Keys,
+    keys: ConfigReader,
     *,
     context: int,
     turning: Turning = rotary,
@@ -99,7 +99,7 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     bias, feedforward_bias = keys.truth("attention_bias", False), keys.truth("mlp_bias", False)
     return read("llama", keys, context=2048, bias=bias, out_bias=bias, feedforward_bias=feedforward_bias)
 
@@ -110,26 +110,26 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    """The names of Llama-shaped checkpoints; rules for parts that a config lacks match nothing."""
+    """The names of Llama-shaped checkpoints; mappings for parts that a config lacks match nothing."""
     block, ours = "layers.{i}.", "decoder.blocks.{i}."
-    rules = [
-        Rule("model.embed_tokens.weight", "embed.weight"),
-        Rule(f"model.{block}input_layernorm.weight", f"{ours}attention_norm.weight"),
-        Rule(f"model.{block}self_attn.q_proj.{{p}}", f"{ours}attention.q.{{p}}"),
-        Rule(f"model.{block}self_attn.k_proj.{{p}}", f"{ours}attention.k.{{p}}"),
-        Rule(f"model.{block}self_attn.v_proj.{{p}}", f"{ours}attention.v.{{p}}"),
-        Rule(f"model.{block}self_attn.o_proj.{{p}}", f"{ours}attention.out.{{p}}"),
-        Rule(f"model.{block}self_attn.q_norm.weight", f"{ours}attention.q_norm.weight"),
-        Rule(f"model.{block}self_attn.k_norm.weight", f"{ours}attention.k_norm.weight"),
-        Rule(f"model.{block}post_attention_layernorm.weight", f"{ours}feedforward_norm.weight"),
-        Rule(f"model.{block}mlp.gate_proj.{{p}}", f"{ours}feedforward.gate.{{p}}"),
-        Rule(f"model.{block}mlp.up_proj.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        Rule(f"model.{block}mlp.down_proj.{{p}}", f"{ours}feedforward.down.{{p}}"),
-        Rule("model.norm.weight", "decoder.norm.weight"),
-        Rule("lm_head.{p}", "head.proj.{p}"),
+    mappings = [
+        WeightMapping("model.embed_tokens.weight", "embed.weight"),
+        WeightMapping(f"model.{block}input_layernorm.weight", f"{ours}attention_norm.weight"),
+        WeightMapping(f"model.{block}self_attn.q_proj.{{p}}", f"{ours}attention.q.{{p}}"),
+        WeightMapping(f"model.{block}self_attn.k_proj.{{p}}", f"{ours}attention.k.{{p}}"),
+        WeightMapping(f"model.{block}self_attn.v_proj.{{p}}", f"{ours}attention.v.{{p}}"),
+        WeightMapping(f"model.{block}self_attn.o_proj.{{p}}", f"{ours}attention.out.{{p}}"),
+        WeightMapping(f"model.{block}self_attn.q_norm.weight", f"{ours}attention.q_norm.weight"),
+        WeightMapping(f"model.{block}self_attn.k_norm.weight", f"{ours}attention.k_norm.weight"),
+        WeightMapping(f"model.{block}post_attention_layernorm.weight", f"{ours}feedforward_norm.weight"),
+        WeightMapping(f"model.{block}mlp.gate_proj.{{p}}", f"{ours}feedforward.gate.{{p}}"),
+        WeightMapping(f"model.{block}mlp.up_proj.{{p}}", f"{ours}feedforward.up.{{p}}"),
+        WeightMapping(f"model.{block}mlp.down_proj.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        WeightMapping("model.norm.weight", "decoder.norm.weight"),
+        WeightMapping("lm_head.{p}", "head.proj.{p}"),
     ]
     return Table(
-        tuple(rules),
+        tuple(mappings),
         prefix="model.",
         ignored=("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
         tied={"lm_head.weight": "embed.weight"} if config.tied else {},

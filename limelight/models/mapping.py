@@ -1,11 +1,11 @@
 """Checkpoint names as a table that runs both ways.
 
-A rule is their name pattern(s) ↔ our name pattern(s), with operations that can be undone. Patterns have named holes,
+A mapping is their name pattern(s) ↔ our name pattern(s), with operations that can be undone. Patterns have named holes,
 ``{i}`` for a number and any other ``{name}`` for one part of a dotted name, so the same table reads and writes::
 
-    Rule("h.{i}.attn.c_attn.{p}", ("blocks.{i}.q.{p}", "blocks.{i}.k.{p}", "blocks.{i}.v.{p}"), Transpose(), Split(...))
+    WeightMapping("h.{i}.c_attn.{p}", ("blocks.{i}.q.{p}", "blocks.{i}.k.{p}", "blocks.{i}.v.{p}"), Split((4, 4, 4)))
 
-Exactly one rule must match each tensor in each direction; anything else is an error that names the tensor.
+Exactly one mapping must match each tensor in each direction; anything else is an error that names the tensor.
 """
 
 import re
@@ -135,7 +135,7 @@ def grouped_by_head(heads: int, width: int, parts: int) -> Permute:
     return Permute(torch.arange(heads * parts * width).view(heads, parts, width).transpose(0, 1).flatten())
 
 
-class Rule:
+class WeightMapping:
     """One line of the table; see the module's docstring."""
 
     def __init__(self, theirs: str | tuple[str, ...], ours: str | tuple[str, ...], *operations: Operation) -> None:
@@ -144,14 +144,14 @@ class Rule:
         self.operations = operations
 
     def load(self, weights: Sequence[Weight]) -> list[Weight]:
-        """Their tensors, in the rule's order → ours."""
+        """Their tensors, in the mapping's order → ours."""
         moved = list(weights)
         for operation in self.operations:
             moved = operation.load(moved)
         return moved
 
     def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        """Our tensors, in the rule's order → theirs."""
+        """Our tensors, in the mapping's order → theirs."""
         moved = list(weights)
         for operation in reversed(self.operations):
             moved = operation.save(moved)
@@ -160,23 +160,23 @@ class Rule:
 
 @dataclass(frozen=True)
 class Move:
-    """A rule with its holes filled: these tensors of theirs are these of ours."""
+    """A mapping with its holes filled: these tensors of theirs are these of ours."""
 
-    rule: Rule
+    mapping: WeightMapping
     theirs: tuple[str, ...]
     ours: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Table:
-    """All rules of a family, in one direction or the other.
+    """All mappings of a family, in one direction or the other.
 
     prefix: what every name of theirs begins with, and some files leave out. ignored: patterns of tensors in their
     files that hold no weights (masks, frequencies). tied: their name → our name of tensors that some files repeat, and
     that stand for it where it is missing.
     """
 
-    rules: tuple[Rule, ...]
+    mappings: tuple[WeightMapping, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     tied: dict[str, str] = field(default_factory=dict)
@@ -184,7 +184,7 @@ class Table:
     def loads(self, names: Iterable[str], wanted: Iterable[str]) -> list[Move]:
         """How the tensors `names` of a file become the tensors `wanted` of a model.
 
-        Raises ConfigError naming the tensor that fits no rule, fits two, is missing, or has no place in the model.
+        Raises ConfigError naming the tensor that fits no mapping, fits two, is missing, or has no place in the model.
         """
         names, wanted = list(names), set(wanted)
         bare = bool(self.prefix) and not any(name.startswith(self.prefix) for name in names)
@@ -195,7 +195,7 @@ class Table:
         made = {name for move in moves for name in move.ours}
         for name, ours in self.tied.items():
             if name in full and ours not in made:
-                moves.append(Move(Rule(name, ours), (name,), (ours,)))
+                moves.append(Move(WeightMapping(name, ours), (name,), (ours,)))
                 made.add(ours)
         if missing := sorted(wanted - made):
             more = f" (and {len(missing) - 1} more are missing)" if missing[1:] else ""
@@ -204,34 +204,34 @@ class Table:
             raise ConfigError(
                 f"the checkpoint has a tensor for {extra[0]!r}, which this model's config has no place for"
             )
-        return [Move(move.rule, tuple(full[name] for name in move.theirs), move.ours) for move in moves]
+        return [Move(move.mapping, tuple(full[name] for name in move.theirs), move.ours) for move in moves]
 
     def saves(self, names: Iterable[str]) -> list[Move]:
         """How the tensors `names` of our model become theirs."""
         return self._match(list(names), "ours")
 
     def _known(self, name: str) -> bool:
-        return any(_regex(pattern).fullmatch(name) for rule in self.rules for pattern in rule.theirs)
+        return any(_regex(pattern).fullmatch(name) for mapping in self.mappings for pattern in mapping.theirs)
 
     def _match(self, names: Sequence[str], side: str) -> list[Move]:
-        patterns = [(_regex(pattern), rule) for rule in self.rules for pattern in getattr(rule, side)]
+        patterns = [(_regex(pattern), mapping) for mapping in self.mappings for pattern in getattr(mapping, side)]
         moves: dict[tuple[int, tuple[tuple[str, str], ...]], Move] = {}
         available = set(names)
         for name in names:
-            hits = [(match.groupdict(), rule) for regex, rule in patterns if (match := regex.fullmatch(name))]
+            hits = [(match.groupdict(), mapping) for regex, mapping in patterns if (match := regex.fullmatch(name))]
             if len(hits) != 1:
                 what = "no place in" if not hits else "two places in"
                 raise ConfigError(f"the tensor {name!r} has {what} a model of this family")
-            holes, rule = hits[0]
+            holes, mapping = hits[0]
             move = Move(
-                rule,
-                tuple(pattern.format(**holes) for pattern in rule.theirs),
-                tuple(pattern.format(**holes) for pattern in rule.ours),
+                mapping,
+                tuple(pattern.format(**holes) for pattern in mapping.theirs),
+                tuple(pattern.format(**holes) for pattern in mapping.ours),
             )
             for other in getattr(move, side):
                 if other not in available:
                     raise ConfigError(f"the tensor {name!r} needs {other!r} beside it, which is missing")
-            moves[id(rule), tuple(sorted(holes.items()))] = move
+            moves[id(mapping), tuple(sorted(holes.items()))] = move
         return list(moves.values())
 
 

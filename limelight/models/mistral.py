@@ -6,11 +6,11 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
-from limelight.models.hf import Keys
+from limelight.models.hf import ConfigReader
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     window = keys.whole("sliding_window", None if keys.says("sliding_window") else 4096)
     windows = [window] * keys.layers("num_hidden_layers")
     return llama.read("mistral", keys, context=131072, kv_heads=8, windows=windows)

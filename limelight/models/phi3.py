@@ -6,17 +6,17 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
-from limelight.models.hf import Keys, rotary
-from limelight.models.mapping import Rule, Split, Table
+from limelight.models.hf import ConfigReader, rotary
+from limelight.models.mapping import Split, Table, WeightMapping
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     windows = [keys.whole("sliding_window", None)] * keys.layers("num_hidden_layers")
     return llama.read("phi3", keys, context=4096, turning=_turning, eps=1e-5, windows=windows)
 
 
-def _turning(keys: Keys, width: int, context: int) -> c.Rotary:
+def _turning(keys: ConfigReader, width: int, context: int) -> c.Rotary:
     # As in the reference: what early configs call yarn is LongRoPE, and without the key its length is 4096.
     aliases = {"su": "longrope", "yarn": "longrope"}
     return rotary(keys, width, context, share=1.0, original=4096, aliases=aliases)
@@ -33,15 +33,15 @@ def table(config: c.ModelConfig) -> Table:
     halves = Split((block.feedforward.hidden, block.feedforward.hidden))
     names = tuple(f"{ours}attention.{part}.weight" for part in "qkv")
     fused = (
-        Rule(f"{theirs}self_attn.qkv_proj.weight", names, heads),
-        Rule(
+        WeightMapping(f"{theirs}self_attn.qkv_proj.weight", names, heads),
+        WeightMapping(
             f"{theirs}mlp.gate_up_proj.weight",
             (f"{ours}feedforward.gate.weight", f"{ours}feedforward.up.weight"),
             halves,
         ),
     )
     apart = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
-    kept = tuple(rule for rule in base.rules if not any(name in rule.theirs[0] for name in apart))
+    kept = tuple(mapping for mapping in base.mappings if not any(name in mapping.theirs[0] for name in apart))
     return Table(kept + fused, base.prefix, base.ignored, base.tied)
 
 

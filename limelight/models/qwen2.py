@@ -6,10 +6,10 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
-from limelight.models.hf import Keys, kinds
+from limelight.models.hf import ConfigReader, kinds
 
 
-def windows(keys: Keys) -> list[int | None]:
+def windows(keys: ConfigReader) -> list[int | None]:
     """Each layer's window: from ``layer_types``, or by the older rule that the layers from `max_window_layers` on
     have one where `use_sliding_window` says so."""
     layers, first = keys.layers("num_hidden_layers"), keys.whole("max_window_layers", 28, least=0)
@@ -34,7 +34,7 @@ def window_keys(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     return llama.read("qwen2", keys, context=32768, kv_heads=32, bias=True, windows=windows(keys))
 
 

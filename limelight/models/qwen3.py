@@ -6,11 +6,11 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import llama, qwen2
 from limelight.models.family import Family
-from limelight.models.hf import Keys
+from limelight.models.hf import ConfigReader
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys({"head_dim": 128, **values})
+    keys = ConfigReader({"head_dim": 128, **values})
     bias, windows = keys.truth("attention_bias", False), qwen2.windows(keys)
     return llama.read(
         "qwen3", keys, context=32768, kv_heads=32, bias=bias, out_bias=bias, head_norm=True, windows=windows

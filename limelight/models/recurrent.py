@@ -11,7 +11,7 @@ the Transformer's are (Vaswani et al., 2017, section 3.4): from inputs near zero
 from typing import Literal
 
 from limelight.models import config as c
-from limelight.models.own import own_family
+from limelight.models.native import native_family
 
 Cell = Literal["rnn", "gru", "lstm"]
 Direction = Literal["backward", "both"]
@@ -44,4 +44,4 @@ def translator(
     return c.ModelConfig(FAMILY.name, vocab, context, decoder, head, encoder=encoder, source_vocab=source_vocab)
 
 
-FAMILY = own_family("limelight-recurrent")
+FAMILY = native_family("limelight-recurrent")

@@ -6,12 +6,12 @@ from typing import Any
 from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import ACTIVATIONS, Keys, activation_name
-from limelight.models.mapping import Rule, Table
+from limelight.models.hf import ACTIVATIONS, ConfigReader, activation_name
+from limelight.models.mapping import Table, WeightMapping
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = Keys(values)
+    keys = ConfigReader(values)
     width, heads, head_width = keys.whole("d_model", 512), keys.whole("num_heads", 8), keys.whole("d_kv", 64)
     layers = keys.layers("num_layers")
     buckets = keys.whole("relative_attention_num_buckets", 32, least=4)
@@ -33,7 +33,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     return c.ModelConfig("t5", vocab, context, decoder, head, keys.rest(), stack(layers, decodes=False))
 
 
-def _feedforward(keys: Keys) -> c.FeedForward | c.GatedFeedForward:
+def _feedforward(keys: ConfigReader) -> c.FeedForward | c.GatedFeedForward:
     kind, hidden = keys.take("feed_forward_proj", "relu"), keys.whole("d_ff", 2048)
     keys.take("dense_act_fn")
     keys.take("is_gated_act")  # both are derived from the first by who wrote them
@@ -75,38 +75,40 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    rules = [Rule("shared.weight", "embed.weight"), Rule("lm_head.weight", "head.proj.weight")]
+    mappings = [WeightMapping("shared.weight", "embed.weight"), WeightMapping("lm_head.weight", "head.proj.weight")]
     for stack, parts in (("encoder", ("SelfAttention",)), ("decoder", ("SelfAttention", "EncDecAttention"))):
         theirs, ours = f"{stack}.block.{{i}}.layer.", f"{stack}.blocks.{{i}}."
         for number, part in enumerate(parts):
             place = "cross.attention" if number else "attention"
-            rules += [
-                Rule(f"{theirs}{number}.{part}.{p}.weight", f"{ours}{place}.{'out' if p == 'o' else p}.weight")
+            mappings += [
+                WeightMapping(f"{theirs}{number}.{part}.{p}.weight", f"{ours}{place}.{'out' if p == 'o' else p}.weight")
                 for p in "qkvo"
             ]
             norm = "cross.norm" if number else "attention_norm"
-            rules.append(Rule(f"{theirs}{number}.layer_norm.weight", f"{ours}{norm}.weight"))
+            mappings.append(WeightMapping(f"{theirs}{number}.layer_norm.weight", f"{ours}{norm}.weight"))
         last = f"{theirs}{len(parts)}."
-        rules += [
-            Rule(f"{last}layer_norm.weight", f"{ours}feedforward_norm.weight"),
-            Rule(f"{last}DenseReluDense.wi.weight", f"{ours}feedforward.up.weight"),
-            Rule(f"{last}DenseReluDense.wi_0.weight", f"{ours}feedforward.gate.weight"),
-            Rule(f"{last}DenseReluDense.wi_1.weight", f"{ours}feedforward.up.weight"),
-            Rule(f"{last}DenseReluDense.wo.weight", f"{ours}feedforward.down.weight"),
-            Rule(
+        mappings += [
+            WeightMapping(f"{last}layer_norm.weight", f"{ours}feedforward_norm.weight"),
+            WeightMapping(f"{last}DenseReluDense.wi.weight", f"{ours}feedforward.up.weight"),
+            WeightMapping(f"{last}DenseReluDense.wi_0.weight", f"{ours}feedforward.gate.weight"),
+            WeightMapping(f"{last}DenseReluDense.wi_1.weight", f"{ours}feedforward.up.weight"),
+            WeightMapping(f"{last}DenseReluDense.wo.weight", f"{ours}feedforward.down.weight"),
+            WeightMapping(
                 f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
                 f"{stack}.blocks.0.attention.score_bias.weight",
             ),
-            Rule(f"{stack}.final_layer_norm.weight", f"{stack}.norm.weight"),
+            WeightMapping(f"{stack}.final_layer_norm.weight", f"{stack}.norm.weight"),
         ]
     gated = isinstance(config.transformer.blocks[0].feedforward, c.GatedFeedForward)
-    rules = [rule for rule in rules if not rule.theirs[0].endswith("wi.weight" if gated else "wi_1.weight")]
+    mappings = [
+        mapping for mapping in mappings if not mapping.theirs[0].endswith("wi.weight" if gated else "wi_1.weight")
+    ]
     ignored = (
         "encoder.embed_tokens.weight",
         "decoder.embed_tokens.weight",
         "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
     )
-    return Table(tuple(rules), ignored=ignored, tied={"lm_head.weight": "embed.weight"} if config.tied else {})
+    return Table(tuple(mappings), ignored=ignored, tied={"lm_head.weight": "embed.weight"} if config.tied else {})
 
 
 FAMILY = Family("t5", {c.LMHead: "T5ForConditionalGeneration"}, from_hf, to_hf, table)

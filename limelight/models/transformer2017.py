@@ -7,7 +7,7 @@ a gated feed-forward of as many parameters (its hidden layer two thirds as wide)
 """
 
 from limelight.models import config as c
-from limelight.models.own import own_family
+from limelight.models.native import native_family
 
 
 def transformer2017(
@@ -64,4 +64,4 @@ def _model(
     return c.ModelConfig(FAMILY.name, vocab, context, decoder, head, encoder=encoder, source_vocab=source_vocab)
 
 
-FAMILY = own_family("limelight-transformer2017")
+FAMILY = native_family("limelight-transformer2017")

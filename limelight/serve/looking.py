@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from limelight.decode import Sampling
-from limelight.decode.rules import History, Temperature
+from limelight.decode.processors import History, Temperature
 from limelight.errors import RequestError
 from limelight.look import METHODS, Importance, Seen
 from limelight.look.edit import edit
@@ -270,10 +270,10 @@ def _drawn(logits: Tensor, sampling: Sampling) -> tuple[Tensor, dict[str, Tensor
         scores = logits.masked_fill(logits < logits.amax(-1, keepdim=True), -torch.inf)
         return scores.softmax(-1)[0], {"temperature": torch.isinf(scores[0])}
     scores = logits
-    for rule in sampling.rules:
-        before, scores = scores, rule(scores, history)
-        if not isinstance(rule, Temperature):
-            cuts[_NAMES[type(rule).__name__]] = torch.isinf(scores[0]) & ~torch.isinf(before[0])
+    for processor in sampling.processors:
+        before, scores = scores, processor(scores, history)
+        if not isinstance(processor, Temperature):
+            cuts[_NAMES[type(processor).__name__]] = torch.isinf(scores[0]) & ~torch.isinf(before[0])
     return scores.softmax(-1)[0], cuts
 
 

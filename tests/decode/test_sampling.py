@@ -5,7 +5,7 @@ import torch
 from transformers.generation import logits_process as reference
 
 from limelight.decode import Sampling
-from limelight.decode.rules import History
+from limelight.decode.processors import History
 from limelight.errors import RequestError
 
 HISTORY = History(torch.tensor([[3, 1, 4, 1, 5]]), 3)
@@ -67,16 +67,17 @@ def test_rules_in_sequence_equal_transformers() -> None:
     )
     logits = torch.randn(1, 200, generator=torch.Generator().manual_seed(0)) * 3
     ours = logits
-    for rule in sampling.rules:
-        ours = rule(ours, HISTORY)
+    for processor in sampling.processors:
+        ours = processor(ours, HISTORY)
     assert torch.equal(ours, processors(HISTORY.tokens, logits))
 
 
 def test_only_rules_that_change_something_run() -> None:
-    assert Sampling().rules == ()
-    assert Sampling(temperature=1, top_p=1.0, min_p=0.0).rules == ()
+    assert Sampling().processors == ()
+    assert Sampling(temperature=1, top_p=1.0, min_p=0.0).processors == ()
     assert (
-        len(Sampling(temperature=0.5, top_k=3, top_p=0.5, min_p=0.1, repetition=2, frequency=1, presence=1).rules) == 7
+        len(Sampling(temperature=0.5, top_k=3, top_p=0.5, min_p=0.1, repetition=2, frequency=1, presence=1).processors)
+        == 7
     )
 
 

@@ -4,12 +4,12 @@ import pytest
 
 import limelight
 from limelight.checkpoints import wheel
-from limelight.checkpoints.named import default, names
+from limelight.checkpoints.catalog import catalog, default
 from limelight.decode import Engine, Token, collect, generate
 from limelight.quant.native import KERNELS
 
 pytestmark = pytest.mark.skipif(
-    not wheel.path_of(names()[default()]).is_file(), reason="the default model is not on this machine: limelight pull"
+    not wheel.path_of(catalog()[default()]).is_file(), reason="the default model is not on this machine: limelight pull"
 )
 
 REPEATED = "The quick brown fox jumps over the lazy dog.\n" * 4

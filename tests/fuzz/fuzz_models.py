@@ -157,7 +157,7 @@ def _gguf(architecture: str, built: Network, inner: tokenizers.Tokenizer, path: 
     writer.add_chat_template(TEMPLATE)
     ours = {name: weight for name, weight in built.state_dict().items() if name != "head.proj.weight"}
     for move in names.table(architecture, built.config).saves(ours):
-        for name, weight in zip(move.theirs, move.rule.save([ours[o] for o in move.ours]), strict=True):
+        for name, weight in zip(move.theirs, move.mapping.save([ours[o] for o in move.ours]), strict=True):
             data = np.ascontiguousarray(weight.numpy())
             if architecture == "llama" and data.ndim == 2 and data.shape[1] % 32 == 0:
                 kind = gguf.GGMLQuantizationType.Q8_0

@@ -1,4 +1,4 @@
-"""The models that have a short name, read from `names.toml`."""
+"""The models that have a short name, read from `catalog.toml`."""
 
 import functools
 import tomllib
@@ -23,7 +23,7 @@ class Wheel:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class CatalogEntry:
     """One row of the table: what the model is, and the file that it comes as (`size` in bytes)."""
 
     name: str
@@ -37,11 +37,11 @@ class Named:
 
 
 @functools.cache
-def names() -> Mapping[str, Named]:
+def catalog() -> Mapping[str, CatalogEntry]:
     """Every named model by its short name, the default one first."""
-    table = tomllib.loads(resources.files(__package__).joinpath("names.toml").read_text("utf-8"))
+    table = tomllib.loads(resources.files(__package__).joinpath("catalog.toml").read_text("utf-8"))
     rows = {
-        name: Named(name=name, **{**row, "wheel": _wheel(row["wheel"])})
+        name: CatalogEntry(name=name, **{**row, "wheel": _wheel(row["wheel"])})
         for name, row in sorted(table["models"].items(), key=lambda item: item[0] != table["default"])
     }
     return MappingProxyType(rows)
@@ -53,4 +53,4 @@ def _wheel(row: Mapping[str, Any]) -> Wheel:
 
 def default() -> str:
     """The short name of the model that is opened when none is named."""
-    return next(iter(names()))
+    return next(iter(catalog()))

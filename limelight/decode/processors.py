@@ -1,7 +1,8 @@
-"""Rules on logits: each takes the scores of the next token and returns the scores to choose from.
+"""Logits processors: each takes the scores of the next token and returns the scores to choose from.
 
-A rule is a small frozen object called as ``rule(logits, history)``; it returns new logits and changes nothing. Rules
-are applied in order; a token that may not be chosen has the score -inf. All of them work on a batch, row by row.
+A processor is a small frozen object called as ``processor(logits, history)``; it returns new logits and changes
+nothing. Processors are applied in order; a token that may not be chosen has the score -inf. All of them work on a
+batch, row by row.
 """
 
 import math
@@ -17,7 +18,7 @@ class History:
     """What the rows of a batch have been given and have generated so far.
 
     tokens: [B, P + N] int64, prompts and then the N tokens that every row has generated. Shorter prompts are padded on
-    the right with a token of their own, so that a rule which asks "has this row seen the token?" needs no mask.
+    the right with a token of their own, so that a processor which asks "has this row seen the token?" needs no mask.
     given: P, the width of the prompts.
     """
 
@@ -30,8 +31,8 @@ class History:
         return self.tokens[:, self.given :]
 
 
-class Rule(Protocol):
-    """``rule(logits [B, V], history) -> logits [B, V]``, float32 in and out."""
+class LogitsProcessor(Protocol):
+    """``processor(logits [B, V], history) -> logits [B, V]``, float32 in and out."""
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
         """The scores to choose from; never in place."""

@@ -15,11 +15,11 @@ from limelight.models import config as c
 from limelight.models.build import HEADS, build
 from limelight.models.family import Family
 from limelight.models.hf import INERT, LARGEST, is_number
-from limelight.models.mapping import Rule, Table
+from limelight.models.mapping import Table, WeightMapping
 from limelight.models.ties import names
 
 
-def own_family(name: str) -> Family:
+def native_family(name: str) -> Family:
     """A family of limelight's own, saved under ``model_type`` `name`."""
     return Family(name, dict.fromkeys(HEADS, "limelight"), from_hf, to_hf, table)
 
@@ -52,7 +52,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 def table(config: c.ModelConfig) -> Table:
     """Every weight under the name it has here."""
-    return Table(tuple(Rule(_OLDER.get(name, name), name) for name in sorted(names(build(config, "meta")))))
+    return Table(tuple(WeightMapping(_OLDER.get(name, name), name) for name in sorted(names(build(config, "meta")))))
 
 
 _OLDER = {"head.proj.weight": "head.weight", "head.proj.bias": "head.bias"}

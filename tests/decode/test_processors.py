@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 from transformers.generation import logits_process as reference
 
-from limelight.decode.rules import (
+from limelight.decode.processors import (
     FrequencyPenalty,
     History,
+    LogitsProcessor,
     MinP,
     PresencePenalty,
     RepetitionPenalty,
-    Rule,
     Temperature,
     TopK,
     TopP,
@@ -42,15 +42,15 @@ def random_logits(rows: int, vocab: int, seed: int = 0, spread: float = 3.0) -> 
     return torch.randn(rows, vocab, generator=torch.Generator().manual_seed(seed)) * spread
 
 
-@pytest.mark.parametrize(("rule", "processor"), PAIRS, ids=lambda x: repr(x) if hasattr(x, "__slots__") else "")
+@pytest.mark.parametrize(("ours", "theirs"), PAIRS, ids=lambda x: repr(x) if hasattr(x, "__slots__") else "")
 @pytest.mark.parametrize("vocab", [60, 5000])
-def test_equals_transformers(rule: Rule, processor: reference.LogitsProcessor, vocab: int) -> None:
+def test_equals_transformers(ours: LogitsProcessor, theirs: reference.LogitsProcessor, vocab: int) -> None:
     logits = random_logits(3, vocab)
     before = logits.clone()
     tokens = torch.randint(0, 60, (3, 25), generator=torch.Generator().manual_seed(1))
-    ours = rule(logits, History(tokens, 20))
-    assert torch.equal(logits, before), "a rule changes nothing in place"
-    assert torch.equal(ours, processor(tokens, logits.clone()))
+    found = ours(logits, History(tokens, 20))
+    assert torch.equal(logits, before), "a processor changes nothing in place"
+    assert torch.equal(found, theirs(tokens, logits.clone()))
 
 
 @settings(deadline=None)
@@ -76,15 +76,15 @@ def test_nucleus_beyond_the_head_looks_at_the_whole_vocabulary() -> None:
 
 def test_filters_keep_at_least_the_likeliest() -> None:
     logits = random_logits(3, 100)
-    for rule in (TopK(1), TopP(1e-9), MinP(1.0)):
-        kept = rule(logits, NOTHING).isfinite()
+    for processor in (TopK(1), TopP(1e-9), MinP(1.0)):
+        kept = processor(logits, NOTHING).isfinite()
         assert torch.equal(kept, torch.nn.functional.one_hot(logits.argmax(-1), 100).bool())
 
 
 def test_filters_respect_what_is_already_excluded() -> None:
     logits = TopK(5)(random_logits(3, 3000), NOTHING)
-    for rule in (TopP(0.9), TopP(0.999999), MinP(0.001)):
-        kept = rule(logits, NOTHING).isfinite()
+    for processor in (TopP(0.9), TopP(0.999999), MinP(0.001)):
+        kept = processor(logits, NOTHING).isfinite()
         assert bool((kept <= logits.isfinite()).all())
         assert bool(kept.any(-1).all())
 
