@@ -89,17 +89,17 @@ def behind(
 ) -> tuple[list[Link], Link | None]:
     """What heads do for the word at `place`, before which the words `heard` mattered, from one reading of the text.
 
-    The n strongest links between words before it to one of those, neighbours left out; and the telling one, which is
-    the strongest from the word that asks, right before `place`, if it is worth `TELLING`, else the strongest of all.
+    The n strongest links between words before it to one of those, neighbours left out; and the telling one: from the
+    word that asks, right before `place`, to the first of `heard` that some head looks at by `TELLING`; if there is
+    none, the strongest of all.
     """
     sources = range(place)
     totals = _totals(session, reading, sources, heard)
     links = _best(totals, sources, heard, n, 2)
     asking = [total[:, -1:] for total in totals]
-    telling = _best(asking, sources[-1:], heard, 1, 1)
-    if links and not (telling and telling[0].weight >= TELLING):
-        telling = links
-    return links, next(iter(telling or _best(asking, sources[-1:], heard, 1, 0)), None)
+    each = [_best([total[..., i : i + 1] for total in asking], sources[-1:], [to], 1, 1) for i, to in enumerate(heard)]
+    telling = [link for found in each for link in found if link.weight >= TELLING]
+    return links, next(iter(telling or links or _best(asking, sources[-1:], heard, 1, 0)), None)
 
 
 @torch.inference_mode()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -82,9 +83,8 @@ class Looking:
     ) -> Numbers:
         """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check if it is wanted.
 
-        kind, answers: see `limelight.look.importance.Method`. telling: the layer and head that say most about it, or
-        None. A long text is blocked once and checked with that, whether or not it is wanted: the check costs little
-        beside it.
+        kind, answers: see `limelight.look.importance.Method`. telling: the link that says most about it, or None. A
+        long text is blocked once and checked with that, whether or not it is wanted: the check costs little beside it.
         """
         number = None if word is None else self._known(word) + 1
         check = check or (method == "blocking" and (number or len(self._reading.words)) > SHORT)
@@ -92,7 +92,7 @@ class Looking:
         return {
             **told(found, against, len(found.words) - 1),
             "checked": check,
-            "telling": found.telling and {"layer": found.telling.layer, "head": found.telling.head},
+            "telling": None if found.telling is None else asdict(found.telling),
         }
 
     def attention(self, layer: int) -> Tensor:

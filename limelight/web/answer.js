@@ -11,7 +11,7 @@ export function answer(element, data, act) {
   const { check } = importance;
   const shares = importance.kind === "attention";
   const rank = importance.values.map((_, i) => i).sort((a, b) => importance.values[b] - importance.values[a]);
-  const top = rank.slice(0, check?.k ?? Math.min(3, Math.max(1, Math.floor((rank.length - 1) / 2)))).filter((i) => importance.values[i] > 0);
+  const top = rank.slice(0, check?.k ?? Math.min(3, Math.max(1, Math.floor((rank.length - 1) / 2)))).filter((i) => importance.values[i] > (shares ? 0 : 0.05)); // what is written as 0 is not named
   const button = (i) =>
     h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${shares ? importance.values[i].toFixed(2) : signed(importance.values[i])}`);
   const rivals = [...new Set(importance.against.map((token) => visible(token).trim()).filter(Boolean))];

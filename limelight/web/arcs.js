@@ -6,6 +6,7 @@ import { fill, h, named, note, quoted } from "./dom.js";
 const ABOVE = 190;
 const BELOW = 110;
 const LINE = 40;
+const STUB = 70; // pixels in front of the words for what is parked
 const HIGH = ABOVE + LINE + BELOW;
 const TILE = 800; // pixels of the picture that are drawn at once and kept, so that scrolling draws nothing anew
 const KEPT = 6; // tiles, besides those on the screen
@@ -36,11 +37,14 @@ export function arcs(element, data, act, keep) {
       return;
     }
     const context = canvas.getContext("2d");
-    context.font = `17px ${serif}`;
-    const widths = words.map((word) => Math.min(160, context.measureText(word.text).width));
-    const free = scroll.clientWidth - widths.reduce((a, b) => a + b, 0) - 40;
+    const widths = words.map((word, i) => {
+      context.font = `${i === data.word ? "bold " : ""}17px ${serif}`;
+      return Math.min(160, context.measureText(word.text).width);
+    });
+    const front = keep.parked ? STUB : 20;
+    const free = scroll.clientWidth - widths.reduce((a, b) => a + b, 0) - front - 20;
     const gap = Math.max(14, Math.min(60, free / Math.max(1, n)));
-    let at = 20;
+    let at = front;
     places = widths.map((width) => {
       const place = { x: at + width / 2, width };
       at += width + gap;
@@ -157,17 +161,18 @@ export function arcs(element, data, act, keep) {
     return Math.max(0, 1 - sum / n);
   }
 
-  // That share as one grey bar.
+  // That share as one grey bar in front of the words, where no arc comes.
   function stub(g) {
     const mean = parked();
-    const high = 14 + 60 * mean;
+    const high = 2 + 60 * mean;
+    const x = places[0].x - places[0].width / 2 - STUB / 2;
     g.fillStyle = c.grey;
     g.globalAlpha = 0.5;
-    g.fillRect(places[0].x - 4, ABOVE - high, 8, high);
+    g.fillRect(x - 4, ABOVE - high, 8, high);
     g.globalAlpha = 1;
     g.font = `12px ${c.sans}`;
-    g.textAlign = "left";
-    g.fillText(`${Math.round(100 * mean)} % parked`, Math.max(4, places[0].x - 14), ABOVE - high - 10);
+    g.fillText(`${Math.round(100 * mean)} %`, x, ABOVE - high - 10);
+    g.fillText("parked", x, ABOVE + LINE / 2);
   }
 
   const under = (event) => {
@@ -225,12 +230,13 @@ export function arcs(element, data, act, keep) {
   };
   const layout = () => {
     measure();
-    scroll.scrollLeft = circled() ? 0 : places[data.word].x - 0.75 * scroll.clientWidth; // what is asked about, and what is before it
+    // what is asked about, and what is before it
+    scroll.scrollLeft = circled() ? 0 : places[data.word].x + places[data.word].width / 2 + 20 - scroll.clientWidth;
     refresh();
   };
   fill(
     element,
-    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("parked", "show what is parked"), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
+    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("parked", "show what is parked", layout), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
     scroll,
     said,
     note(

@@ -149,6 +149,6 @@ function pair(data) {
   if (kept.pair?.every((i) => i < data.words.length)) return kept.pair;
   const { importance, word } = data;
   const asks = Math.max(0, word - 1);
-  const best = importance?.check?.top[0] ?? 0;
-  return [asks, Math.min(best, asks)];
+  const { source, target } = importance?.telling ?? { source: asks, target: 0 };
+  return [source, target];
 }

@@ -1,6 +1,7 @@
 // The sentence: running text whose words can be chosen, each on a ground as strong as it mattered.
 import { fill, h, quoted, signed } from "./dom.js";
 
+const GAP = 5; // pixels between the numbers of two words
 const MANY = 40; // words, from which on the weakest go without a number
 
 // data: { words, tail, word, importance | null, editable }. act: { choose(i), hover(i | null), edit() }.
@@ -31,12 +32,19 @@ export function sentence(element, data, act) {
     return one.gap ? [h("span", { class: one.given ? "given" : "added" }, one.gap), span] : [span];
   });
   fill(element, spans, tail && h("span", { class: "added tail" }, tail));
+  widen(element);
   const place = (event) => event.target.closest?.(".word")?.dataset.place;
   element.onclick = (event) => place(event) && act.choose(Number(place(event)));
   element.onpointerover = (event) => place(event) && act.hover(Number(place(event)));
   element.onpointerout = (event) => place(event) && act.hover(null);
   element.setAttribute("aria-activedescendant", `word-${word}`);
   element.dataset.size = words.length > 200 ? "small" : words.length > MANY ? "middle" : "large";
+}
+
+// Makes room for numbers that are wider than their words. All are measured before any is changed.
+function widen(element) {
+  const lacks = [...element.querySelectorAll(".value")].map((value) => [value.parentElement, value.offsetWidth + GAP - value.parentElement.offsetWidth]);
+  for (const [word, lack] of lacks) if (lack > 0) word.style.setProperty("padding-inline", `${lack / 2}px`);
 }
 
 // What is being written behind the words; they stay as they are.

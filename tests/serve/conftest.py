@@ -3,8 +3,9 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import uvicorn
@@ -54,3 +55,39 @@ def server(tiny: Path, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     desk.RUNS = before
     for name, value in homes.items():
         os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+@pytest.fixture
+def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]]:
+    """``visit("#text=…", width=…, dark=…, file=…)``: a page that may ask nobody but the server, or nobody at all if
+    it is a file, and that must not complain."""
+    contexts: list[Any] = []
+    complaints: list[str] = []
+
+    def visit(
+        behind: str = "", width: int = 1280, height: int = 800, dark: bool = False, file: Path | None = None
+    ) -> Any:
+        scheme = "dark" if dark else "light"
+        context = chromium.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, offline=file is not None
+        )
+        contexts.append(context)
+        if file is None:  # a test before left another model open
+            opened = context.request.post(server + "api/open", data={"name": str(tiny)})
+            assert "model" in opened.text()
+        page = context.new_page()
+        page.set_default_timeout(60_000)
+        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("request", lambda request: complaints.append(request.url) if foreign(request.url) else None)
+        page.goto(file.as_uri() if file else server + behind)
+        page.wait_for_selector(".check")
+        return page
+
+    def foreign(url: str) -> bool:
+        return not url.startswith((server, "data:", "file:", "blob:"))
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert complaints == []

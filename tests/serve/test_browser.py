@@ -1,6 +1,6 @@
 """The page as people meet it: in a real browser, with a tiny model behind it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,42 +12,6 @@ import limelight
 from limelight.serve.saved import look
 
 Visit = Callable[..., Any]
-
-
-@pytest.fixture
-def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Visit]:
-    """``visit("#text=…", width=…, dark=…, file=…)``: a page that may ask nobody but the server, or nobody at all if
-    it is a file, and that must not complain."""
-    contexts: list[Any] = []
-    complaints: list[str] = []
-
-    def visit(
-        behind: str = "", width: int = 1280, height: int = 800, dark: bool = False, file: Path | None = None
-    ) -> Any:
-        scheme = "dark" if dark else "light"
-        context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, offline=file is not None
-        )
-        contexts.append(context)
-        if file is None:  # a test before left another model open
-            opened = context.request.post(server + "api/open", data={"name": str(tiny)})
-            assert "model" in opened.text()
-        page = context.new_page()
-        page.set_default_timeout(60_000)
-        page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.append(request.url) if foreign(request.url) else None)
-        page.goto(file.as_uri() if file else server + behind)
-        page.wait_for_selector(".check")
-        return page
-
-    def foreign(url: str) -> bool:
-        return not url.startswith((server, "data:", "file:", "blob:"))
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def asked(page: Any) -> str:
@@ -163,7 +127,7 @@ def test_words_on_a_circle(visit: Visit) -> None:
     page.locator(".long canvas").click(position=at)
     until(page, "document.querySelector('.word.asked')?.firstChild.textContent === 'mat'")
     page.get_by_label("on a circle").uncheck()
-    assert page.locator(".long canvas").bounding_box()["height"] == pytest.approx(340)
+    until(page, "document.querySelector('.long canvas')?.clientHeight === 340")
 
 
 @pytest.mark.parametrize("door", ["heads", "steps", "layers", "what-if"])

@@ -1,0 +1,54 @@
+"""What stands where on the page, on wide and on narrow screens."""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+
+Visit = Callable[..., Any]
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+@pytest.mark.parametrize("text", ["我昨天在北京的一家小饭馆里吃了非常好吃的饺子", "a b c d e f g h i j k l m n o p"])
+def test_numbers_of_narrow_words_do_not_overlap(visit: Visit, text: str, width: int) -> None:
+    page = visit("#" + urlencode({"text": text}), width=width)
+    boxes = page.locator(".sentence .value").evaluate_all(
+        "values => values.map(value => value.getBoundingClientRect()).map(box => [box.left, box.right, box.top])"
+    )
+    assert len(boxes) == len(text.replace(" ", "")) - 1
+    for (_, right, top), (left, _, below) in itertools.pairwise(boxes):
+        assert left > right or below > top + 5, "one number lies on the next"
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_every_door_is_on_a_narrow_screen(visit: Visit) -> None:
+    page = visit("#door=words", width=360)
+    boxes = [door.bounding_box() for door in page.locator(".door:visible").all()]
+    assert len(boxes) == 5
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in boxes)
+
+
+@pytest.mark.parametrize("width", [1280, 360])
+def test_the_ring_around_the_sentence_leaves_its_neighbours_whole(visit: Visit, width: int) -> None:
+    page = visit(width=width)
+    page.locator(".sentence").focus()
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_selector(".check")
+    reach = page.locator(".sentence").evaluate(
+        """(sentence) => { const style = getComputedStyle(sentence);
+        return parseFloat(style.outlineWidth) + parseFloat(style.outlineOffset) }"""
+    )
+    ring, ask = page.locator(".sentence").bounding_box(), page.locator(".ask").bounding_box()
+    tops = [part.bounding_box()["y"] for part in page.locator(".under > *:visible").all()]
+    assert ring["y"] - reach >= ask["y"] + ask["height"]
+    assert ring["y"] + ring["height"] + reach <= min(tops)
+
+
+def test_the_answer_names_the_brightest_word(visit: Visit) -> None:
+    page = visit("#method=blocking")
+    values = [float(value.replace("−", "-")) for value in page.locator(".sentence .value").all_inner_texts()]
+    named = [float(text.split()[-1].replace("−", "-")) for text in page.locator(".answer .plain").all_inner_texts()]
+    assert named
+    assert named == sorted(values, reverse=True)[: len(named)]
