@@ -12,7 +12,7 @@ from tokenizers import AddedToken
 from limelight import given
 from limelight.errors import TextError
 from limelight.text.foreign import guarded, tried
-from limelight.text.gguf import byte_level_bpe, surround
+from limelight.text.gguf import LONGEST_VOCABULARY, byte_level_bpe, surround
 from limelight.text.parts import Parts
 
 _LARGEST_FILE = 256 * 2**20  # bytes
@@ -71,6 +71,8 @@ def write(folder: Path, definition: str, parts: Parts) -> None:
 def _definition(path: Path) -> tokenizers.Tokenizer:
     # As read here, and not as the file stands: of a key that is there twice the library might take the other one.
     definition = _json(path) | {"truncation": None, "padding": None}
+    model = definition.get("model")
+    _numbered(path, model.get("vocab") if isinstance(model, dict) else None)
     tried(definition, str(path))
     with guarded(f"{path} is damaged or of a newer kind"):
         return tokenizers.Tokenizer.from_str(json.dumps(definition))
@@ -85,8 +87,10 @@ def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str
         )
     lines = _text(folder / "merges.txt").split("\n")
     merges = [tuple(line.split(" ")) for line in lines if line and not line.startswith("#version")]
+    vocab = _json(folder / "vocab.json")
+    _numbered(folder / "vocab.json", vocab)
     with guarded(f"vocab.json, merges.txt and {_CONFIG} in {folder} do not fit together"):
-        inner = byte_level_bpe(_json(folder / "vocab.json"), merges, _BYTE_LEVEL[kind])  # type: ignore[arg-type]
+        inner = byte_level_bpe(vocab, merges, _BYTE_LEVEL[kind])  # type: ignore[arg-type]
         added = config.get("added_tokens_decoder") or {}
         for _, token in sorted(added.items(), key=lambda entry: int(entry[0])):
             flags = {name: bool(token.get(name)) for name in ("lstrip", "rstrip", "single_word", "normalized")}
@@ -94,6 +98,20 @@ def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str
             add([AddedToken(token["content"], special=bool(token.get("special")), **flags)])
         surround(inner, named["bos"] if config.get("add_bos_token") else None, None)
     return inner
+
+
+def _numbered(path: Path, vocab: Any) -> None:
+    """Raises TextError for a vocabulary whose tokens have no numbers of their own, or so high ones that the library
+    would go through all below them."""
+    if not isinstance(vocab, dict):
+        return  # a list, as Unigram's; or the library says what is wrong
+    owners: dict[int, str] = {}
+    for token, id in vocab.items():
+        if type(id) is not int or not 0 <= id < LONGEST_VOCABULARY:
+            raise TextError(f"{path} is damaged: the number of the token {given.shown(token)} is {given.shown(id)}")
+        if owners.setdefault(id, token) != token:
+            both = f"{given.shown(owners[id])} and {given.shown(token)}"
+            raise TextError(f"{path} is damaged: the tokens {both} have the same number, {id}")
 
 
 def _ends(folder: Path) -> tuple[int, ...]:

@@ -16,7 +16,7 @@ from limelight.errors import TextError, suggestion
 from limelight.text.foreign import guarded
 from limelight.text.parts import Parts
 
-_LONGEST_VOCABULARY = 2_000_000
+LONGEST_VOCABULARY = 2_000_000
 _MOST_WORK = 100_000_000  # characters looked at to find the merges; Gemma's 256,000 pieces take 20 million
 _UNKNOWN, _CONTROL, _USER, _BYTE = 2, 3, 4, 6  # token types of the specification; 1 is normal, 5 unused
 _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")  # of a turn, of a message
@@ -48,8 +48,8 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
     if kind not in ("gpt2", "llama"):
         raise TextError(f"tokenizer.ggml.model is {given.shown(kind)}; limelight rebuilds 'gpt2' and 'llama'")
     tokens = _strings(metadata, "tokens")
-    if len(tokens) > _LONGEST_VOCABULARY:
-        raise TextError(f"tokenizer.ggml.tokens has {len(tokens):,} entries; at most {_LONGEST_VOCABULARY:,} are read")
+    if len(tokens) > LONGEST_VOCABULARY:
+        raise TextError(f"tokenizer.ggml.tokens has {len(tokens):,} entries; at most {LONGEST_VOCABULARY:,} are read")
     vocab = {token: id for id, token in enumerate(tokens)}
     if len(vocab) != len(tokens):
         raise TextError(f"tokenizer.ggml.tokens has {len(tokens) - len(vocab)} tokens twice")

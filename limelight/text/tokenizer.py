@@ -209,7 +209,8 @@ class Tokenizer:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy, by which other processes are given a tokenizer."""
-        inner = tokenizers.Tokenizer.from_str(self._definition())
+        with self._guarded():
+            inner = tokenizers.Tokenizer.from_str(self._definition())
         return Tokenizer, (replace(self._parts, inner=inner),)
 
     def _definition(self) -> str:

@@ -136,6 +136,22 @@ def test_only_what_the_library_raises_is_turned_into_a_sentence() -> None:
         raise ValueError("a\nb")
 
 
+@pytest.mark.parametrize("number", [5, 2**32 - 1, 2**40, -1, 1.5, True, None])
+def test_tokens_have_numbers_of_their_own_and_no_far_ones(number: Any, tmp_path: Path) -> None:
+    inner = byte_level("gpt-2")
+    inner.model.save(str(tmp_path))
+    vocab = json.loads((tmp_path / "vocab.json").read_text())
+    vocab["the"] = number
+    (tmp_path / "vocab.json").write_text(json.dumps(vocab))
+    with pytest.raises(TextError, match=r"vocab.json is damaged: .*'the'"):
+        Tokenizer.from_folder(tmp_path)
+    definition = json.loads(inner.to_str())
+    definition["model"]["vocab"] = vocab
+    (tmp_path / "tokenizer.json").write_text(json.dumps(definition))
+    with pytest.raises(TextError, match=r"tokenizer.json is damaged: .*'the'"):
+        Tokenizer.from_folder(tmp_path)
+
+
 def test_a_piece_of_a_million_characters_is_refused_at_once() -> None:
     metadata = sentence_piece_metadata(sentence_piece())
     metadata["tokenizer.ggml.tokens"][300] = "x" * 2**20
