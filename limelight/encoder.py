@@ -13,6 +13,7 @@ from limelight.errors import RequestError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limelight.look.encoded import SeenEncoded
     from limelight.models.api import Encoder
     from limelight.models.config import ModelConfig
     from limelight.text.tokenizer import Tokenizer
@@ -44,6 +45,17 @@ class EncoderModel:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({given.shown(self.name)}, {self.kind})"
+
+    def look(self, text: str) -> SeenEncoded:
+        """Looks at `text`: which words made the model give its answer, and where heads look.
+
+        What is looked at is a twin over the same weights, whose low-bit layers multiply without rounding their inputs.
+        """
+        from limelight.look.encoded import SeenEncoded
+        from limelight.look.record import numeric, twin
+        from limelight.quant.linear import exactly
+
+        return SeenEncoded(numeric(exactly(twin(self.network))), self.tokenizer, text, self.name)
 
     def answers(self, texts: Sequence[str]) -> list[Tensor]:
         """What the head answers for each text, in float32 on the CPU: [n] for a whole text, [T, n] for its T tokens,

@@ -218,7 +218,13 @@ def test_every_argument_is_taken_or_refused_in_a_sentence(
                     if error is not None and ("\n" in str(error) or not 10 < len(str(error)) < 600):
                         faults.append(f"{said}: not one sentence: {error}")
     assert not faults, "\n".join(faults)
-    wanted = ("Model.complete_all(stop)", "Seen.importance(method)", "Roles.of(head)", "Translator.translate(alpha)")
+    wanted = (
+        "Model.complete_all(stop)",
+        "Seen.importance(method)",
+        "SeenEncoded.importance(foil)",
+        "Roles.of(head)",
+        "Translator.translate(alpha)",
+    )
     classes = {name for name in limelight.__all__ if inspect.isclass(getattr(limelight, name))}
     assert classes - kinds == {"LimelightError", "Sampling"}, "a public class of which no object was walked"
     assert walked.issuperset({*wanted, "SeenTranslation.alignment(step)", "open(dtype)", "save(folder)"})

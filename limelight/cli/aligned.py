@@ -103,6 +103,6 @@ def _as_json(seen: "SeenTranslation", found: "Importance", weights: "Tensor | No
             "against": list(found.against),
             "method": found.method,
             "words": [{"word": heard.word, "importance": heard.importance} for heard in found.words],
-            "check": None if found.check is None else asdict(found.check) | {"holds": found.check.holds},
+            "check": None if found.check is None else {**asdict(found.check), "holds": found.check.holds},
         },
     }

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limelight.look.inquiry import Inquiry
+from limelight.look.question import Question
 
 CHECKED = 3
 """Words taken away together by the check."""
@@ -16,16 +17,13 @@ CHECKED = 3
 DRAWS = 10
 """Random draws of as many words that they are compared with."""
 
-LEAST = 0.14
-"""The smallest loss of log-odds that counts as a fall: with less, the odds stay within a seventh of what they were."""
-
 
 @dataclass(frozen=True)
 class Check:
     """What the answer loses when k words are taken away together: those ranked highest, the yardstick's, random ones.
 
     top: places of the k words ranked highest. random_drop, random_sd: mean and standard deviation over the draws.
-    best: places of the k words ranked highest by the yardstick.
+    best: places of the k words ranked highest by the yardstick. least: the smallest loss that counts as a fall.
     """
 
     k: int
@@ -35,11 +33,12 @@ class Check:
     random_sd: float
     best: tuple[int, ...]
     best_drop: float
+    least: float = Question.least
 
     @property
     def holds(self) -> bool:
         """Whether the value falls without the highest ranked words, and by more than random words explain."""
-        return self.top_drop > max(LEAST, self.random_drop + self.random_sd)
+        return self.top_drop > max(self.least, self.random_drop + self.random_sd)
 
 
 def check(inquiry: Inquiry, values: Sequence[float], yardstick: Sequence[float]) -> Check | None:
@@ -59,4 +58,4 @@ def check(inquiry: Inquiry, values: Sequence[float], yardstick: Sequence[float])
     drops = dict(zip(sets, inquiry.drops([inquiry.knockout(chosen) for chosen in sets]), strict=True))
     top_drop, best_drop, *falls = (drops[tuple(sorted(chosen))] for chosen in (top, best, *draws))
     mean, scatter = statistics.fmean(falls), statistics.stdev(falls)
-    return Check(k, top, top_drop, mean, scatter, best, best_drop)
+    return Check(k, top, top_drop, mean, scatter, best, best_drop, inquiry.question.least)

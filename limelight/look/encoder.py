@@ -41,6 +41,11 @@ class EncoderSession(StackSession):
         self._mask = mask
         self.questions = _questions(network)
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the head's classes or tags; none where it has none."""
+        return tuple(getattr(self.network.config.head, "labels", ()))
+
     def asking(self, question: Question, spans: Sequence[range]) -> None:
         """None: what asks is a mask, a mark or all of the text, and no word that is judged."""
         return

@@ -22,6 +22,9 @@ class Question(ABC):
     unit: ClassVar[str] = "log-odds"
     """What `value` is measured in."""
 
+    least: ClassVar[float] = 0.14
+    """The smallest loss that counts as a fall: with less, the odds stay within a seventh of what they were."""
+
     @abstractmethod
     def value(self, answers: Tensor) -> Tensor:
         """One number for each row: [B] on the CPU. answers: [B, n, C] of the head at `at`, or [B, C] of a whole text;
@@ -147,6 +150,7 @@ class Similarity(Question):
     other: Tensor
     foil: Tensor | None = None
     unit: ClassVar[str] = "cosine"
+    least: ClassVar[float] = 0.01
 
     def value(self, answers: Tensor) -> Tensor:
         found = torch.cosine_similarity(answers, self.other, dim=-1)

@@ -2,9 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 
-import torch
-from torch import Tensor
-
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links, roles
@@ -14,17 +11,17 @@ from limelight.look.inquiry import Inquiry
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
 from limelight.look.question import GivenWord
-from limelight.look.record import block_of
 from limelight.look.roles import Roles
-from limelight.look.session import DecoderSession, Progress, session, stacked
+from limelight.look.session import CausalSession, DecoderSession, Progress, session
 from limelight.look.steps import Steps, steps
 from limelight.look.text import known, parking, read
+from limelight.look.view import View
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
-from limelight.text.words import Word, find
+from limelight.text.words import Word
 
 
-class Seen:
+class Seen(View[CausalSession]):
     """A text looked at by a model, behind the parking token (see `limelight.look.text.parking`). Each answer is
     computed when it is asked for; what was read and measured for it is kept.
 
@@ -39,42 +36,11 @@ class Seen:
     def __init__(
         self, network: Decoder, tokenizer: Tokenizer, text: str, title: str = "the model", pieces: bool = False
     ) -> None:
-        self.title = given.text("title", title)
         given.flag("pieces", pieces)
         self._network = given.a(Decoder, "network", network, "the network of a model that continues texts")
-        self._tokenizer = given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
-        self.reading = read(text, tokenizer, parking(tokenizer), pieces)
-        if (length := len(self.reading.tokens)) > network.context:
-            raise RequestError(
-                f"the text has {length:,} tokens and the model sees at most {network.context:,}; shorten it"
-            )
-        known(self.reading.tokens, tokenizer, network.vocab)
-        self.session = session(network, self.reading.tokens, tokenizer.spell)
-
-    @property
-    def text(self) -> str:
-        """The text as it was given."""
-        return self.reading.text
-
-    @property
-    def words(self) -> tuple[Word, ...]:
-        """The words of the text and their places in it."""
-        return self.reading.words
-
-    @property
-    def tokens(self) -> tuple[str, ...]:
-        """The tokens that the model reads, as text, the parking token first; the axes of `attention` with
-        ``tokens=True``."""
-        return tuple(self._tokenizer.token(id) for id in self.reading.tokens)
-
-    def place(self, word: str | int | None = None) -> int:
-        """The place in `words` of one given by its text, or by its number from 1; the last one if None.
-
-        Raises RequestError if there is no such word.
-        """
-        if word is None:
-            return len(self.words) - 1
-        return find(self.words, word)
+        given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
+        reading = read(text, tokenizer, parking(tokenizer), pieces)
+        super().__init__(session(network, reading.tokens, tokenizer.spell), tokenizer, reading, title)
 
     def check_question(
         self, word: str | int | None = None, *, against: str | None = None, method: str | None = None
@@ -93,36 +59,6 @@ class Seen:
         given.whole("n", n, 1)
         values, ids = self.session.logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
         return [(self._tokenizer.spell(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
-
-    def attention(self, layer: int, head: int, *, tokens: bool = False) -> Tensor:
-        """How much each word attends to each: [N, N] over `words`, a row for each word that asks.
-
-        A word's row is the mean over its tokens, and what goes to a word is the sum over its tokens; a row sums to one
-        with what is parked. With ``tokens=True`` [T, T] over `tokens`, as the model computed it. Raises RequestError
-        for a layer or head that does not exist, both counted from 0, and for a recurrent model.
-        """
-        block_of(self._network, layer, given.whole("head", head))
-        given.flag("tokens", tokens)
-        (heads,) = links.attention(stacked(self.session), [layer], Tensor.cpu)
-        return heads[head] if tokens else links.by_word(heads[head], self.reading)
-
-    def every_attention(self) -> Tensor:
-        """All heads of all layers over `tokens`, from one reading: [L, H, T, T] in float32.
-
-        They take 4 · L · H · T² bytes. Raises RequestError for a recurrent model.
-        """
-        session = stacked(self.session)
-        return torch.stack(links.attention(session, range(len(session.stack.blocks)), Tensor.cpu))
-
-    def links(self, word: str | int | None = None, n: int = 10) -> list[Link]:
-        """The n strongest links of single heads from a word to words before it.
-
-        Raises RequestError if there is no such word, and for a recurrent model.
-        """
-        session = stacked(self.session)
-        given.whole("n", n, 1)
-        source = self.place(word)
-        return links.strongest(session, self.reading, [source], range(source), n)
 
     def importance(
         self,
@@ -153,16 +89,18 @@ class Seen:
         behind: list[Link] = []
         telling = None
         if isinstance(self.session, DecoderSession):
-            behind, telling = links.behind(self.session, self.reading, place, ranked, 5)
+            text, words = self.session, tuple(ranked)
+            behind, telling = text.once(
+                ("behind", place, words), lambda: links.behind(text, self.reading, place, words, 5)
+            )
         alternatives = tuple(self._tokenizer.spell(id) for id in question.alternatives[0])
         logprob = float(whole.logprob(self.session.logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
-        words = heard(before, found, inquiry.asks)
         return Importance(
             self.words[place],
             logprob,
             alternatives,
             found.method,
-            words,
+            heard(before, found, inquiry.asks),
             found.check,
             tuple(behind),
             telling,

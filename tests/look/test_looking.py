@@ -12,10 +12,11 @@ from references import saved, write_tokenizer
 import limelight
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
-from limelight.look.check import LEAST, Check
+from limelight.look.check import Check
 from limelight.look.links import TELLING, by_word, strongest
 from limelight.look.question import GivenWord
 from limelight.look.session import DecoderSession, Variant, stacked
+from limelight.models.api import Decoder
 from limelight.text.words import Word
 
 TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
@@ -87,7 +88,7 @@ def test_the_check_blocks_the_top_words_together(model: limelight.Model, seen: S
     blocked = plain_odds(model, ids[:-1], [i + 1 for i in check.top], ids[-1], rivals)
     assert check.top_drop == pytest.approx(whole - blocked, abs=2e-4)
     assert check.random_sd > 0
-    assert check.holds == (check.top_drop > max(LEAST, check.random_drop + check.random_sd))
+    assert check.holds == (check.top_drop > max(GivenWord.least, check.random_drop + check.random_sd))
     assert seen.importance().check == check  # the draws are the same every time
 
 
@@ -240,6 +241,20 @@ def test_variants_in_batches_equal_variants_alone(model: limelight.Model, monkey
     monkeypatch.setattr("limelight.look.session.ROWS", 2)
     assert DecoderSession(model.network, tokens).values(question, variants) == pytest.approx(alone, abs=1e-4)
     assert len(set(map(round, together))) > 1 or max(together) - min(together) > 1e-3
+
+
+def test_what_was_read_and_measured_is_kept(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, lines = seen.importance("w16"), seen.next_words(5)
+
+    def refuse(*args: object, **options: object) -> None:
+        raise AssertionError("read again")
+
+    monkeypatch.setattr(Decoder, "read", refuse)
+    assert seen.importance("w16", check=False).words == first.words
+    assert seen.importance("w16", check=False).links == first.links
+    assert seen.next_words(5) == lines
+    with pytest.raises(AssertionError, match="read again"):
+        seen.importance("w15")
 
 
 def test_a_text_past_the_context_is_refused_with_both_numbers(model: limelight.Model) -> None:

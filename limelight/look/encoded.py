@@ -1,0 +1,165 @@
+"""A text looked at by an encoder: what its head answers, and which words made it answer that."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from limelight import given
+from limelight.errors import RequestError
+from limelight.look import importance, links
+from limelight.look.answer import Importance, heard
+from limelight.look.encoder import EncoderSession
+from limelight.look.inquiry import Inquiry
+from limelight.look.question import Class, MaskedWord, Odds, Question, Score, Similarity, Tag
+from limelight.look.session import Progress
+from limelight.look.text import Reading, known, read
+from limelight.look.view import View
+from limelight.models.api import Encoder
+from limelight.text.tokenizer import Tokenizer
+from limelight.text.words import Word
+
+
+class SeenEncoded(View[EncoderSession]):
+    """A text looked at by an encoder, between the marks that the model expects around it. Words are asked for and
+    numbered as in `limelight.Seen`."""
+
+    def __init__(self, network: Encoder, tokenizer: Tokenizer, text: str, title: str = "the model") -> None:
+        given.a(Encoder, "network", network, "the network of an encoder")
+        given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
+        reading = _between(text, tokenizer)
+        super().__init__(_session(network, tokenizer, reading.tokens), tokenizer, reading, title)
+
+    def importance(
+        self,
+        asked: str | int | None = None,
+        *,
+        foil: str | None = None,
+        method: str | None = None,
+        check: bool = True,
+        progress: Progress | None = None,
+    ) -> Importance:
+        """Which words made the model give its answer.
+
+        asked, by the model's head: a word of the text, which is masked, by its text or its number from 1 (the last one
+        if None); a word whose tag is asked for; one of the labels of a text (the likeliest one if None); or another
+        text, to which this one is near. foil: what might have been the answer instead: another word, label or text;
+        without it the likeliest others. method: one of `limelight.look.METHODS` that fits an encoder; without it
+        blocking. Raises RequestError for an answer or a method that there is not.
+        """
+        given.flag("check", check)
+        given.callback("progress", progress)
+        if foil is not None:
+            given.text("foil", foil)
+        if method is not None:
+            importance.chosen(method, self.session)
+        session, question, target, whole = self._question(asked, foil)
+        places = [i for i, word in enumerate(self.words) if not set(word.tokens) & set(target.tokens)]
+        if not places:
+            raise RequestError(f"{target.text!r} is the only word: no other could have mattered")
+        inquiry = Inquiry(session, question, tuple(self.words[i].tokens for i in places))
+        found = importance.measure(inquiry, method, progress, check)
+        behind = []
+        if target.tokens:
+            ranked = sorted(range(len(places)), key=lambda i: -found.values[i])[: importance.CHECKED]
+            source = self.words.index(target)
+            others = tuple(places[i] for i in ranked)
+            behind = session.once(
+                ("links", source, others), lambda: links.strongest(session, self.reading, [source], others, 5)
+            )
+        return Importance(
+            target,
+            session.once(("logprob", whole), lambda: self._logprob(session, whole)),
+            self._alternatives(question, foil),
+            found.method,
+            heard([self.words[i] for i in places], found, None),
+            found.check,
+            tuple(behind),
+            next(iter(behind), None),
+            found.unit,
+        )
+
+    def _question(self, asked: str | int | None, foil: str | None) -> tuple[EncoderSession, Question, Word, Question]:
+        """The text that is read, the question about it, what it is about, and the same without a foil."""
+        kinds = self.session.questions
+        if MaskedWord in kinds:
+            return self._masked_word(self.words[self.place(asked)], foil)
+        if Tag in kinds and self.session.labels:
+            word = self.words[self.place(asked)]
+            return self.session, *self._label(Tag, (word.tokens.start,), None, foil, word)
+        if Similarity in kinds:
+            if asked is None:
+                raise RequestError("this model makes vectors of texts; name another text to hold this one against")
+            near = Similarity(
+                (), self._vector(given.text("asked", asked)), None if foil is None else self._vector(foil)
+            )
+            return self.session, near, Word(str(asked), 0, 0, range(0)), near
+        if Class not in kinds or not self.session.labels:
+            raise RequestError("this model marks an answer in a text; a text alone has no answer to look at")
+        if len(self.session.labels) == 1:
+            if asked is not None or foil is not None:
+                raise RequestError("this model gives a text one score and has no labels to choose from; name none")
+            return self.session, Score(()), Word(self.session.labels[0], 0, 0, range(0)), Score(())
+        label = None if asked is None else given.one_of("asked", asked, self.session.labels)
+        return self.session, *self._label(Class, (), label, foil, None)
+
+    def _masked_word(self, word: Word, foil: str | None) -> tuple[EncoderSession, Question, Word, Question]:
+        mask = self._tokenizer.mask
+        if mask is None:
+            raise RequestError("this model's tokenizer has no mask to put in a word's place")
+        network, at, tokens = self.session.network, word.tokens, list(self.session.tokens)
+        answer = tokens[at.start : at.stop]
+        tokens[at.start : at.stop] = [mask] * len(at)
+        session = self.session.once(("masked", at), lambda: _session(network, self._tokenizer, tokens))
+        asked = MaskedWord(tuple(at), tuple(answer), ((),) * len(at))
+        whole = question = MaskedWord.likeliest(at, answer, session.once("answers", lambda: session.answers(asked)[0]))
+        if foil is not None:
+            spaced = self.text[: word.start][len(self.text[: word.start].rstrip()) :] + foil.strip()
+            other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, network.vocab)
+            question = MaskedWord.foil(at, answer, other, foil)
+        return session, question, word, whole
+
+    def _label(
+        self, kind: type[Tag] | type[Class], at: tuple[int, ...], label: str | None, foil: str | None, word: Word | None
+    ) -> tuple[Question, Word, Question]:
+        """A label (the likeliest if None) of the text or of a word, against all others or a foil."""
+        labels = self.session.labels
+        scores = self.session.answers(kind(at, (0,), ((),)))[0].flatten()  # [C]
+        chosen = int(scores.argmax()) if label is None else labels.index(label)
+        whole = question = kind.likeliest(at, (chosen,), scores[None])
+        if foil is not None:
+            other = labels.index(given.one_of("foil", foil, labels))
+            if other == chosen:
+                raise RequestError(f"{foil!r} is the answer itself; name another label as the foil")
+            question = kind(at, (chosen,), ((other,),))
+        return question, word or Word(labels[chosen], 0, 0, range(0)), whole
+
+    def _vector(self, text: str) -> Tensor:
+        session = _session(self.session.network, self._tokenizer, _between(text, self._tokenizer).tokens)
+        vector: Tensor = session.answers(Similarity((), Tensor()))[0]
+        return vector
+
+    @staticmethod
+    def _logprob(session: EncoderSession, question: Question) -> float:
+        """The answer's log-probability; not a number where the head gives no probabilities."""
+        return float(question.logprob(session.answers(question))[0]) if isinstance(question, Odds) else math.nan
+
+    def _alternatives(self, question: Question, foil: str | None) -> tuple[str, ...]:
+        if not isinstance(question, Odds):
+            return () if foil is None else (foil,)
+        spell = self._tokenizer.spell if isinstance(question, MaskedWord) else self.session.labels.__getitem__
+        return tuple(spell(id) for id in question.alternatives[0])
+
+    def __repr__(self) -> str:
+        return f"SeenEncoded({given.shown(self.text)}, {len(self.words)} words, by {self.title})"
+
+
+def _between(text: str, tokenizer: Tokenizer) -> Reading:
+    """The text with the model's own marks around it."""
+    reading = read(text, tokenizer, tokenizer.prefix)
+    return replace(reading, tokens=(*reading.tokens, *tokenizer.suffix))
+
+
+def _session(network: Encoder, tokenizer: Tokenizer, tokens: Sequence[int]) -> EncoderSession:
+    return EncoderSession(network, tokens, tokenizer.spell, mask=tokenizer.mask)
