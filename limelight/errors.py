@@ -12,9 +12,16 @@ The command line prints the message alone; a traceback would be a defect.
 
 from collections.abc import Iterable
 
+LONGEST = 1500
+"""Characters of a message; what files and people say is quoted in it, and may be of any length."""
+
 
 class LimelightError(Exception):
     """Anything that limelight refuses; its text is one clear sentence for the person who asked."""
+
+    def __init__(self, text: str = "") -> None:
+        half = LONGEST // 2
+        super().__init__(text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}")
 
 
 class FileError(LimelightError):

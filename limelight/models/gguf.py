@@ -209,7 +209,7 @@ def _scaling(keys: ConfigReader) -> dict[str, Any] | None:
     # Both are factors of what yarn multiplies cosines and sines by.
     attention = keys.number("rope.scaling.attn_factor", 1.0) * keys.number("rope.scaling.yarn_attn_factor", 1.0)
     fast, slow = keys.number("rope.scaling.yarn_beta_fast", None), keys.number("rope.scaling.yarn_beta_slow", None)
-    if kind not in {"none", "linear", "yarn"}:
+    if kind not in ("none", "linear", "yarn"):  # a tuple, since it may be a list
         raise keys.refused("rope.scaling.type", kind, "none, linear or yarn")
     if attention != 1.0 and kind != "yarn":
         raise keys.refused("rope.scaling.attn_factor", attention, "1.0 where the scaling is not yarn")

@@ -78,7 +78,7 @@ def _read(value: Any, hint: Any, where: str) -> Any:
         if get_origin(option) is tuple and isinstance(value, list):
             return tuple(_read(item, get_args(option)[0], f"{where}[{i}]") for i, item in enumerate(value))
         if _fits(value, option, zero=where.endswith("dropout")):
-            return value
+            return float(value) if option is float else value
     names = [_said(option) for option in options]
     raise ConfigError(f"the model's config key {where!r} is {reprlib.repr(value)}; it must be {' or '.join(names)}")
 

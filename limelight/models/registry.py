@@ -1,5 +1,6 @@
 """The families that limelight knows, one line each."""
 
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,9 @@ FAMILIES: dict[str, Family] = {
 def family(name: str) -> Family:
     """The family called `name`. Raises ConfigError if there is none."""
     if name not in FAMILIES:
-        raise ConfigError(f"limelight does not open models of the type {name!r}; it opens {', '.join(FAMILIES)}")
+        raise ConfigError(
+            f"limelight does not open models of the type {reprlib.repr(name)}; it opens {', '.join(FAMILIES)}"
+        )
     return FAMILIES[name]
 
 
