@@ -19,17 +19,17 @@ from limelight import __version__
 from limelight.errors import LimelightError
 
 COMMANDS = {
-    "page": "Open the page in the browser; what limelight alone does.",
-    "look": "Continue a sentence, and show which words the model listened to.",
+    "page": "Open the page in the browser, as limelight alone does.",
+    "look": "Continue a sentence and show which words the model listened to.",
     "complete": "Continue a text.",
     "chat": "Talk with a model.",
-    "train": "Train a model on text of your own.",
+    "train": "Train a model on your own text.",
     "translate": "Translate lines.",
-    "eval": "Measure how good translations or word alignments are.",
-    "models": "List the models that are here or can be fetched by name.",
+    "eval": "Score translations or word alignments.",
+    "models": "List the models on this machine, and those to fetch by name.",
     "pull": "Fetch a model.",
     "show": "Show what a model is made of.",
-    "doctor": "Show what limelight finds on this machine, and what is missing.",
+    "doctor": "Show what limelight finds on this machine and what is missing.",
 }
 
 
@@ -83,7 +83,7 @@ def _app() -> Any:
         cls=LazyGroup,
         context_settings=HELP,
         help="Open a transformer, run it, and see which words it is listening to.",
-        epilog='Begin with:  limelight look "The cat sat on the mat because it was tired"',
+        epilog='Start with:  limelight look "The cat sat on the mat because it was tired"',
     )
 
     @app.callback()

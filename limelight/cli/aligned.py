@@ -63,7 +63,7 @@ def _alignment(seen: "SeenTranslation", weights: "Tensor") -> RenderableType:
             name = clean(seen.source_words[place].text)
             heard.append(f" {name} ", shade(VIOLET, value)).append(f" {value:.2f}  ", "dim")
         table.add_row(Text(f"  {clean(target.text)}", "bold"), heard)
-    return Group(Text("What does each word listen to?", "bold"), Text(), table, Text(), Text(LOOKS, "dim"))
+    return Group(Text("What each word listens to", "bold"), Text(), table, Text(), Text(LOOKS, "dim"))
 
 
 def _importance(found: "Importance") -> RenderableType:
@@ -75,13 +75,13 @@ def _importance(found: "Importance") -> RenderableType:
     for heard in found.ranked():
         drawn = Text(bar(abs(heard.importance) / most, _BAR), colour(AMBER if heard.importance >= 0 else BLUE))
         table.add_row(Text(f"  {clean(heard.word)}", "bold"), f"{heard.importance:.2f}", drawn)
-    how = "a word is left out" if found.method == "leave-one-out" else "the model is made deaf to a word"
-    notes = [f"The numbers say how far the logarithm of the odds of {asked} falls when {how}."]
+    how = "the word is left out" if found.method == "leave-one-out" else "the model is made deaf to the word"
+    notes = [f"Each number says how far the log-odds of {asked} fall when {how}."]
     if found.check is not None:
         c = found.check
-        verdict = "so the picture holds" if c.holds else "so the picture is not to be trusted"
+        verdict = "this picture can be trusted" if c.holds else "this picture cannot be trusted here"
         notes.append(
-            f"Check: without the {c.k} words ranked highest it falls by {c.top_drop:.1f}, without {c.k} random ones by"
+            f"Check: without the {c.k} highest-ranked words they fall by {c.top_drop:.1f}, without {c.k} random ones by"
             f" {c.random_drop:.1f} ± {c.random_sd:.1f}; {verdict}."
         )
     title = Text(f"Which words of the source made the model say {asked}?", "bold")

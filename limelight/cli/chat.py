@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from limelight.model import Message
 
 COMMANDS = {
-    "/help": "shows this",
+    "/help": "lists the commands",
     "/reset": "starts over",
     "/save FILE": "writes the conversation to a file, as JSON",
     "/quit": "leaves, as Ctrl-D does",
@@ -31,7 +31,7 @@ def chat(
     ctx: typer.Context,
     model: o.ModelOption = None,
     system: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="What the model is told before the conversation begins.")
+        str | None, typer.Option(metavar="TEXT", help="What to tell the model before the conversation begins.")
     ] = None,
     max_tokens: o.MaxTokens = 1024,
     temperature: o.Temperature = o.TEMPERATURE,
@@ -46,10 +46,10 @@ def chat(
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Talk with a model, by its own chat template.
+    """Talk with a model, using its own chat template.
 
-    Type /help for what else can be typed. Ctrl-C stops an answer, Ctrl-D leaves.
-    Where input is no terminal, each of its lines is a message.
+    /help lists the commands. Ctrl-C stops an answer, Ctrl-D leaves.
+    When input does not come from a terminal, each line is a message.
 
     Example:
 
@@ -65,7 +65,7 @@ def chat(
     opened.tokenizer.chat([*beginning, {"role": "user", "content": ""}])  # refuses a model that was not made for chat
     talking = sys.stdin.isatty()
     if talking:
-        screen.remark(f"{opened.title} answers. /help shows what else can be typed; Ctrl-C stops an answer.")
+        screen.remark(f"talking with {opened.title}; /help lists the commands, Ctrl-C stops an answer")
         o.tell_seed(sampling, seed)
     console = screen.stdout()
     said = list(beginning)
@@ -159,5 +159,5 @@ def _fits(model: "Model", messages: "list[Message]") -> None:
     if length > model.network.context:
         raise RequestError(
             f"the conversation has {length:,} tokens and the model sees at most {model.network.context:,}; "
-            "say it shorter, or start over with /reset"
+            "say less, or start over with /reset"
         )

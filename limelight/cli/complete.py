@@ -36,9 +36,8 @@ def complete(
 ) -> None:
     """Continue a text.
 
-    The next word is drawn by chance from the likely ones; --temperature 0
-    takes the likeliest. Into a file or a pipe goes the continuation alone.
-    Ctrl-C ends it where it is.
+    The next word is drawn at random from the likely ones; --temperature 0 takes
+    the likeliest. A file or a pipe gets the continuation alone. Ctrl-C stops it.
 
     Example:
 
@@ -82,7 +81,9 @@ def complete(
         return
     pieces = opened.stream(prompt, max_tokens=max_tokens, sampling=sampling, stop=stop or (), draft=guess)
     if prompt.rstrip().endswith(QUESTION_MARKS) and opened.tokenizer.template is not None:
-        screen.remark(f"{opened.title} answers questions in a conversation: limelight chat")
+        screen.remark(
+            f"{opened.title} is made for conversation: limelight chat answers questions; complete only continues"
+        )
     console = screen.stdout()
     if console.is_terminal:
         screen.put(console, prompt)

@@ -18,7 +18,7 @@ OPTIONAL = {
 
 
 def doctor(json: o.Json = False) -> None:
-    """Show what limelight finds on this machine, and how to get what is missing.
+    """Show what limelight finds on this machine and how to get what is missing.
 
     Example:
 
@@ -168,7 +168,7 @@ def _missing(found: dict[str, Any]) -> list[str]:
         sentences += [f"{p} is needed and not installed: pip install {p}" for p in lacking if p in NEEDED]
         sentences += [f"{p} is not installed, which {OPTIONAL[p]}" for p in lacking if p in OPTIONAL]
     if isinstance(cache, dict) and not cache["writable"]:
-        sentences.append(f"{cache['folder']} cannot be written to: set LIMELIGHT_HOME to a folder of your own")
+        sentences.append(f"{cache['folder']} is not writable: set LIMELIGHT_HOME to a folder of your own")
     if isinstance(models, dict):
         absent = [name for name, path in models.items() if path is None]
         sentences += [f"the model {name} is not on this machine yet: limelight pull {name}" for name in absent]
@@ -188,7 +188,7 @@ def _print(found: dict[str, Any], missing: list[str]) -> None:
         told["versions"] = ", ".join(there)
     if not told["processor"]:
         processor = found["processor"]
-        features = ", ".join(processor["features"]) or "no faster instructions that we know"
+        features = ", ".join(processor["features"]) or "none of the instructions that make limelight faster"
         told["processor"] = f"{processor['name']} ({processor['architecture']}): {features}"
     if not told["threads"]:
         told["threads"] = f"{found['threads']['torch']} of {found['threads']['processors']} processors"

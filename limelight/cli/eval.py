@@ -16,7 +16,7 @@ _ALIGN = "eval align"
 
 def eval(
     task: Annotated[str, typer.Argument(metavar="TASK", help="translate or align.", show_default=False)],
-    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The folder of a training or a model.")],
+    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The folder of a training, or a model.")],
     test: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE...", help="Two aligned files, or tables of pairs.", rich_help_panel=_TRANSLATE),
@@ -26,14 +26,17 @@ def eval(
         typer.Option(metavar="NAME...", help="A table's columns: source and target.", rich_help_panel=_TRANSLATE),
     ] = None,
     beam: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Translations that are followed.", rich_help_panel=_TRANSLATE)
+        int, typer.Option(metavar="N", min=1, help="How many hypotheses to follow.", rich_help_panel=_TRANSLATE)
     ] = 5,
     alpha: Annotated[float, typer.Option(metavar="A", help="Length penalty.", rich_help_panel=_TRANSLATE)] = 1.0,
     tokenized: Annotated[
-        bool, typer.Option("--tokenized", help="The files are tokenized already.", rich_help_panel=_TRANSLATE)
+        bool, typer.Option("--tokenized", help="The files are already tokenized.", rich_help_panel=_TRANSLATE)
     ] = False,
     lowercase: Annotated[
-        bool, typer.Option("--lowercase", help="Capitals do not count.", rich_help_panel=_TRANSLATE)
+        bool,
+        typer.Option(
+            "--lowercase", help="Ignore the difference between capitals and small letters.", rich_help_panel=_TRANSLATE
+        ),
     ] = False,
     gold: Annotated[
         list[str] | None,
@@ -51,11 +54,10 @@ def eval(
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Measure a translation model on sentences whose answer is known.
+    """Score a translation model on sentences whose answer is known.
 
-    translate: BLEU and chrF by sacreBLEU, with signatures, and BLEU by the
-    length of the sentence. align: the error rate of the alignment that each
-    layer's attention gives.
+    translate: BLEU and chrF from sacreBLEU, with their signatures, and BLEU by
+    sentence length. align: the error rate of each layer's alignment.
 
     Example:
 
@@ -66,10 +68,12 @@ def eval(
     from limelight.errors import RequestError, suggestion
 
     if task not in {"translate", "align"}:
-        raise RequestError(f"there is no measuring of {task!r}{suggestion(task, ['translate', 'align'])}")
+        raise RequestError(
+            f"there is no task {task!r}; the tasks are translate and align{suggestion(task, ['translate', 'align'])}"
+        )
     needed, name = (test, "--test") if task == "translate" else (gold, "--gold")
     if not needed:
-        raise RequestError(f"limelight eval {task} needs {name} and its files")
+        raise RequestError(f"limelight eval {task} needs {name} with its files")
     translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
     if task == "align":
         rates = _aligned(translator, needed, swap, quiet=json)
@@ -158,7 +162,7 @@ def _show_rates(rates: list[float]) -> None:
     from limelight.cli import screen
 
     console = screen.stdout()
-    console.print("Alignment error rate (0: every link right), by the layer whose attention is read:\n")
+    console.print("Alignment error rate of each layer's attention (0 is perfect):\n")
     for layer, rate in enumerate(rates):
         console.print(f"  layer {layer}  {rate:.3f}", style="bold" if rate == min(rates) else "")
 

@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.picture import LOOKS, SHOWN, VIOLET, bar, colour, fit, percent, shade
+from limelight.cli.picture import LOOKS, SHOWN, VIOLET, bar, colour, fit, percent, shade, spelled
 from limelight.cli.screen import clean
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def lens(found: "Lens", word: str, width: int) -> RenderableType:
     _columns(table, "right", "left", "left", "left", "right", "right")
     guesses = [row[0] for row in found.layers]
     room = max(6, min(16, (width - 30) // _GUESSES - 6))
-    heading = ["", "would say", *[""] * (_GUESSES - 1), "place", "chance"]
+    heading = ["", "would say", *[""] * (_GUESSES - 1), "rank", "probability"]
     table.add_row(*(Text(part, "dim") for part in heading))
     for layer, guess in enumerate(guesses):
         likely = [
@@ -49,15 +49,17 @@ def lens(found: "Lens", word: str, width: int) -> RenderableType:
         ]
         table.add_row(Text(str(layer), "dim"), *likely, *_own_word(guess))
     whole = found.following[0]
-    note = "" if whole is None or whole.strip() == word else f" Of {asked}, only “{clean(whole.strip())}” is asked for."
+    part = (
+        "" if whole is None or whole.strip() == word else f" Only its first token, “{clean(whole.strip())}”, is shown."
+    )
     return Group(
         Text(f"What each layer would have said instead of {asked}", "bold"),
         Text(),
         table,
         Text(),
         Text(
-            f"Look for the layer from which {asked} comes to the front. Every layer is read as if it were the last; "
-            f"the first ones were never meant to be, and what the last one says is the model's answer.{note}",
+            f"Look for the layer where {asked} comes to the front. Every layer is read as if it were the last: the "
+            f"early ones were never meant to be, and the last one gives the model's answer.{part}",
             "dim",
         ),
     )
@@ -93,14 +95,14 @@ def heads(measured: "Roles", here: "Roles", width: int) -> RenderableType:
         table.add_row(LETTERS[role], ROLES[role], str(len(places)), name, f"{strength:.2f}", own)
     parked = float(here.strengths["first"].mean()) if "first" in here.strengths else 0.0
     notes = [
-        "Brighter letters hold more strongly: 1 is all of a head's attention. They were measured on texts made for it; "
-        "“here” is this text.",
-        f"- parks its attention on the first token, for want of anything to look at; · does something else. In this "
-        f"text, heads park {percent(parked)} of their attention.",
-        "Look closer at one with --attention --layer L --head H.",
+        "The brighter a letter, the stronger the role: 1 is all of a head's attention. Roles are measured on texts "
+        "made for that; “here” is this text.",
+        f"- parks its attention on the first token, having nothing to look at; · does something else. In this text, "
+        f"heads park {percent(parked)} of their attention.",
+        "To look closer at one: --attention --layer L --head H.",
     ]
     if shown < count:
-        notes.append(f"Only heads 0 to {shown - 1} of {count} fit into {width} columns.")
+        notes.append(f"Only heads 0 to {shown - 1} of {count} fit in {width} columns.")
     title = Text("What each head does", "bold")
     title.append(": layers down, heads across", "none")
     return Group(title, Text(), *lines, Text(), table, Text(), *(Text(note, "dim") for note in notes))
@@ -120,7 +122,7 @@ def steps(found: "Steps", word: str, width: int) -> RenderableType:
         (f"The piece {asked} as a vector", [_vector("embedding", found.embedded.vector, width)]),
         (f"Its position, {place}", [_position(found, width)]),
         (
-            "It asks, and every piece up to it offers an answer",
+            "It asks, and every piece up to it offers a key and a value",
             [
                 _vector("query", at.query, width),
                 _vector("its own key", at.keys[place], width),
@@ -131,7 +133,7 @@ def steps(found: "Steps", word: str, width: int) -> RenderableType:
         ("How well each key answers the query", [_arithmetic(found)]),
         ("Scores become shares", [_shares(found)]),
         (
-            "The values, mixed by these shares, and all heads joined",
+            "The values mixed by these shares, and all heads joined",
             [_vector("heard", joined.heard, width), _vector(f"of {heads} heads, this adds", joined.own, width)],
         ),
         (
@@ -140,10 +142,10 @@ def steps(found: "Steps", word: str, width: int) -> RenderableType:
                 _vector("before", added.before, width),
                 _vector("attention", added.attention, width),
                 _vector("feed-forward", added.feedforward, width),
-                _vector("behind the layer", added.after, width),
+                _vector("after the layer", added.after, width),
             ],
         ),
-        (f"Behind the last layer: what comes after {asked}", [_answer(found)]),
+        (f"After the last layer: what follows {asked}", [_answer(found)]),
     ]
     lines: list[RenderableType] = []
     for number, (title, shown) in enumerate(parts, 1):
@@ -152,8 +154,8 @@ def steps(found: "Steps", word: str, width: int) -> RenderableType:
     return Group(
         Text.assemble((f"Nine steps from “{clean(word)}” to the next word: ", "bold"), (head, "bold")),
         Text(
-            "Look at steps 5 and 6: where this head looks, and why. Of each vector the first numbers are shown; |x| is "
-            f"its length. {LOOKS}",
+            "Steps 5 and 6 show where this head looks, and why. Of each vector the first numbers are shown; |x| is its "
+            f"length. {LOOKS}",
             "dim",
         ),
         Text(),
@@ -174,8 +176,8 @@ def _own_word(guess: "Guess") -> tuple[Text, Text]:
 
 
 def _name(token: str, width: int) -> str:
-    """A token in quotes where it would not be seen, in `width` cells."""
-    return fit(clean(token).strip() or repr(token), width)
+    """A token in `width` cells, spelled out where it would not be seen."""
+    return fit(clean(token).strip() or spelled(token), width)
 
 
 def _vector(name: str, vector: "Tensor", width: int) -> Text:
@@ -196,7 +198,7 @@ def _position(found: "Steps", width: int) -> Text:
     if not len(placed.angles):
         return _vector("added to it", placed.added, width)
     angles = ", ".join(f"{angle:.2f}" for angle in placed.angles[:_NUMBERS].tolist())
-    return Text(f"Nothing is added; pairs of numbers in queries and keys are turned by {angles}, … radians.")
+    return Text(f"Nothing is added; pairs of numbers in the queries and keys are turned by {angles}, … radians.")
 
 
 def _arithmetic(found: "Steps") -> Text:

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from limelight import Model, Sampling, Seen
     from limelight.look import Importance
 
-_PANEL = "What is asked"
-_FILES = "Files instead of a picture"
+_PANEL = "What to ask"
+_FILES = "Files to write instead of showing a picture"
 _AHEAD = 16
 """Tokens in which the first word that the model adds is looked for."""
 
@@ -37,17 +37,17 @@ def look(
         str | None,
         typer.Option(
             metavar="WORD",
-            help="The word in question, or its number from 1; the last one if none is named.",
+            help="The word to ask about, or its number from 1; the last one by default.",
             rich_help_panel=_PANEL,
         ),
     ] = None,
     next: Annotated[
-        bool, typer.Option("--next", help="Ask for the first word that the model adds.", rich_help_panel=_PANEL)
+        bool, typer.Option("--next", help="Ask about the first word that the model adds.", rich_help_panel=_PANEL)
     ] = False,
     against: Annotated[
         str | None,
         typer.Option(
-            "--not", "--why-not", metavar="WORD", help="Ask why not this word instead.", rich_help_panel=_PANEL
+            "--not", "--why-not", metavar="WORD", help="Ask why that word and not this one.", rich_help_panel=_PANEL
         ),
     ] = None,
     method: Annotated[
@@ -59,47 +59,49 @@ def look(
         ),
     ] = None,
     attention: Annotated[
-        bool, typer.Option("--attention", help="Show instead where one head looks.", rich_help_panel=_PANEL)
+        bool, typer.Option("--attention", help="Show where one head looks.", rich_help_panel=_PANEL)
     ] = False,
-    heads: Annotated[
-        bool, typer.Option("--heads", help="Show instead what each head does.", rich_help_panel=_PANEL)
-    ] = False,
+    heads: Annotated[bool, typer.Option("--heads", help="Show what each head does.", rich_help_panel=_PANEL)] = False,
     lens: Annotated[
-        bool, typer.Option("--lens", help="Show instead what each layer would have said.", rich_help_panel=_PANEL)
+        bool, typer.Option("--lens", help="Show what each layer would have said.", rich_help_panel=_PANEL)
     ] = False,
     steps: Annotated[
         bool,
-        typer.Option("--steps", help="Show instead the nine steps from the word to the next.", rich_help_panel=_PANEL),
+        typer.Option("--steps", help="Show the nine steps from the word to the next.", rich_help_panel=_PANEL),
     ] = False,
     layer: Annotated[
         int | None,
-        typer.Option(metavar="L", help="That head's layer, from 0; else the telling one's.", rich_help_panel=_PANEL),
+        typer.Option(
+            metavar="L",
+            help="The layer of the head to show, from 0; by default a telling one is chosen.",
+            rich_help_panel=_PANEL,
+        ),
     ] = None,
     head: Annotated[
-        int | None, typer.Option(metavar="H", help="Which head of that layer, from 0.", rich_help_panel=_PANEL)
+        int | None, typer.Option(metavar="H", help="The head in that layer, from 0.", rich_help_panel=_PANEL)
     ] = None,
     target: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help="A translation of the text, for a model that translates.", rich_help_panel=_PANEL
+            metavar="TEXT",
+            help="The translation to look at, for a model that translates; its own by default.",
+            rich_help_panel=_PANEL,
         ),
     ] = None,
-    go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show first how the model goes on.")] = True,
-    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
+    go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show first how the model continues.")] = True,
+    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it adds.")] = 24,
     temperature: Annotated[
-        float, typer.Option(metavar="T", help="How freely it goes on; 0: always by the likeliest token.")
+        float, typer.Option(metavar="T", help="How freely it continues; 0 always takes the likeliest token.")
     ] = o.TEMPERATURE,
     seed: Annotated[
         int | None,
-        typer.Option(
-            metavar="N", help="The same seed gives the same continuation; without one, one is drawn and shown."
-        ),
+        typer.Option(metavar="N", help="The same seed gives the same continuation; by default one is drawn and shown."),
     ] = None,
     html: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write the page for it into one file that opens anywhere.",
+            help="The page about it, as one file that opens in any browser.",
             dir_okay=False,
             rich_help_panel=_FILES,
         ),
@@ -108,7 +110,7 @@ def look(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write all numbers: importance by word and token, attention [L, H, T, T], next words, the lens.",
+            help="All numbers: importance by word and token, attention [L, H, T, T], next words, the lens.",
             dir_okay=False,
             rich_help_panel=_FILES,
         ),
@@ -117,7 +119,7 @@ def look(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Write the same numbers as a table (pip install 'limelight[parquet]').",
+            help="The same numbers as a table (pip install 'limelight[parquet]').",
             dir_okay=False,
             rich_help_panel=_FILES,
         ),
@@ -126,11 +128,11 @@ def look(
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Continue a sentence, and show which words made the model say the last one.
+    """Continue a sentence and show which words made the model say its last one.
 
-    Each word before the one in question is weighed by what it did to the odds
-    of that one. Then the model is made deaf to the words that came out on top,
-    and to random ones: so one sees whether the picture can be trusted.
+    Each earlier word is scored by what it did to the odds of the word in
+    question. As a check, the model is then made deaf to the top words, and to
+    random ones: that shows whether the picture can be trusted.
 
     Example:
 
@@ -341,7 +343,7 @@ def _with_next_word(model: "Model", prompt: str, sampling: "Sampling") -> str:
     for word in model.look(text).words:
         if word.end > len(prompt):
             return text[: word.end]
-    raise RequestError("the model ends the text here, so that there is no next word to ask for")
+    raise RequestError("the model ends the text here, so there is no next word to ask about")
 
 
 def _as_json(seen: "Seen", found: "Importance") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from limelight.cli import options as o
 
 
 def models(json: o.Json = False) -> None:
-    """List the models that are on this machine or can be fetched by name.
+    """List the models on this machine, and those that can be fetched by name.
 
     Example:
 
@@ -54,4 +54,4 @@ def models(json: o.Json = False) -> None:
                 Text(f"\n{screen.line(model.name)} is at {screen.line(str(model.path))}", "dim"), soft_wrap=True
             )
     if missing := [model.name for model in found if model.path is None]:
-        console.print(Text(f"\nlimelight pull {missing[0]}  fetches one that is not here.", "dim"))
+        console.print(Text(f"\nlimelight pull {missing[0]}  fetches one that is not here yet.", "dim"))

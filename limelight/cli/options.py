@@ -18,7 +18,7 @@ def default_model() -> str:
 
 
 TextArgument = Annotated[
-    str, typer.Argument(metavar="TEXT", help='The text; "-" reads it from standard input.', show_default=False)
+    str, typer.Argument(metavar="TEXT", help='The text, or "-" to read it from standard input.', show_default=False)
 ]
 ModelOption = Annotated[
     str | None,
@@ -26,7 +26,7 @@ ModelOption = Annotated[
         "--model",
         "-m",
         metavar="MODEL",
-        help=f"A short name, folder, file, or hub id (org/name); {default_model()} if none is named.",
+        help=f"A short name, folder, file or hub id (org/name); {default_model()} by default.",
         show_default=False,
     ),
 ]
@@ -35,19 +35,19 @@ Dtype = Annotated[
     str | None,
     typer.Option(
         metavar="TYPE",
-        help="float32, bfloat16, float16, or q8_0 (8 bits, fast on a CPU); as in the file if none is named.",
+        help="float32, bfloat16, float16 or q8_0 (8 bits, fast on a CPU); as in the file by default.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Logprobs = Annotated[
-    bool, typer.Option("--logprobs", help="With --json: every token and the logarithm of its probability.")
+    bool, typer.Option("--logprobs", help="With --json: add every token and the logarithm of its probability.")
 ]
 
 Draft = Annotated[
     str | None,
     typer.Option(
         metavar="lookup|MODEL",
-        help="Faster, with the same text: guess what comes next from the text itself, or by a smaller model.",
+        help="Write the same text faster: guess what comes next from the text itself, or with a smaller model.",
         show_default=False,
     ),
 ]
@@ -57,18 +57,18 @@ TEMPERATURE, TOP_P, REPETITION = 0.7, 0.9, 1.1
 in circles. From Python the likeliest is taken."""
 
 _PANEL = "How the next word is chosen"
-MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens to add.")]
+MaxTokens = Annotated[int, typer.Option(metavar="N", min=1, help="Add at most this many tokens.")]
 Stop = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="STRING", help="Ends the text where this would appear; may be given again.", rich_help_panel=_PANEL
+        metavar="STRING", help="End the text where this would appear; may be repeated.", rich_help_panel=_PANEL
     ),
 ]
 Temperature = Annotated[
     float,
     typer.Option(
         metavar="T",
-        help="0: always the likeliest token. 1: as often as the model thinks. Above: bolder.",
+        help="0 always takes the likeliest token, 1 follows the model's probabilities, more is bolder.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -79,14 +79,16 @@ TopP = Annotated[
     float | None,
     typer.Option(
         metavar="P",
-        help=f"Draw from the likeliest tokens that together have this probability; {TOP_P} if none is named.",
+        help=f"Draw from the likeliest tokens that together reach this probability; {TOP_P} by default.",
         rich_help_panel=_PANEL,
     ),
 ]
 MinP = Annotated[
     float | None,
     typer.Option(
-        metavar="P", help="Leave out tokens less likely than this share of the likeliest.", rich_help_panel=_PANEL
+        metavar="P",
+        help="Drop tokens whose probability is below this share of the likeliest one's.",
+        rich_help_panel=_PANEL,
     ),
 ]
 Repetition = Annotated[
@@ -94,8 +96,7 @@ Repetition = Annotated[
     typer.Option(
         "--repetition-penalty",
         metavar="X",
-        help=f"Above 1: tokens already in the text become less likely; {REPETITION} if none is named, and 1 with "
-        "--temperature 0.",
+        help=f"Above 1, tokens already in the text are less likely; {REPETITION} by default, 1 with --temperature 0.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -104,7 +105,7 @@ Frequency = Annotated[
     typer.Option(
         "--frequency-penalty",
         metavar="X",
-        help="Taken from a token's score each time it was used.",
+        help="Subtracted from a token's score for each time it was used.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -113,7 +114,7 @@ Presence = Annotated[
     typer.Option(
         "--presence-penalty",
         metavar="X",
-        help="Taken from a token's score once it was used.",
+        help="Subtracted from a token's score once it was used.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -121,7 +122,7 @@ Seed = Annotated[
     int | None,
     typer.Option(
         metavar="N",
-        help="The same seed gives the same text; without one, one is drawn and shown.",
+        help="The same seed gives the same text; by default one is drawn and shown.",
         rich_help_panel=_PANEL,
     ),
 ]
@@ -194,7 +195,7 @@ def open_model(model: str | None, *, device: str, dtype: str | None, quiet: bool
 
     opened = open_any(model, device=device, dtype=dtype, quiet=quiet)
     if isinstance(opened, limelight.Translator):
-        raise RequestError(f"{opened.name} translates texts and does not continue them; use limelight translate")
+        raise RequestError(f"{opened.name} translates texts rather than continuing them; use limelight translate")
     return opened
 
 

@@ -9,23 +9,26 @@ from limelight.cli import options as o
 
 def page(
     text: Annotated[
-        str | None, typer.Argument(metavar="TEXT", help="The sentence to begin with.", show_default=False)
+        str | None, typer.Argument(metavar="TEXT", help="The sentence to start with.", show_default=False)
     ] = None,
     model: o.ModelOption = None,
     port: Annotated[
         int | None,
-        typer.Option(metavar="PORT", min=1, max=65535, help="Where to listen; any free one if none is named."),
+        typer.Option(metavar="PORT", min=1, max=65535, help="The port to listen on; any free one by default."),
     ] = None,
     host: Annotated[
-        str, typer.Option(metavar="HOST", help="Whom to answer: 127.0.0.1 is this machine alone, 0.0.0.0 is all.")
+        str,
+        typer.Option(
+            metavar="HOST", help="The address to listen on: 127.0.0.1 for this machine alone, 0.0.0.0 for all."
+        ),
     ] = "127.0.0.1",
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the browser.")] = True,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Open the page: write a sentence, see which words the model listens to.
+    """Open the page: write a sentence and see which words the model listens to.
 
-    It runs on this machine and asks no other one for anything. Ctrl-C ends it.
+    It runs on this machine and contacts no other. Ctrl-C ends it.
 
     Example:
 

@@ -91,13 +91,13 @@ def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> R
         lines.append(text)
     title = Text.assemble(("Where one head looks: ", "bold"), (f"layer {layer}, head {head}", "bold"))
     notes = [
-        f"Each row is a word that looks, and its numbers say how much at which word; "
+        f"Each row is a word that looks; its numbers say how much it looks at each word; "
         f"what they lack to 1 is parked. {LOOKS}"
     ]
     if cut := len(words) - len(shown):
         notes.append(
-            f"{cut} of {len(words)} words are cut off, to fit into {width} columns: here are words {shown[0] + 1} to "
-            f"{shown[-1] + 1}. Choose others with --word, or widen the terminal."
+            f"{cut} of {len(words)} words are cut off to fit {width} columns: these are words {shown[0] + 1} to "
+            f"{shown[-1] + 1}. Choose others with --word or widen the terminal."
         )
     return Group(title, Text(), *lines, Text(), *(Text(note, "dim") for note in notes))
 
@@ -153,12 +153,12 @@ def _explained(found: "Importance", asked: str) -> Text:
         return Text(f"{method.answers} The numbers are {unit}. {LOOKS}", "dim")
     if method.name in _FALLS:
         units = (
-            "logarithms: at 0.7 the odds are halved, at 2.3 they are a tenth, at 4.6 a hundredth; below 0 they rise."
+            "natural logarithms: 0.7 halves the odds, 2.3 leaves a tenth of them, 4.6 a hundredth; below 0 they rise."
         )
         return Text(f"{method.answers} “The odds” are those of {asked}. The numbers are {units}", "dim")
     return Text(
         f"{method.answers} “The odds” are those of {asked}. Above 0 a word speaks for {asked}, below 0 against it; "
-        "compare the numbers with each other.",
+        "only relative sizes mean something.",
         "dim",
     )
 
@@ -166,21 +166,21 @@ def _explained(found: "Importance", asked: str) -> Text:
 def _odds(found: "Importance", asked: str) -> Text:
     from math import exp
 
-    rivals = list(dict.fromkeys(clean(rival).strip() or repr(rival) for rival in found.against))
+    rivals = list(dict.fromkeys(clean(rival).strip() or spelled(rival) for rival in found.against))
     chance = percent(exp(found.logprob))
     return Text(
-        f"The model gave {asked} a chance of {chance} here. It was held against {_listed(rivals, 'or')}.", "dim"
+        f"The model gave {asked} a probability of {chance} here. It was compared with {_listed(rivals, 'or')}.", "dim"
     )
 
 
 def _checked(check: "Check | None", words: "Sequence[Word]", asked: str) -> Text:
     """The check in one sentence, and what follows from it."""
     if check is None:
-        return Text("There are too few words to check this picture against random ones.", "bold")
+        return Text("There are too few words to compare this picture with random ones.", "bold")
     top = _listed([clean(words[place].text) for place in check.top])
     return Text.assemble(
-        f"Deaf to {top}, the odds of {asked} {_moved(check.top_drop)}; deaf to {_COUNTS[check.k]}, they "
-        f"{_moved(check.random_drop)} ± {check.random_sd:.1f}. ",
+        f"When the model is deaf to {top}, the odds of {asked} {_moved(check.top_drop)}; deaf to {_COUNTS[check.k]}, "
+        f"they {_moved(check.random_drop)} ± {check.random_sd:.1f}. ",
         ("This picture can be trusted.", "bold green")
         if check.holds
         else ("This picture cannot be trusted here.", "bold red"),
@@ -196,7 +196,7 @@ def _links(links: "Sequence[Link]", words: "Sequence[Word]") -> Group:
             Text(f"{source} → {target}", "bold"),
             Text.assemble((f"{link.weight:.2f} ", ""), (bar(link.weight, 12), colour(VIOLET))),
         )
-    return Group(Text("The single heads that look hardest at the strongest words", "bold"), table, Text(LOOKS, "dim"))
+    return Group(Text("The heads that look hardest at the strongest words", "bold"), table, Text(LOOKS, "dim"))
 
 
 def _number(found: "Importance", value: float) -> Text:
@@ -219,6 +219,11 @@ def percent(probability: float) -> str:
 def _listed(names: Sequence[str], last: str = "and") -> str:
     names = [name if any(map(str.isalnum, name)) else f"“{name}”" for name in names]  # punctuation is in quotes
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
+
+
+def spelled(token: str) -> str:
+    """A token that would not be seen, such as a line break, in quotes and by its escapes."""
+    return f"“{token.encode('unicode_escape').decode()}”"
 
 
 def _looks(found: "Importance") -> bool:

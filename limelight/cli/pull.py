@@ -9,11 +9,11 @@ from limelight.cli import options as o
 
 def pull(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="A short name, or a hub id (org/name).", show_default=False)
+        str, typer.Argument(metavar="NAME", help="A short name or a hub id (org/name).", show_default=False)
     ],
     json: o.Json = False,
 ) -> None:
-    """Fetch a model, unless it is on this machine already.
+    """Fetch a model that is not on this machine yet.
 
     Example:
 
@@ -39,6 +39,6 @@ def pull(
     if json:
         screen.print_json({"name": name, "path": str(path), "fetched": fetched, "sha256": digest})
         return
-    checked = "" if digest is None else f"\nIts sha256 is the one that was promised, {digest}."
-    start = f"{name} was fetched to" if fetched else f"{name} is on this machine already:"
+    checked = "" if digest is None else f"\nIts SHA-256 is as expected: {digest}."
+    start = f"{name} was fetched to" if fetched else f"{name} is already on this machine:"
     screen.stdout().print(Text(screen.clean(f"{start} {path}{checked}")), soft_wrap=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def show(
     model: Annotated[
         str,
-        typer.Argument(metavar="MODEL", help="A short name, folder, file, or hub id (org/name).", show_default=False),
+        typer.Argument(metavar="MODEL", help="A short name, folder, file or hub id (org/name).", show_default=False),
     ],
     template: Annotated[bool, typer.Option("--template", help="Print the chat template instead.")] = False,
     json: o.Json = False,
@@ -44,7 +44,7 @@ def show(
     written = found.tokenizer.template
     if template:
         if written is None:
-            raise RequestError(f"{model} has no chat template: it continues text, but was not made for conversation")
+            raise RequestError(f"{model} has no chat template: it continues text but was not made for conversation")
         screen.put(console, f"{written}\n")
     elif json:
         listed = [asdict(part) for part in parts.values()]
@@ -54,7 +54,7 @@ def show(
         console.print(_facts(about, written is not None))
         console.print()
         console.print(_tree(parts))
-        console.print("\nInside of what is there several times stand the numbers of one.", style="dim")
+        console.print("\nInside a repeated part, the numbers are those of one copy.", style="dim")
 
 
 @dataclass(frozen=True)
@@ -141,10 +141,10 @@ def _facts(about: dict[str, Any], template: bool) -> "RenderableType":
     facts = {
         "family": f"{about['family']}, {about['layers']} layers of width {about['width']:,}",
         "size": f"{about['parameters']:,} parameters in {decimal(about['bytes'])}",
-        "context": f"{about['context']:,} tokens, each of which is remembered in {decimal(kept['float32'])} as "
-        f"float32, or {decimal(kept['bfloat16'])} in 16 bits",
+        "context": f"{about['context']:,} tokens, each of which takes {decimal(kept['float32'])} in "
+        f"float32 or {decimal(kept['bfloat16'])} in 16 bits",
         "tokenizer": f"{tokenizer['kind'] + ', ' if tokenizer['kind'] else ''}{tokenizer['vocab']:,} tokens, "
-        f"{len(tokenizer['special'])} of them special; a text ends with {' or '.join(tokenizer['eos']) or 'none'}",
+        f"{len(tokenizer['special'])} of them special; a text ends at {' or '.join(tokenizer['eos']) or 'none'}",
         "chat": "yes; --template prints its template" if template else "no chat template",
         "file": about["path"],
     }

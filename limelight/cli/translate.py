@@ -11,20 +11,24 @@ if TYPE_CHECKING:
 
 
 def translate(
-    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The folder of a training or a model.")],
+    model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The folder of a training, or a model.")],
     text: Annotated[
-        str, typer.Argument(metavar="[TEXT]", help="One line; without it standard input is translated.")
+        str, typer.Argument(metavar="[TEXT]", help="The text; without it standard input is translated.")
     ] = "-",
-    beam: Annotated[int, typer.Option(metavar="N", min=1, help="Translations that are followed; 1: greedy.")] = 5,
-    alpha: Annotated[float, typer.Option(metavar="A", help="Above 1 longer ones are preferred, below shorter.")] = 1.0,
+    beam: Annotated[int, typer.Option(metavar="N", min=1, help="How many hypotheses to follow; 1 is greedy.")] = 5,
+    alpha: Annotated[
+        float,
+        typer.Option(metavar="A", help="Length penalty: above 1 prefers longer translations, below 1 shorter ones."),
+    ] = 1.0,
     nbest: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Show N of each: line ||| translation ||| score.")
+        int | None,
+        typer.Option(metavar="N", min=1, help="Show N translations of each line: line ||| translation ||| score."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each line.")] = False,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Translate lines, in their order, with a model made by limelight train.
+    """Translate lines in order, with a model made by limelight train.
 
     Example:
 

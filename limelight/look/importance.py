@@ -60,7 +60,7 @@ _METHODS = (
     Method(
         "blocking",
         "Blocking",
-        "How far do the odds fall when nothing later may attend to the word?",
+        "How far do the odds fall when no later position may attend to the word?",
         "compare Geva et al. (2023), Dissecting Recall of Factual Associations in Auto-Regressive Language Models",
         "T variants of the text, T / 8 above 200 words",
         "importance",
@@ -71,7 +71,7 @@ _METHODS = (
     Method(
         "alti-logit",
         "ALTI-Logit",
-        "What did the word give to the odds, through the attention of every layer?",
+        "How much did the word add to the odds, through the attention of all layers?",
         "Ferrando et al. (2023), Explaining How Transformers Use Context to Build Predictions",
         "one pass",
         "importance",
@@ -82,7 +82,7 @@ _METHODS = (
     Method(
         "alti-blend",
         "ALTI, blended",
-        "What did the upper layers hear from the word that raised the odds, and is the answer made of it?",
+        "How much did the upper layers take from the word to raise the odds, and how much of the answer is made of it?",
         "after Ferrando et al. (2022), Measuring the Mixing of Contextual Information in the Transformer, and (2023)",
         "one pass",
         "importance",
@@ -103,7 +103,7 @@ _METHODS = (
     Method(
         "leave-one-replaced",
         "Leave one replaced",
-        "How far can the odds fall when another likely word stands in its place?",
+        "How far do the odds fall at most when another likely word takes its place?",
         "compare Kim et al. (2020), Interpretation of NLP Models through Input Marginalization",
         "6 T variants of the text",
         "importance",
@@ -122,7 +122,7 @@ _METHODS = (
     Method(
         "integrated-gradients",
         "Integrated gradients",
-        "What do the odds gain from the word, on the way from an empty text to this one?",
+        "How much do the odds gain from the word on the way from an empty text to this one?",
         "Sundararajan et al. (2017), Axiomatic Attribution for Deep Networks",
         "20 passes, each with a backward",
         "importance",
@@ -132,7 +132,7 @@ _METHODS = (
     Method(
         "attention",
         "Attention",
-        "What does the asking position look at?",
+        "How much does the position that asks attend to the word?",
         "Bahdanau et al. (2015), Neural Machine Translation by Jointly Learning to Align and Translate",
         "one pass",
         "attention",
@@ -142,7 +142,7 @@ _METHODS = (
     Method(
         "attention-rollout",
         "Attention rollout",
-        "What does the asking position look at, through all layers?",
+        "How much does the position that asks attend to the word, through all layers?",
         "Abnar & Zuidema (2020), Quantifying Attention Flow in Transformers",
         "one pass",
         "attention",
@@ -152,7 +152,7 @@ _METHODS = (
     Method(
         "value-weighted",
         "Value-weighted attention",
-        "How long is what the asking position receives from the word?",
+        "How long is the vector that the position that asks receives from the word?",
         "Kobayashi et al. (2020), Attention is Not Only a Weight: Analyzing Transformers with Vector Norms",
         "one pass",
         "attention",

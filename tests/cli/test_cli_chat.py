@@ -145,7 +145,7 @@ def test_in_a_terminal(parrot: Callable[[str], Path]) -> None:
             seen += os.read(ours, 4096).decode()
 
     try:
-        until(r"/help shows what else(.|\s)*> ")
+        until(r"/help lists the commands(.|\s)*> ")
         os.write(ours, b"Hello\n")
         until("xxx")
         os.kill(process.pid, signal.SIGINT)  # stops the answer, not the program

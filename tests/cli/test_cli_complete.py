@@ -89,7 +89,7 @@ def test_the_seed_is_told_and_gives_the_same_text(run: Run, tiny: Path) -> None:
 def test_a_question_to_a_model_made_for_chat_is_pointed_to_it(
     run: Run, tiny: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    told = "limelight: tiny answers questions in a conversation: limelight chat\n"
+    told = "limelight: tiny is made for conversation: limelight chat answers questions; complete only continues\n"
     command = ("--max-tokens", 1, "--temperature", 0)
     assert run("complete", "Who sat on the mat? ", "-m", tiny, *command).err == told
     assert run("complete", SENTENCE, "-m", tiny, *command).err == ""

@@ -46,7 +46,7 @@ def test_the_map_has_a_letter_for_each_head(run: Run, tiny: Path) -> None:
         assert rows[str(layer)].split() == letters
     named = {measured.of(layer, head)[0] for layer in range(3) for head in range(4)} - {None, "first"}
     assert all(ROLES[role] in out for role in named if role)
-    assert "Brighter letters hold more strongly" in out
+    assert "The brighter a letter, the stronger the role" in out
     assert set(LETTERS) == set(ROLES)
     assert len(set(LETTERS.values())) == len(LETTERS)
 

@@ -190,10 +190,10 @@ def test_the_picture_fits_into_80_columns_and_has_all_its_parts(run: Run, tiny: 
     assert all(re.search(rf"^ *{n} {word} +[+−]\d", out, re.M) for n, word in enumerate(SENTENCE.split()[:-1], 1))
     assert re.search(r"^9 was .*asks: left out, not blocked", out, re.M)
     assert "logarithms" in told
-    assert re.search(r"The model gave “tired” a chance of .* % here. It was held against .* or .*\.", told)
+    assert re.search(r"The model gave “tired” a probability of .* % here. It was compared with .* or .*\.", told)
     assert re.search(
-        r"Deaf to \S+, \S+ and \S+, the odds of “tired” (fall|rise) by \d+\.\d; deaf to three random words, "
-        r"they (fall|rise) by \d+\.\d ± \d+\.\d\. This picture can(not)? be trusted",
+        r"When the model is deaf to \S+, \S+ and \S+, the odds of “tired” (fall|rise) by \d+\.\d; deaf to three "
+        r"random words, they (fall|rise) by \d+\.\d ± \d+\.\d\. This picture can(not)? be trusted",
         told,
     )
     assert re.search(r"layer \d, head \d: +\w+ → \w+ +[01]\.\d\d", out)
@@ -211,7 +211,7 @@ def test_colours_say_sign_and_kind(run: Run, tiny: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     _, heard, _ = run("look", SENTENCE, "-m", tiny, "--no-continue")
-    above, _, links = heard.partition("The single heads")
+    above, _, links = heard.partition("The heads that look")
     amber, blue, violet = ("38;2;{};{};{}".format(*hue) for hue in (picture.AMBER, picture.BLUE, picture.VIOLET))
     for line in above.splitlines():
         if number := re.match(r"^ *\d+ \S+ +([+−])", ESCAPES.sub("", line)):
@@ -247,7 +247,7 @@ def test_a_wide_grid_is_cut_and_says_so(run: Run, tiny: Path) -> None:
     assert max(map(len, out.splitlines())) <= 80
     assert re.search(r"^20 tired", out, re.M)
     assert not re.search(r"^21 The", out, re.M)
-    assert re.search(r"\d+ of 30 words are cut off, .*here are words \d+ to\s20", out)
+    assert re.search(r"\d+ of 30 words are cut off to fit .*these are words \d+ to\s20", out)
 
 
 def test_the_grid_of_the_head_behind_the_answer(run: Run, tiny: Path) -> None:
@@ -296,13 +296,17 @@ def test_the_sign_survives_on_a_terminal_with_16_colours() -> None:
 
 def test_the_check_in_words() -> None:
     trusted = drawn(Check(2, (0, 1), 6.14, 1.5, 1.2, (0, 1), 6.14))
-    assert "Deaf to a and b, the odds of “d” fall by 6.1; deaf to two random words, they fall by 1.5 ± 1.2." in trusted
+    told = "the odds of “d” fall by 6.1; deaf to two random words, they fall by 1.5 ± 1.2."
+    assert f"When the model is deaf to a and b, {told}" in trusted
     assert "This picture can be trusted." in trusted
-    assert "It was held against x or '\\n'." in trusted
+    assert "It was compared with x or “\\n”." in trusted
     doubted = drawn(Check(1, (0,), -0.5, 0.2, 0.1, (1,), 0.3))
-    assert "Deaf to a, the odds of “d” rise by 0.5; deaf to one random word, they fall by 0.2 ± 0.1." in doubted
+    assert (
+        "When the model is deaf to a, the odds of “d” rise by 0.5; deaf to one random word, they fall by 0.2 ± 0.1."
+        in doubted
+    )
     assert "This picture cannot be trusted here." in doubted
-    assert "too few words to check" in drawn(None)
+    assert "too few words to compare" in drawn(None)
 
 
 def test_a_picture_of_nothing() -> None:

@@ -54,7 +54,7 @@ def test_pull_says_that_a_model_is_here_already(run: Run, monkeypatch: pytest.Mo
     digest = hashlib.sha256(b"GGUF").hexdigest()
     code, out, _ = run("pull", "smollm2")
     assert code == 0
-    assert out == f"smollm2 is on this machine already: {path}\nIts sha256 is the one that was promised, {digest}.\n"
+    assert out == f"smollm2 is already on this machine: {path}\nIts SHA-256 is as expected: {digest}.\n"
     answer = json.loads(run("pull", "smollm2", "--json").out)
     assert answer == {"name": "smollm2", "path": str(path), "fetched": False, "sha256": digest}
 
@@ -67,7 +67,7 @@ def test_pull_says_where_it_put_a_model(run: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("limelight.checkpoints.source.fetch", fetch)
     code, out, err = run("pull", "smollm2")
     assert (code, err) == (0, "")
-    assert out.startswith(f"smollm2 was fetched to {tmp_path / 'model.gguf'}\nIts sha256 is the one that was promised")
+    assert out.startswith(f"smollm2 was fetched to {tmp_path / 'model.gguf'}\nIts SHA-256 is as expected: ")
     assert json.loads(run("pull", "smollm2", "--json").out)["fetched"] is True
 
 
@@ -81,8 +81,8 @@ def test_show_draws_the_tree(run: Run, tiny: Path) -> None:
     assert re.search(r"k +16 × 32 +512 +F32 +2\.0 kB", out)
     told = " ".join(out.split())
     assert "llama, 3 layers of width 32, 4 heads each over 2 shared keys and values" in told
-    assert "128 tokens, each of which is remembered in 384 bytes as float32, or 192 bytes in 16 bits" in told
-    assert "3 of them special; a text ends with <|endoftext|> or <|im_end|>" in told
+    assert "128 tokens, each of which takes 384 bytes in float32 or 192 bytes in 16 bits" in told
+    assert "3 of them special; a text ends at <|endoftext|> or <|im_end|>" in told
     assert "--template" in out
 
 
