@@ -15,6 +15,8 @@ from limelight.checkpoints import cache, hub, source, wheel
 from limelight.checkpoints.catalog import catalog, default
 from limelight.errors import SourceError
 
+KINDS = ["x.gguf", "x.safetensors", "x.bin", "x.pt", "x.pth"]
+
 
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -38,7 +40,7 @@ def test_what_is_not_here_is_a_name_or_a_hub_id(text: str, expected: source.Sour
     assert source.resolve(text) == expected
 
 
-@pytest.mark.parametrize("name", ["smollm2", "org/name", "model.gguf", "weights.SAFETENSORS", "x.pt"])
+@pytest.mark.parametrize("name", [*KINDS, "smollm2", "org/name", "weights.SAFETENSORS"])
 def test_what_exists_wins(alone: Path, name: str) -> None:
     path = alone / name
     path.parent.mkdir(exist_ok=True)
@@ -60,7 +62,8 @@ def test_a_tilde_is_the_home_folder(alone: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize(
-    "text", ["model.gguf", "./smollm2", "/none/such", "~/none", "..", "org/model.gguf", "org\\name", Path("org/name")]
+    "text",
+    [*KINDS, "a/b.PTH", "./smollm2", "/none/such", "~/none", "..", "org/model.gguf", "org\\name", Path("org/name")],
 )
 def test_a_missing_path_is_never_looked_up(text: str | Path, monkeypatch: pytest.MonkeyPatch, alone: Path) -> None:
     if text == "..":
