@@ -2,11 +2,14 @@
 
 import math
 import re
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from limelight.errors import ConfigError, FileError
 from limelight.train.schedule import rate
@@ -22,6 +25,12 @@ def test_toml_round_trip(tmp_path: Path) -> None:
         path.write_text(to_toml(settings), encoding=encoding)
         assert Settings(**from_toml(path)) == settings
     assert len(path.read_text().splitlines()) == len(fields(Settings))
+
+
+@given(st.text(), st.text(), st.floats(0, 1e6))
+def test_any_text_survives_toml(path: str, name: str, rate: float) -> None:
+    settings = Settings("generate", train=(path, "a"), model=name, lr=rate)
+    assert Settings(**checked(tomllib.loads(to_toml(settings)), "here")) == settings
 
 
 @pytest.mark.parametrize(
