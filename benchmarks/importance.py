@@ -41,7 +41,7 @@ from limelight.look.inquiry import Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.record import twin
 from limelight.look.session import session
-from limelight.look.text import Reading, parking, read
+from limelight.look.text import Reading, read, sink_tokens
 from limelight.models.api import Decoder
 from limelight.quant.linear import exactly
 from limelight.tasks.align import Gold, Step, align, error_rate, listening, read_gold
@@ -157,7 +157,7 @@ def _sentences(model: limelight.Model, file: Path) -> Iterator[Sentence]:
     with gzip.open(file, "rt", encoding="utf-8", newline="") as lines:
         for row in islice(csv.DictReader(lines), CHOSEN_ON, None):
             prefix, good, bad = row["one_prefix_prefix"], row["one_prefix_word_good"], row["one_prefix_word_bad"]
-            reading = read(f"{prefix} {good}", model.tokenizer, parking(model.tokenizer))
+            reading = read(f"{prefix} {good}", model.tokenizer, sink_tokens(model.tokenizer))
             begin = len(prefix) + 1
             ids = model.tokenizer.encode(f" {good}").ids
             first = next(word.tokens.start for word in reading.words if word.end > begin)
@@ -249,7 +249,7 @@ def cost(path: str, kind: str, length: int) -> dict[str, float]:
     assert isinstance(model, limelight.Model)
     network = exactly(twin(model.network))
     one = "The ship that the harbour master had been expecting since the morning came in late, for the wind was weak. "
-    whole = read(one * (1 + length // 20), model.tokenizer, parking(model.tokenizer))
+    whole = read(one * (1 + length // 20), model.tokenizer, sink_tokens(model.tokenizer))
     target = next(i for i, word in enumerate(whole.words) if word.tokens.stop > length)
     first = whole.words[target].tokens.start
     reading = replace(whole, tokens=whole.tokens[:first])

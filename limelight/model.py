@@ -68,18 +68,18 @@ class Model:
         max_tokens: int = 256,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
-        parked: bool = False,
+        sink: bool = False,
         draft: Literal["lookup"] | Model | None = None,
     ) -> Iterator[str]:
         """Continues `text`, yielding pieces of the continuation as they are known; never half a character.
 
         sampling: how tokens are chosen (always the likeliest one, if not given). stop: strings that end the text and
-        are not part of it. parked: the text is read as `look` reads it, behind the model's document separator. draft:
+        are not part of it. sink: the text is read as `look` reads it, behind the model's document separator. draft:
         for speed alone, guess the next tokens from what the text said before ("lookup"), or by a smaller model with the
         same tokenizer; the model checks all guesses in one step. Raises RequestError if the text does not fit the
         model's context, or if the model cannot use the draft.
         """
-        return self._stream(self._prompt(text, parked), max_tokens, sampling, stop, draft)
+        return self._stream(self._prompt(text, sink), max_tokens, sampling, stop, draft)
 
     def complete(
         self,
@@ -89,12 +89,12 @@ class Model:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         logprobs: bool = False,
-        parked: bool = False,
+        sink: bool = False,
         draft: Literal["lookup"] | Model | None = None,
     ) -> Completion:
         """Continues `text` and returns the whole continuation; see `stream`."""
         return self.complete_all(
-            [text], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs, parked=parked, draft=draft
+            [text], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs, sink=sink, draft=draft
         )[0]
 
     def complete_all(
@@ -105,7 +105,7 @@ class Model:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         logprobs: bool = False,
-        parked: bool = False,
+        sink: bool = False,
         draft: Literal["lookup"] | Model | None = None,
     ) -> list[Completion]:
         """Continues several texts of any lengths together; each gives what it would give alone.
@@ -118,7 +118,7 @@ class Model:
         from limelight.decode import Sampling, StopStrings
         from limelight.decode.loop import start
 
-        prompts = [self._prompt(text, parked) for text in texts]
+        prompts = [self._prompt(text, sink) for text in texts]
         engine, requests = start(
             self.network,
             prompts,
@@ -174,13 +174,13 @@ class Model:
 
         return numeric(exactly(twin(self.network)))
 
-    def _prompt(self, text: str, parked: bool) -> list[int]:
+    def _prompt(self, text: str, sink: bool) -> list[int]:
         given.text("text", text)
         front = self.tokenizer.prefix
-        if given.flag("parked", parked):
-            from limelight.look.text import parking
+        if given.flag("sink", sink):
+            from limelight.look.text import sink_tokens
 
-            front = parking(self.tokenizer)
+            front = sink_tokens(self.tokenizer)
         ids = [*front, *self.tokenizer.encode(text).ids]
         if not ids:
             raise RequestError("the text is empty; give at least one character to continue")

@@ -100,7 +100,7 @@ def _as_json(seen: "SeenTranslation", found: "Importance", weights: "Tensor | No
         "importance": {
             "word": found.target.text,
             "logprob": found.logprob,
-            "against": list(found.against),
+            "against": list(found.alternatives),
             "method": found.method,
             "words": [{"word": heard.word, "importance": heard.importance} for heard in found.words],
             "check": None if found.check is None else {**asdict(found.check), "holds": found.check.holds},

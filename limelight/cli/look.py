@@ -44,7 +44,7 @@ def look(
     next: Annotated[
         bool, typer.Option("--next", help="Ask about the first word that the model adds.", rich_help_panel=_PANEL)
     ] = False,
-    against: Annotated[
+    foil: Annotated[
         str | None,
         typer.Option(
             "--not", "--why-not", metavar="WORD", help="Ask why that word and not this one.", rich_help_panel=_PANEL
@@ -182,25 +182,25 @@ def look(
         raise o.Misused("--layer and --head choose what --attention and --steps show; add one of them")
     needed = bool(json or files or not asked or ((attention or steps) and layer is None))
     seen = opened.look(prompt)
-    _check_question(opened, seen, None if next else word, next, against, method, layer, head, bool(asked), needed)
+    _check_question(opened, seen, None if next else word, next, foil, method, layer, head, bool(asked), needed)
     if npz is not None or parquet is not None:
         numbers.fits(opened, seen)
     continuation = None
     if json and shown:
-        continuation = opened.complete(prompt, max_tokens=tokens, sampling=sampling, parked=True).text
+        continuation = opened.complete(prompt, max_tokens=tokens, sampling=sampling, sink=True).text
     elif shown:
         _stream(console, opened, prompt, tokens, sampling)
         o.tell_seed(sampling, seed)
     if next:
         seen = opened.look(_with_next_word(opened, prompt, sampling))
     if html is not None:
-        _save(html, opened, seen, word, against, method)
+        _save(html, opened, seen, word, foil, method)
     tables = [(file, write) for file, write in ((npz, numbers.npz), (parquet, numbers.parquet)) if file is not None]
     found = None
     if needed and (json or tables or not files):
         with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
-            found = seen.importance(word, against=against, method=method, progress=tell)
-            arrays = numbers.numbers(opened, seen, found, against, tell) if tables else {}
+            found = seen.importance(word, foil=foil, method=method, progress=tell)
+            arrays = numbers.numbers(opened, seen, found, foil, tell) if tables else {}
         for file, write in tables:
             write(file, arrays)
     if files and not json:
@@ -216,7 +216,7 @@ def look(
         views = {name: _numbers(name, seen, word, layer, head) for name in asked}
         screen.print_json(answer | _as_json(seen, found) | views)
     elif found is not None and not asked:
-        console.print(picture.importance(seen.text, seen.words, found, against, console.width))
+        console.print(picture.importance(seen.text, seen.words, found, foil, console.width))
     else:
         console.print(_drawn(asked[0], seen, word, layer, head, console.width))
 
@@ -241,7 +241,7 @@ def _check_options(ctx: typer.Context, asked: list[str], files: bool, shown: boo
     if asked == ["heads"]:
         o.refuse(ctx, ("word",), "does nothing with --heads, which is about the whole text; leave it out")
     if asked and (asked[0] in {"heads", "lens"} or params["layer"] is not None):
-        o.refuse(ctx, ("against", "method"), f"is about importance, and --{asked[0]} shows none; leave out one of them")
+        o.refuse(ctx, ("foil", "method"), f"is about importance, and --{asked[0]} shows none; leave out one of them")
 
 
 def _check_question(
@@ -249,7 +249,7 @@ def _check_question(
     seen: "Seen",
     word: str | None,
     next: bool,
-    against: str | None,
+    foil: str | None,
     method: str | None,
     layer: int | None,
     head: int | None,
@@ -271,7 +271,7 @@ def _check_question(
     if next and method is not None:
         given.one_of("method", method, METHODS)
     elif importance and not next:
-        seen.check_question(word, against=against, method=method)
+        seen.check_question(word, foil=foil, method=method)
     elif not next:
         seen.place(word)
 
@@ -312,14 +312,14 @@ def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, wid
             return inside.steps(seen.steps(word, layer, head), seen.words[place].text, width)
 
 
-def _save(file: Path, model: "Model", seen: "Seen", word: str | None, against: str | None, method: str | None) -> None:
+def _save(file: Path, model: "Model", seen: "Seen", word: str | None, foil: str | None, method: str | None) -> None:
     """Writes the page about one word into a file."""
     from limelight.cli import screen
     from limelight.serve import saved
 
     with screen.progress("listening without each word", quiet=False, unit=str, after=0.5) as tell:
         place = seen.place(word)
-        page = saved.look(model, seen.text, word=place, against=against, method=method, progress=tell)
+        page = saved.look(model, seen.text, word=place, foil=foil, method=method, progress=tell)
     with screen.beside(file) as stream:
         stream.write(page.encode())
 
@@ -328,7 +328,7 @@ def _stream(console: "Console", model: "Model", prompt: str, tokens: int, sampli
     """Shows the text as it was given, and how the model goes on."""
     from limelight.cli import screen
 
-    pieces = model.stream(prompt, max_tokens=tokens, sampling=sampling, parked=True)
+    pieces = model.stream(prompt, max_tokens=tokens, sampling=sampling, sink=True)
     screen.put(console, screen.clean(prompt))
     for piece in pieces:
         screen.put(console, screen.clean(piece), screen.ADDED)
@@ -339,7 +339,7 @@ def _with_next_word(model: "Model", prompt: str, sampling: "Sampling") -> str:
     """The text with the first word that the model adds."""
     from limelight.errors import RequestError
 
-    text = prompt + model.complete(prompt, max_tokens=_AHEAD, sampling=sampling, parked=True).text
+    text = prompt + model.complete(prompt, max_tokens=_AHEAD, sampling=sampling, sink=True).text
     for word in model.look(text).words:
         if word.end > len(prompt):
             return text[: word.end]
@@ -356,7 +356,7 @@ def _as_json(seen: "Seen", found: "Importance") -> dict[str, Any]:
             "start": target.start,
             "end": target.end,
             "logprob": found.logprob,
-            "against": list(found.against),
+            "against": list(found.alternatives),
         },
         "method": found.method,
         "words": [asdict(heard) for heard in found.words],

@@ -42,9 +42,7 @@ def _blocks(model: "Model") -> Sequence[Block]:
     return stack.blocks if isinstance(stack, TransformerStack) else ()
 
 
-def numbers(
-    model: "Model", seen: "Seen", found: "Importance", against: str | None, progress: "Progress | None"
-) -> Arrays:
+def numbers(model: "Model", seen: "Seen", found: "Importance", foil: str | None, progress: "Progress | None") -> Arrays:
     """All numbers about one answer: importance by word and by token, attention, next words, and the lens."""
     blocks, tokens = _blocks(model), seen.tokens
     asked = len(found.words)
@@ -53,9 +51,7 @@ def numbers(
         of[word.tokens.start : word.tokens.stop] = place
     by_word, by_token = np.full(len(seen.words), np.nan, np.float32), np.full(len(tokens), np.nan, np.float32)
     by_word[:asked] = [heard.importance for heard in found.words]
-    for place, value in seen.token_importance(
-        asked + 1, against=against, method=found.method, progress=progress
-    ).items():
+    for place, value in seen.token_importance(asked + 1, foil=foil, method=found.method, progress=progress).items():
         by_token[place] = value
     following = seen.next_words(NEXT)
     arrays = {
@@ -66,7 +62,7 @@ def numbers(
         "tokens": np.array(tokens),
         "token_words": of,
         "asked": np.array(asked, np.int32),
-        "against": np.array(found.against),
+        "against": np.array(found.alternatives),
         "logprob": np.array(found.logprob, np.float32),
         "method": np.array(found.method),
         "word_importance": by_word,

@@ -37,15 +37,13 @@ _COUNTS = {1: "one random word", 2: "two random words", 3: "three random words"}
 LOOKS = "Attention is where the model looks, not what changes its answer."
 
 
-def importance(
-    text: str, words: "Sequence[Word]", found: "Importance", against: str | None, width: int
-) -> RenderableType:
+def importance(text: str, words: "Sequence[Word]", found: "Importance", foil: str | None, width: int) -> RenderableType:
     """The sentence in colour, its words ranked, the check, and the strongest single heads."""
     asked = f"“{clean(found.target.text)}”"
     looks = _looks(found)
     title = f"Where does the model look before {asked}?" if looks else f"Which words made the model say {asked}?"
-    if against is not None and not looks:
-        title = f"Which words made the model say {asked} and not “{clean(against)}”?"
+    if foil is not None and not looks:
+        title = f"Which words made the model say {asked} and not “{clean(foil)}”?"
     parts: list[RenderableType] = [
         Text(title, "bold"),
         Padding(_sentence(text, found), (1, 2), expand=False),
@@ -166,7 +164,7 @@ def _explained(found: "Importance", asked: str) -> Text:
 def _odds(found: "Importance", asked: str) -> Text:
     from math import exp
 
-    rivals = list(dict.fromkeys(clean(rival).strip() or spelled(rival) for rival in found.against))
+    rivals = list(dict.fromkeys(clean(rival).strip() or spelled(rival) for rival in found.alternatives))
     chance = percent(exp(found.logprob))
     return Text(
         f"The model gave {asked} a probability of {chance} here. It was compared with {_listed(rivals, 'or')}.", "dim"

@@ -34,15 +34,15 @@ class Heard:
 class Importance:
     """Which words mattered for `target`; printed, a table of them.
 
-    logprob: natural logarithm of its probability where it stands, not a number where the head gives none. against: what
-    it was held against. words: all words that were judged, in the text's order. check: None where there are too few
-    words. links: the strongest single heads from later words to the words that mattered most. telling: the one that
+    logprob: natural logarithm of its probability where it stands, not a number where the head gives none. alternatives:
+    what it was held against. words: all words that were judged, in the text's order. check: None where there are too
+    few words. links: the strongest single heads from later words to the words that mattered most. telling: the one that
     says most about it; see `links.behind`. unit: what the words' importance is measured in.
     """
 
     target: Word
     logprob: float
-    against: tuple[str, ...]
+    alternatives: tuple[str, ...]
     method: str
     words: tuple[Heard, ...]
     check: Check | None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from limelight import given
 from limelight.look.record import heads_of, record, stack_of
-from limelight.look.text import Reading, parking, read
+from limelight.look.text import Reading, read, sink_tokens
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import find
@@ -119,7 +119,7 @@ def measure(network: Decoder, tokenizer: Tokenizer, sentences: Sequence[str] | N
     not tell the English words apart. Raises RequestError for a recurrent model, or if a sentence has no words.
     """
     chosen = given.texts("sentences", SENTENCES if sentences is None else sentences) or SENTENCES
-    readings = (read(sentence, tokenizer, parking(tokenizer)) for sentence in chosen)
+    readings = (read(sentence, tokenizer, sink_tokens(tokenizer)) for sentence in chosen)
     texts = [reading.tokens[: network.context] for reading in readings]
     drawn = _random(network, tokenizer)
     found = _strengths(network, texts, _places(texts, tokenizer, ("previous", "punctuation", "self", "first")))
@@ -160,12 +160,12 @@ def _places(rows: Sequence[Sequence[int]], tokenizer: Tokenizer, roles: Collecti
 
 
 def _random(network: Decoder, tokenizer: Tokenizer) -> list[list[int]]:
-    """Random tokens said twice behind the parking token; the same ones every time."""
+    """Random tokens said twice behind the sink token; the same ones every time."""
     usable = [id for id in range(min(tokenizer.vocab, network.vocab)) if id not in tokenizer.controls]
     length = min(REPEATED, len(usable), (network.context - 1) // 2)
     generator = torch.Generator().manual_seed(0)
     draws = [torch.randperm(len(usable), generator=generator)[:length].tolist() for _ in range(ROWS)]
-    return [[parking(tokenizer)[-1], *(usable[i] for i in draw * 2)] for draw in draws]
+    return [[sink_tokens(tokenizer)[-1], *(usable[i] for i in draw * 2)] for draw in draws]
 
 
 def _linked(tokenizer: Tokenizer, links: Iterable[Link], context: int) -> tuple[list[Sequence[int]], Tensor]:
@@ -176,7 +176,7 @@ def _linked(tokenizer: Tokenizer, links: Iterable[Link], context: int) -> tuple[
     rows: list[Sequence[int]] = []
     spans: list[tuple[range, range, range]] = []
     for sentence, *asked in links:
-        reading = read(sentence, tokenizer, parking(tokenizer))
+        reading = read(sentence, tokenizer, sink_tokens(tokenizer))
         source, right, wrong = (reading.words[find(reading.words, word)].tokens for word in asked)
         told_apart = len({reading.tokens[span.start : span.stop] for span in (source, right, wrong)}) == 3
         if told_apart and len(reading.tokens) <= context:

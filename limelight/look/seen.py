@@ -14,7 +14,7 @@ from limelight.look.question import GivenWord
 from limelight.look.roles import Roles
 from limelight.look.session import CausalSession, DecoderSession, Progress, session
 from limelight.look.steps import Steps, steps
-from limelight.look.text import known, parking, read
+from limelight.look.text import known, read, sink_tokens
 from limelight.look.view import View
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
@@ -22,7 +22,7 @@ from limelight.text.words import Word
 
 
 class Seen(View[CausalSession]):
-    """A text looked at by a model, behind the parking token (see `limelight.look.text.parking`). Each answer is
+    """A text looked at by a model, behind the sink token (see `limelight.look.text.sink_tokens`). Each answer is
     computed when it is asked for; what was read and measured for it is kept.
 
     words: the text's words, which are the axes of `attention`. reading: the same with their tokens. session: the text
@@ -39,18 +39,18 @@ class Seen(View[CausalSession]):
         given.flag("pieces", pieces)
         self._network = given.a(Decoder, "network", network, "the network of a model that continues texts")
         given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
-        reading = read(text, tokenizer, parking(tokenizer), pieces)
+        reading = read(text, tokenizer, sink_tokens(tokenizer), pieces)
         super().__init__(session(network, reading.tokens, tokenizer.spell), tokenizer, reading, title)
 
     def check_question(
-        self, word: str | int | None = None, *, against: str | None = None, method: str | None = None
+        self, word: str | int | None = None, *, foil: str | None = None, method: str | None = None
     ) -> None:
         """Raises RequestError where `importance` would refuse the question, before anything is computed."""
         place = self.place(word)
         if place == 0:
             raise RequestError(f"“{self.words[0].text}” is the first word: nothing before it could have mattered")
-        if against is not None:
-            self._foil(self.words[place], against)
+        if foil is not None:
+            self._foil(self.words[place], foil)
         if method is not None:
             importance.chosen(method, self.session)
 
@@ -64,24 +64,24 @@ class Seen(View[CausalSession]):
         self,
         word: str | int | None = None,
         *,
-        against: str | None = None,
+        foil: str | None = None,
         method: str | None = None,
         check: bool = True,
         progress: Progress | None = None,
     ) -> Importance:
         """Which of the words before `word` made the model say it.
 
-        word: its text, or its number from 1; without it the last word. against: another word; the question is then
+        word: its text, or its number from 1; without it the last word. foil: another word; the question is then
         why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; the one that
         fits the question if none is named (`look.importance.by_default`). A recurrent model has one method,
         leave-one-out. check: whether the answer is checked, which costs more than some of the methods. Raises
         RequestError if there is no such word or method, or nothing in front of the word.
         """
-        self.check_question(word, against=against, method=method)
+        self.check_question(word, foil=foil, method=method)
         given.flag("check", check)
         given.callback("progress", progress)
         place = self.place(word)
-        whole, question = self._questions(place, against)
+        whole, question = self._questions(place, foil)
         before = self.words[:place]
         inquiry = Inquiry(self.session, question, tuple(each.tokens for each in before))
         found = importance.measure(inquiry, method, progress, check)
@@ -111,7 +111,7 @@ class Seen(View[CausalSession]):
         self,
         word: str | int | None = None,
         *,
-        against: str | None = None,
+        foil: str | None = None,
         method: str | None = None,
         progress: Progress | None = None,
     ) -> dict[int, float]:
@@ -119,10 +119,10 @@ class Seen(View[CausalSession]):
 
         Tokens that stand for no text are left out. Raises RequestError as `importance` does.
         """
-        self.check_question(word, against=against, method=method)
+        self.check_question(word, foil=foil, method=method)
         given.callback("progress", progress)
         place = self.place(word)
-        _, question = self._questions(place, against)
+        _, question = self._questions(place, foil)
         places = range(self.words[0].tokens.start, self.words[place].tokens.start)
         inquiry = Inquiry(self.session, question, tuple(range(i, i + 1) for i in places))
         found = importance.measure(inquiry, method, progress, checked=False)
@@ -184,21 +184,21 @@ class Seen(View[CausalSession]):
 
         return frame(self._network, self._tokenizer, self.text, self.title)
 
-    def _questions(self, place: int, against: str | None) -> tuple[GivenWord, GivenWord]:
-        """Why this word rather than any other, and rather than `against` if that is named."""
+    def _questions(self, place: int, foil: str | None) -> tuple[GivenWord, GivenWord]:
+        """Why this word rather than any other, and rather than `foil` if that is named."""
         at, tokens = self._said(self.words[place])
         whole = GivenWord.likeliest(at, tokens, self.session.logits(slice(at.start, at.stop)))
-        return whole, whole if against is None else self._foil(self.words[place], against)
+        return whole, whole if foil is None else self._foil(self.words[place], foil)
 
     def _said(self, word: Word) -> tuple[range, tuple[int, ...]]:
         """The positions in front of a word's tokens, and the tokens."""
         span = word.tokens
         return range(span.start - 1, span.stop - 1), self.reading.tokens[span.start : span.stop]
 
-    def _foil(self, word: Word, against: str) -> GivenWord:
+    def _foil(self, word: Word, foil: str) -> GivenWord:
         # The other word takes the same place in the sentence: with the white space that stands before this one.
-        if not given.text("against", against).strip():
-            raise RequestError("against is an empty text; give a word that could have stood there instead")
-        spaced = self.text[: word.start][len(self.text[: word.start].rstrip()) :] + against.strip()
+        if not given.text("foil", foil).strip():
+            raise RequestError("foil is an empty text; give a word that could have stood there instead")
+        spaced = self.text[: word.start][len(self.text[: word.start].rstrip()) :] + foil.strip()
         other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, self._network.vocab)
-        return GivenWord.foil(*self._said(word), other, against)
+        return GivenWord.foil(*self._said(word), other, foil)

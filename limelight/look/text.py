@@ -49,10 +49,10 @@ def known(ids: Sequence[int], tokenizer: Tokenizer, vocab: int) -> Sequence[int]
     return ids
 
 
-def parking(tokenizer: Tokenizer) -> tuple[int, ...]:
+def sink_tokens(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens to stand in front of a text whose words are judged: the model's own document separator.
 
-    Heads park attention that they have no use for on the first position; with the separator there, the first word is
+    Heads rest attention that they have no use for on the first position; with the separator there, the first word is
     judged for what it says and not for where it stands.
     """
     return tokenizer.prefix or (tokenizer.separator,)

@@ -46,7 +46,7 @@ class View(Generic[S]):
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """The tokens that the model reads, as text, the parking token first; the axes of `attention` with
+        """The tokens that the model reads, as text, the sink token first; the axes of `attention` with
         ``tokens=True``."""
         return tuple(self._tokenizer.token(id) for id in self.reading.tokens)
 

@@ -42,13 +42,13 @@ class Page:
 
 
 def page(
-    model: "Model", text: str, *, word: str | int | None = None, against: str | None = None, method: str | None = None
+    model: "Model", text: str, *, word: str | int | None = None, foil: str | None = None, method: str | None = None
 ) -> Page:
     """The page about one question; the arguments are those of `Seen.importance`.
 
     Raises RequestError as that does.
     """
-    return Page(_frame(model.opened, model.tokenizer, text, model.title, word, against, method))
+    return Page(_frame(model.opened, model.tokenizer, text, model.title, word, foil, method))
 
 
 def live(
@@ -56,7 +56,7 @@ def live(
     text: str,
     *,
     word: str | int | None = None,
-    against: str | None = None,
+    foil: str | None = None,
     method: str | None = None,
 ) -> "Live":
     """The whole page as a widget that the kernel answers: any word, method, head and change, and other texts.
@@ -72,7 +72,7 @@ def live(
     desk = Desk(model.name)
     desk.put(model)
     place = None if word is None else desk.looking(text, "").seen.place(word)
-    return Live(desk, {"text": text, "word": place, "foil": against, "method": method})
+    return Live(desk, {"text": text, "word": place, "foil": foil, "method": method})
 
 
 def frame(network: "Decoder", tokenizer: "Tokenizer", text: str, title: str) -> str:
@@ -92,7 +92,7 @@ def _frame(
     text: str,
     title: str,
     word: str | int | None,
-    against: str | None,
+    foil: str | None,
     method: str | None,
 ) -> str:
     from limelight.serve.looking import Looking
@@ -100,7 +100,7 @@ def _frame(
 
     looking = Looking(network, tokenizer, text)
     place = None if word is None else looking.seen.place(word)
-    data = hold(looking, about(title, network.config), place, against, method, room=ROOM, places=NEAR)
+    data = hold(looking, about(title, network.config), place, foil, method, room=ROOM, places=NEAR)
     return framed(html(data), _told(data))
 
 

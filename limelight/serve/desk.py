@@ -140,7 +140,7 @@ class Desk:
         """Pieces of what the open model adds to a text, up to the end of the line; a translation is one piece."""
         opened = self._now()
         if isinstance(opened, Opened):
-            return opened.model.stream(given, max_tokens=most, sampling=sampling, stop=["\n"], parked=True)
+            return opened.model.stream(given, max_tokens=most, sampling=sampling, stop=["\n"], sink=True)
         return (found.text for found in opened.translate([given]))
 
     def seen(self, given: str, added: str, tokens: bool = False) -> "Looking | Translating":

@@ -76,7 +76,7 @@ class Looking:
     def importance(
         self,
         word: int | None,
-        against: str | None,
+        foil: str | None,
         method: str | None,
         progress: Progress | None = None,
         check: bool = True,
@@ -88,9 +88,9 @@ class Looking:
         """
         number = None if word is None else self._known(word) + 1
         check = check or (method == "blocking" and (number or len(self._reading.words)) > SHORT)
-        found = self.seen.importance(number, against=against, method=method, check=check, progress=progress)
+        found = self.seen.importance(number, foil=foil, method=method, check=check, progress=progress)
         return {
-            **told(found, against, len(found.words) - 1),
+            **told(found, foil, len(found.words) - 1),
             "checked": check,
             "telling": None if found.telling is None else asdict(found.telling),
         }
@@ -230,7 +230,7 @@ def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Samp
     return {"rows": rows, "asked": None if own is None else ids.index(own), "left": int((kept > 0).sum())}
 
 
-def told(found: Importance, against: str | None, asks: int | None) -> Numbers:
+def told(found: Importance, foil: str | None, asks: int | None) -> Numbers:
     """An answer as numbers. asks: the word that the model asks from, which is left out where others are blocked."""
     return {
         "word": len(found.words),
@@ -238,8 +238,8 @@ def told(found: Importance, against: str | None, asks: int | None) -> Numbers:
         "kind": METHODS[found.method].kind,
         "answers": METHODS[found.method].answers,
         "probability": math.exp(found.logprob),
-        "against": list(found.against),
-        "foil": against,
+        "against": list(found.alternatives),
+        "foil": foil,
         "values": [heard.importance for heard in found.words],
         "asks": asks,
         "check": _check(found),

@@ -33,7 +33,7 @@ def look(
     text: str,
     *,
     word: int | None = None,
-    against: str | None = None,
+    foil: str | None = None,
     method: str | None = None,
     progress: "Progress | None" = None,
 ) -> str:
@@ -42,7 +42,7 @@ def look(
     Raises RequestError as `Seen.importance` does.
     """
     looking = Looking(model.opened, model.tokenizer, text)
-    return html(hold(looking, about(model.title, model.config), word, against, method, progress=progress))
+    return html(hold(looking, about(model.title, model.config), word, foil, method, progress=progress))
 
 
 def about(name: str, config: "ModelConfig") -> Numbers:
@@ -54,7 +54,7 @@ def hold(
     looking: Looking,
     about: Numbers,
     word: int | None,
-    against: str | None,
+    foil: str | None,
     method: str | None,
     sampling: Sampling = DRAWN,
     *,
@@ -69,7 +69,7 @@ def hold(
     attention; of all layers if they fit, of the telling one if that does. places: words to either side for which there
     is what could have stood there. A recurrent model has neither heads nor layers that could be read like this.
     """
-    importance = looking.importance(word, against, method, progress)
+    importance = looking.importance(word, foil, method, progress)
     asked, chosen, telling = importance["word"], importance["method"], importance["telling"] or {}
     layer, head = telling.get("layer", 0), telling.get("head", 0)
     words = looking.words()
@@ -83,7 +83,7 @@ def hold(
         if walked and size * about["heads"][layer] <= room:
             attention[layer] = _text(looking.attention(layer).numpy().astype("<f4").tobytes())
     near = range(max(0, asked - places), min(count, asked + places + 1))
-    state = {"text": looking.seen.text, "word": asked, "foil": against, "method": chosen, "door": None}
+    state = {"text": looking.seen.text, "word": asked, "foil": foil, "method": chosen, "door": None}
     drawn = {"temperature": sampling.temperature, "k": sampling.top_k or 50, "p": sampling.top_p or 1, "seed": 0}
     return {
         "state": {**state, "layer": layer, "head": head, "model": None, **drawn},
@@ -99,18 +99,18 @@ def hold(
 
 
 def hold_translation(
-    translating: Translating, about: Numbers, word: int | None, against: str | None, sampling: Sampling = DRAWN
+    translating: Translating, about: Numbers, word: int | None, foil: str | None, sampling: Sampling = DRAWN
 ) -> Numbers:
     """What a file holds of a translation: the answer for each of its words, what could stand there, and the alignment.
 
-    word: the one that the file opens at, of either text; against: a foil for it.
+    word: the one that the file opens at, of either text; foil: what it might have been instead.
     """
     words = translating.words()
     first = sum(each["given"] for each in words["words"])
     places = range(first, len(words["words"]))
-    answers = {place: translating.importance(place, against if place == word else None) for place in places}
+    answers = {place: translating.importance(place, foil if place == word else None) for place in places}
     grid = [answers[place]["values"] for place in places]
-    state = {"text": translating.source, "word": word, "foil": against, "method": None, "door": "translation"}
+    state = {"text": translating.source, "word": word, "foil": foil, "method": None, "door": "translation"}
     return {
         "state": {**state, "layer": None, "head": None, "model": None, "temperature": 1, "k": 50, "p": 1, "seed": 0},
         "model": about,

@@ -58,7 +58,7 @@ class Translating:
     def importance(
         self,
         word: int | None,
-        against: str | None,
+        foil: str | None,
         method: str | None = None,
         progress: Progress | None = None,
         check: bool = True,
@@ -70,9 +70,9 @@ class Translating:
         if method is not None:
             raise RequestError(f"a translation has one method of its own; leave {method!r} away")
         number = self._number(word)
-        found = self._seen.importance(number, against=against, written=True, check=check)
+        found = self._seen.importance(number, foil=foil, written=True, check=check)
         asks = len(found.words) - 1 if found.words[-1].asks else None
-        return {**told(found, against, asks), "word": self._first + number - 1, "checked": check, "telling": None}
+        return {**told(found, foil, asks), "word": self._first + number - 1, "checked": check, "telling": None}
 
     def alignment(self, grid: list[list[float]]) -> Numbers:
         """The words of the translation against those of the source: how much they listen to them, and what they owe.

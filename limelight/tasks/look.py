@@ -100,7 +100,7 @@ class SeenTranslation:
         self,
         word: str | int | None = None,
         *,
-        against: str | None = None,
+        foil: str | None = None,
         method: str | None = None,
         written: bool = False,
         check: bool = True,
@@ -108,7 +108,7 @@ class SeenTranslation:
     ) -> Importance:
         """Which source words made the model say a word of the translation, where it stands.
 
-        word: of the translation, by its text or its number from 1; without it the last one. against: another word; the
+        word: of the translation, by its text or its number from 1; without it the last one. foil: another word; the
         question is then why this word rather than that one; without it the ten likeliest others. method: one of
         `limelight.look.METHODS` that fits ("blocking", "leave-one-out"); without it blocking, except that a recurrent
         model can only be read without a word. written: whether the words of the translation before it are judged too;
@@ -125,10 +125,10 @@ class SeenTranslation:
         tokens = [self.session.tokens[place + 1] for place in at]
         answers = self._answers(asked)
         whole = question = GivenWord.likeliest(at, tokens, answers)
-        if against is not None:
-            given.text("against", against)
-            other = self._language.target.encode(f"{self._gap(asked)}{against.strip()}").ids
-            question = GivenWord.foil(at, tokens, other, against)
+        if foil is not None:
+            given.text("foil", foil)
+            other = self._language.target.encode(f"{self._gap(asked)}{foil.strip()}").ids
+            question = GivenWord.foil(at, tokens, other, foil)
         before = [each for each in self.target_words if each.tokens.stop <= asked.tokens.start] if written else []
         shift = self.session.split + 1  # behind the source and the mark of the start
         spans = [each.tokens for each in self.source_words]

@@ -63,7 +63,7 @@ def test_nine_steps_with_one_score_written_out(run: Run, tiny: Path) -> None:
         told,
     )
     assert shown is not None
-    key = WORDS.index(shown[1]) + 1  # behind the parking token
+    key = WORDS.index(shown[1]) + 1  # behind the sink token
     assert float(shown[2]) == pytest.approx(float(found.scores.products[key]), abs=0.006)
     assert float(shown[2]) * float(shown[3]) == pytest.approx(float(shown[4]), abs=0.02)
     assert float(shown[8]) == pytest.approx(float(found.weights.values[key]), abs=0.006)

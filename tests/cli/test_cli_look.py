@@ -43,14 +43,14 @@ def test_json_says_what_the_library_says(look: Callable, tiny: Path) -> None:
     assert list(answer) == ["model", "prompt", "continuation", "seed", "target", "method", "words", "check", "links"]
     assert answer["model"] == str(tiny)
     assert answer["prompt"] == SENTENCE
-    assert answer["continuation"] == model.complete(SENTENCE, max_tokens=5, parked=True).text
+    assert answer["continuation"] == model.complete(SENTENCE, max_tokens=5, sink=True).text
     assert answer["method"] == found.method
     assert answer["target"] == {
         "word": "tired",
         "start": 38,
         "end": 43,
         "logprob": pytest.approx(found.logprob),
-        "against": list(found.against),
+        "against": list(found.alternatives),
     }
     for said, heard in zip(answer["words"], found.words, strict=True):
         assert list(said) == ["word", "start", "end", "importance", "asks"]
@@ -146,7 +146,7 @@ def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[st
         (("--word", "1"), "nothing before it"),
         (("--word", "99"), "there is no word 99: the words are numbered 1 to 10: 1 The, 2 cat"),
         (("--word", ""), "no word is ''"),
-        (("--not", " "), "against is an empty text"),
+        (("--not", " "), "foil is an empty text"),
         (("--html", "no/such/folder/x.html"), "there is no folder no/such/folder"),
         (("--attention", "--layer", "9", "--head", "0"), "the model has layers 0 to 2"),
         (("--attention", "--layer", "0", "--head", "9"), "heads 0 to 3"),
@@ -200,7 +200,7 @@ def test_the_picture_fits_into_80_columns_and_has_all_its_parts(run: Run, tiny: 
 
 
 def test_the_continuation_comes_first(run: Run, tiny: Path) -> None:
-    continuation = limelight.open(tiny).complete(SENTENCE, max_tokens=6, parked=True).text
+    continuation = limelight.open(tiny).complete(SENTENCE, max_tokens=6, sink=True).text
     _, out, _ = run("look", SENTENCE, "-m", tiny, "--tokens", "6", "--temperature", "0", "--method", "leave-one-out")
     assert out.startswith(SENTENCE)
     assert clean(continuation).split()[0] in out.partition("Which words")[0]

@@ -45,7 +45,7 @@ def test_npz_holds_what_the_library_says(run: Run, tiny: Path, tmp_path: Path, s
     assert [TEXT[start:end] for start, end in arrays["word_characters"]] == TEXT.split()
     assert arrays["tokens"].tolist() == list(seen.tokens)
     assert "".join(arrays["tokens"][arrays["token_words"] == 6]) == " catatonically"
-    assert (int(arrays["asked"]), arrays["against"].tolist()) == (words - 1, list(found.against))
+    assert (int(arrays["asked"]), arrays["against"].tolist()) == (words - 1, list(found.alternatives))
     assert float(arrays["logprob"]) == pytest.approx(found.logprob, abs=1e-5)
     assert arrays["word_importance"][:-1] == pytest.approx([heard.importance for heard in found.words], abs=1e-4)
     assert np.isnan(arrays["word_importance"][-1])
@@ -71,7 +71,7 @@ def test_importance_by_token(run: Run, tiny: Path, tmp_path: Path, seen: Seen) -
     arrays = np.load(tmp_path / "out.npz")
     of, by_word, by_token = (arrays[name] for name in ("token_words", "word_importance", "token_importance"))
     assert (str(arrays["method"]), arrays["against"].tolist()) == ("leave-one-out", [" cat"])
-    found = seen.token_importance("because", against="cat", method="leave-one-out")
+    found = seen.token_importance("because", foil="cat", method="leave-one-out")
     assert (
         sorted(found) == np.flatnonzero(~np.isnan(by_token)).tolist() == np.flatnonzero((of >= 0) & (of < 7)).tolist()
     )

@@ -444,7 +444,7 @@ def test_a_transformer_is_made_deaf_to_source_words(trained: Callable[[str], Pat
         memory = model.network.encode(torch.tensor([[*source, marks.end]]), None, visible)
         return model.network.step(torch.tensor([[marks.start, *target]]), model.network.start(memory, 3))[0, 1]
 
-    rivals = [model.language.target.id(token) for token in found.against]
+    rivals = [model.language.target.id(token) for token in found.alternatives]
     whole, deaf = (scores[target[1]] - scores[rivals].logsumexp(0) for scores in (logits(None), logits(visible)))
     assert found.words[1].importance == pytest.approx(float(whole - deaf), abs=1e-4)
     assert seen.alignment(0).shape == (2, 3)
@@ -490,7 +490,7 @@ def test_a_recurrent_model_says_what_it_lacks(run: Run, written: Callable[[str],
     found = seen.importance()
     assert found.check is not None
     front = model.tokenizer.prefix
-    one = seen.importance(against="a")  # asks for one token alone
+    one = seen.importance(foil="a")  # asks for one token alone
     a, o = model.tokenizer.id("a"), model.tokenizer.id("o")
 
     def contrast(text: str) -> float:

@@ -99,7 +99,7 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
     found = seen.importance("w13", foil=foil)
     assert (found.target.text, found.method, found.unit) == ("w13", "blocking", "log-odds")
     assert found.logprob == pytest.approx(float(scores.log_softmax(-1)[13]), abs=1e-4)
-    assert [other.strip() for other in found.against] == [f"w{id}" if id > 2 else found.against[i].strip()
+    assert [other.strip() for other in found.alternatives] == [f"w{id}" if id > 2 else found.alternatives[i].strip()
                                                           for i, id in enumerate(others)]  # fmt: skip
     assert [heard.word for heard in found.words] == [word for word in TEXT.split() if word != "w13"]
     places = [1, 2, 3, 5, 6, 7]
@@ -131,7 +131,7 @@ def test_a_class_by_blocking_leaving_out_and_masking(opened: Callable[[str], tup
     others = [i for i in range(len(labels)) if i != best]
     found = seen.importance()
     assert (found.target.text, found.logprob) == (labels[best], pytest.approx(float(scores.log_softmax(-1)[best])))
-    assert set(found.against) == {labels[i] for i in others}
+    assert set(found.alternatives) == {labels[i] for i in others}
     whole = odds(scores, best, others)
     expected = [whole - odds(answer(IDS, (place,)), best, others) for place in range(1, 8)]
     assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=1e-4)
@@ -161,7 +161,7 @@ def test_similarity_to_another_text_rather_than_to_a_third(
     found = seen.importance("w20 w21", foil="w30")
     expected = [near(answer(IDS)) - near(answer(IDS, (place,))) for place in range(1, 8)]
     assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=1e-5)
-    assert (found.unit, found.against, found.target.text) == ("cosine", ("w30",), "w20 w21")
+    assert (found.unit, found.alternatives, found.target.text) == ("cosine", ("w30",), "w20 w21")
     assert found.check is not None
     assert found.check.least == Similarity.least
     with pytest.raises(RequestError, match="name another text"):
@@ -178,7 +178,7 @@ def test_a_tag_of_a_word(opened: Callable[[str], tuple[SeenEncoded, Answer]]) ->
     whole = odds(scores, best, others)
     expected = [whole - odds(answer(IDS, (place,))[3], best, others) for place in (1, 2, 4, 5, 6, 7)]
     assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=1e-4)
-    assert set(found.against) == {seen.session.labels[i] for i in others}
+    assert set(found.alternatives) == {seen.session.labels[i] for i in others}
 
 
 @pytest.mark.parametrize("foil", [None, (2, 6)])

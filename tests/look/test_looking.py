@@ -58,7 +58,7 @@ def test_blocking_is_the_fall_in_log_odds_when_nothing_later_attends_to_the_word
     with torch.inference_mode():
         logits = model.network(torch.tensor([prompt]))[0, -1]
     rivals = [id for id in logits.topk(11).indices.tolist() if id != token][:10]
-    assert [model.tokenizer.token(id) for id in rivals] == list(found.against)
+    assert [model.tokenizer.token(id) for id in rivals] == list(found.alternatives)
     assert found.logprob == pytest.approx(float(logits.log_softmax(-1)[token]), abs=1e-5)
     whole = log_odds(logits, token, rivals)
     for i, heard in enumerate(found.words):
@@ -82,7 +82,7 @@ def test_the_check_blocks_the_top_words_together(model: limelight.Model, seen: S
     ranked = sorted((h for h in found.words if not h.asks), key=lambda h: -h.importance)
     assert [found.words[i].word for i in check.top] == [heard.word for heard in ranked[:3]]
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    rivals = [model.tokenizer.id(token) for token in found.against]
+    rivals = [model.tokenizer.id(token) for token in found.alternatives]
     with torch.inference_mode():
         whole = log_odds(model.network(torch.tensor([ids[:-1]]))[0, -1], ids[-1], rivals)
     blocked = plain_odds(model, ids[:-1], [i + 1 for i in check.top], ids[-1], rivals)
@@ -117,8 +117,8 @@ def test_another_word_can_be_asked_for_by_text_or_number(seen: Seen) -> None:
 
 
 def test_why_this_word_rather_than_that(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(against="w40", method="blocking")
-    assert [token.strip() for token in found.against] == ["w40"]
+    found = seen.importance(foil="w40", method="blocking")
+    assert [token.strip() for token in found.alternatives] == ["w40"]
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
     with torch.inference_mode():
         logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
@@ -126,13 +126,13 @@ def test_why_this_word_rather_than_that(model: limelight.Model, seen: Seen) -> N
     expected = whole - plain_odds(model, ids[:-1], [2], ids[-1], [40])
     assert found.words[1].importance == pytest.approx(expected, abs=2e-4)
     with pytest.raises(RequestError, match="begin alike"):
-        seen.importance(against="w18")
+        seen.importance(foil="w18")
 
 
 def test_leaving_out_equals_running_the_shorter_text(model: limelight.Model, seen: Seen) -> None:
     found = seen.importance(method="leave-one-out")
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    rivals = [model.tokenizer.id(token) for token in found.against]
+    rivals = [model.tokenizer.id(token) for token in found.alternatives]
     whole = plain_odds(model, ids[:-1], [], ids[-1], rivals)
     for place, heard in enumerate(found.words, 1):
         shorter = [*ids[:place], *ids[place + 1 : -1]]
@@ -291,7 +291,7 @@ def test_a_token_without_a_row_is_refused_by_name(beside: Callable[[int], limeli
     with pytest.raises(RequestError, match=r"the token ' ?w110'"):
         model.look("w10 w110 w11")
     with pytest.raises(RequestError, match=r"the token ' ?w119'"):
-        model.look(TEXT).importance(against="w119")
+        model.look(TEXT).importance(foil="w119")
     with pytest.raises(RequestError, match="number 119, which the model has no row for"):
         model.network(torch.tensor([[1, 119]]))
 
@@ -303,6 +303,6 @@ def test_rows_without_a_token_have_a_name(beside: Callable[[int], limelight.Mode
     assert "<unused 98>" in {
         token for layer in seen.lens("w18", n=99).layers for guess in layer for token, _ in guess.top
     }
-    assert len(seen.importance().against) == 10
+    assert len(seen.importance().alternatives) == 10
     assert len(seen.steps(None, 0, 0).output.top) > 0
     assert len(model.complete(TEXT, max_tokens=20, logprobs=True).logprobs) > 0

@@ -175,7 +175,7 @@ def test_mixing_is_each_vector_along_their_sum(network: Decoder) -> None:
 
 
 def test_alti_logit_by_word_and_rival(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(method="alti-logit", against="w40", check=False)
+    found = seen.importance(method="alti-logit", foil="w40", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids][:-1]
     trace = Trace(model.network, ids)
     weight = model.network.head.proj.weight.detach()
@@ -205,17 +205,17 @@ def test_rollout_is_the_product_of_the_layers_mixing(network: Decoder, monkeypat
         assert float(trace.rollout(i).sum()) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("against", [None, "w40"])
+@pytest.mark.parametrize("foil", [None, "w40"])
 def test_the_blend_adds_what_upper_layers_heard_and_what_the_answer_is_made_of(
-    model: limelight.Model, seen: Seen, against: str | None
+    model: limelight.Model, seen: Seen, foil: str | None
 ) -> None:
-    found = seen.importance(against=against, method="alti-blend", check=False)
+    found = seen.importance(foil=foil, method="alti-blend", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
     with torch.inference_mode():
         logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
     ten = GivenWord.likeliest([8], ids[-1:], logits[None])
     trace = Trace(model.network, ids[:-1])
-    contrasts = [ten] if against is None else [GivenWord((8,), (ids[-1],), ((model.tokenizer.id(against),),)), ten]
+    contrasts = [ten] if foil is None else [GivenWord((8,), (ids[-1],), ((model.tokenizer.id(foil),),)), ten]
     given = [
         trace.shares(*explained(model.network, each, 0, trace.hidden[0]), first=1).tokens[1:] for each in contrasts
     ]
@@ -245,7 +245,7 @@ def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Mod
     network = model.network
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
     found = seen.importance(method="gradient-input", check=False)
-    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.alternatives),))
 
     def at(place: int, scale: float) -> float:
         with torch.inference_mode():
@@ -268,7 +268,7 @@ def test_integrated_gradients_sum_to_what_the_odds_gain(
     monkeypatch.setattr("limelight.look.gradients.STEPS", 300)
     found = seen.importance(method="integrated-gradients", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.alternatives),))
     with torch.inference_mode():
         rows = torch.tensor([ids[:-1], ids[:1] * 9])
         whole, empty = question.value(model.network(rows)[:, [8]]).tolist()
@@ -307,7 +307,7 @@ def test_value_weighted_attention_is_the_length_of_what_is_received(model: limel
 def test_replacing_is_the_largest_fall_among_likely_words(model: limelight.Model, seen: Seen) -> None:
     found = seen.importance(method="leave-one-replaced", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.against),))
+    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.alternatives),))
     with torch.inference_mode():
         logits = model.network(torch.tensor([ids[:-1]]))[0]
         whole = float(question.value(logits[None, [8]]))

@@ -122,7 +122,7 @@ def test_a_look_displays_itself_and_answers_clicks_and_keys(visit: Visit, tiny: 
 def test_a_page_answers_another_question(visit: Visit, tiny: Path) -> None:
     model = limelight.open(tiny)
     assert isinstance(model, limelight.Model)
-    frame = visit(around(page(model, SENTENCE, word="it", against="cat", method="alti-logit")._repr_html_()))
+    frame = visit(around(page(model, SENTENCE, word="it", foil="cat", method="alti-logit")._repr_html_()))
     assert frame.locator(".ask").inner_text() == "Why “it” and not “cat”?"
     assert frame.locator(".value").count() == 7
     with pytest.raises(RequestError, match="no word is 'dog'"):

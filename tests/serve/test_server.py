@@ -166,7 +166,11 @@ def test_importance_is_what_the_library_says(opened: str, tiny: Path) -> None:
         answer, check = last["importance"], expected.check
         assert answer["values"] == pytest.approx([heard.importance for heard in expected.words], abs=1e-5)
         assert answer["probability"] == pytest.approx(math.exp(expected.logprob), abs=1e-5)
-        assert (answer["word"], answer["method"], answer["against"]) == (7, expected.method, list(expected.against))
+        assert (answer["word"], answer["method"], answer["against"]) == (
+            7,
+            expected.method,
+            list(expected.alternatives),
+        )
         said = {"drop": check.top_drop, "random": check.random_drop, "spread": check.random_sd}
         said |= {"k": check.k, "top": check.top, "best": check.best, "best_drop": check.best_drop, "holds": check.holds}
         assert answer["check"].keys() == said.keys()
