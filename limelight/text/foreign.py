@@ -11,6 +11,7 @@ from limelight.text.apart import apart
 
 _PIPELINE = ("normalizer", "pre_tokenizer", "post_processor", "decoder")
 _sound: set[bytes] = set()  # the digests of rules that were tried: models of a family share them
+_LONGEST = 8_000_000  # characters of rules; the longest real ones, tables of Unicode, take 500,000
 _MOST = 300  # characters of the library's own words that are passed on
 
 
@@ -35,6 +36,8 @@ def tried(definition: dict[str, Any], what: str) -> None:
     is begins the sentence.
     """
     pipeline = json.dumps({name: definition.get(name) for name in _PIPELINE})
+    if len(pipeline) > _LONGEST:
+        raise TextError(f"{what} has rules of {len(pipeline):,} characters; at most {_LONGEST:,} are read")
     digest = hashlib.sha256(pipeline.encode()).digest()
     if digest not in _sound:
         apart("limelight.text.trial.trial", pipeline, what, what=what)

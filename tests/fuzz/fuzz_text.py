@@ -129,7 +129,7 @@ def _rule(random: Random, depth: int = 0) -> Any:
     rule: dict[str, Any] = {"type": random.choice(TYPES[0:1] * 6 + TYPES)}
     if rule["type"] == "Sequence":
         inner = [_rule(random, depth + 1) for _ in range(random.choice([0, 1, 2, 3]) if depth < 3 else 0)]
-        return rule | dict.fromkeys(LISTS, inner * random.choice([1, 1, 1, 40]))
+        return rule | dict.fromkeys(LISTS, inner * (1 if depth else random.choice([1, 1, 40])))
     for name, values in FIELDS.items():
         if random.random() < 0.9:
             rule[name] = random.choice([*values, random.choice(EDGES)] if random.random() < 0.3 else values)

@@ -74,6 +74,7 @@ def _folder(path: Path, **parts: Any) -> Path:
             },
             "puts 5,000 tokens around every text",
         ),
+        ({"normalizer": {"type": "Prepend", "prepend": "x" * 8_000_000}}, "rules of 8,000,[0-9]+ characters"),
         ({"normalizer": {"type": "Nonsense"}}, "is damaged or of a newer kind"),
         ({"truncation": {"max_length": -1}, "added_tokens": 5}, "is damaged or of a newer kind"),
     ],
