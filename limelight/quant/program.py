@@ -2,7 +2,7 @@
 
 For one token, a small block's products take a third of the time that torch needs to call the thirty operators of the
 block. Where every product of a stack is a ``NativeMatrix``, ``Fused`` makes a list of steps of the blocks' modules
-(``limelight.quant.steps``) and runs that in place of the blocks. It computes what they would, except that sums are
+(``limelight.quant.compiler``) and runs that in place of the blocks. It computes what they would, except that sums are
 added up in another order; where it does not apply, the blocks run one after another as ever.
 """
 
@@ -21,7 +21,7 @@ from limelight.nn.mask import CausalMasks, Masks
 from limelight.nn.positions import Positions, Rotary
 from limelight.nn.stack import Stack, in_turn
 from limelight.quant import native
-from limelight.quant.steps import Step, Steps, UnfitError, hooked
+from limelight.quant.compiler import Compiler, Step, UnfitError, hooked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -153,13 +153,13 @@ class Program:
 
     def __init__(self, stack: Stack) -> None:
         """Raises UnfitError if the stack holds anything that the kernels do not know."""
-        steps = Steps(stack)
-        self._steps = (Step * len(steps.made))(*steps.made)
-        self._size = steps.size
-        self._rotaries = tuple(steps.rotaries)
-        self._kept = steps.kept
+        compiled = Compiler(stack)
+        self._steps = (Step * len(compiled.made))(*compiled.made)
+        self._size = compiled.size
+        self._rotaries = tuple(compiled.rotaries)
+        self._kept = compiled.kept
         self._layers = len(stack.blocks)
-        self._kernel = steps.kernel
+        self._kernel = compiled.kernel
         attention = cast("Attention", stack.blocks[0].attention)
         self._kv_heads, self._head_width = attention.kv_heads, attention.head_width
         self._remembers = stack.remembers

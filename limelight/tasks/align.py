@@ -25,7 +25,7 @@ Link = tuple[int, int]
 Span = tuple[int, int]
 """A word's characters [start, end) in its text."""
 
-Step = Literal["input", "output"]
+Asking = Literal["input", "output"]
 """Where a target word's attention is read: at the step whose input it is, or at the one before, which predicts it."""
 
 
@@ -84,7 +84,7 @@ def attention(network: LanguageModel, language: Language, source: str, target: s
     return torch.stack([torch.cat(recording.cross[layer]) for layer in layers])
 
 
-def steps(network: LanguageModel) -> tuple[Step, ...]:
+def steps(network: LanguageModel) -> tuple[Asking, ...]:
     """The steps at which a model can be looking for a word, the one that fits best first.
 
     "input" in a Transformer, many of whose layers look for what was just written more clearly than for what is about to
@@ -101,7 +101,7 @@ def by_word(
     target: str,
     source_words: Sequence[Span],
     target_words: Sequence[Span],
-    step: Step | None = None,
+    step: Asking | None = None,
 ) -> Tensor:
     """How much each target word listens to each source word: [L, target words, source words].
 
@@ -110,7 +110,7 @@ def by_word(
     step: None takes the first of `steps`. Raises RequestError for one that there is not.
     """
     step = steps(network)[0] if step is None else step
-    given.one_of("step", step, get_args(Step))
+    given.one_of("step", step, get_args(Asking))
     weights = attention(network, language, source, target)
     rows = weights[:, 1:] if step == "input" else weights[:, :-1]  # [L, T, S], a row for each target token
     stripped = source.strip()
@@ -136,7 +136,7 @@ def align(
     language: Language,
     source: Sequence[str],
     target: Sequence[str],
-    step: Step | None = None,
+    step: Asking | None = None,
 ) -> list[set[Link]]:
     """The alignment of two texts given as words, one for each layer: every target word with the source word that it
     listens to most. See `by_word`."""

@@ -27,10 +27,10 @@ from limelight.nn.norm import Norm
 from limelight.nn.scores import Scores
 from limelight.nn.stack import in_turn
 from limelight.quant import fuse, native, quantise
+from limelight.quant.compiler import ATTENTION, NOWHERE, TURN, Step, UnfitError
 from limelight.quant.kernels import NativeMatrix
 from limelight.quant.linear import exactly
 from limelight.quant.program import Call, Fused, Memory, Program, _memory
-from limelight.quant.steps import ATTENTION, NOWHERE, TURN, Step, UnfitError
 from tests.references import CONFIGS, FOLLOWING
 
 pytestmark = pytest.mark.skipif(not native.KERNELS, reason="the compiled kernels are not built")

@@ -73,7 +73,7 @@ Codes = dict[int, int]
 """Where a row's 8-bit codes are, for each size of a group that some product wants."""
 
 
-class Steps:
+class Compiler:
     """The list of steps as it is made, block by block.
 
     A place is an offset, in bytes for each row of the stream, into memory that the steps of a call share; every block
