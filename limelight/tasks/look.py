@@ -14,7 +14,7 @@ from limelight.look.question import GivenWord
 from limelight.look.seq2seq import Seq2SeqSession
 from limelight.look.session import Progress
 from limelight.models.api import Seq2Seq
-from limelight.tasks.align import Step, by_word, listening, steps
+from limelight.tasks.align import Asking, by_word, listening, steps
 from limelight.tasks.translate import Language
 from limelight.text.words import Word, find, words
 
@@ -50,7 +50,7 @@ class SeenTranslation:
         """The layers that listen to the source: one in a recurrent model, none if it listens to its end alone."""
         return len(self._network.crosses)
 
-    def alignments(self, step: Step | None = None) -> Tensor:
+    def alignments(self, step: Asking | None = None) -> Tensor:
         """How much each target word listens to each source word in every layer: [L, target words, source words].
 
         step: see `limelight.tasks.align.by_word`. Raises RequestError for a model that does not attend to its source.
@@ -58,7 +58,7 @@ class SeenTranslation:
         ours, theirs = ([(word.start, word.end) for word in side] for side in (self.source_words, self.target_words))
         return by_word(self._network, self._language, self.source, self.target, ours, theirs, step)
 
-    def alignment(self, layer: int | None = None, step: Step | None = None) -> Tensor:
+    def alignment(self, layer: int | None = None, step: Asking | None = None) -> Tensor:
         """How much each target word listens to each source word: [target words, source words].
 
         layer: of the decoder, from 0; without it the one that listens most to the words that mattered, which takes the
@@ -73,7 +73,7 @@ class SeenTranslation:
             raise RequestError(f"there is no layer {layer}: the decoder has layers 0 to {len(layers) - 1}")
         return layers[layer]
 
-    def listening(self, importance: Tensor, step: Step | None = None) -> tuple[Tensor, int, Step]:
+    def listening(self, importance: Tensor, step: Asking | None = None) -> tuple[Tensor, int, Asking]:
         """Where words listen most to what mattered: the alignment of all layers at a step, the layer, and the step.
 
         importance: [target words, source words], see `importances`. step: the one to read at; without it all that the
