@@ -392,3 +392,19 @@ def test_a_model_opened_and_used_in_inference_mode_can_be_trained(tmp_path: Path
         network(torch.tensor([[3, 4, 5]]))
     network.requires_grad_()(torch.tensor([[3, 4, 5]])).sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
+    folder = tmp_path_factory.mktemp("halved")
+    saved("llama", folder)
+    return limelight.open(folder, dtype="bfloat16")
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_in_bfloat16_is_explained_about_as_it_is_in_float32(
+    method: str, seen: Seen, halved: limelight.Model
+) -> None:
+    exact, rounded = (torch.tensor(values(each, method)) for each in (seen, halved.look(TEXT)))
+    assert rounded.isfinite().all()
+    assert torch.corrcoef(torch.stack((exact, rounded)))[0, 1] > 0.8

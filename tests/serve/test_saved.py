@@ -10,6 +10,7 @@ from cli.tiny_models import SENTENCE
 import limelight
 from limelight.serve import saved
 from limelight.serve.looking import Looking
+from limelight.serve.translating import Translating
 
 
 def numbers(text: str) -> list[float]:
@@ -45,3 +46,26 @@ def test_a_file_holds_what_could_stand_in_the_places_beside(tiny: Path, word: in
     assert held["next"][word] == looking.next(word, saved.DRAWN)
     assert held["importance"]["word"] == held["state"]["word"] == word
     assert held["lens"] == looking.lens(word)
+
+
+def test_a_file_of_a_translation_holds_an_answer_for_each_of_its_words(tiny: Path, runs: Path) -> None:
+    translator = limelight.open(runs / "transformer-modern-tiny")
+    assert isinstance(translator, limelight.Translator)
+    source = "zwei kinder spielen im schnee und ein hund läuft"
+    translating = Translating(translator, source, next(translator.translate([source])).text)
+    words = translating.words()["words"]
+    places = [at for at, word in enumerate(words) if not word["given"]]
+    assert places[0] == 9
+    word = places[1]
+    held = saved.hold_translation(translating, {"name": "tiny"}, word, "schnee")
+    assert list(held["answers"]) == list(held["next"]) == places
+    for place in places:
+        assert held["answers"][place] == translating.importance(place, "schnee" if place == word else None)
+        assert held["next"][place] == translating.next(place, saved.DRAWN)
+    assert (held["words"]["words"], held["added"], held["model"]) == (words, translating.target, {"name": "tiny"})
+    assert held["translation"]["grid"] == [held["answers"][place]["values"] for place in places]
+    assert (held["state"]["text"], held["state"]["word"], held["state"]["foil"]) == (source, word, "schnee")
+    model = limelight.open(tiny)
+    looking = Looking(model.network, model.tokenizer, SENTENCE)
+    other = saved.hold(looking, saved.about("tiny", model.config), None, None, None)
+    assert held["state"].keys() == other["state"].keys()  # what a page is in is one thing, whatever it shows
