@@ -123,3 +123,23 @@ def test_greedy_equals_the_references(pair: Pair) -> None:
         n = min(len(ids), len(ours))
         assert n > 0
         assert ours[:n] == ids[:n]
+
+
+def test_blocking_a_word_of_the_source_is_the_references_attention_mask(pair: Pair) -> None:
+    opened = limelight.open(pair.folder, kind=limelight.Translator)
+    seen = opened.look("w5 w17 w30 w8", "w40 w41 w42")
+    found = seen.importance(3, method="blocking")
+    source = torch.tensor([[5, 17, 30, 8, opened.language.marks.end]])
+    target = torch.tensor([[*opened.language.begins, 40, 41]])
+    ids = [42, *(opened.language.target.id(word.strip()) for word in found.alternatives)]
+
+    def odds(mask: torch.Tensor) -> float:
+        with torch.inference_mode():
+            logits = pair.theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits[0, -1]
+        return float(logits[ids[0]] - logits[ids[1:]].logsumexp(-1))
+
+    whole = odds(torch.ones_like(source))
+    for place in range(4):
+        mask = torch.ones_like(source)
+        mask[0, place] = 0
+        assert found.words[place].importance == pytest.approx(whole - odds(mask), abs=1e-4)
