@@ -401,10 +401,12 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
     return limelight.open(folder, dtype="bfloat16")
 
 
+@pytest.mark.parametrize("foil", [None, "w40"])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_model_in_bfloat16_is_explained_about_as_it_is_in_float32(
-    method: str, seen: Seen, halved: limelight.Model
+    method: str, foil: str | None, seen: Seen, halved: limelight.Model
 ) -> None:
-    exact, rounded = (torch.tensor(values(each, method)) for each in (seen, halved.look(TEXT)))
+    found = (look.importance(method=method, foil=foil, check=False) for look in (seen, halved.look(TEXT)))
+    exact, rounded = (torch.tensor([heard.importance for heard in each.words]) for each in found)
     assert rounded.isfinite().all()
     assert torch.corrcoef(torch.stack((exact, rounded)))[0, 1] > 0.8
