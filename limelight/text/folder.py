@@ -71,8 +71,9 @@ def write(folder: Path, definition: str, parts: Parts) -> None:
 def _definition(path: Path) -> tokenizers.Tokenizer:
     # As read here, and not as the file stands: of a key that is there twice the library might take the other one.
     definition = _json(path) | {"truncation": None, "padding": None}
-    model = definition.get("model")
-    _numbered(path, model.get("vocab") if isinstance(model, dict) else None)
+    if isinstance(model := definition.get("model"), dict):
+        _numbered(path, model.get("vocab"))
+        _joined(path, model)
     tried(definition, str(path))
     with guarded(f"{path} is damaged or of a newer kind"):
         return tokenizers.Tokenizer.from_str(json.dumps(definition))
@@ -112,6 +113,19 @@ def _numbered(path: Path, vocab: Any) -> None:
         if owners.setdefault(id, token) != token:
             both = f"{given.shown(owners[id])} and {given.shown(token)}"
             raise TextError(f"{path} is damaged: the tokens {both} have the same number, {id}")
+
+
+def _joined(path: Path, model: Mapping[str, Any]) -> None:
+    """Raises TextError for a BPE of marked pieces whose merges lack the mark: the library cuts it off unseen, within a
+    character perhaps, and ends the process."""
+    mark, merges = model.get("continuing_subword_prefix"), model.get("merges")
+    if not isinstance(mark, str) or not isinstance(merges, list):
+        return
+    for merge in merges:
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        right = pair[-1] if isinstance(pair, list) and pair else None
+        if not isinstance(right, str) or not right.startswith(mark):
+            raise TextError(f"{path} is damaged: the merge {given.shown(merge)} lacks the mark {given.shown(mark)}")
 
 
 def _ends(folder: Path) -> tuple[int, ...]:

@@ -153,6 +153,24 @@ def test_tokens_have_numbers_of_their_own_and_no_far_ones(number: Any, tmp_path:
         Tokenizer.from_folder(tmp_path)
 
 
+def test_merges_have_the_mark_of_their_pieces(tmp_path: Path) -> None:
+    vocab = {piece: id for id, piece in enumerate(["é", "a", "▁", "##a", "é▁", "éa"])}
+    for merges, sound in (
+        ([["é", "##a"]], True),
+        (["é ##a"], True),
+        ([["é", "▁"]], False),
+        (["é ▁"], False),
+        ([[]], False),
+    ):
+        model = {"type": "BPE", "vocab": vocab, "merges": merges, "continuing_subword_prefix": "##"}
+        folder = _folder(tmp_path, model=model, added_tokens=[], pre_tokenizer=None)
+        if sound:
+            assert Tokenizer.from_folder(folder).encode("éa").ids == [5]
+        else:
+            with pytest.raises(TextError, match="lacks the mark '##'"):
+                Tokenizer.from_folder(folder)
+
+
 def test_a_piece_of_a_million_characters_is_refused_at_once() -> None:
     metadata = sentence_piece_metadata(sentence_piece())
     metadata["tokenizer.ggml.tokens"][300] = "x" * 2**20
