@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from limelight.errors import LimelightError
 
 if TYPE_CHECKING:
+    from limelight.completion import Completion
     from limelight.decode import Sampling
     from limelight.encoder import Classifier, Embedder, EncoderModel, MaskedModel
     from limelight.look import Seen
-    from limelight.model import Completion, Model, Translator, open, save
+    from limelight.model import Model, Translator, open, save
 
 _ENVIRONMENT = {
     # Threads that wait for work spin for a while, which ruins them all where another program wants the same cores.
@@ -58,7 +59,7 @@ _HOMES = {
     "Embedder": "limelight.encoder",
     "EncoderModel": "limelight.encoder",
     "MaskedModel": "limelight.encoder",
-    "Completion": "limelight.model",
+    "Completion": "limelight.completion",
     "Model": "limelight.model",
     "Sampling": "limelight.decode",
     "Seen": "limelight.look",

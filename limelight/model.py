@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from limelight import given
+from limelight.completion import Completion, Opening, complete, stream
 from limelight.encoder import EncoderModel, kind_of
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
     from limelight.checkpoints.open import Opened
-    from limelight.decode import Drafting, Finish, Sampling, StopStrings
+    from limelight.decode import Drafting, Sampling
     from limelight.look import Seen
     from limelight.models.api import Decoder, LanguageModel
     from limelight.models.config import ModelConfig
@@ -23,19 +24,6 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 """One turn of a conversation: a "role" and a "content", and whatever else the model's template knows."""
-
-
-@dataclass(frozen=True)
-class Completion:
-    """text: what the model added. finish: why it ended, "stop", "length" or "context". tokens: how many it made.
-    steps: how often the model ran for them, which is less where a draft was right. logprobs: for each token its text
-    and the natural logarithm of its probability; empty unless asked for."""
-
-    text: str
-    finish: Finish | None
-    tokens: int
-    steps: int
-    logprobs: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,7 +67,15 @@ class Model:
         same tokenizer; the model checks all guesses in one step. Raises RequestError if the text does not fit the
         model's context, or if the model cannot use the draft.
         """
-        return self._stream(self._prompt(text, sink), max_tokens, sampling, stop, draft)
+        return stream(
+            self.network,
+            self.tokenizer,
+            self._opening(text, sink),
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            draft=_drafting(draft),
+        )
 
     def complete(
         self,
@@ -113,32 +109,16 @@ class Model:
         When the same text is there more than once and tokens are drawn, its copies go on differently: the n-th copy,
         from 0, as the text alone does with ``seed + n``.
         """
-        texts = given.texts("texts", texts)
-        given.flag("logprobs", logprobs)
-        from limelight.decode import Sampling, StopStrings
-        from limelight.decode.loop import start
-
-        prompts = [self._prompt(text, sink) for text in texts]
-        engine, requests = start(
+        return complete(
             self.network,
-            prompts,
+            self.tokenizer,
+            [self._opening(text, sink) for text in given.texts("texts", texts)],
             max_tokens=max_tokens,
-            sampling=Sampling()
-            if sampling is None
-            else given.a(Sampling, "sampling", sampling, "a limelight.Sampling"),
-            stop=self.tokenizer.eos,
-            logprobs=0 if logprobs else None,
+            sampling=sampling,
+            stop=stop,
+            logprobs=logprobs,
             draft=_drafting(draft),
         )
-        rows = [_Row(self.tokenizer, prompt, StopStrings(stop)) for prompt in prompts]
-        for step in engine.run():
-            for row in {token.row for token in step}:
-                rows[row].steps += 1
-            for token in step:
-                rows[token.row].push(token.id, token.finish, token.logprob)
-                if rows[token.row].finish is not None:  # perhaps by a stop string, of which the engine does not know
-                    engine.cancel(requests[token.row])
-        return [row.completion() for row in rows]
 
     def chat(
         self,
@@ -153,7 +133,15 @@ class Model:
         Raises TextError if the model has no template, RequestError if the conversation does not fit its context.
         """
         prompt = self.tokenizer.encode(self.tokenizer.chat(messages), special=True).ids
-        return self._stream(prompt, max_tokens, sampling, stop, None)
+        return stream(
+            self.network,
+            self.tokenizer,
+            Opening(prompt, after=prompt),
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            draft=None,
+        )
 
     def look(self, text: str) -> Seen:
         """Looks at `text`: which words mattered, where heads look, what comes next.
@@ -174,7 +162,7 @@ class Model:
 
         return numeric(exactly(twin(self.network)))
 
-    def _prompt(self, text: str, sink: bool) -> list[int]:
+    def _opening(self, text: str, sink: bool) -> Opening:
         given.text("text", text)
         front = self.tokenizer.prefix
         if given.flag("sink", sink):
@@ -184,42 +172,11 @@ class Model:
         ids = [*front, *self.tokenizer.encode(text).ids]
         if not ids:
             raise RequestError("the text is empty; give at least one character to continue")
-        return ids
-
-    def _stream(
-        self,
-        prompt: Sequence[int],
-        max_tokens: int,
-        sampling: Sampling | None,
-        stop: Sequence[str],
-        draft: Literal["lookup"] | Model | None,
-    ) -> Iterator[str]:
-        from limelight.decode import Sampling, StopStrings, generate
-
-        steps = generate(
-            self.network,
-            [prompt],
-            max_tokens=max_tokens,
-            sampling=Sampling()
-            if sampling is None
-            else given.a(Sampling, "sampling", sampling, "a limelight.Sampling"),
-            stop=self.tokenizer.eos,
-            draft=_drafting(draft),
-        )
-        row = _Row(self.tokenizer, prompt, StopStrings(stop))
-
-        def pieces() -> Iterator[str]:
-            for step in steps:
-                if piece := "".join(row.push(token.id, token.finish) for token in step):
-                    yield piece
-                if row.finish is not None:
-                    break
-
-        return pieces()
+        return Opening(ids, after=ids)
 
 
-def _drafting(draft: Literal["lookup"] | Model | None) -> Drafting | None:
-    if isinstance(draft, Model):
+def _drafting(draft: Literal["lookup"] | Model | Translator | None) -> Drafting | None:
+    if isinstance(draft, Model | Translator):
         return draft.network
     if draft is None or draft == "lookup":
         return draft
@@ -272,6 +229,78 @@ class Translator:
 
         return translate(self.network, self.language, lines, beam=beam, alpha=alpha, best=best, window=window)
 
+    def stream(
+        self,
+        source: str,
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        draft: Literal["lookup"] | Model | Translator | None = None,
+    ) -> Iterator[str]:
+        """Writes behind `source`, from left to right, yielding pieces of the text as they are known.
+
+        As it stands this is a beam of one, but nothing is forbidden and the text may have lines. All else is as in
+        `Model.stream`; where the draft is an encoder–decoder, it hears the source, too. Raises RequestError if the
+        source is empty or does not fit the model's context, or if the model cannot use the draft.
+        """
+        return stream(
+            self.network,
+            self.language.target,
+            self._opening(source, "source"),
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            draft=_drafting(draft),
+        )
+
+    def complete(
+        self,
+        source: str,
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+        draft: Literal["lookup"] | Model | Translator | None = None,
+    ) -> Completion:
+        """Writes behind `source` and returns the whole text; see `stream`."""
+        return self.complete_all(
+            [source], max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs, draft=draft
+        )[0]
+
+    def complete_all(
+        self,
+        sources: Sequence[str],
+        *,
+        max_tokens: int = 256,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        logprobs: bool = False,
+        draft: Literal["lookup"] | Model | Translator | None = None,
+    ) -> list[Completion]:
+        """Writes behind several sources of any lengths together; each gives what it would give alone, see
+        `Model.complete_all`."""
+        read = given.texts("sources", sources)
+        names = ["source"] if len(read) == 1 else [f"source {number}" for number in range(1, len(read) + 1)]
+        return complete(
+            self.network,
+            self.language.target,
+            [self._opening(source, name) for source, name in zip(read, names, strict=True)],
+            max_tokens=max_tokens,
+            sampling=sampling,
+            stop=stop,
+            logprobs=logprobs,
+            draft=_drafting(draft),
+        )
+
+    def _opening(self, source: str, name: str) -> Opening:
+        ids = self.language.read(given.text(name, source))
+        if not ids:
+            raise RequestError(f"{name} is empty; give at least one word to write behind")
+        heard, begins = self.language.opening(self.network, ids)
+        return Opening(begins, source=heard)
+
     def look(self, source: str, target: str | None = None) -> SeenTranslation:
         """Looks at a translation of `source`, the model's own if none is given: what each word listens to, and which
         words of the source made the model say it. Raises RequestError for a language model that has learnt to
@@ -286,43 +315,6 @@ class Translator:
         if target is None:
             target = next(self.translate([source])).text
         return SeenTranslation(numeric(twin(self.network)), self.language, source, target)
-
-
-class _Row:
-    """The text that a row adds to its prompt, token by token: half characters and possible stop strings are held
-    back."""
-
-    def __init__(self, tokenizer: Tokenizer, prompt: Sequence[int], stops: StopStrings) -> None:
-        from limelight.text.stream import TextStream
-
-        self._tokenizer = tokenizer
-        self._stream = TextStream(tokenizer, after=prompt)
-        self._stops = stops
-        self._pieces: list[str] = []
-        self._logprobs: list[tuple[str, float]] = []
-        self._tokens = 0
-        self.steps = 0
-        self.finish: Finish | None = None
-
-    def push(self, id: int, finish: Finish | None, logprob: float | None = None) -> str:
-        """The text that became certain with this token."""
-        if self.finish is not None:  # ended by a stop string, with more tokens in the same step
-            return ""
-        piece = ""
-        if finish != "stop":
-            self._tokens += 1
-            piece = self._stops.push(self._stream.push(id))
-            if logprob is not None:
-                self._logprobs.append((self._tokenizer.spell(id), logprob))
-        if finish is not None and not self._stops.stopped:
-            piece += self._stops.push(self._stream.close()) + self._stops.flush()
-        self.finish = "stop" if self._stops.stopped else finish
-        self._pieces.append(piece)
-        return piece
-
-    def completion(self) -> Completion:
-        """All of it."""
-        return Completion("".join(self._pieces), self.finish, self._tokens, self.steps, tuple(self._logprobs))
 
 
 AnyModel: TypeAlias = Model | Translator | EncoderModel

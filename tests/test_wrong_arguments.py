@@ -32,6 +32,7 @@ GOOD: dict[str, Any] = {
     "texts": [SENTENCE, "The cat"],
     "messages": [{"role": "user", "content": "The cat"}],
     "source": "ein hund",
+    "sources": ["ein hund", "hund"],
     "lines": ["ein hund", ""],
     "layer": 0,
     "head": 1,

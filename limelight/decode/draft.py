@@ -13,11 +13,14 @@ import torch
 
 from limelight.decode.request import CHUNK
 from limelight.decode.sampling import likeliest
+from limelight.models.api import begin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
-    from limelight.models.api import Decoder
+    from limelight.models.api import LanguageModel
     from limelight.nn.state import State
 
 
@@ -67,9 +70,10 @@ class Smaller:
     most: tokens that are guessed at a time. Behind the smaller model's context nothing is guessed any more.
     """
 
-    def __init__(self, model: Decoder, room: int, most: int = 4) -> None:
-        """room: the longest text that will be asked about."""
+    def __init__(self, model: LanguageModel, room: int, source: Sequence[int] = (), most: int = 4) -> None:
+        """room: the longest text that will be asked about. source: what it is behind, for an encoder–decoder."""
         self._model = model
+        self._source = source
         self._room = min(room + most, model.context)
         self._most = most
         self._state: State | None = None
@@ -81,7 +85,7 @@ class Smaller:
         if most < 1:
             return []
         if self._state is None:
-            self._state = self._model.start(1, self._room)
+            self._state = begin(self._model, 1, self._room, [self._source])
             self._state.give(torch.tensor([len(tokens)]))
         for start in range(int(self._state.lengths[0]), len(tokens), CHUNK):
             logits = self._read(tokens[start : start + CHUNK], self._state)
@@ -99,10 +103,10 @@ class Smaller:
         return self._model.step(torch.tensor([tokens], device=self._model.device), state, last=True)[0]
 
 
-Drafting: TypeAlias = "Literal['lookup'] | Decoder"
+Drafting: TypeAlias = "Literal['lookup'] | LanguageModel"
 """How to guess: by `Lookup`, or by a smaller model."""
 
 
-def drafts(drafting: Drafting, room: int) -> Draft:
-    """The draft for one text of at most `room` tokens."""
-    return Lookup() if drafting == "lookup" else Smaller(drafting, room)
+def drafts(drafting: Drafting, room: int, source: Sequence[int]) -> Draft:
+    """The draft for one text of at most `room` tokens behind a source, where there is one."""
+    return Lookup() if drafting == "lookup" else Smaller(drafting, room, source)

@@ -13,17 +13,21 @@ from limelight.decode.draft import Drafting, drafts
 from limelight.decode.request import CHUNK, Request, Step, Token
 from limelight.decode.sampling import Sampling, likeliest
 from limelight.errors import RequestError
+from limelight.models.api import Seq2Seq, begin
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from torch import Tensor
 
-    from limelight.models.api import Decoder
+    from limelight.models.api import LanguageModel
     from limelight.nn.state import State
 
 ROOM = 256
 """Positions that a row is given at first; when they are used up, twice as many."""
+
+ENCODED = 4096
+"""The most tokens of sources, padding counted, that are encoded together, so that memory doesn't grow with them."""
 
 HEADROOM = 32
 """Tokens by which all must be able to grow before another one is let in, or it would be put out again at once."""
@@ -38,12 +42,16 @@ class Engine:
     running any longer, the youngest is put out and waits at the front. Its tokens are read again when there is room,
     and since its source of random numbers is kept, it goes on as if nothing had been.
 
-    rows: the most that run together. positions: None, or the most that the cache may hold, beside the prompts that are
-    just being read; also the longest that a text can be. chunk: prompt tokens that are read in a step while others run,
-    the fewer, the less they are held up. Raises RequestError if a number is below 1.
+    An encoder–decoder continues texts behind sources. A source is encoded when its text is let in, and again when it
+    comes back; what the decoder hears of it leaves with its text.
+
+    rows: the most that run together. positions: None, or the most that the cache may hold, beside sources and the
+    prompts that are just being read; also the longest that a text can be. chunk: tokens of prompts and sources that are
+    read in a step while others run, the fewer, the less they are held up; a source is read whole. Raises RequestError
+    if a number is below 1.
     """
 
-    def __init__(self, model: Decoder, *, rows: int = 16, positions: int | None = None, chunk: int = 64) -> None:
+    def __init__(self, model: LanguageModel, *, rows: int = 16, positions: int | None = None, chunk: int = 64) -> None:
         for name, value in (("rows", rows), ("positions", positions), ("chunk", chunk)):
             if value is not None:
                 given.whole(name, value, 1)
@@ -68,6 +76,7 @@ class Engine:
         self,
         prompt: Sequence[int],
         *,
+        source: Sequence[int] = (),
         max_tokens: int,
         sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
         stop: frozenset[int] = frozenset(),
@@ -78,12 +87,23 @@ class Engine:
     ) -> Request:
         """Lines up a prompt (token ids) to be continued by up to `max_tokens` tokens; see `generate`.
 
-        generator: where random numbers come from, in place of the seed. name: what to call the prompt in an error.
+        source: the token ids that an encoder–decoder writes behind, its end mark included; the prompt is then how the
+        target begins. generator: where random numbers come from, in place of the seed. name: what to call the prompt in
+        an error.
 
-        Raises RequestError for a prompt that is empty, too long, or not of the model's vocabulary, for numbers out of
-        range, and for a draft if the model is recurrent, since it cannot take back what it read.
+        Raises RequestError for a prompt or a source that is empty, too long, or not of the model's vocabulary, for a
+        source without an encoder and the other way round, for numbers out of range, and for a draft if the model is
+        recurrent, since it cannot take back what it read.
         """
-        self._check(prompt, max_tokens, logprobs, draft, name)
+        given.whole("max_tokens", max_tokens, 1)
+        self._check_prompt(prompt, name)
+        if logprobs is not None and not 0 <= logprobs <= self.model.vocab:
+            raise RequestError(
+                f"logprobs is {logprobs}; it must be from 0 to {self.model.vocab:,}, the model's vocabulary"
+            )
+        _check_source(self.model, source, f"{name}'s source")
+        if draft is not None:
+            self._check_draft(draft, source)
         # The last token need not be read again, so a text may go one token past what the model can see.
         limit = min(max_tokens, self.model.context - len(prompt) + 1, self.positions - len(prompt) + 1)
         request = Request(
@@ -93,10 +113,11 @@ class Engine:
             limit=limit,
             max_tokens=max_tokens,
             sampling=sampling,
+            source=tuple(source),
             generator=generator or sampling.generators([prompt])[0],
             stop=stop,
             logprobs=logprobs,
-            draft=None if draft is None else drafts(draft, len(prompt) + limit),
+            draft=None if draft is None else drafts(draft, len(prompt) + limit, source),
         )
         self._submitted += 1
         self.waiting.append(request)
@@ -143,7 +164,10 @@ class Engine:
         while self.waiting and len(self.running) + len(joining) < self.rows:
             candidates = [*joining, self.waiting[0]]
             longest = max(len(request.tokens) for request in candidates)
-            if self.running and joining and longest * len(candidates) > self.chunk:
+            heard = max(len(request.source) for request in candidates)
+            if joining and heard * len(candidates) > ENCODED:
+                break
+            if self.running and joining and (heard + longest) * len(candidates) > self.chunk:
                 break
             together = [*self.running, *candidates]
             room = max(min(len(request.tokens) + HEADROOM, request.need) for request in together)
@@ -155,7 +179,7 @@ class Engine:
             rows, room = len(joining), len(joining[0].tokens)
             if not self.running:  # what they are read into will be the cache
                 _, room = self._rectangle(joining, rows, room)
-            state = self.model.start(rows, room)
+            state = begin(self.model, rows, room, [request.source for request in joining])
             state.give(torch.tensor([request.given for request in joining]))
             self._joining = _Joining(joining, state, 0)
 
@@ -182,6 +206,7 @@ class Engine:
             self._pool = self._state = state
         else:
             pool = self._fit(self.running)
+            pool.source = None  # so that nothing is kept of those who have left
             pool.put(0, self._state)
             pool.put(running, state)
             self._state = pool.narrow(0, len(self.running))
@@ -209,7 +234,7 @@ class Engine:
         assert self._state is not None
         rows, room = len(requests), _longest(requests)
         if rows > len(self._pool.lengths) or room > self._pool.room:
-            self._pool = self.model.start(*self._rectangle(requests, rows, room))
+            self._pool = begin(self.model, *self._rectangle(requests, rows, room))
             self._pool.put(0, self._state)
             self._state = self._pool.narrow(0, len(self._state.lengths))
         return self._pool
@@ -288,13 +313,8 @@ class Engine:
             scores = None if request.logprobs is None else logits[row].log_softmax(-1)
             self._made.append(request.add(id, scores))
 
-    def _check(
-        self, prompt: Sequence[int], max_tokens: int, logprobs: int | None, draft: Drafting | None, name: str
-    ) -> None:
+    def _check_prompt(self, prompt: Sequence[int], name: str) -> None:
         model = self.model
-        given.whole("max_tokens", max_tokens, 1)
-        if logprobs is not None and not 0 <= logprobs <= model.vocab:
-            raise RequestError(f"logprobs is {logprobs}; it must be from 0 to {model.vocab:,}, the model's vocabulary")
         if not prompt:
             raise RequestError(f"{name} is empty; give at least one token to continue")
         if len(prompt) > model.context:
@@ -306,9 +326,10 @@ class Engine:
             raise RequestError(f"{name} has {len(prompt):,} tokens and the cache holds {self.positions:,}: enlarge it")
         if min(prompt) < 0 or max(prompt) >= model.vocab:
             raise RequestError(f"{name} holds a token outside the model's vocabulary of {model.vocab:,}")
-        if draft is None:
-            return
-        if not model.start(1, 1).rewinds:
+
+    def _check_draft(self, draft: Drafting, source: Sequence[int]) -> None:
+        model = self.model
+        if not begin(model, 1, 1).rewinds:
             raise RequestError(
                 "a recurrent model cannot take back what it read, so it cannot use a draft; leave it out"
             )
@@ -317,6 +338,8 @@ class Engine:
                 f"the draft has a vocabulary of {draft.vocab:,} and the model one of {model.vocab:,}: "
                 "they must share their tokenizer"
             )
+        if isinstance(draft, Seq2Seq):
+            _check_source(draft, source, "the draft's source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,6 +355,22 @@ class _Joining:
         if not keep:
             return None
         return _Joining([self.requests[row] for row in keep], self.state.select(torch.tensor(keep)), self.at)
+
+
+def _check_source(model: LanguageModel, source: Sequence[int], name: str) -> None:
+    if not isinstance(model, Seq2Seq):
+        if source:
+            raise RequestError(f"{name} cannot be read: the model has no encoder; put it into the prompt")
+        return
+    if not source:
+        raise RequestError(f"{name} is empty; an encoder–decoder writes behind a source, give it at least one token")
+    if len(source) > model.context:
+        raise RequestError(
+            f"{name} has {len(source):,} tokens and the model reads at most {model.context:,}: "
+            f"shorten it by {len(source) - model.context:,}"
+        )
+    if min(source) < 0 or max(source) >= model.source_vocab:
+        raise RequestError(f"{name} holds a token outside the model's vocabulary of {model.source_vocab:,}")
 
 
 def _longest(requests: Iterable[Request]) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
 
     from limelight.decode.draft import Drafting
-    from limelight.models.api import Decoder
+    from limelight.models.api import LanguageModel
 
 ROWS = 64
 """The most prompts that are continued together; further ones wait until others end."""
@@ -38,9 +38,10 @@ class Generated:
 
 
 def generate(
-    model: Decoder,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     *,
+    sources: Sequence[Sequence[int]] = (),
     max_tokens: int,
     sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
     stop: frozenset[int] = frozenset(),
@@ -52,24 +53,34 @@ def generate(
     Prompts of any lengths share a batch and give what each would give alone; a row leaves the batch when it ends.
     Nothing is computed before the first step is asked for, and the iteration may be left at any time.
 
-    prompts: token ids. stop: token ids that end a row. logprobs: None, or how many of the likeliest tokens to report
-    beside the chosen token's own log-probability (0 for that one alone). draft: "lookup", or a smaller model of the
-    same vocabulary, whose guesses at the next tokens are checked several in one step; they change no token.
+    prompts: token ids. sources: for an encoder–decoder, the token ids of each prompt's source, behind which the prompt
+    is the beginning of what is written: mostly a start token. stop: token ids that end a row. logprobs: None, or how
+    many of the likeliest tokens to report beside the chosen token's own log-probability (0 for that one alone). draft:
+    "lookup", or a smaller model of the same vocabulary, whose guesses at the next tokens are checked several in one
+    step; they change no token.
 
-    Raises RequestError, at once, for a prompt that is empty, longer than the model's context, or not of its vocabulary,
-    for numbers out of range, and for a draft that the model cannot use; and on the first step if the model's logits are
-    not numbers.
+    Raises RequestError, at once, for a prompt or source that is empty, longer than the model's context, or not of its
+    vocabulary, for sources that the model cannot read or does not get, for numbers out of range, and for a draft that
+    the model cannot use; and on the first step if the model's logits are not numbers.
     """
     engine, _ = start(
-        model, prompts, max_tokens=max_tokens, sampling=sampling, stop=stop, logprobs=logprobs, draft=draft
+        model,
+        prompts,
+        sources=sources,
+        max_tokens=max_tokens,
+        sampling=sampling,
+        stop=stop,
+        logprobs=logprobs,
+        draft=draft,
     )
     return engine.run()
 
 
 def start(
-    model: Decoder,
+    model: LanguageModel,
     prompts: Sequence[Sequence[int]],
     *,
+    sources: Sequence[Sequence[int]],
     max_tokens: int,
     sampling: Sampling,
     stop: frozenset[int],
@@ -79,10 +90,15 @@ def start(
     """What `generate` runs: an engine with one request for each prompt, which may be cancelled between steps."""
     if not prompts:
         raise RequestError("there is no prompt to continue")
+    if sources and len(sources) != len(prompts):
+        raise RequestError(f"there are {len(prompts)} prompts and {len(sources)} sources; give each prompt its own")
+    pairs = list(zip(sources or [()] * len(prompts), prompts, strict=True))
+    generators = sampling.generators([(tuple(source), tuple(prompt)) for source, prompt in pairs])
     engine = Engine(model, rows=min(ROWS, len(prompts)), chunk=CHUNK)
     requests = [
         engine.submit(
             prompt,
+            source=source,
             max_tokens=max_tokens,
             sampling=sampling,
             stop=stop,
@@ -91,7 +107,7 @@ def start(
             generator=generator,
             name="the prompt" if len(prompts) == 1 else f"prompt {number}",
         )
-        for number, (prompt, generator) in enumerate(zip(prompts, sampling.generators(prompts), strict=True), 1)
+        for number, ((source, prompt), generator) in enumerate(zip(pairs, generators, strict=True), 1)
     ]
     return engine, requests
 

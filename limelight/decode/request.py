@@ -48,8 +48,9 @@ class Request:
     """A prompt, how to continue it, and what has been generated so far; made by `Engine.submit`.
 
     row: its number, in the order of submission. tokens: the prompt, `given` tokens, and behind it what was generated.
-    limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. finish: why
-    it ended; None while it goes on, and for ever if it was cancelled.
+    limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. source: what
+    an encoder–decoder writes behind; otherwise empty. finish: why it ended; None while it goes on, and for ever if it
+    was cancelled.
     """
 
     row: int
@@ -62,6 +63,7 @@ class Request:
     stop: frozenset[int]
     logprobs: int | None
     draft: Draft | None
+    source: tuple[int, ...] = ()
     finish: Finish | None = None
 
     @property

@@ -96,14 +96,15 @@ class Sampling:
         """Whether the choice is always what the model thinks likeliest."""
         return self.temperature == 0 and not self.remembers
 
-    def generators(self, prompts: Sequence[Sequence[int]]) -> list[torch.Generator]:
+    def generators(self, prompts: Sequence[Sequence[object]]) -> list[torch.Generator]:
         """A source of random numbers for each row, on the CPU whatever the model's device.
 
         A prompt draws the same numbers alone and in a batch. When a batch holds it more than once, its copies draw
-        different ones: the n-th copy (from 0) is what the prompt alone would give with ``seed + n``.
+        different ones: the n-th copy (from 0) is what the prompt alone would give with ``seed + n``. prompts: the
+        tokens of each, or what else can be told from it, such as a pair of a source and a prompt.
         """
         generators = [torch.Generator() for _ in prompts]
-        copies: Counter[tuple[int, ...]] = Counter()
+        copies: Counter[tuple[object, ...]] = Counter()
         for prompt, generator in zip(prompts, generators, strict=True):
             if self.seed is None:
                 generator.seed()

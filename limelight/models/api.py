@@ -1,7 +1,10 @@
 """The one interface to a built model: start a state, step it forward, read logits."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from limelight.errors import RequestError
 from limelight.models.config import ModelConfig
@@ -159,6 +162,11 @@ class Seq2Seq(Predictor):
         self.encoder = encoder
 
     @property
+    def source_vocab(self) -> int:
+        """How many tokens a source may be of."""
+        return self.config.source_vocab or self.vocab
+
+    @property
     def crosses(self) -> list[Attention]:
         """The attention to the source, layer by layer; a recurrent decoder has one or none."""
         return self.decoder.crosses
@@ -269,6 +277,22 @@ class Encoder(nn.Module):
 
 LanguageModel = Decoder | Seq2Seq
 """A built model that writes text."""
+
+
+def begin(model: LanguageModel, rows: int, room: int, sources: Sequence[Sequence[int]] = ()) -> State:
+    """An empty state for `rows` texts of at most `room` tokens each.
+
+    sources: for an encoder–decoder, the token ids of each row's source, of any lengths, which are encoded here; left
+    out for a state that others are to be `put` into.
+    """
+    if not isinstance(model, Seq2Seq):
+        return model.start(rows, room)
+    if not sources:
+        return model.decoder.start(rows, room)
+    tokens = pad_sequence([torch.tensor(source) for source in sources], batch_first=True)
+    lengths = torch.tensor([len(source) for source in sources])
+    return model.start(model.encode(tokens.to(model.device), lengths), room)
+
 
 Network = LanguageModel | Encoder
 """A built model of any kind."""

@@ -180,7 +180,7 @@ class RecurrentDecoder(nn.Module, ABC):
             first = list(zip(*(tensor.unbind(1) for tensor in memory.final), strict=True))
         if self.feeds:
             first.append((zero,))
-        source = None if memory is None else Source.of(memory, self.crosses)
+        source = None if memory is None or not self.crosses else Source.of(memory, self.crosses)
         return State([Carried(t) for t in first], torch.zeros(rows, dtype=torch.int64), room, source, rewinds=False)
 
     def decode(self, x: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:

@@ -6,12 +6,16 @@ from functools import cached_property
 from typing import Protocol, Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from limelight.errors import RequestError
 from limelight.nn.attention import Attention, KeysValues
 from limelight.nn.mask import Mask
 from limelight.nn.positions import FollowingScaling, LongRopeScaling, Positions
+
+NOTHING = -1
+"""The origin of a row that hears nothing yet."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,8 @@ class Source:
     """What a decoder's layers attend to beside their own text, made once for each request.
 
     layers: keys and values of each attending layer, a row for each of the memory. mask: which positions of it each of
-    the B rows may hear. origin: [B] int64 on CPU, the row of the memory that each row hears: those of a beam the same.
+    the B rows may hear. origin: [B] int64 on CPU, the row of the memory that each row hears: those of a beam the same,
+    and one that nothing was put into yet NOTHING.
     """
 
     layers: tuple[KeysValues, ...]
@@ -53,6 +58,43 @@ class Source:
         layers = tuple(attention.keys_values(memory.hidden, positions) for attention in attentions)
         return cls(layers, memory.mask, torch.arange(rows))
 
+    @classmethod
+    def silent(cls, rows: int) -> "Source":
+        """What `rows` rows hear before anything was put into them."""
+        return cls((), Mask(lengths=torch.zeros(rows, dtype=torch.int64)), torch.full((rows,), NOTHING))
+
+    def put(self, row: int, other: "Source") -> "Source":
+        """The rows from `row` on replaced by those of `other`, whose texts may be longer or shorter.
+
+        Keys and values that no row hears any longer are left out; none are copied where both have the same ones.
+        """
+        rows = slice(row, row + len(other.origin))
+        lengths = None
+        if self.mask.lengths is not None and other.mask.lengths is not None:
+            lengths = self.mask.lengths.clone()
+            lengths[rows] = other.mask.lengths
+        origin = self.origin.clone()
+        origin[rows] = NOTHING
+        kept, new = torch.unique(origin[origin != NOTHING]), torch.unique(other.origin)
+        if self.layers is other.layers or not len(kept):
+            layers = other.layers
+            origin[rows] = other.origin
+        else:
+            longest = max(layers[0].k.shape[2] for layers in (self.layers, other.layers))
+            length = longest if lengths is None else int(lengths.max())
+            layers = tuple(
+                KeysValues(_together(own.k, kept, its.k, new, length), _together(own.v, kept, its.v, new, length))
+                for own, its in zip(self.layers, other.layers, strict=True)
+            )
+            origin = torch.where(origin == NOTHING, NOTHING, torch.searchsorted(kept, origin))
+            origin[rows] = len(kept) + torch.searchsorted(new, other.origin)
+        keys, device = layers[0].k.shape[2], layers[0].k.device
+        if lengths is not None and bool((lengths == keys).all()):
+            return Source(layers, Mask(lengths=lengths), origin)
+        allowed = _allowed(self.mask, keys, device)
+        allowed[rows] = _allowed(other.mask, keys, device)
+        return Source(layers, Mask(allowed=allowed, lengths=lengths), origin)
+
     def select(self, rows: Tensor) -> "Source":
         """The given rows; no keys and values are copied."""
         origin = self.origin[rows]
@@ -63,14 +105,33 @@ class Source:
     @cached_property
     def heard(self) -> tuple[KeysValues, ...]:
         """Keys and values of each attending layer, a row for each of the B rows, for who cannot look them up."""
-        if torch.equal(self.origin, torch.arange(len(self.layers[0].k))):
-            return self.layers
+        first, rows = int(self.origin[0]), len(self.origin)
+        if torch.equal(self.origin, torch.arange(first, first + rows)):
+            return tuple(
+                KeysValues(layer.k[first : first + rows], layer.v[first : first + rows]) for layer in self.layers
+            )
         return tuple(KeysValues(layer.k[self.origin], layer.v[self.origin]) for layer in self.layers)
 
     @property
     def nbytes(self) -> int:
         """Bytes in use."""
         return sum(layer.k.nbytes + layer.v.nbytes for layer in self.layers)
+
+
+def _together(own: Tensor, kept: Tensor, other: Tensor, new: Tensor, length: int) -> Tensor:
+    """Rows `kept` of `own` and behind them rows `new` of `other`, [.., K, S, D] each, S cut or filled to `length`."""
+    both = own.new_zeros(len(kept) + len(new), own.shape[1], length, own.shape[3])
+    for rows, part in ((both[: len(kept)], own[kept.to(own.device)]), (both[len(kept) :], other[new.to(own.device)])):
+        rows[:, :, : part.shape[2]] = part[:, :, :length]
+    return both
+
+
+def _allowed(mask: Mask, keys: int, device: torch.device) -> Tensor:
+    """Which of so many keys a source's mask lets its rows hear, as a tensor of its own [B, 1, 1, S]."""
+    if mask.lengths is not None:
+        return (torch.arange(keys) < mask.lengths[:, None])[:, None, None].to(device)
+    assert mask.allowed is not None
+    return F.pad(mask.allowed, (0, keys - mask.allowed.shape[-1])).clone()
 
 
 class Part(Protocol):
@@ -224,17 +285,20 @@ class State:
     def put(self, row: int, other: "State") -> None:
         """Replaces the rows from `row` on by those of `other`, whose room may differ; it is of the same model.
 
-        Raises RequestError if a row has seen more than there is room for here, or if the states hear a source.
+        A state that hears no source, because it was started without one, hears what is put into it. Raises RequestError
+        if a row has seen more than there is room for here, or if this state hears a source and the other does not.
         """
         length = int(other.lengths.max())
         if length > self.room:
             raise RequestError(f"a text of {length:,} tokens does not fit a state with room for {self.room:,}")
-        if self.source is not None or other.source is not None:
-            raise RequestError("states that hear a source cannot be put together; start one for all of the sources")
+        if self.source is not None and other.source is None:
+            raise RequestError("what hears no source cannot be put where one is heard; start it behind a source")
         for part, others in zip(self.parts, other.parts, strict=True):
             part.put(row, others, length)
         if self.text is not None and other.text is not None:
             self.text.put(row, other.text, length)
+        if other.source is not None:
+            self.source = (self.source or Source.silent(len(self.lengths))).put(row, other.source)
         self.lengths = self.lengths.clone()
         self.lengths[row : row + len(other.lengths)] = other.lengths
 

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from limelight import given
 from limelight.decode.beam import Hypothesis, beam_search
 from limelight.errors import RequestError
-from limelight.models.api import LanguageModel, Seq2Seq
+from limelight.models.api import LanguageModel, Seq2Seq, begin
 from limelight.models.config import ModelConfig
 from limelight.nn.state import State
 from limelight.text.tokenizer import Tokenizer
@@ -84,6 +84,15 @@ class Language:
     def write(self, ids: Sequence[int]) -> str:
         """The text of target ids, on one line."""
         return " ".join(self.target.decode(ids).split())
+
+    def opening(self, network: LanguageModel, source: Sequence[int]) -> tuple[list[int], list[int]]:
+        """What the encoder reads of a source, given as ids without marks, and what the decoder reads before it writes.
+
+        A language model has no encoder: its decoder reads all of it.
+        """
+        if isinstance(network, Seq2Seq):
+            return [*source, self.marks.end], list(self.begins)
+        return [], [*source, self.marks.start]
 
     def forbidden(self, vocab: int) -> set[int]:
         """Ids that are no part of a text: special tokens, and what a model has beyond its tokenizer."""
@@ -167,24 +176,14 @@ def search(
 
 def _started(
     network: LanguageModel, language: Language, sources: Sequence[Sequence[int]], wanted: Sequence[int]
-) -> tuple[State, Tensor, Tensor | None, list[int]]:
+) -> tuple[State, Tensor, Tensor, list[int]]:
     """A state for the translations, what is read first [B, T] and how much of it is real, and their limits."""
-    marks = language.marks
-    if isinstance(network, Seq2Seq):
-        limits = [min(limit, network.context) for limit in wanted]
-        tokens, lengths = _padded([[*source, marks.end] for source in sources], marks.pad, network.device)
-        state = network.start(network.encode(tokens, lengths), max(limits) + len(language.begins) - 1)
-        begin = torch.tensor([language.begins], device=network.device)
-        return state, begin.expand(len(sources), -1), None, limits
-    tokens, counts = _padded([[*source, marks.start] for source in sources], marks.pad, network.device)
-    limits = [min(limit, network.context - len(source)) for limit, source in zip(wanted, sources, strict=True)]
-    return network.start(len(sources), tokens.shape[1] + max(limits) - 1), tokens, counts, limits
-
-
-def _padded(rows: Sequence[Sequence[int]], fill: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows filled up on the right [B, T], and their lengths [B] on the CPU."""
-    padded = pad_sequence([torch.tensor(row) for row in rows], batch_first=True, padding_value=fill)
-    return padded.to(device), torch.tensor([len(row) for row in rows])
+    heard, begins = zip(*(language.opening(network, source) for source in sources), strict=True)
+    counts = torch.tensor([len(ids) for ids in begins])
+    tokens = pad_sequence([torch.tensor(ids) for ids in begins], batch_first=True).to(network.device)
+    limits = [min(limit, network.context - len(ids) + 1) for limit, ids in zip(wanted, begins, strict=True)]
+    state = begin(network, len(sources), tokens.shape[1] + max(limits) - 1, heard)
+    return state, tokens, counts, limits
 
 
 def _batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:

@@ -1,5 +1,6 @@
 """What every family of encoder–decoders gets by being listed in tests/references.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from limelight.checkpoints.save import export, save_checkpoint
 from limelight.look.record import record
 from limelight.models.api import Seq2Seq
 from limelight.models.registry import config_from_hf, config_to_hf
+from limelight.tasks import Language
 
 SOURCE = torch.randint(3, 99, (3, 18), generator=torch.Generator().manual_seed(1))
 LENGTHS = torch.tensor([18, 7, 1])
@@ -143,3 +145,22 @@ def test_blocking_a_word_of_the_source_is_the_references_attention_mask(pair: Pa
         mask = torch.ones_like(source)
         mask[0, place] = 0
         assert found.words[place].importance == pytest.approx(whole - odds(mask), abs=1e-4)
+
+
+@pytest.mark.parametrize("forced", [None, 41])
+def test_what_is_written_token_by_token_equals_the_references(pair: Pair, forced: int | None) -> None:
+    opened = limelight.open(pair.folder, kind=limelight.Translator)
+    language = Language(opened.language.source, opened.language.target, 0, forced)
+    lines = ["w5 w17 w30 w8", "w40", "w9 w9 w60 w61 w62 w63 w64"]
+    found = replace(opened, language=language).complete_all(lines, max_tokens=20, logprobs=True)
+    for line, ours in zip(lines, found, strict=True):
+        source = torch.tensor([[*language.read(line), 2]])
+        options = {"do_sample": False, "num_beams": 1, "forced_bos_token_id": forced, "use_cache": False}
+        with torch.inference_mode():
+            made = pair.theirs.generate(source, max_new_tokens=20 + (forced is not None), **options)[0].tolist()
+        assert made[: len(language.begins)] == list(language.begins)
+        theirs = made[len(language.begins) :]
+        assert (ours.finish == "stop") == (theirs[-1] == 2)
+        written = theirs[:-1] if theirs[-1] == 2 else theirs
+        assert [word for word, _ in ours.logprobs] == [language.target.spell(id) for id in written]
+        assert ours.text == language.target.decode(written)

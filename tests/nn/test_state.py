@@ -9,7 +9,7 @@ from torch import Tensor
 from limelight.errors import RequestError
 from limelight.nn.attention import KeysValues
 from limelight.nn.cache import KVCache
-from limelight.nn.mask import Mask
+from limelight.nn.mask import FullMasks, Mask
 from limelight.nn.state import Memory, Source, State
 
 ROOM = 12
@@ -152,9 +152,83 @@ def test_the_rows_of_a_beam_hear_the_source_of_their_own() -> None:
     assert torch.equal(beam.source.heard[0].k, keys[[2, 0]])
     assert torch.equal(beam.source.heard[0].v, -keys[[2, 0]])
     assert torch.equal(beam.source.mask.allowed, allowed[[2, 0]])
-    for one, other in ((state, start(1)), (start(1), state)):
-        with pytest.raises(RequestError, match="hear a source cannot be put together"):
-            one.put(0, other)
+    with pytest.raises(RequestError, match="hears no source cannot be put where one is heard"):
+        state.put(0, start(1))
+
+
+def hearing(texts: list[list[int]]) -> State:
+    """A state whose rows hear sources of so many and such keys, padded with what is no number."""
+    lengths, longest = torch.tensor([len(text) for text in texts]), max(map(len, texts))
+    keys = torch.full((len(texts), 1, longest, 2), torch.nan)
+    for row, text in enumerate(texts):
+        keys[row, :, : len(text)] = torch.tensor(text, dtype=torch.float32)[:, None]
+    masks = FullMasks(lengths, longest, None, keys.device)
+    layers = (KeysValues(keys, -keys), KeysValues(keys + 0.5, -keys - 0.5))
+    return State(
+        (), torch.zeros(len(texts), dtype=torch.int64), 4, Source(layers, masks.mask, torch.arange(len(texts)))
+    )
+
+
+def hears(state: State, texts: list[list[int]]) -> None:
+    source = state.source
+    assert source is not None
+    assert source.mask.lengths is not None
+    assert source.mask.lengths.tolist() == [len(text) for text in texts]
+    keys = source.layers[0].k.shape[2]
+    allowed = source.mask.tensor(1, keys, torch.device("cpu"))
+    for row, text in enumerate(texts):
+        expected = torch.arange(keys) < len(text)
+        assert (allowed is None and bool(expected.all())) or torch.equal(allowed[row, 0, 0], expected)
+        for layer, (kept, looked_up) in enumerate(zip(source.heard, source.layers, strict=True)):
+            for heard in (kept.k[row], -kept.v[row], looked_up.k[source.origin[row]]):
+                assert heard[0, : len(text), 0].tolist() == [number + layer / 2 for number in text]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.data())
+def test_rows_hear_their_own_sources_wherever_they_are_put(data: st.DataObject) -> None:
+    new = iter(range(10**6))
+    sources = st.lists(st.integers(1, 6).map(lambda n: [next(new) for _ in range(n)]), min_size=1, max_size=3)
+    texts = data.draw(sources)
+    state = State((), torch.zeros(5, dtype=torch.int64), 4)  # a pool that hears nothing yet
+    state.put(0, hearing(texts))
+    state = state.narrow(0, len(texts))
+    for verb in data.draw(st.lists(st.sampled_from(["join", "move", "select", "leave"]), max_size=8)):
+        if verb == "join":
+            others = data.draw(sources)
+            place = data.draw(st.integers(0, len(texts) - 1))
+            others = others[: len(texts) - place]
+            state.put(place, hearing(others))
+            texts = [*texts[:place], *others, *texts[place + len(others) :]]
+            assert state.source is not None
+            assert len(state.source.layers[0].k) == len({tuple(text) for text in texts})
+        elif verb == "move":
+            place, row = (data.draw(st.integers(0, len(texts) - 1)) for _ in range(2))
+            state.put(place, state.narrow(row, row + 1))
+            texts[place] = texts[row]
+        elif verb == "select":
+            rows = data.draw(st.lists(st.integers(0, len(texts) - 1), min_size=1, max_size=5))
+            state, texts = state.select(torch.tensor(rows)), [texts[row] for row in rows]
+        elif len(texts) > 1:
+            state, texts = state.narrow(0, len(texts) - 1), texts[:-1]
+        hears(state, texts)
+
+
+def test_what_a_row_is_deaf_to_it_stays_deaf_to_among_others() -> None:
+    visible = torch.tensor([[True, False, True, True, False]])
+    keys = torch.arange(10.0).view(1, 1, 5, 2)
+    masks = FullMasks(torch.tensor([4]), 5, visible, keys.device)
+    state = State(
+        (), torch.zeros(1, dtype=torch.int64), 4, Source((KeysValues(keys, keys),) * 2, masks.mask, torch.arange(1))
+    )
+    pool = State((), torch.zeros(3, dtype=torch.int64), 4)
+    pool.put(0, hearing([[1, 2, 3, 4, 5, 6], [7]]))
+    pool.put(2, state)
+    assert pool.source is not None
+    assert pool.source.mask.lengths is None, "not all that is hidden stands at an end"
+    allowed = pool.source.mask.tensor(1, 6, keys.device)
+    assert allowed is not None
+    assert allowed[:, 0, 0].int().tolist() == [[1] * 6, [1, 0, 0, 0, 0, 0], [1, 0, 1, 1, 0, 0]]
 
 
 def test_a_memory_of_some_rows() -> None:
