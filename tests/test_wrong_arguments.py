@@ -24,7 +24,7 @@ from limelight.models.api import Encoder
 from limelight.models.build import build
 from limelight.models.registry import config_from_hf
 from limelight.tasks import Language
-from limelight.tasks.align import Step
+from limelight.tasks.align import Asking
 from limelight.text.tokenizer import Tokenizer
 
 GOOD: dict[str, Any] = {
@@ -138,7 +138,7 @@ class Names(dict[str, Any]):
     """What the names in annotations mean, those included that only a type checker imports; `object` for the rest."""
 
     def __missing__(self, name: str) -> Any:
-        known = {"Sampling": limelight.Sampling, "Language": Language, "Step": Step, "Tensor": torch.Tensor}
+        known = {"Sampling": limelight.Sampling, "Language": Language, "Asking": Asking, "Tensor": torch.Tensor}
         known |= {"Model": limelight.Model, "Translator": limelight.Translator, "Tokenizer": Tokenizer}
         return known.get(name, self.get("", {}).get(name, getattr(builtins, name, object)))
 
