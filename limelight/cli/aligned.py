@@ -34,7 +34,6 @@ def show(
 ) -> None:
     """Prints a source text, its translation, the alignment and the importance for one word."""
     seen = translator.look(source, target)
-    found = seen.importance(word)
     weights: Tensor | None
     try:
         weights = seen.alignment(layer)
@@ -42,6 +41,7 @@ def show(
         if layer is not None:
             raise
         weights = None  # a recurrent model without attention
+    found = seen.importance(word)
     if json:
         print_json({"model": translator.name, **_as_json(seen, found, weights)})
         return

@@ -34,6 +34,8 @@ def show(
     from limelight.cli import screen
     from limelight.errors import RequestError
 
+    if template and json:
+        raise o.Misused("--json holds the chat template already; leave out --template")
     with screen.progress(f"opening {model}", quiet=json) as tell:
         from limelight.checkpoints.open import contents
         from limelight.checkpoints.source import fetch, resolve

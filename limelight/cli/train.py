@@ -84,6 +84,7 @@ def train(
     import os
 
     from limelight.cli import screen
+    from limelight.errors import RequestError
 
     typed: dict[str, Any] = {
         "train": tuple(train or ()),
@@ -103,6 +104,8 @@ def train(
     }
     given = {name: value for name, value in typed.items() if value is not None and value != ()}
     options = _options(task, config, set or [], given)
+    if not options.get("train") and not (out / "settings.toml").is_file():
+        raise RequestError(f"there is no training to go on with in {out}; name files to learn from with --train")
     main = os.environ.get("RANK", "0") == "0"
     show = _Shown(out, quiet=json or not main)
     try:

@@ -9,6 +9,7 @@ import csv
 import gzip
 import json
 import lzma
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -87,13 +88,13 @@ def texts(path: Path) -> list[Path]:
 def existing(file: str | Path) -> Path:
     """The path of a file or folder that is there. Raises FileError, with a hint where a hub data set may be meant."""
     path = Path(file)
-    if path.is_file() or path.is_dir():
+    if os.path.isfile(path) or os.path.isdir(path):  # unlike Path's, they find no name too long
         return path
-    if path.exists():
+    if os.path.exists(path):
         raise FileError(f"{path} is no ordinary file; what is learned from is read more than once, so save it to one")
     if not path.suffix and len(path.parts) == 2 and not path.is_absolute():
         raise FileError(f"{path}: no such file; if you mean a data set of the hub, write {hub.PREFIX}{path.as_posix()}")
-    beside = [each.name for each in path.parent.iterdir()] if path.parent.is_dir() else []
+    beside = [each.name for each in path.parent.iterdir()] if os.path.isdir(path.parent) else []
     raise FileError(f"{path}: no such file{suggestion(path.name, beside)}")
 
 

@@ -133,7 +133,7 @@ def _go_on(settings: Settings, given: Mapping[str, Any], tokenizers: tuple[Token
             continue
         place = folder / "data" / name
         intact(place, "about.json", "name a new folder")
-        if not given.get(name) and not all(each.startswith(PREFIX) or Path(each).exists() for each in files):
+        if not given.get(name) and not all(each.startswith(PREFIX) or os.path.exists(each) for each in files):
             continue
         now = replace(settings, **{name: files})
         if _origin(now, tokenizers, name) != prepared_from(place):

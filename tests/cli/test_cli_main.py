@@ -180,3 +180,22 @@ with progress("quick", quiet=False, after=5) as tell:
     assert shown("quiet") == ""
     piped = subprocess.run([sys.executable, "-c", step, "loud"], capture_output=True, check=True)
     assert (piped.stdout, piped.stderr) == (b"", b"")
+
+
+def test_what_is_no_text_on_the_command_line_is_said(run: Run) -> None:
+    code, out, err = run("complete", "caf\udce9")
+    assert (code, out, err) == (1, "", "limelight: argument 2 on the command line is not UTF-8 text\n")
+
+
+def test_help_keeps_what_stands_in_brackets(run: Run) -> None:
+    assert "'limelight[parquet]'" in run("look", "-h").out
+    assert run("look", "-h") == run("look", "--help")
+
+
+def test_shells_complete_commands_and_options(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("_LIMELIGHT_COMPLETE", "complete_bash")
+    for words, known in (("limelight lo", "look"), ("limelight look --att", "--attention")):
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
+        code, out, _ = run("")
+        assert (code, out.split()) == (0, [known])
