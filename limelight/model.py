@@ -150,8 +150,9 @@ class Model:
         A notebook shows it as a page, see `limelight.notebook`.
         """
         from limelight.look import Seen
+        from limelight.views.frame import display
 
-        return Seen(self.opened, self.tokenizer, text, self.title)
+        return Seen(self.opened, self.tokenizer, text, self.title, display=display)
 
     @property
     def opened(self) -> Decoder:

@@ -39,7 +39,7 @@ from mutmut.mutation.mutators import mutation_operators
 ROOT = Path(__file__).parents[1]
 WORK = ROOT / "build" / "mutants"
 TREE, COVERAGE, TIMES = WORK / "tree", WORK / "coverage", WORK / "times.json"
-PACKAGES = ("nn", "decode", "text", "look", "checkpoints", "train", "serve")
+PACKAGES = ("nn", "decode", "text", "look", "checkpoints", "train", "views", "serve")
 MOST_SECONDS = 15.0  # of tests for one change, as they took unchanged
 # What most tests import is imported once, before the fork: it takes longer than the tests that notice a change.
 IMPORTED = (

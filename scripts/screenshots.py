@@ -21,8 +21,8 @@ import uvicorn
 
 from limelight.checkpoints.catalog import default
 from limelight.serve.app import make
-from limelight.serve.desk import Desk
 from limelight.serve.run import address, listen
+from limelight.serve.session import PageSession
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 CAT = "The cat sat on the mat because it was tired"
@@ -58,7 +58,7 @@ CLICKS = {"what-if": (".before .word:has-text('cat')", ".before .word:has-text('
 def served(model: str) -> Iterator[str]:
     """The address of a server with the model."""
     sock = listen("127.0.0.1", None)
-    server = uvicorn.Server(uvicorn.Config(make(Desk(model)), log_level="error", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(uvicorn.Config(make(PageSession(model)), log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [sock]})
     thread.start()
     while not server.started:

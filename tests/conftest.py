@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,28 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 def one_thread() -> None:
     """Tiny models lose more by waiting for a second thread than they gain, and other tests run beside these."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random Llama: 3 layers of 4 heads."""
+    from cli.tiny_models import random_llama
+
+    return random_llama(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two trainings that translate: a Transformer and a recurrent model."""
+    from tasks.small_languages import language, network
+
+    from limelight.checkpoints.save import save_checkpoint
+
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("transformer-modern-tiny", "lstm-attention"):
+        save_checkpoint(network(name), language().target, folder / name / "model")
+        (folder / name / "settings.toml").write_text("", "utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")

@@ -315,7 +315,7 @@ def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, wid
 def _save(file: Path, model: "Model", seen: "Seen", word: str | None, foil: str | None, method: str | None) -> None:
     """Writes the page about one word into a file."""
     from limelight.cli import screen
-    from limelight.serve import saved
+    from limelight.views import saved
 
     with screen.progress("listening without each word", quiet=False, unit=str, after=0.5) as tell:
         place = seen.place(word)

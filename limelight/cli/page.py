@@ -39,8 +39,8 @@ def page(
 
     from limelight.checkpoints.source import resolve
     from limelight.cli import screen
-    from limelight.serve.desk import Desk
     from limelight.serve.run import address, listen, serve
+    from limelight.serve.session import PageSession
 
     name = model or o.default_model()
     resolve(name)
@@ -48,4 +48,4 @@ def page(
     console = screen.stdout()
     where = address(sock, None if browser else text)
     console.print(Text.assemble("limelight is at ", (where, "bold"), ". Ctrl-C ends it."), soft_wrap=True)
-    serve(sock, Desk(name, device, dtype), text, browser)
+    serve(sock, PageSession(name, device, dtype), text, browser)

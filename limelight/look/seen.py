@@ -1,6 +1,6 @@
 """What `model.look` returns: one text, and the questions that can be asked about it."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from limelight import given
 from limelight.errors import RequestError
@@ -20,6 +20,9 @@ from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word
 
+Display = Callable[[Decoder, Tokenizer, str, str], str]
+"""``display(network, tokenizer, text, title)`` → what a notebook shows of a look, as HTML."""
+
 
 class Seen(View[CausalSession]):
     """A text looked at by a model, behind the sink token (see `limelight.look.text.sink_tokens`). Each answer is
@@ -27,16 +30,24 @@ class Seen(View[CausalSession]):
 
     words: the text's words, which are the axes of `attention`. reading: the same with their tokens. session: the text
     under the network, see `limelight.look.session`. title: what the model is called. pieces: whether each token is
-    taken for a word.
+    taken for a word. display: how a notebook shows it; without one as text.
 
     A word is asked for by its text or by its number from 1, as the pictures show it. Everything else counts from 0, as
     Python does: layers, heads, tokens, characters, and places in `words`.
     """
 
     def __init__(
-        self, network: Decoder, tokenizer: Tokenizer, text: str, title: str = "the model", pieces: bool = False
+        self,
+        network: Decoder,
+        tokenizer: Tokenizer,
+        text: str,
+        title: str = "the model",
+        pieces: bool = False,
+        display: Display | None = None,
     ) -> None:
         given.flag("pieces", pieces)
+        given.callback("display", display)
+        self._display = display
         self._network = given.a(Decoder, "network", network, "the network of a model that continues texts")
         given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
         reading = read(text, tokenizer, sink_tokens(tokenizer), pieces)
@@ -173,16 +184,14 @@ class Seen(View[CausalSession]):
         """
         given.flag("positions", positions)
         edited = edit(self._network, heads_off=heads_off, layers_off=layers_off, positions=positions)
-        return Seen(edited, self._tokenizer, self.text, f"a changed {self.title}")
+        return Seen(edited, self._tokenizer, self.text, f"a changed {self.title}", display=self._display)
 
     def __repr__(self) -> str:
         return f"Seen({given.shown(self.text)}, {len(self.words)} words, by {self.title})"
 
-    def _repr_html_(self) -> str:
-        """What a notebook shows of it: the page about its last word."""
-        from limelight.notebook import frame
-
-        return frame(self._network, self._tokenizer, self.text, self.title)
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows of it, if anything but text."""
+        return None if self._display is None else self._display(self._network, self._tokenizer, self.text, self.title)
 
     def _questions(self, place: int, foil: str | None) -> tuple[GivenWord, GivenWord]:
         """Why this word rather than any other, and rather than `foil` if that is named."""

@@ -9,16 +9,19 @@ import asyncio
 import threading
 from collections.abc import Callable, MutableMapping
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anywidget
 import traitlets
 
-from limelight.notebook import HEIGHT
 from limelight.serve.app import make
-from limelight.serve.desk import Desk
 from limelight.serve.guard import App
-from limelight.serve.saved import document
+from limelight.serve.session import PageSession
+from limelight.views.frame import HEIGHT
+from limelight.views.saved import document
+
+if TYPE_CHECKING:
+    from limelight import Model, Translator
 
 Part = MutableMapping[str, Any]
 
@@ -30,8 +33,14 @@ class Live(anywidget.AnyWidget):
     page = traitlets.Unicode().tag(sync=True)
     height = traitlets.Int(HEIGHT).tag(sync=True)
 
-    def __init__(self, desk: Desk, state: dict[str, Any]) -> None:
-        """desk: the model that is asked. state: what is on the page at first, see `limelight/web/state.js`."""
+    def __init__(
+        self, model: "Model | Translator", text: str, word: str | int | None, foil: str | None, method: str | None
+    ) -> None:
+        """The arguments are those of `limelight.notebook.live`."""
+        session = PageSession(model.name)
+        session.put(model)
+        place = None if word is None else session.text_views(text, "").seen.place(word)
+        state = {"text": text, "word": place, "foil": foil, "method": method}  # see `limelight/web/state.js`
         main = (
             'import { start } from "./app.js";\nimport { live } from "./live.js";\n'
             'import { FIRST } from "./state.js";\nimport { wire } from "./wire.js";\nwire();\n'
@@ -39,7 +48,7 @@ class Live(anywidget.AnyWidget):
             "start(document.body, { ...live(), state: { ...FIRST, ...state } });"
         )
         super().__init__(page=document(main, state))
-        wire = Wire(make(desk), self.send)
+        wire = Wire(make(session), self.send)
         self.on_msg(lambda _, message, buffers: wire.take(message))
 
 

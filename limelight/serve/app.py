@@ -10,10 +10,11 @@ from fastapi.responses import Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from limelight.errors import LimelightError, RequestError
-from limelight.serve.desk import Desk
 from limelight.serve.guard import App, Guard
-from limelight.serve.reply import Answer, Json, Lines, dumps, sentence
+from limelight.serve.reply import Answer, Json, Lines, sentence
+from limelight.serve.session import PageSession
 from limelight.serve.worker import Emit
+from limelight.views.numbers import dumps
 
 LONGEST = 100_000
 """Characters of the longest text."""
@@ -126,15 +127,15 @@ class Pair(Text):
     target: Word
 
 
-def make(desk: Desk, names: frozenset[str] = frozenset()) -> App:
-    """The ASGI application around `desk`, guarded. names: hosts to answer to besides localhost and addresses."""
+def make(session: PageSession, names: frozenset[str] = frozenset()) -> App:
+    """The ASGI application around `session`, guarded. names: hosts to answer to besides localhost and addresses."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, default_response_class=Json)
     app.add_exception_handler(LimelightError, _refused)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(Exception, _failed)
     _files(app)
-    _models(app, desk)
-    app.include_router(_looks(desk))
+    _models(app, session)
+    app.include_router(_looks(session))
     return Guard(app, names)
 
 
@@ -151,29 +152,29 @@ def _files(app: FastAPI) -> None:
         return Response(files[name].read_bytes(), media_type=kind)
 
 
-def _models(app: FastAPI, desk: Desk) -> None:
+def _models(app: FastAPI, session: PageSession) -> None:
     @app.get("/api/models")
     def models() -> dict[str, Any]:
         listed = [
             {"name": model.name, "title": model.title, "size": model.size, "here": model.path is not None}
-            for model in desk.listed()
+            for model in session.listed()
         ]
-        return {"models": listed, "open": desk.about() if desk.is_open else None, "first": desk.name}
+        return {"models": listed, "open": session.about() if session.is_open else None, "first": session.name}
 
     @app.post("/api/open")
     async def open(body: Opening) -> Response:
         def work(emit: Emit) -> None:
-            desk.open(body.name, lambda done, total, note: emit({"done": done, "total": total, "note": note}))
-            emit({"model": desk.about()})
+            session.open(body.name, lambda done, total, note: emit({"done": done, "total": total, "note": note}))
+            emit({"model": session.about()})
 
-        return Lines(desk.worker, work, waiting=lambda: desk.progress)
+        return Lines(session.worker, work, waiting=lambda: session.progress)
 
 
 class Asker:
     """Answers about the open model. model: which one whoever asks takes that to be; checked when it is their turn."""
 
-    def __init__(self, desk: Desk, model: str | None) -> None:
-        self._desk = desk
+    def __init__(self, session: PageSession, model: str | None) -> None:
+        self._session = session
         self._model = model
 
     def answer(self, work: Callable[[], Any]) -> Response:
@@ -187,7 +188,7 @@ class Asker:
             self._expect()
             return work()
 
-        return Answer(self._desk.worker, expected, media_type)
+        return Answer(self._session.worker, expected, media_type)
 
     def lines(self, work: Callable[[Emit], None]) -> Response:
         """What `work` emits."""
@@ -196,43 +197,43 @@ class Asker:
             self._expect()
             work(emit)
 
-        return Lines(self._desk.worker, expected)
+        return Lines(self._session.worker, expected)
 
     def _expect(self) -> None:
         if self._model:
-            self._desk.expect(self._model)
+            self._session.expect(self._model)
 
 
-def _looks(desk: Desk) -> APIRouter:
+def _looks(session: PageSession) -> APIRouter:
     """What is asked of the open model. `?model=NAME` says which one the asker takes that to be."""
 
     async def asker(model: str | None = None) -> Asker:
-        return Asker(desk, model)
+        return Asker(session, model)
 
     router = APIRouter(prefix="/api")
 
     @router.post("/words")
     async def words(body: Text, asked: Annotated[Asker, Depends(asker)]) -> Response:
-        return asked.answer(lambda: desk.seen(body.given, body.added, body.tokens).words())
+        return asked.answer(lambda: session.views(body.given, body.added, body.tokens).words())
 
     @router.post("/continue")
     async def go_on(body: Continue, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            for piece in desk.go_on(body.given, body.most, _sampling(body)):
+            for piece in session.go_on(body.given, body.most, _sampling(body)):
                 emit({"piece": piece})
 
         return asked.lines(work)
 
     @router.post("/next")
     async def next(body: Next, asked: Annotated[Asker, Depends(asker)]) -> Response:
-        return asked.answer(lambda: desk.seen(body.given, body.added, body.tokens).next(body.word, _sampling(body)))
+        return asked.answer(lambda: session.views(body.given, body.added, body.tokens).next(body.word, _sampling(body)))
 
     @router.post("/importance")
     async def importance(body: Ask, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
             emit({"done": 0, "total": 1})
-            seen = desk.seen(body.given, body.added, body.tokens)
-            found = seen.importance(body.word, body.against, body.method, _telling(emit), body.check)
+            views = session.views(body.given, body.added, body.tokens)
+            found = views.importance(body.word, body.against, body.method, _telling(emit), body.check)
             emit({"importance": found})
 
         return asked.lines(work)
@@ -240,7 +241,7 @@ def _looks(desk: Desk) -> APIRouter:
     @router.post("/translation")
     async def translation(body: Text, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            found = desk.translating(body.given, body.added)
+            found = session.translation_views(body.given, body.added)
             emit({"translation": found.alignment(found.grid(_telling(emit)))})
 
         return asked.lines(work)
@@ -250,7 +251,7 @@ def _looks(desk: Desk) -> APIRouter:
         """All heads of one layer, [H, N, N], or one head, [N, N]: little-endian float32, row by row."""
 
         def work() -> memoryview:
-            weights = desk.attention(body.given, body.added, body.tokens, body.layer)
+            weights = session.attention(body.given, body.added, body.tokens, body.layer)
             if body.head is not None:
                 if body.head >= len(weights):
                     raise RequestError(f"there is no head {body.head}: layer {body.layer} has {len(weights)}")
@@ -262,27 +263,28 @@ def _looks(desk: Desk) -> APIRouter:
     @router.post("/linking")
     async def linking(body: Pair, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work() -> dict[str, Any]:
-            return {"weights": desk.looking(body.given, body.added, body.tokens).linking(body.source, body.target)}
+            views = session.text_views(body.given, body.added, body.tokens)
+            return {"weights": views.linking(body.source, body.target)}
 
         return asked.answer(work)
 
     @router.post("/roles")
     async def roles(asked: Annotated[Asker, Depends(asker)]) -> Response:
-        return asked.answer(desk.roles)
+        return asked.answer(session.roles)
 
     @router.post("/lens")
     async def lens(body: Place, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            looking = desk.looking(body.given, body.added, body.tokens)
-            emit({"lens": looking.lens(body.word, progress=_telling(emit))})
+            views = session.text_views(body.given, body.added, body.tokens)
+            emit({"lens": views.lens(body.word, progress=_telling(emit))})
 
         return asked.lines(work)
 
     @router.post("/steps")
     async def steps(body: Follow, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work() -> dict[str, Any]:
-            looking = desk.looking(body.given, body.added, body.tokens)
-            return looking.steps(body.word, body.layer, body.head, body.other)
+            views = session.text_views(body.given, body.added, body.tokens)
+            return views.steps(body.word, body.layer, body.head, body.other)
 
         return asked.answer(work)
 
@@ -290,27 +292,27 @@ def _looks(desk: Desk) -> APIRouter:
     async def what_if(body: WhatIf, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
             emit({"done": 0, "total": 1})
-            looking = desk.edited(body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens)
-            place = looking.last(body.asked)
-            found = looking.importance(place, body.against, body.method, _telling(emit))
-            next = looking.next(place, _sampling(Settings(temperature=1.0)))
-            emit({"what_if": {"words": looking.words(), "importance": found, "next": next}})
+            views = session.edited(body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens)
+            place = views.last(body.asked)
+            found = views.importance(place, body.against, body.method, _telling(emit))
+            next = views.next(place, _sampling(Settings(temperature=1.0)))
+            emit({"what_if": {"words": views.words(), "importance": found, "next": next}})
 
         return asked.lines(work)
 
     @router.post("/save")
     async def save(body: Save, asked: Annotated[Asker, Depends(asker)]) -> Response:
-        from limelight.serve.saved import hold, hold_translation, html
-        from limelight.serve.translating import Translating
+        from limelight.views.saved import hold, hold_translation, html
+        from limelight.views.translation import TranslationViews
 
         def work() -> bytes:
-            seen = desk.seen(body.given, body.added, body.tokens)
-            about = {**desk.about(), "name": body.title or desk.name}
-            if isinstance(seen, Translating):
-                data = hold_translation(seen, about, body.word, body.against, _sampling(body))
+            views = session.views(body.given, body.added, body.tokens)
+            about = {**session.about(), "name": body.title or session.name}
+            if isinstance(views, TranslationViews):
+                data = hold_translation(views, about, body.word, body.against, _sampling(body))
             else:
-                roles = desk.roles() if desk.has_roles else None
-                data = hold(seen, about, body.word, body.against, body.method, _sampling(body), roles=roles)
+                roles = session.roles() if session.has_roles else None
+                data = hold(views, about, body.word, body.against, body.method, _sampling(body), roles=roles)
             return html(data).encode()
 
         answer = asked.data(work, "text/html")

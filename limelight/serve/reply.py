@@ -2,7 +2,6 @@
 
 import asyncio
 import io
-import json
 import logging
 import tempfile
 from abc import ABC, abstractmethod
@@ -14,8 +13,9 @@ from typing import Any, BinaryIO
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from limelight.errors import LimelightError, RequestError
+from limelight.errors import LimelightError
 from limelight.serve.worker import Emit, Line, Worker
+from limelight.views.numbers import dumps
 
 PIECE = 1 << 16
 """Bytes of an answer that are sent at once."""
@@ -30,16 +30,6 @@ def sentence(error: Exception) -> str:
         return str(error)
     logging.getLogger("limelight").error("a request failed", exc_info=error)
     return "limelight failed at this; the terminal it was started in says why"
-
-
-def dumps(value: Any) -> str:
-    """JSON in ASCII, which has no numbers that are none. Raises RequestError if there are such."""
-    try:
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        raise RequestError(
-            "the model's answer holds numbers that are none (NaN or infinite); open it as float32, or another model"
-        ) from None
 
 
 class Json(JSONResponse):

@@ -15,7 +15,7 @@ from limelight.errors import RequestError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from limelight.serve.desk import Desk
+    from limelight.serve.session import PageSession
 
 SECOND = 1.0
 """How long what is computed may go on when the server ends."""
@@ -54,9 +54,9 @@ def address(sock: socket.socket, text: str | None) -> str:
     return f"http://{shown}:{port}/{behind}"
 
 
-def serve(sock: socket.socket, desk: "Desk", text: str | None, open_browser: bool) -> None:
+def serve(sock: socket.socket, session: "PageSession", text: str | None, open_browser: bool) -> None:
     """Serves the page until interrupted; the model opens while the browser does. Raises what opening it raises."""
-    opening = desk.worker.submit(lambda: desk.open(desk.name, lambda done, total, note: None))
+    opening = session.worker.submit(lambda: session.open(session.name, lambda done, total, note: None))
     # The browser takes a while to come and the model to open: both begin before the server's own parts are imported.
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address(sock, text),), daemon=True).start()
@@ -65,7 +65,7 @@ def serve(sock: socket.socket, desk: "Desk", text: str | None, open_browser: boo
 
         from limelight.serve.app import make
 
-        config = uvicorn.Config(make(desk), log_level="critical", access_log=False, timeout_graceful_shutdown=0)
+        config = uvicorn.Config(make(session), log_level="critical", access_log=False, timeout_graceful_shutdown=0)
         server = uvicorn.Server(config)
 
         def ended(opening: "Future[None]") -> None:
@@ -74,7 +74,7 @@ def serve(sock: socket.socket, desk: "Desk", text: str | None, open_browser: boo
         opening.add_done_callback(ended)
         server.run(sockets=[sock])
     finally:
-        if not desk.worker.end(SECOND):  # it is where it cannot be reached, as in a library that waits for a network
+        if not session.worker.end(SECOND):  # it is where it cannot be reached, as in a library that waits for a network
             sys.stdout.flush()
             os._exit(130)
     if error := opening.exception():

@@ -4,7 +4,7 @@ const refuse = (what) => {
   throw new Error(`${what}; open the sentence in limelight for more`);
 };
 
-// data: what limelight.serve.saved put there. What it does not hold is refused in a sentence.
+// data: what limelight.views.saved put there. What it does not hold is refused in a sentence.
 export function saved(data) {
   const common = {
     live: false,

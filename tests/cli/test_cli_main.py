@@ -15,7 +15,7 @@ from tiny_models import SENTENCE, Run
 
 import limelight
 from limelight.cli import COMMANDS
-from limelight.serve.desk import Desk
+from limelight.serve.session import PageSession
 
 IMPORTED = """
 import sys
@@ -59,9 +59,9 @@ def test_help_answers_within_half_a_second() -> None:
 def test_nothing_asked_opens_the_page(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[tuple[str, str | None, bool]] = []
 
-    def serve(sock: socket.socket, desk: Desk, text: str | None, open_browser: bool) -> None:
+    def serve(sock: socket.socket, session: PageSession, text: str | None, open_browser: bool) -> None:
         sock.close()
-        served.append((desk.name, text, open_browser))
+        served.append((session.name, text, open_browser))
 
     monkeypatch.setattr("limelight.serve.run.serve", serve)
     code, out, _ = run()

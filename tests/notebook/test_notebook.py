@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -19,8 +20,9 @@ from limelight.look import Seen
 from limelight.models.api import Decoder
 from limelight.models.build import build
 from limelight.models.recurrent import language_model
-from limelight.notebook import framed, page
-from limelight.serve.saved import linked
+from limelight.notebook import page
+from limelight.views.frame import display, framed
+from limelight.views.saved import linked
 
 EDITOR = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
@@ -96,7 +98,24 @@ def recurrent() -> Seen:
     config = language_model(cell="gru", vocab=tokenizer.vocab, context=64, layers=2, width=16, dropout=0.0)
     network = build(config)
     assert isinstance(network, Decoder)
-    return Seen(network, tokenizer, SENTENCE)
+    return Seen(network, tokenizer, SENTENCE, display=display)
+
+
+def test_a_look_made_by_hand_has_no_page_unless_it_is_given_one(tiny: Path) -> None:
+    model = limelight.open(tiny, kind=limelight.Model)
+    by_hand = Seen(model.network, model.tokenizer, SENTENCE)
+    assert by_hand._repr_html_() is None
+    assert by_hand.what_if(heads_off=[(1, 2)])._repr_html_() is None
+    shown = Seen(model.network, model.tokenizer, SENTENCE, "it", display=lambda *given: repr(given[2:]))
+    assert shown._repr_html_() == repr((SENTENCE, "it"))
+
+
+def test_a_look_displays_itself_without_a_server(tiny: Path) -> None:
+    code = (
+        "import sys, limelight; html = limelight.open(sys.argv[1]).look(sys.argv[2])._repr_html_(); "
+        "assert 'iframe' in html; assert not {'fastapi', 'limelight.serve', 'limelight.notebook'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tiny), SENTENCE], check=True)
 
 
 def test_a_look_displays_itself_and_answers_clicks_and_keys(visit: Visit, tiny: Path) -> None:
@@ -193,8 +212,6 @@ def test_quotes_and_ampersands_survive_the_attribute() -> None:
 def test_a_notebook_runs_and_its_export_opens_without_a_network(visit: Visit, tiny: Path, tmp_path: Path) -> None:
     for name in ("nbclient", "nbconvert", "ipykernel"):
         pytest.importorskip(name, reason=f"{name} is not installed")
-    import subprocess
-
     cells = [f"import limelight\nmodel = limelight.open({str(tiny)!r})", f"model.look({SENTENCE!r})"]
     code = (
         "import nbformat, nbclient, nbconvert, sys\n"

@@ -13,7 +13,7 @@ from cli.tiny_models import SENTENCE
 import limelight
 from limelight import notebook
 from limelight.errors import RequestError
-from limelight.serve.desk import Desk
+from limelight.serve.session import PageSession
 
 FRONT_END = """<!doctype html><meta charset="utf-8"><body><script type="module">
 const { default: widget } = await import("data:text/javascript;base64,%s");
@@ -42,10 +42,10 @@ def wire(model: limelight.Model) -> tuple[Any, Any]:
     from limelight.notebook.widget import Wire
     from limelight.serve.app import make
 
-    desk = Desk(model.name)
-    desk.put(model)
+    session = PageSession(model.name)
+    session.put(model)
     sent: Any = queue.Queue()
-    return Wire(make(desk), lambda part, buffers: sent.put((part, buffers))), sent
+    return Wire(make(session), lambda part, buffers: sent.put((part, buffers))), sent
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from cli.tiny_models import SENTENCE
 
 import limelight
-from limelight.serve.saved import look
+from limelight.views.saved import look
 
 Visit = Callable[..., Any]
 

@@ -21,8 +21,8 @@ from cli.tiny_models import SENTENCE
 import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import RequestError
-from limelight.serve.desk import Desk
 from limelight.serve.reply import sentence
+from limelight.serve.session import PageSession
 from limelight.serve.worker import AbandonedError, Emit, Worker
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -240,9 +240,10 @@ def test_tokens_instead_of_words(opened: str, tiny: Path) -> None:
     assert len(tokens["words"]) > len(words["words"])
     for found in (tokens, words):
         assert "".join(word["gap"] + word["text"] for word in found["words"]) + found["tail"] == text
-    desk = Desk(str(tiny))
-    desk.put(limelight.open(tiny))
-    assert [len(look(text, "").words()["words"]) for look in (desk.seen, desk.looking)] == [len(words["words"])] * 2
+    session = PageSession(str(tiny))
+    session.put(limelight.open(tiny))
+    for views in (session.views, session.text_views):
+        assert len(views(text, "").words()["words"]) == len(words["words"])
     pieces = [token for word in tokens["words"] for token in word["tokens"]]
     assert pieces == [token for word in words["words"] for token in word["tokens"]]
     answer = lines(ask(opened, "/api/importance", {"given": "unbelievable cats", "tokens": True}))[-1]["importance"]

@@ -8,9 +8,9 @@ import pytest
 from cli.tiny_models import SENTENCE
 
 import limelight
-from limelight.serve import saved
-from limelight.serve.looking import Looking
-from limelight.serve.translating import Translating
+from limelight.views import saved
+from limelight.views.text import TextViews
+from limelight.views.translation import TranslationViews
 
 
 def numbers(text: str) -> list[float]:
@@ -21,51 +21,51 @@ def numbers(text: str) -> list[float]:
 
 def test_a_file_holds_as_much_attention_as_there_is_room_for(tiny: Path) -> None:
     model = limelight.open(tiny)
-    looking = Looking(model.network, model.tokenizer, SENTENCE)
+    views = TextViews(model.network, model.tokenizer, SENTENCE)
     head = 4 * len(SENTENCE.split()) ** 2  # bytes of one head's weights; 3 layers of 4 heads
     about = saved.about("tiny", model.config)
-    whole = saved.hold(looking, about, None, None, None, room=12 * head)
-    weights = looking.every_attention()
+    whole = saved.hold(views, about, None, None, None, room=12 * head)
+    weights = views.every_attention()
     for held, layer in zip(whole["attention"], weights, strict=True):
         assert numbers(held) == pytest.approx(layer.flatten().tolist(), abs=1e-5)
-    told = saved.hold(looking, about, None, None, None, room=12 * head - 1)
+    told = saved.hold(views, about, None, None, None, room=12 * head - 1)
     telling = told["state"]["layer"]
     assert [at for at, layer in enumerate(told["attention"]) if layer] == [telling]
     assert numbers(told["attention"][telling]) == pytest.approx(weights[telling].flatten().tolist(), abs=1e-5)
-    none = saved.hold(looking, about, None, None, None, room=4 * head - 1)["attention"]
+    none = saved.hold(views, about, None, None, None, room=4 * head - 1)["attention"]
     assert none == ["", "", ""]
 
 
 @pytest.mark.parametrize("word", [1, 4, 9])
 def test_a_file_holds_what_could_stand_in_the_places_beside(tiny: Path, word: int) -> None:
     model = limelight.open(tiny)
-    looking = Looking(model.network, model.tokenizer, SENTENCE)
+    views = TextViews(model.network, model.tokenizer, SENTENCE)
     count = len(SENTENCE.split())
-    held = saved.hold(looking, saved.about("tiny", model.config), word, None, None, places=3)
+    held = saved.hold(views, saved.about("tiny", model.config), word, None, None, places=3)
     assert list(held["next"]) == [place for place in range(count) if abs(place - word) <= 3]
-    assert held["next"][word] == looking.next(word, saved.DRAWN)
+    assert held["next"][word] == views.next(word, saved.DRAWN)
     assert held["importance"]["word"] == held["state"]["word"] == word
-    assert held["lens"] == looking.lens(word)
+    assert held["lens"] == views.lens(word)
 
 
 def test_a_file_of_a_translation_holds_an_answer_for_each_of_its_words(tiny: Path, runs: Path) -> None:
     translator = limelight.open(runs / "transformer-modern-tiny")
     assert isinstance(translator, limelight.Translator)
     source = "zwei kinder spielen im schnee und ein hund läuft"
-    translating = Translating(translator, source, next(translator.translate([source])).text)
-    words = translating.words()["words"]
+    views = TranslationViews(translator, source, next(translator.translate([source])).text)
+    words = views.words()["words"]
     places = [at for at, word in enumerate(words) if not word["given"]]
     assert places[0] == 9
     word = places[1]
-    held = saved.hold_translation(translating, {"name": "tiny"}, word, "schnee")
+    held = saved.hold_translation(views, {"name": "tiny"}, word, "schnee")
     assert list(held["answers"]) == list(held["next"]) == places
     for place in places:
-        assert held["answers"][place] == translating.importance(place, "schnee" if place == word else None)
-        assert held["next"][place] == translating.next(place, saved.DRAWN)
-    assert (held["words"]["words"], held["added"], held["model"]) == (words, translating.target, {"name": "tiny"})
+        assert held["answers"][place] == views.importance(place, "schnee" if place == word else None)
+        assert held["next"][place] == views.next(place, saved.DRAWN)
+    assert (held["words"]["words"], held["added"], held["model"]) == (words, views.target, {"name": "tiny"})
     assert held["translation"]["grid"] == [held["answers"][place]["values"] for place in places]
     assert (held["state"]["text"], held["state"]["word"], held["state"]["foil"]) == (source, word, "schnee")
     model = limelight.open(tiny)
-    looking = Looking(model.network, model.tokenizer, SENTENCE)
-    other = saved.hold(looking, saved.about("tiny", model.config), None, None, None)
+    text = TextViews(model.network, model.tokenizer, SENTENCE)
+    other = saved.hold(text, saved.about("tiny", model.config), None, None, None)
     assert held["state"].keys() == other["state"].keys()  # what a page is in is one thing, whatever it shows

@@ -1,4 +1,4 @@
-"""The one model that a page has open, and the texts it looked at last."""
+"""What a page works with: the one model that it has open, and the texts it looked at last."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from limelight.checkpoints.source import Listed
     from limelight.decode import Sampling
     from limelight.models.api import Decoder
-    from limelight.serve.looking import Looking
-    from limelight.serve.translating import Translating
+    from limelight.views.text import TextViews
+    from limelight.views.translation import TranslationViews
 
 REMEMBERED = 8
 """Texts whose readings are kept: the one on the screen, and some to come back to."""
@@ -38,7 +38,7 @@ class Opened:
     roles: dict[str, Any] | None = None
 
 
-class Desk:
+class PageSession:
     """Opens models by the names of a fixed list, and keeps what the open one is asked for.
 
     worker: in whose thread all of this is called, except for what names and lists models.
@@ -53,8 +53,8 @@ class Desk:
         self._first = name
         self._open: Opened | Translator | None = None
         self._beside: tuple[str, Opened | Translator] | None = None  # what the open one was compared with last
-        self._lookings: OrderedDict[tuple[str, str, bool], Looking | Translating] = OrderedDict()
-        self._heads: tuple[Looking, int, Tensor] | None = None  # the last attention; it takes as much room as a model
+        self._views: OrderedDict[tuple[str, str, bool], TextViews | TranslationViews] = OrderedDict()
+        self._heads: tuple[TextViews, int, Tensor] | None = None  # the last attention; it takes as much room as a model
         self._opening: tuple[int, int, str] | None = None
 
     @property
@@ -96,7 +96,7 @@ class Desk:
 
     def _set(self, opened: "Opened | Translator", name: str) -> None:
         self._open, self._beside, self._heads, self.name = opened, None, None, name
-        self._lookings.clear()
+        self._views.clear()
 
     def expect(self, name: str) -> None:
         """Raises RequestError if the open model is another one, since someone else has chosen it."""
@@ -143,50 +143,50 @@ class Desk:
             return opened.model.stream(given, max_tokens=most, sampling=sampling, stop=["\n"], sink=True)
         return (found.text for found in opened.translate([given]))
 
-    def seen(self, given: str, added: str, tokens: bool = False) -> "Looking | Translating":
+    def views(self, given: str, added: str, tokens: bool = False) -> "TextViews | TranslationViews":
         """A text under the open model, or a source text and its translation; which costs next to nothing.
 
         tokens: whether it is cut into tokens instead of words. Raises RequestError if none is open yet.
         """
-        from limelight.serve.looking import Looking
-        from limelight.serve.translating import Translating
+        from limelight.views.text import TextViews
+        from limelight.views.translation import TranslationViews
 
         opened = self._now()
-        found = self._lookings.get((given, added, tokens))
+        found = self._views.get((given, added, tokens))
         if found is None:
             if isinstance(opened, Opened):
-                found = Looking(opened.network, opened.model.tokenizer, given, added, tokens)
+                found = TextViews(opened.network, opened.model.tokenizer, given, added, tokens)
             else:
-                found = Translating(opened, given, added)
-            self._lookings[given, added, tokens] = found
-            if len(self._lookings) > REMEMBERED:
-                self._lookings.popitem(last=False)
-        self._lookings.move_to_end((given, added, tokens))
+                found = TranslationViews(opened, given, added)
+            self._views[given, added, tokens] = found
+            if len(self._views) > REMEMBERED:
+                self._views.popitem(last=False)
+        self._views.move_to_end((given, added, tokens))
         return found
 
     def attention(self, given: str, added: str, tokens: bool, layer: int) -> "Tensor":
-        """All heads of a layer in a text, see `Looking.attention`; those asked for last are kept."""
-        looking = self.looking(given, added, tokens)
-        if self._heads is None or self._heads[:2] != (looking, layer):
+        """All heads of a layer in a text, see `TextViews.attention`; those asked for last are kept."""
+        views = self.text_views(given, added, tokens)
+        if self._heads is None or self._heads[:2] != (views, layer):
             self._heads = None
-            self._heads = looking, layer, looking.attention(layer)
+            self._heads = views, layer, views.attention(layer)
         return self._heads[2]
 
-    def looking(self, given: str, added: str, tokens: bool = False) -> "Looking":
+    def text_views(self, given: str, added: str, tokens: bool = False) -> "TextViews":
         """A text under the open model. Raises RequestError if none is open yet, or if it translates."""
-        from limelight.serve.looking import Looking
+        from limelight.views.text import TextViews
 
-        found = self.seen(given, added, tokens)
-        if not isinstance(found, Looking):
+        found = self.views(given, added, tokens)
+        if not isinstance(found, TextViews):
             raise RequestError("this model translates texts; open one that continues them to look at this")
         return found
 
-    def translating(self, source: str, target: str) -> "Translating":
+    def translation_views(self, source: str, target: str) -> "TranslationViews":
         """A source text and its translation. Raises RequestError if no model is open, or one that continues texts."""
-        from limelight.serve.translating import Translating
+        from limelight.views.translation import TranslationViews
 
-        found = self.seen(source, target)
-        if not isinstance(found, Translating):
+        found = self.views(source, target)
+        if not isinstance(found, TranslationViews):
             raise RequestError("this model continues texts; open one that translates them to look at this")
         return found
 
@@ -198,21 +198,21 @@ class Desk:
         positions: bool,
         name: str | None,
         tokens: bool = False,
-    ) -> "Looking | Translating":
+    ) -> "TextViews | TranslationViews":
         """A text under the open model with parts switched off, or under another one of the list; where the open model
         translates, the text and what becomes of it.
 
         Raises RequestError for parts that it lacks, and for another model that is not listed, or that does not do with
         texts what the open one does.
         """
-        from limelight.serve.looking import edited
-        from limelight.serve.translating import Translating
+        from limelight.views.text import edited
+        from limelight.views.translation import TranslationViews
 
         opened = self._now() if name is None or name == self.name else self._other(name)
         if not isinstance(opened, Opened):
             if heads_off or layers_off or not positions:
                 raise RequestError("parts of a model that translates cannot be switched off here")
-            return Translating(opened, text, next(opened.translate([text])).text)
+            return TranslationViews(opened, text, next(opened.translate([text])).text)
         return edited(
             opened.network,
             opened.model.tokenizer,
@@ -247,7 +247,7 @@ class Desk:
 
     def roles(self) -> dict[str, Any]:
         """What the open model's heads do; measured once a model. Raises RequestError if none is open yet."""
-        from limelight.serve.looking import roles
+        from limelight.views.text import roles
 
         opened = self._continuing()
         if opened.roles is None:
@@ -258,7 +258,7 @@ class Desk:
         """The open model's name and shape. Raises RequestError if none is open yet."""
         from limelight.look.importance import fitting
         from limelight.look.session import session
-        from limelight.serve.looking import shape
+        from limelight.views.text import shape
 
         opened = self._now()
         translates = not isinstance(opened, Opened)

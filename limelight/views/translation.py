@@ -8,14 +8,15 @@ import torch
 from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look.session import Progress
-from limelight.serve.looking import Numbers, last, likely, listed, told
+from limelight.views.numbers import Numbers
+from limelight.views.parts import last, likely, listed, told
 
 if TYPE_CHECKING:
     from limelight import Translator
     from limelight.tasks.look import SeenTranslation
 
 
-class Translating:
+class TranslationViews:
     """A source text and its translation under a translation model.
 
     Their words stand in one list, numbered from 0, those of the source first: to a page a translation is a text that
@@ -34,7 +35,7 @@ class Translating:
         return self._first + last(self._seen.target_words, text)
 
     def words(self) -> Numbers:
-        """Both texts cut into words, see `Looking.words`; the translation begins on a line of its own."""
+        """Both texts cut into words, see `TextViews.words`; the translation begins on a line of its own."""
         seen, language = self._seen, self._language
         found = listed(self.source, seen.source_words, language.source.encode(self.source).ids, language.source)
         for word in found["words"]:

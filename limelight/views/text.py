@@ -1,17 +1,13 @@
 """One text looked at: what a page asks of it, as plain numbers."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from limelight.decode import Sampling
-from limelight.decode.processors import History, Temperature
 from limelight.errors import RequestError
-from limelight.look import METHODS, Importance, Seen
+from limelight.look import Seen
 from limelight.look.edit import edit
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
@@ -22,20 +18,17 @@ from limelight.look.steps import steps
 from limelight.models.api import Decoder
 from limelight.models.config import ModelConfig, TransformerStack
 from limelight.text.tokenizer import Tokenizer
-from limelight.text.words import Word
-
-Numbers = dict[str, Any]
-"""What JSON can hold: one object."""
+from limelight.views.numbers import Numbers
+from limelight.views.parts import last, likely, listed, told
 
 WIDEST = 40
 """Tokens over which the layers are shown."""
-
 
 SHORT = 40
 """Words before which blocking is done twice, first without its check, so that there is something to see at once."""
 
 
-class Looking:
+class TextViews:
     """A given text and what a model added to it, under a model that is opened for looking.
 
     Words are numbered from 0 here, as in a page's lists. Nothing is computed before it is asked for.
@@ -164,12 +157,12 @@ def edited(
     layers_off: Sequence[int],
     positions: bool,
     tokens: bool,
-) -> Looking:
+) -> TextViews:
     """A text under a twin of the model with parts switched off, see `limelight.look.edit`."""
     changed = network
     if heads_off or layers_off or not positions:
         changed = edit(network, heads_off=heads_off, layers_off=layers_off, positions=positions)
-    return Looking(changed, tokenizer, text, tokens=tokens)
+    return TextViews(changed, tokenizer, text, tokens=tokens)
 
 
 def shape(config: ModelConfig) -> list[int]:
@@ -187,94 +180,3 @@ def roles(network: Decoder, tokenizer: Tokenizer) -> Numbers:
         "roles": [[{"role": role, "strength": strength} for role, strength in row] for row in table],
         "meanings": ROLES,
     }
-
-
-def last(words: Sequence[Word], text: str) -> int:
-    """The last place among `words` of one that is spelled like that, or of any if there is none."""
-    places = [place for place, word in enumerate(words) if word.text == text]
-    return places[-1] if places else len(words) - 1
-
-
-def listed(text: str, words: Sequence[Word], tokens: Sequence[int], tokenizer: Tokenizer) -> Numbers:
-    """A text cut into words, with what stands between them and the tokens of each."""
-    at, found = 0, []
-    for word in words:
-        pieces = [tokenizer.token(tokens[i]) for i in word.tokens]
-        found.append({"gap": text[at : word.start], "text": word.text, "tokens": pieces})
-        at = word.end
-    return {"words": found, "tail": text[at:], "count": len(tokens)}
-
-
-def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Sampling, n: int) -> Numbers:
-    """The n likeliest tokens by logits [1, V]: what the model thinks, and what some settings leave of it.
-
-    share: the probability by the model itself. kept: the probability by which it would be drawn, 0 if it is cut. cut:
-    the name of the setting that cut it. asked: the place in the list of the token `own`, which is put behind the
-    others if it is not among them, with its rank.
-    """
-    shares = logits.softmax(-1)[0]
-    kept, cuts = _drawn(logits, sampling)
-    ids: list[int] = shares.topk(min(n, len(shares))).indices.tolist()
-    if own is not None and own not in ids:
-        ids.append(own)
-    rows = [
-        {
-            "token": tokenizer.spell(id),
-            "share": float(shares[id]),
-            "kept": float(kept[id]),
-            "cut": next((name for name, gone in cuts.items() if gone[id]), None),
-            "rank": int((shares > shares[id]).sum()) + 1,
-        }
-        for id in ids
-    ]
-    return {"rows": rows, "asked": None if own is None else ids.index(own), "left": int((kept > 0).sum())}
-
-
-def told(found: Importance, foil: str | None, asks: int | None) -> Numbers:
-    """An answer as numbers. asks: the word that the model asks from, which is left out where others are blocked."""
-    return {
-        "word": len(found.words),
-        "method": found.method,
-        "kind": METHODS[found.method].kind,
-        "answers": METHODS[found.method].answers,
-        "probability": math.exp(found.logprob),
-        "against": list(found.alternatives),
-        "foil": foil,
-        "values": [heard.importance for heard in found.words],
-        "asks": asks,
-        "check": _check(found),
-    }
-
-
-def _check(found: Importance) -> Numbers | None:
-    check = found.check
-    if check is None:
-        return None
-    return {
-        "k": check.k,
-        "top": list(check.top),
-        "drop": check.top_drop,
-        "random": check.random_drop,
-        "spread": check.random_sd,
-        "best": list(check.best),
-        "best_drop": check.best_drop,
-        "holds": check.holds,
-    }
-
-
-def _drawn(logits: Tensor, sampling: Sampling) -> tuple[Tensor, dict[str, Tensor]]:
-    """The probabilities [V] by which tokens would be drawn, and for each setting which tokens [V] it cuts."""
-    cuts: dict[str, Tensor] = {}
-    history = History(torch.zeros(1, 0, dtype=torch.int64), 0)
-    if sampling.temperature == 0:
-        scores = logits.masked_fill(logits < logits.amax(-1, keepdim=True), -torch.inf)
-        return scores.softmax(-1)[0], {"temperature": torch.isinf(scores[0])}
-    scores = logits
-    for processor in sampling.processors:
-        before, scores = scores, processor(scores, history)
-        if not isinstance(processor, Temperature):
-            cuts[_NAMES[type(processor).__name__]] = torch.isinf(scores[0]) & ~torch.isinf(before[0])
-    return scores.softmax(-1)[0], cuts
-
-
-_NAMES = {"TopK": "top-k", "TopP": "top-p"}

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from limelight.decode import Sampling
 from limelight.look import METHODS
-from limelight.serve.looking import Looking, Numbers, shape
-from limelight.serve.reply import dumps
-from limelight.serve.translating import Translating
+from limelight.views.numbers import Numbers, dumps
+from limelight.views.text import TextViews, shape
+from limelight.views.translation import TranslationViews
 
 if TYPE_CHECKING:
     from limelight import Model
@@ -41,8 +41,8 @@ def look(
 
     Raises RequestError as `Seen.importance` does.
     """
-    looking = Looking(model.opened, model.tokenizer, text)
-    return html(hold(looking, about(model.title, model.config), word, foil, method, progress=progress))
+    views = TextViews(model.opened, model.tokenizer, text)
+    return html(hold(views, about(model.title, model.config), word, foil, method, progress=progress))
 
 
 def about(name: str, config: "ModelConfig") -> Numbers:
@@ -51,7 +51,7 @@ def about(name: str, config: "ModelConfig") -> Numbers:
 
 
 def hold(
-    looking: Looking,
+    views: TextViews,
     about: Numbers,
     word: int | None,
     foil: str | None,
@@ -69,56 +69,56 @@ def hold(
     attention; of all layers if they fit, of the telling one if that does. places: words to either side for which there
     is what could have stood there. A recurrent model has neither heads nor layers that could be read like this.
     """
-    importance = looking.importance(word, foil, method, progress)
+    importance = views.importance(word, foil, method, progress)
     asked, chosen, telling = importance["word"], importance["method"], importance["telling"] or {}
     layer, head = telling.get("layer", 0), telling.get("head", 0)
-    words = looking.words()
+    words = views.words()
     count = len(words["words"])
     size = 4 * count * count
     walked = bool(about["heads"])
     if walked and size * sum(about["heads"]) <= room:
-        attention = [_text(layer.numpy().astype("<f4").tobytes()) for layer in looking.every_attention()]
+        attention = [_text(layer.numpy().astype("<f4").tobytes()) for layer in views.every_attention()]
     else:
         attention = [""] * len(about["heads"])
         if walked and size * about["heads"][layer] <= room:
-            attention[layer] = _text(looking.attention(layer).numpy().astype("<f4").tobytes())
+            attention[layer] = _text(views.attention(layer).numpy().astype("<f4").tobytes())
     near = range(max(0, asked - places), min(count, asked + places + 1))
-    state = {"text": looking.seen.text, "word": asked, "foil": foil, "method": chosen, "door": None}
+    state = {"text": views.seen.text, "word": asked, "foil": foil, "method": chosen, "door": None}
     drawn = {"temperature": sampling.temperature, "k": sampling.top_k or 50, "p": sampling.top_p or 1, "seed": 0}
     return {
         "state": {**state, "layer": layer, "head": head, "model": None, **drawn},
         "model": {**about, "methods": [{"name": chosen, "title": METHODS[chosen].title}]},
         "words": words,
         "importance": importance,
-        "next": {place: looking.next(place, sampling) for place in near},
+        "next": {place: views.next(place, sampling) for place in near},
         "attention": attention,
-        "lens": looking.lens(asked) if walked else None,
-        "steps": looking.steps(max(0, asked - 1), layer, head) if walked else None,
+        "lens": views.lens(asked) if walked else None,
+        "steps": views.steps(max(0, asked - 1), layer, head) if walked else None,
         "roles": roles,
     }
 
 
 def hold_translation(
-    translating: Translating, about: Numbers, word: int | None, foil: str | None, sampling: Sampling = DRAWN
+    views: TranslationViews, about: Numbers, word: int | None, foil: str | None, sampling: Sampling = DRAWN
 ) -> Numbers:
     """What a file holds of a translation: the answer for each of its words, what could stand there, and the alignment.
 
     word: the one that the file opens at, of either text; foil: what it might have been instead.
     """
-    words = translating.words()
+    words = views.words()
     first = sum(each["given"] for each in words["words"])
     places = range(first, len(words["words"]))
-    answers = {place: translating.importance(place, foil if place == word else None) for place in places}
+    answers = {place: views.importance(place, foil if place == word else None) for place in places}
     grid = [answers[place]["values"] for place in places]
-    state = {"text": translating.source, "word": word, "foil": foil, "method": None, "door": "translation"}
+    state = {"text": views.source, "word": word, "foil": foil, "method": None, "door": "translation"}
     return {
         "state": {**state, "layer": None, "head": None, "model": None, "temperature": 1, "k": 50, "p": 1, "seed": 0},
         "model": about,
         "words": words,
-        "added": translating.target,
+        "added": views.target,
         "answers": answers,
-        "next": {place: translating.next(place, sampling) for place in places},
-        "translation": translating.alignment(grid),
+        "next": {place: views.next(place, sampling) for place in places},
+        "translation": views.alignment(grid),
     }
 
 

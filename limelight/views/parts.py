@@ -1,0 +1,105 @@
+"""Parts of views that are the same for every kind of text."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from limelight.decode import Sampling
+from limelight.decode.processors import History, Temperature
+from limelight.look import METHODS, Importance
+from limelight.text.tokenizer import Tokenizer
+from limelight.text.words import Word
+from limelight.views.numbers import Numbers
+
+
+def last(words: Sequence[Word], text: str) -> int:
+    """The last place among `words` of one that is spelled like that, or of any if there is none."""
+    places = [place for place, word in enumerate(words) if word.text == text]
+    return places[-1] if places else len(words) - 1
+
+
+def listed(text: str, words: Sequence[Word], tokens: Sequence[int], tokenizer: Tokenizer) -> Numbers:
+    """A text cut into words, with what stands between them and the tokens of each."""
+    at, found = 0, []
+    for word in words:
+        pieces = [tokenizer.token(tokens[i]) for i in word.tokens]
+        found.append({"gap": text[at : word.start], "text": word.text, "tokens": pieces})
+        at = word.end
+    return {"words": found, "tail": text[at:], "count": len(tokens)}
+
+
+def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Sampling, n: int) -> Numbers:
+    """The n likeliest tokens by logits [1, V]: what the model thinks, and what some settings leave of it.
+
+    share: the probability by the model itself. kept: the probability by which it would be drawn, 0 if it is cut. cut:
+    the name of the setting that cut it. asked: the place in the list of the token `own`, which is put behind the
+    others if it is not among them, with its rank.
+    """
+    shares = logits.softmax(-1)[0]
+    kept, cuts = _drawn(logits, sampling)
+    ids: list[int] = shares.topk(min(n, len(shares))).indices.tolist()
+    if own is not None and own not in ids:
+        ids.append(own)
+    rows = [
+        {
+            "token": tokenizer.spell(id),
+            "share": float(shares[id]),
+            "kept": float(kept[id]),
+            "cut": next((name for name, gone in cuts.items() if gone[id]), None),
+            "rank": int((shares > shares[id]).sum()) + 1,
+        }
+        for id in ids
+    ]
+    return {"rows": rows, "asked": None if own is None else ids.index(own), "left": int((kept > 0).sum())}
+
+
+def told(found: Importance, foil: str | None, asks: int | None) -> Numbers:
+    """An answer as numbers. asks: the word that the model asks from, which is left out where others are blocked."""
+    return {
+        "word": len(found.words),
+        "method": found.method,
+        "kind": METHODS[found.method].kind,
+        "answers": METHODS[found.method].answers,
+        "probability": math.exp(found.logprob),
+        "against": list(found.alternatives),
+        "foil": foil,
+        "values": [heard.importance for heard in found.words],
+        "asks": asks,
+        "check": _check(found),
+    }
+
+
+def _check(found: Importance) -> Numbers | None:
+    check = found.check
+    if check is None:
+        return None
+    return {
+        "k": check.k,
+        "top": list(check.top),
+        "drop": check.top_drop,
+        "random": check.random_drop,
+        "spread": check.random_sd,
+        "best": list(check.best),
+        "best_drop": check.best_drop,
+        "holds": check.holds,
+    }
+
+
+def _drawn(logits: Tensor, sampling: Sampling) -> tuple[Tensor, dict[str, Tensor]]:
+    """The probabilities [V] by which tokens would be drawn, and for each setting which tokens [V] it cuts."""
+    cuts: dict[str, Tensor] = {}
+    history = History(torch.zeros(1, 0, dtype=torch.int64), 0)
+    if sampling.temperature == 0:
+        scores = logits.masked_fill(logits < logits.amax(-1, keepdim=True), -torch.inf)
+        return scores.softmax(-1)[0], {"temperature": torch.isinf(scores[0])}
+    scores = logits
+    for processor in sampling.processors:
+        before, scores = scores, processor(scores, history)
+        if not isinstance(processor, Temperature):
+            cuts[_NAMES[type(processor).__name__]] = torch.isinf(scores[0]) & ~torch.isinf(before[0])
+    return scores.softmax(-1)[0], cuts
+
+
+_NAMES = {"TopK": "top-k", "TopP": "top-p"}
