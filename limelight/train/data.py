@@ -260,11 +260,9 @@ def _document(path: Path) -> Iterator[tuple[str, bool]]:
         while block := _read(path, file):
             held += block.removeprefix(codecs.BOM_UTF8) if first else block
             first = False
-            cut = held.rfind(b"\n") + 1
-            if cut == 0 and len(held) < LINE_LIMIT:
-                continue
-            if cut in {0, len(held)}:  # the last piece must not be empty, and a line may have no end
-                cut = max(held.rfind(b"\n", 0, len(held) - 1), held.rfind(b" ", 0, len(held) - 1)) + 1
+            cut = held.rfind(b"\n", 0, len(held) - 1) + 1  # the last piece must not be empty
+            if cut == 0 and len(held) >= LINE_LIMIT:  # a line may have no end
+                cut = held.rfind(b" ", 0, len(held) - 1) + 1
             if cut:
                 yield _decoded(path, number, held[:cut], ends=True), False
                 number += held.count(b"\n", 0, cut)

@@ -119,6 +119,20 @@ def test_texts_come_back_whole_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
     assert all(text for text, _ in pieces)
 
 
+@pytest.mark.parametrize("piece", [1, 2, 5, 16, 1 << 18])
+def test_only_a_line_beyond_the_limit_is_cut_within(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(data, "PIECE", piece)
+    short = "one two three\nfour\n\nfive six seven eight nine\n" * 3
+    path = write(tmp_path / "x.txt", short)
+    assert all(text.endswith("\n") for text, _ in read_texts([path]))
+    monkeypatch.setattr(data, "LINE_LIMIT", 16)
+    pieces = [text for text, _ in read_texts([path])]
+    assert "".join(pieces) == short
+    assert all(text.endswith((" ", "\n")) for text in pieces)  # never within a word
+
+
 def test_faults_of_texts(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="no text file"):
         list(read_texts([tmp_path]))
