@@ -261,3 +261,14 @@ def test_a_vocabulary_that_lacks_its_own_unknown_token_is_an_error() -> None:
 def test_a_model_without_special_tokens_has_no_separator() -> None:
     with pytest.raises(TextError, match="no document separator"):
         _ = Tokenizer(Parts(tokenizers.Tokenizer(models.BPE({"a": 0}, [])))).separator
+
+
+def test_what_a_switch_is_called_is_said() -> None:
+    ours = Tokenizer(Parts(byte_level("gpt-2"), template="x"))
+    for use, name in (
+        (lambda: ours.encode("a", special=3), "special"),
+        (lambda: ours.decode([5], special="no"), "special"),
+        (lambda: ours.chat([], reply=None), "reply"),
+    ):
+        with pytest.raises(RequestError, match=rf"\b{name}\b"):
+            use()
