@@ -1,4 +1,4 @@
-"""The method that stands in the front: what the upper layers heard from each word, and what the answer is made of.
+"""The default method: what the upper layers heard from each word, and what the answer is made of.
 
 ALTI-Logit holds every layer's attention against the logit (see `limelight.look.decompose`). The lower half of the
 layers gathers what words there are more than it decides, so only the upper half is counted. To it is added, with a

@@ -214,7 +214,7 @@ def measure(inquiry: Inquiry, name: str | None, progress: Progress | None = None
     """The importance of each span of the inquiry by one of METHODS, and the check of it.
 
     name: see `by_default` for None. The check needs the yardstick, which costs far more than a method that takes one
-    pass: without `checked` it is left away. Raises RequestError for a method that does not fit.
+    pass: without `checked` it is left out. Raises RequestError for a method that does not fit.
     """
     if name is None:
         method, values = by_default(inquiry, progress)

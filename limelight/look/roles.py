@@ -25,7 +25,7 @@ ROLES = {
     "induction": "what came after the same token",
     "punctuation": "punctuation",
     "self": "itself",
-    "pronoun": "the one whom a pronoun means",
+    "pronoun": "whom a pronoun refers to",
     "subject": "the subject of a verb",
     "first": "the token in front, for want of anything else",
 }

@@ -1,4 +1,4 @@
-"""One thread that computes for everybody who asks, and work that ends when nobody waits for it any more."""
+"""One thread that computes for everybody who asks, and work that ends when its answer is no longer wanted."""
 
 import asyncio
 import threading
@@ -18,7 +18,7 @@ PATIENCE = 0.25
 
 Line = dict[str, Any]
 Emit = Callable[[Line], None]
-"""Sends one line; raises `AbandonedError` when nobody listens any more."""
+"""Sends one line; raises `AbandonedError` when nobody is listening."""
 
 T = TypeVar("T")
 
@@ -30,7 +30,7 @@ class AbandonedError(BaseException):
 
 
 def heed(*_: object) -> None:
-    """Raises AbandonedError if nobody waits any more for what this thread computes."""
+    """Raises AbandonedError if what this thread computes is no longer wanted."""
     gone = _gone.get()
     if gone is not None and gone.is_set():
         raise AbandonedError
@@ -57,7 +57,7 @@ class Worker:
         return future
 
     def abandon(self, future: "Future[Any]") -> None:
-        """Nobody needs this any more: it is not begun, or ends where it heeds next."""
+        """This is no longer needed: it does not begin, or ends where it next looks."""
         if not future.cancel() and (gone := self._asked.get(future)):
             gone.set()
 

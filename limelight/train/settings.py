@@ -114,7 +114,7 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
     """The same settings with every open one filled in, from how many tokens there are to predict in an epoch.
 
     Small data sets are read more often, with a smaller vocabulary, more dropout and smaller batches. BUDGET says how
-    much is read in all, so that without other orders a small model is done in minutes; who has more time asks for more
+    much is read in all, so that by default a small model is done in minutes; whoever has more time asks for more
     epochs.
     """
     from limelight.models.presets import PRESETS  # here, since it brings torch: a misspelt option is answered at once

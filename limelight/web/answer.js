@@ -23,16 +23,16 @@ export function answer(element, data, act) {
       top.length === 0
         ? `No word before it made ${asked} likelier.`
         : [asked, shares ? " is looked for most at " : foil ? ` rather than ${quoted(foil)}, because of ` : " listened most to ", ...listed(top.map(button)), "."],
-      foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to all rivals")],
+      foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to all other words")],
     ),
     importance.checked === false ? checking(progress) : checked(check, asked, words, top),
     note(
       shares
-        ? `${importance.answers} Shares of that: where the model looks, which is not what changes its answer.`
+        ? `${importance.answers} The numbers are shares: where the model looks, which is not what changes its answer.`
         : importance.method !== "blocking"
         ? `${importance.answers} Above 0 the word speaks for ${asked}, below 0 against it. `
-        : `The number under a word says how far the odds of ${asked} fall when the model is made deaf to it: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise. `,
-      shares ? null : foil ? `It was held against ${quoted(foil)}.` : ["It was held against ", ...listed(rivals.map(named), "or"), `; its own chance here is ${percent(importance.probability)}.`],
+        : `The number under a word says how far the odds of ${asked} fall when the model is made deaf to that word: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise. `,
+      shares ? null : foil ? `It was compared with ${quoted(foil)}.` : ["It was compared with ", ...listed(rivals.map(named), "or"), `; its own probability here is ${percent(importance.probability)}.`],
     ),
   );
 }
@@ -44,7 +44,7 @@ function onwards({ words, word, importance }, act) {
   const button = (i) => h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${signed(importance.values[i])}`);
   return [
     h("p", { class: "answer" }, rank.length ? [asked, " mattered most for ", ...listed(rank.map(button)), "."] : `No word of the translation owes anything to ${asked}.`),
-    h("p", { class: "check" }, "Choose one of them to see what else it comes from, with the check."),
+    h("p", { class: "check" }, "Choose one of them to see what else it comes from, and the check."),
     note(`The number under a word of the translation says how far its odds fall without ${asked} in the source: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise.`),
   ];
 }
@@ -56,12 +56,12 @@ function waiting(asked, progress) {
 }
 
 function checking(progress) {
-  return h("p", { class: "checking", role: "status" }, "Is that so? Blocking these words together, and random ones ", bar(progress));
+  return h("p", { class: "checking", role: "status" }, "Checking: blocking these words together, and random ones ", bar(progress));
 }
 
 // told: the words that the answer names; of those the one that asks is not among the blocked.
 function checked(check, asked, words, told) {
-  if (!check) return h("p", { class: "check" }, "There are too few words to check this against random ones.");
+  if (!check) return h("p", { class: "check" }, "There are too few words to compare this with random ones.");
   const count = COUNTS[check.k];
   const same = (places) => places.length === check.k && places.every((i) => check.top.includes(i));
   const blocked = !same(told) ? listed(check.top.map((i) => named(words[i].text))).join("") : check.k === 1 ? "it" : `those ${count} together`;
@@ -69,7 +69,7 @@ function checked(check, asked, words, told) {
   return h(
     "p",
     { class: "check", title: `log-odds: ${signed(-check.drop)} against ${signed(-check.random)} ± ${check.spread.toFixed(1)} over 10 draws` },
-    `Deaf to ${blocked}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
+    `When the model is deaf to ${blocked}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
     h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● This picture can be trusted." : "○ This picture cannot be trusted here."),
   );
 }

@@ -295,7 +295,7 @@ export function start(root, source) {
         : translates() && data.word < now.given
           ? `What did ${title()} say because of ${asked}?`
           : `Which words made ${title()} say ${asked}?`;
-    parts.place.textContent = data.words.length ? `In the place of ${asked} it could have said` : "";
+    parts.place.textContent = data.words.length ? `Instead of ${asked} it could have said` : "";
   }
 
   // Scrolls a long sentence, not the page, to the word in question.
@@ -454,7 +454,7 @@ function frame(root, source) {
       part("models", "select", { "aria-label": "Model", disabled: !source.live }),
       h("span", { class: "right" },
         part("helpButton", "button", { class: "icon", title: "keys (?)", "aria-label": "keys" }, "?", h("span", { class: "wide" }, " keys")),
-        part("saveButton", "button", { class: "icon", title: "save as one file that opens anywhere (s)", "aria-label": "save", hidden: !source.live }, "⤓", h("span", { class: "wide" }, " save")),
+        part("saveButton", "button", { class: "icon", title: "save as one file that opens in any browser (s)", "aria-label": "save", hidden: !source.live }, "⤓", h("span", { class: "wide" }, " save")),
         part("themeButton", "button", { class: "icon", title: "light or dark (d)", "aria-label": "light or dark" }, "◐"))),
     h("main", {},
       h("div", { class: "stage" },

@@ -236,13 +236,13 @@ export function arcs(element, data, act, keep) {
   };
   fill(
     element,
-    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("parked", "show what is parked", layout), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
+    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("parked", "show parked attention", layout), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
     scroll,
     said,
     note(
       h("span", { class: "looks-text" }, "Violet, above the line: "), "where one head looks, from each word back to earlier ones. ",
       h("span", { class: "raised-text" }, "Amber, below it: "), `which words mattered for ${quoted(words[data.word].text)}. `,
-      "They are two questions: a head can look hard at a word that changes nothing. Heads with nothing to look for park their attention on a token in front of the text.",
+      "These are two different questions: a head can look hard at a word that changes nothing. Heads with nothing to look for park their attention on a token in front of the text.",
     ),
   );
   layout();

@@ -23,7 +23,7 @@ export function heads(element, data, act) {
     h("div", { class: "two" },
       h("figure", {}, h("figcaption", {}, "Every head: the stronger the violet, the more it links the two"), map, over, legend(data)),
       h("figure", {}, h("figcaption", {}, `Layer ${data.layer}, head ${data.head}: each row is a word that looks`), h("div", { class: "scroll" }, grid), said)),
-    note("Layers go down, heads across. Each head looks for something of its own: some always at the word before, a few from a pronoun to what it stands for. What a row lacks to 1 is parked on a token in front of the text. ↑ ↓ and [ ] walk the map."),
+    note("Layers run down, heads across. Each head looks for something of its own: some always look at the word before, a few from a pronoun to what it stands for. What a row lacks to 1 is parked on a token in front of the text. ↑ ↓ and [ ] walk the map."),
   );
   const cell = paintMap(map, data, element);
   const hit = (event) => {

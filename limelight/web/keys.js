@@ -4,7 +4,7 @@ import { fill, h } from "./dom.js";
 export function keys(page, act, doors) {
   const table = [
     ["←  →", "the word in question", { ArrowLeft: () => act.step(-1), ArrowRight: () => act.step(1) }],
-    ["↑  ↓", "layer, where a door is open", { ArrowUp: () => act.walk(-1, 0), ArrowDown: () => act.walk(1, 0) }],
+    ["↑  ↓", "the layer, in an open view", { ArrowUp: () => act.walk(-1, 0), ArrowDown: () => act.walk(1, 0) }],
     ["[  ]", "head", { "[": () => act.walk(0, -1), "]": () => act.walk(0, 1) }],
     [`1 – ${doors.length}`, "doors", Object.fromEntries(doors.map((door, i) => [String(i + 1), () => act.door(door.name)]))],
     ["/", "edit the sentence", { "/": () => act.edit() }],

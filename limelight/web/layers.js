@@ -22,7 +22,7 @@ export function layers(element, { words, word, lens }) {
     h("p", { class: "said" }, `In the place of ${quoted(words[word].text)}: no. ${ranks[0].toLocaleString("en")} behind layer 0, no. ${ranks.at(-1).toLocaleString("en")} at the end; near there from layer ${settled} on.`),
     h("figure", {}, h("figcaption", {}, `The rank of ${quoted(words[word].text)} from layer to layer; the top is the likeliest word`), h("div", { class: "scroll" }, line)),
     h("div", { class: "scroll" }, h("table", { class: "lens" }, h("thead", {}, head), h("tbody", {}, rows))),
-    note("Each column is a place in the sentence, named by the word that really stands there; each cell is what that layer would have put there, on a ground the stronger the surer it is. Bold and underlined: right. Early layers were not made to be read like this, so take them as a hint."),
+    note("Each column is a place in the sentence, headed by the word that really stands there; each cell is what that layer would have put there, and the stronger its colour, the surer the layer. Bold and underlined means right. Early layers were not made to be read like this, so take them as a hint."),
   );
   line.setAttribute("aria-label", `Ranks by layer: ${ranks.join(", ")}`);
   paint(line, ranks, element);

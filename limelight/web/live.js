@@ -13,7 +13,7 @@ async function post(path, body, signal) {
     });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("limelight does not answer: it was ended in its terminal; start it again and reload this page");
+    throw new Error("limelight does not answer: it was stopped in its terminal; start it again and reload this page");
   }
   if (!answer.ok) throw new Error((await answer.json()).error);
   return answer;

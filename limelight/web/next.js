@@ -43,8 +43,8 @@ export function likely(element, data, act) {
   });
   fill(
     element,
-    h("ol", { class: "next", "aria-label": `Likely words in the place of ${asked}` }, rows),
-    note(`${data.model?.translates ? "How likely the model finds a word here." : "Outlined: how likely the model finds a word here. Filled: what the settings make of that."} Choose a word to ask why it is not that one.`),
+    h("ol", { class: "next", "aria-label": `Likely words instead of ${asked}` }, rows),
+    note(`${data.model?.translates ? "How likely the model finds a word here." : "Outlined: how likely the model finds a word here. Filled: what the settings make of that."} Choose a word to ask why not that one.`),
   );
 }
 
@@ -65,9 +65,9 @@ export function sliders(element, settings, act, live) {
     element,
     slider("temperature", "temperature", 0, 2, 0.05, (v) => (v === 0 ? "always the likeliest" : v.toFixed(2)), "0 always takes the likeliest word; higher is bolder"),
     slider("k", "top-k", 1, 50, 1, (v) => (v === 50 ? "off" : `the ${v} likeliest`), "draw among so many words only"),
-    slider("p", "top-p", 0.05, 1, 0.05, (v) => (v === 1 ? "off" : `${Math.round(100 * v)} % of the chance`), "draw among the likeliest words that make up this share"),
+    slider("p", "top-p", 0.05, 1, 0.05, (v) => (v === 1 ? "off" : `${Math.round(100 * v)} % of the probability`), "draw among the likeliest words that make up this share"),
     live && h("button", { class: "small", onclick: () => act.again(), title: "key: r" }, "continue differently"),
-    note("These settings decide how the next word is drawn. What they cut is struck out; the rest shares its chance."),
-    live ? null : note("Open this sentence in limelight to move these."),
+    note("These settings decide how the next word is drawn. What they cut is struck out, and the rest shares its probability."),
+    live ? null : note("Open this sentence in limelight to change these."),
   );
 }

@@ -12,8 +12,8 @@ export function saved(data) {
     models: async () => ({ models: [{ name: data.model.name, title: data.model.name, here: true }], first: data.model.name }),
     open: async () => data.model,
     words: async () => data.words,
-    whatIf: async () => refuse("A file cannot change anything"),
-    next: async (text, word) => data.next[word] ?? refuse("This file does not hold what could stand here"),
+    whatIf: async () => refuse("A saved file cannot change anything"),
+    next: async (text, word) => data.next[word] ?? refuse("This file does not hold what could have stood here"),
   };
   return { ...common, ...(data.model.translates ? translation(data) : text(data)) };
 }
@@ -22,7 +22,7 @@ export function saved(data) {
 function translation(data) {
   return {
     added: data.added,
-    importance: async (text, word) => data.answers[word] ?? refuse("The model did not say this word, it read it"),
+    importance: async (text, word) => data.answers[word] ?? refuse("The model read this word and did not say it"),
     translation: async () => data.translation,
   };
 }

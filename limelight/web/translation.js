@@ -32,8 +32,8 @@ export function translation(element, data, act) {
         h("label", {}, "alignment of layer ",
           h("select", { onchange: (event) => act.head(Number(event.target.value), 0) }, alignment.map((_, i) => h("option", { value: i, selected: i === layer }, i))))),
     h("div", { class: "two even" }, pictures.map((picture) => picture.figure)),
-    note("Choose a word on either side: only its links stay. The two are different questions: a word can be listened to and change nothing. Dotted blue: the word speaks against what was said."),
-    alignment.length ? null : note("This model reads the source into one vector and listens to no single word, so it has no alignment."),
+    note("Choose a word on either side to see its links alone. The two ask different questions: a word can be listened to and change nothing. Dotted blue: the word speaks against what was said."),
+    alignment.length ? null : note("This model reads the source into one vector and cannot listen to a single word, so it has no alignment."),
   );
   pictures.forEach((picture) => picture.paint());
 

@@ -52,8 +52,8 @@ export function whatIf(element, data, change, again) {
       h("section", { class: "after" }, h("h2", {}, "After"), body())),
     note(
       data.model.translates
-        ? "Choose words of the source to change them. What else changes in the translation hung on them: a pronoun, an ending, the order."
-        : `Does ${quoted(asked)} still come from the same words? Heads that look telling can often be missed; the sum is what counts. Positions off: each word sees those before it as a heap, in no order. ↑ ↓ and [ ] choose the head.`,
+        ? "Choose words of the source to change them. Whatever else changes in the translation depended on them: a pronoun, an ending, the order."
+        : `Does ${quoted(asked)} still come from the same words? A head that looks important can often be spared; the sum is what counts. Positions off: each word sees the earlier ones in no order. ↑ ↓ and [ ] choose the head.`,
     ),
   );
 
@@ -68,7 +68,7 @@ export function whatIf(element, data, change, again) {
 
   function words_() {
     const picked = change.picked.filter((i) => i < read.length);
-    if (!picked.length) return h("p", { class: "picked faint" }, "Choose one word below to replace it, two to swap them.");
+    if (!picked.length) return h("p", { class: "picked faint" }, "Choose one word below to replace it, or two to swap them.");
     const [a, b] = picked;
     if (picked.length === 2) return h("p", { class: "picked" }, button(`swap ${quoted(words[a].text)} and ${quoted(words[b].text)}`, () => replaced({ [a]: words[b].text, [b]: words[a].text })));
     const by = h("input", { name: "by", maxlength: 200, "aria-label": `instead of ${words[a].text}`, autocomplete: "off" });
@@ -146,5 +146,5 @@ function contents(found, was, choose) {
 
 function checked(check) {
   if (!check) return null;
-  return h("p", { class: "check" }, `Deaf to its top ${check.k}, the odds ${fold(check.drop)}; to random ones, they ${fold(check.random)}. `, h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● trusted" : "○ not trusted"));
+  return h("p", { class: "check" }, `When the model is deaf to the top ${check.k}, the odds ${fold(check.drop)}; deaf to random words, they ${fold(check.random)}. `, h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● trusted" : "○ not trusted"));
 }

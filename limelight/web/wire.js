@@ -27,7 +27,7 @@ export function wire() {
       const leave = () => {
         if (!waiting.has(id)) return;
         parent.postMessage({ id, gone: true }, "*");
-        end(new DOMException("nobody waits for it any more", "AbortError"));
+        end(new DOMException("this answer is no longer needed", "AbortError"));
       };
       signal?.addEventListener("abort", leave);
       parent.postMessage({ id, path, body }, "*");
