@@ -237,5 +237,5 @@ def _check(
     if taken and not (min(taken) >= 0 and max(taken) < model.vocab and len(taken) < model.vocab):
         raise RequestError(f"stop and forbidden tokens must be some of the model's vocabulary of {model.vocab:,}")
     needed = int(state.lengths.max()) + tokens.shape[1] + max(limits) - 1  # the last token is not read
-    if needed > state.room:
-        raise RequestError(f"the search needs room for {needed:,} tokens and its state has {state.room:,}")
+    if needed > state.capacity:
+        raise RequestError(f"the search needs room for {needed:,} tokens and its state has {state.capacity:,}")

@@ -70,22 +70,22 @@ class Smaller:
     most: tokens that are guessed at a time. Behind the smaller model's context nothing is guessed any more.
     """
 
-    def __init__(self, model: LanguageModel, room: int, source: Sequence[int] = (), most: int = 4) -> None:
-        """room: the longest text that will be asked about. source: what it is behind, for an encoder–decoder."""
+    def __init__(self, model: LanguageModel, capacity: int, source: Sequence[int] = (), most: int = 4) -> None:
+        """capacity: the longest text that will be asked about. source: what it is behind, for an encoder–decoder."""
         self._model = model
         self._source = source
-        self._room = min(room + most, model.context)
+        self._capacity = min(capacity + most, model.context)
         self._most = most
         self._state: State | None = None
 
     @torch.inference_mode()
     def propose(self, tokens: list[int], most: int) -> list[int]:
         """See `Draft`."""
-        most = min(most, self._most, self._room - len(tokens) + 1)
+        most = min(most, self._most, self._capacity - len(tokens) + 1)
         if most < 1:
             return []
         if self._state is None:
-            self._state = begin(self._model, 1, self._room, [self._source])
+            self._state = begin(self._model, 1, self._capacity, [self._source])
             self._state.give(torch.tensor([len(tokens)]))
         for start in range(int(self._state.lengths[0]), len(tokens), CHUNK):
             logits = self._read(tokens[start : start + CHUNK], self._state)
@@ -107,6 +107,6 @@ Drafting: TypeAlias = "Literal['lookup'] | LanguageModel"
 """How to guess: by `Lookup`, or by a smaller model."""
 
 
-def drafts(drafting: Drafting, room: int, source: Sequence[int]) -> Draft:
-    """The draft for one text of at most `room` tokens behind a source, where there is one."""
-    return Lookup() if drafting == "lookup" else Smaller(drafting, room, source)
+def drafts(drafting: Drafting, capacity: int, source: Sequence[int]) -> Draft:
+    """The draft for one text of at most `capacity` tokens behind a source, where there is one."""
+    return Lookup() if drafting == "lookup" else Smaller(drafting, capacity, source)

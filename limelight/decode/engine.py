@@ -38,7 +38,7 @@ class Engine:
 
     Every `step` continues all that are running by a token and reads on in prompts that are joining. What is submitted
     waits, first come first served, until one of the `rows` is free and the cache has room. The cache is a rectangle,
-    rows × the room of each, that grows as it is used up to `positions` in all. When it cannot hold those that are
+    rows × the capacity of each, that grows as it is used up to `positions` in all. When it cannot hold those that are
     running any longer, the youngest is put out and waits at the front. Its tokens are read again when there is room,
     and since its source of random numbers is kept, it goes on as if nothing had been.
 
@@ -170,16 +170,16 @@ class Engine:
             if self.running and joining and (heard + longest) * len(candidates) > self.chunk:
                 break
             together = [*self.running, *candidates]
-            room = max(min(len(request.tokens) + HEADROOM, request.need) for request in together)
-            if len(together) > 1 and len(together) * room > self.positions:
+            capacity = max(min(len(request.tokens) + HEADROOM, request.need) for request in together)
+            if len(together) > 1 and len(together) * capacity > self.positions:
                 break
             joining.append(self.waiting.popleft())
         if joining:
             joining.sort(key=lambda request: -len(request.tokens))
-            rows, room = len(joining), len(joining[0].tokens)
+            rows, capacity = len(joining), len(joining[0].tokens)
             if not self.running:  # what they are read into will be the cache
-                _, room = self._rectangle(joining, rows, room)
-            state = begin(self.model, rows, room, [request.source for request in joining])
+                _, capacity = self._rectangle(joining, rows, capacity)
+            state = begin(self.model, rows, capacity, [request.source for request in joining])
             state.give(torch.tensor([request.given for request in joining]))
             self._joining = _Joining(joining, state, 0)
 
@@ -232,18 +232,18 @@ class Engine:
         """The pool, made anew if too small for the tokens of `requests`, whose first ones are the state's rows."""
         assert self._pool is not None
         assert self._state is not None
-        rows, room = len(requests), _longest(requests)
-        if rows > len(self._pool.lengths) or room > self._pool.room:
-            self._pool = begin(self.model, *self._rectangle(requests, rows, room))
+        rows, capacity = len(requests), _longest(requests)
+        if rows > len(self._pool.lengths) or capacity > self._pool.capacity:
+            self._pool = begin(self.model, *self._rectangle(requests, rows, capacity))
             self._pool.put(0, self._state)
             self._state = self._pool.narrow(0, len(self._state.lengths))
         return self._pool
 
-    def _rectangle(self, requests: list[Request], rows: int, room: int) -> tuple[int, int]:
-        """Rows and room of a new cache: what is necessary, and more, so that it need not be made anew each time."""
-        room = min(max(ROOM, 2 * room), max(request.need for request in requests), self.positions // rows)
+    def _rectangle(self, requests: list[Request], rows: int, capacity: int) -> tuple[int, int]:
+        """Rows and capacity of a new cache: what is necessary, and more, so that it need not be made anew each time."""
+        capacity = min(max(ROOM, 2 * capacity), max(request.need for request in requests), self.positions // rows)
         wanted = max(rows + len(self.waiting), 1 << (rows - 1).bit_length())
-        return max(rows, min(wanted, self.rows, self.positions // room)), room
+        return max(rows, min(wanted, self.rows, self.positions // capacity)), capacity
 
     # ---- what the model does
 
@@ -253,8 +253,8 @@ class Engine:
         if not self.running:
             return
         pool = self._fit(self.running)
-        room = pool.room - _longest(self.running)
-        guesses = [request.guess(min(room, _steady(request, pool.border))) for request in self.running]
+        capacity = pool.capacity - _longest(self.running)
+        guesses = [request.guess(min(capacity, _steady(request, pool.border))) for request in self.running]
         texts = [[request.tokens[-1], *guess] for request, guess in zip(self.running, guesses, strict=True)]
         logits = self._step(texts, self._state, last=not any(guesses))  # [B, T, V]
 

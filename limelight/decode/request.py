@@ -81,9 +81,9 @@ class Request:
         """The most positions of the cache that it can come to; the last token is never read."""
         return self.given + self.limit - 1
 
-    def guess(self, room: int) -> list[int]:
-        """At most `room` tokens that its draft expects; nothing without a draft."""
-        most = min(room, self.left - 1)
+    def guess(self, capacity: int) -> list[int]:
+        """At most `capacity` tokens that its draft expects; nothing without a draft."""
+        most = min(capacity, self.left - 1)
         return [] if self.draft is None or most < 1 else self.draft.propose(self.tokens, most)
 
     def went(self, guess: list[int]) -> bool:

@@ -93,7 +93,7 @@ class Predictor(nn.Module):
     def _read(self, tokens: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
         x = embedded(self.embed, tokens)
         after = state.lengths + (tokens.shape[1] if counts is None else counts)
-        if state.text is not None and state.room:
+        if state.text is not None and state.capacity:
             self._follow(state, state.text, after)
             state.text.write(tokens, state.lengths)
             state.text.deaf = state.text.deaf or visible is not None
@@ -123,9 +123,9 @@ class Predictor(nn.Module):
 class Decoder(Predictor):
     """A language model: it continues a text."""
 
-    def start(self, rows: int, room: int) -> State:
-        """An empty state for `rows` sequences of at most `room` tokens each."""
-        return self.decoder.start(rows, room)
+    def start(self, rows: int, capacity: int) -> State:
+        """An empty state for `rows` sequences of at most `capacity` tokens each."""
+        return self.decoder.start(rows, capacity)
 
     def read(
         self,
@@ -182,12 +182,12 @@ class Seq2Seq(Predictor):
         embed = self.embed if self.source_embed is None else self.source_embed
         return self.encoder.encode(embedded(embed, tokens), lengths, visible)
 
-    def start(self, memory: Memory, room: int) -> State:
-        """A state for one target of at most `room` tokens for each row of the memory.
+    def start(self, memory: Memory, capacity: int) -> State:
+        """A state for one target of at most `capacity` tokens for each row of the memory.
 
         What the decoder needs of the source is computed here, once, and kept in the state.
         """
-        return self.decoder.start(len(memory.lengths), room, memory)
+        return self.decoder.start(len(memory.lengths), capacity, memory)
 
     def read(self, tokens: Tensor, state: State, counts: Tensor | None = None, visible: Tensor | None = None) -> Tensor:
         """Like `step`, but returns the final hidden states [B, T, W], before the head."""
@@ -279,19 +279,19 @@ LanguageModel = Decoder | Seq2Seq
 """A built model that writes text."""
 
 
-def begin(model: LanguageModel, rows: int, room: int, sources: Sequence[Sequence[int]] = ()) -> State:
-    """An empty state for `rows` texts of at most `room` tokens each.
+def begin(model: LanguageModel, rows: int, capacity: int, sources: Sequence[Sequence[int]] = ()) -> State:
+    """An empty state for `rows` texts of at most `capacity` tokens each.
 
     sources: for an encoder–decoder, the token ids of each row's source, of any lengths, which are encoded here; left
     out for a state that others are to be `put` into.
     """
     if not isinstance(model, Seq2Seq):
-        return model.start(rows, room)
+        return model.start(rows, capacity)
     if not sources:
-        return model.decoder.start(rows, room)
+        return model.decoder.start(rows, capacity)
     tokens = pad_sequence([torch.tensor(source) for source in sources], batch_first=True)
     lengths = torch.tensor([len(source) for source in sources])
-    return model.start(model.encode(tokens.to(model.device), lengths), room)
+    return model.start(model.encode(tokens.to(model.device), lengths), capacity)
 
 
 Network = LanguageModel | Encoder

@@ -141,9 +141,9 @@ class Attention(nn.Module):
             self.dropout = nn.Dropout(dropout)
             self.core = partial(dropping, self.core, weigh, self.dropout)
 
-    def cache(self, rows: int, room: int, dtype: torch.dtype, device: torch.device) -> KVCache:
-        """Memory for the keys and values of `rows` sequences of at most `room` positions."""
-        return KVCache.empty((rows, self.kv_heads, room, self.head_width), dtype, device)
+    def cache(self, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> KVCache:
+        """Memory for the keys and values of `rows` sequences of at most `capacity` positions."""
+        return KVCache.empty((rows, self.kv_heads, capacity, self.head_width), dtype, device)
 
     def keys_values(self, source: Tensor, positions: Positions) -> KeysValues:
         """Keys and values of source [B, S, W]."""

@@ -5,7 +5,7 @@ from torch import Tensor
 
 
 class KVCache:
-    """Preallocated keys and values [B, K, room, D] of one layer.
+    """Preallocated keys and values [B, K, capacity, D] of one layer.
 
     Which part of a row is in use is not known here: the state's `lengths` say it, the mask hides the rest.
     """
@@ -17,7 +17,7 @@ class KVCache:
 
     @classmethod
     def empty(cls, shape: tuple[int, int, int, int], dtype: torch.dtype, device: torch.device) -> "KVCache":
-        """Room for `shape` = (B, K, room, D)."""
+        """Room for `shape` = (B, K, capacity, D)."""
         with torch.inference_mode(False):  # or it could be written to in that mode alone
             return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
 

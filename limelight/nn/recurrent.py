@@ -168,8 +168,8 @@ class RecurrentDecoder(nn.Module, ABC):
     ) -> tuple[Tensor, list[Tensors]]:
         """Reads x [B, T, W]: what the head reads [B, T, W], and what is carried on."""
 
-    def start(self, rows: int, room: int, memory: Memory | None = None) -> State:
-        """The state of `rows` texts of at most `room` tokens, before their first.
+    def start(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
+        """The state of `rows` texts of at most `capacity` tokens, before their first.
 
         Behind a recurrent encoder each layer begins where the encoder's layer ended, otherwise at zero.
         """
@@ -181,7 +181,7 @@ class RecurrentDecoder(nn.Module, ABC):
         if self.feeds:
             first.append((zero,))
         source = None if memory is None or not self.crosses else Source.of(memory, self.crosses)
-        return State([Carried(t) for t in first], torch.zeros(rows, dtype=torch.int64), room, source, rewinds=False)
+        return State([Carried(t) for t in first], torch.zeros(rows, dtype=torch.int64), capacity, source, rewinds=False)
 
     def decode(self, x: Tensor, state: State, counts: Tensor | None, visible: Tensor | None) -> Tensor:
         """Reads x [B, T, W] behind what the state has seen: [B, T, W].
@@ -303,7 +303,7 @@ class BahdanauDecoder(ListeningDecoder):
 def _listen(attention: Attention, asking: Tensor, source: Source | None) -> Tensor:
     """What states [B, T, W] hear of the source [B, T, W]; positions play no part."""
     assert source is not None
-    return attention.attend(asking, source.heard[0], _NOWHERE, source.mask)
+    return attention.attend(asking, source.expanded[0], _NOWHERE, source.mask)
 
 
 _NOWHERE = Positions(torch.empty(0, dtype=torch.int64), 0)

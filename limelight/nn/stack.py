@@ -24,7 +24,7 @@ def in_turn(
     """Runs the blocks one after another, and the norm."""
     for i, block in enumerate(stack.blocks):
         cache = caches[i] if caches else None
-        attended = None if source is None else (source.heard[i], source.mask)
+        attended = None if source is None else (source.expanded[i], source.mask)
         window = cast("Attention", block.attention).window
         x = block(x, positions, masks.for_window(window), cache, masks.place, attended)
     out: Tensor = stack.norm(x)
@@ -35,19 +35,19 @@ class Stack(nn.Module):
     """Blocks one after another, behind what `Embeddings` makes of the tokens' vectors and in front of a norm.
 
     `encode` reads a whole text in both directions, `decode` a growing one from left to right. `run` takes the stream
-    through all of it and may be replaced by something that does the same faster. remembers: the number type of the
+    through all of it and may be replaced by something that does the same faster. cache_dtype: the number type of the
     keys and values that are kept from step to step; None: that of the stream.
     """
 
     run: Run
-    remembers: torch.dtype | None
+    cache_dtype: torch.dtype | None
 
     def __init__(self, embeddings: Embeddings, blocks: Sequence[Block], norm: nn.Module) -> None:
         super().__init__()
         self.embeddings = embeddings
         self.blocks = nn.ModuleList(blocks)
         self.run = in_turn
-        self.remembers = None
+        self.cache_dtype = None
         self.norm = norm
 
     @property
@@ -74,14 +74,14 @@ class Stack(nn.Module):
         masks = FullMasks(lengths, x.shape[1], visible, x.device)
         return Memory(self(x, masks, Positions(masks.index, masks.keys, lengths), types=types), lengths, masks.mask)
 
-    def start(self, rows: int, room: int, memory: Memory | None = None) -> State:
-        """An empty state for `rows` sequences of at most `room` positions (0: nothing will be remembered)."""
+    def start(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
+        """An empty state for `rows` sequences of at most `capacity` positions (0: nothing will be remembered)."""
         device = next(self.parameters()).device
         source = None if memory is None else Source.of(memory, self.crosses)
-        attentions = [cast("Attention", block.attention) for block in self.blocks] if room else []
-        caches = [attention.cache(rows, room, self.remembers or self.dtype, device) for attention in attentions]
-        text = Text.empty(rows, room, following, device) if (following := self.following) else None
-        return State(caches, torch.zeros(rows, dtype=torch.int64), room, source, text=text)
+        attentions = [cast("Attention", block.attention) for block in self.blocks] if capacity else []
+        caches = [attention.cache(rows, capacity, self.cache_dtype or self.dtype, device) for attention in attentions]
+        text = Text.empty(rows, capacity, following, device) if (following := self.following) else None
+        return State(caches, torch.zeros(rows, dtype=torch.int64), capacity, source, text=text)
 
     def decode(
         self,

@@ -103,7 +103,7 @@ class Source:
         return Source(self.layers, self.mask.select(rows), origin)
 
     @cached_property
-    def heard(self) -> tuple[KeysValues, ...]:
+    def expanded(self) -> tuple[KeysValues, ...]:
         """Keys and values of each attending layer, a row for each of the B rows, for who cannot look them up."""
         first, rows = int(self.origin[0]), len(self.origin)
         if torch.equal(self.origin, torch.arange(first, first + rows)):
@@ -159,7 +159,7 @@ class Text:
     """The tokens that each row has read: kept where rotary embeddings follow the length of the text, since a text
     that has grown may have to be read anew.
 
-    tokens: [B, room] int64 on the model's device. given: [B] int64 on CPU, see `State.give`. reach: [B, n] int64 on
+    tokens: [B, capacity] int64 on the model's device. given: [B] int64 on CPU, see `State.give`. reach: [B, n] int64 on
     CPU, what each of the n scalings has turned the keys for. deaf: whether any of it was read with a limit on what it
     may see.
     """
@@ -174,10 +174,10 @@ class Text:
         self.deaf = deaf
 
     @classmethod
-    def empty(cls, rows: int, room: int, scalings: tuple[FollowingScaling, ...], device: torch.device) -> "Text":
-        """Room for `rows` texts of at most `room` tokens."""
+    def empty(cls, rows: int, capacity: int, scalings: tuple[FollowingScaling, ...], device: torch.device) -> "Text":
+        """Room for `rows` texts of at most `capacity` tokens."""
         with torch.inference_mode(False):
-            tokens = torch.zeros(rows, room, dtype=torch.int64, device=device)
+            tokens = torch.zeros(rows, capacity, dtype=torch.int64, device=device)
         return cls(
             scalings, tokens, torch.zeros(rows, dtype=torch.int64), torch.zeros(rows, len(scalings), dtype=torch.int64)
         )
@@ -224,7 +224,7 @@ class State:
     """The memory of a batch of sequences between steps.
 
     parts: one per layer; none where nothing is to be remembered. lengths: [B] int64 on CPU, tokens seen by each row.
-    room: the most that a row can hold. source: what the decoder of an encoder–decoder hears. rewinds: whether steps
+    capacity: the most that a row can hold. source: what the decoder of an encoder–decoder hears. rewinds: whether steps
     can be taken back, which a recurrent model, having only its last state, cannot. text: what was read, where it may
     have to be read anew.
     """
@@ -233,14 +233,14 @@ class State:
         self,
         parts: Sequence[Part],
         lengths: Tensor,
-        room: int,
+        capacity: int,
         source: Source | None = None,
         rewinds: bool = True,
         text: Text | None = None,
     ) -> None:
         self.parts = tuple(parts)
         self.lengths = lengths
-        self.room = room
+        self.capacity = capacity
         self.source = source
         self.rewinds = rewinds
         self.text = text
@@ -266,7 +266,7 @@ class State:
         source = None if self.source is None else self.source.select(rows)
         text = None if self.text is None else self.text.select(rows)
         parts = [part.select(rows) for part in self.parts]
-        return State(parts, self.lengths[rows], self.room, source, self.rewinds, text)
+        return State(parts, self.lengths[rows], self.capacity, source, self.rewinds, text)
 
     def fork(self, n: int) -> "State":
         """Each row n times, copies side by side."""
@@ -280,17 +280,17 @@ class State:
         parts = [part.narrow(start, stop) for part in self.parts]
         source = None if self.source is None else self.source.select(torch.arange(start, stop))
         text = None if self.text is None else self.text.narrow(start, stop)
-        return State(parts, self.lengths[start:stop], self.room, source, self.rewinds, text)
+        return State(parts, self.lengths[start:stop], self.capacity, source, self.rewinds, text)
 
     def put(self, row: int, other: "State") -> None:
-        """Replaces the rows from `row` on by those of `other`, whose room may differ; it is of the same model.
+        """Replaces the rows from `row` on by those of `other`, whose capacity may differ; it is of the same model.
 
         A state that hears no source, because it was started without one, hears what is put into it. Raises RequestError
         if a row has seen more than there is room for here, or if this state hears a source and the other does not.
         """
         length = int(other.lengths.max())
-        if length > self.room:
-            raise RequestError(f"a text of {length:,} tokens does not fit a state with room for {self.room:,}")
+        if length > self.capacity:
+            raise RequestError(f"a text of {length:,} tokens does not fit a state with room for {self.capacity:,}")
         if self.source is not None and other.source is None:
             raise RequestError("what hears no source cannot be put where one is heard; start it behind a source")
         for part, others in zip(self.parts, other.parts, strict=True):

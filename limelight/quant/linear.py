@@ -115,5 +115,5 @@ def exactly(network: M) -> M:
         if isinstance(module, LowBitLinear):
             module.matrix = ExactMatrix(module.matrix)
         elif isinstance(module, Stack):
-            module.remembers = None
+            module.cache_dtype = None
     return network

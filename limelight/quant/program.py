@@ -127,7 +127,7 @@ def _holds(stack: Stack) -> list[Any]:
         for name, value in vars(module).items()
         if not name.startswith("_") and (value is None or callable(value) or isinstance(value, int | float))
     ]
-    return [modules, places, settings, any(map(hooked, modules)), stack.training, stack.remembers]
+    return [modules, places, settings, any(map(hooked, modules)), stack.training, stack.cache_dtype]
 
 
 def _lengths(masks: Masks) -> Tensor | None:
@@ -162,7 +162,7 @@ class Program:
         self._kernel = compiled.kernel
         attention = cast("Attention", stack.blocks[0].attention)
         self._kv_heads, self._head_width = attention.kv_heads, attention.head_width
-        self._remembers = stack.remembers
+        self._cache_dtype = stack.cache_dtype
         self._last: tuple[ref[KVCache], array[int]] | None = None
 
     def __call__(
@@ -181,7 +181,7 @@ class Program:
         arena = torch.empty((B * T if B * T > 1 else torch.get_num_threads()) * self._size, dtype=torch.uint8)
         lengths = lengths.contiguous()
         if not caches:  # layers need them one after another, so all may write to the same place
-            keys, values = torch.empty(2, B, self._kv_heads, T, self._head_width, dtype=self._remembers).unbind()
+            keys, values = torch.empty(2, B, self._kv_heads, T, self._head_width, dtype=self._cache_dtype).unbind()
             own, layers = _memory([(keys, values)] * self._layers, lengths)
         else:
             own, layers = self._own(caches, lengths)
@@ -238,6 +238,6 @@ def fuse(network: nn.Module) -> None:
             stack.run = Fused()
             try:
                 Program(stack)
-                stack.remembers = torch.float16
+                stack.cache_dtype = torch.float16
             except UnfitError:
                 continue

@@ -56,8 +56,8 @@ class HashedModel:
         assert visible is None
         B, T = tokens.shape
         self.calls.append((B, T, None if counts is None else counts.tolist()))
-        assert bool((state.lengths + T <= state.room).all()), "written past the room"
-        assert state.room <= self.context
+        assert bool((state.lengths + T <= state.capacity).all()), "written past the room"
+        assert state.capacity <= self.context
         (prefixes,) = state.parts
         assert isinstance(prefixes, Prefixes)
         real = [T] * B if counts is None else counts.tolist()

@@ -154,7 +154,7 @@ def test_it_runs_in_one_call(new: c.ModelConfig) -> None:
     other = twin(network)
     other.decoder.run = in_turn  # type: ignore[union-attr]
     fuse(network)
-    network.decoder.remembers = None
+    network.decoder.cache_dtype = None
     found, expected = network.read(TOKENS), other.read(TOKENS)
     made = network.decoder.run._made  # type: ignore[union-attr]
     assert made is not None

@@ -123,7 +123,7 @@ def test_the_compiled_program_reads_what_the_blocks_read(pair: Pair) -> None:
     with torch.inference_mode():
         plain = network.read(TOKENS, LENGTHS, types=TYPES)
         fuse(network)
-        network.encoder.remembers = None
+        network.encoder.cache_dtype = None
         fused = network.read(TOKENS, LENGTHS, types=TYPES)
     assert network.encoder.run._made[1] is not None  # a program, and not the blocks in turn
     for row, length in enumerate(LENGTHS.tolist()):

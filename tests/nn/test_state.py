@@ -149,8 +149,8 @@ def test_the_rows_of_a_beam_hear_the_source_of_their_own() -> None:
     beam = state.fork(2).select(torch.tensor([5, 0, 3])).narrow(0, 2)
     assert beam.source is not None
     assert beam.source.origin.tolist() == [2, 0]
-    assert torch.equal(beam.source.heard[0].k, keys[[2, 0]])
-    assert torch.equal(beam.source.heard[0].v, -keys[[2, 0]])
+    assert torch.equal(beam.source.expanded[0].k, keys[[2, 0]])
+    assert torch.equal(beam.source.expanded[0].v, -keys[[2, 0]])
     assert torch.equal(beam.source.mask.allowed, allowed[[2, 0]])
     with pytest.raises(RequestError, match="hears no source cannot be put where one is heard"):
         state.put(0, start(1))
@@ -179,7 +179,7 @@ def hears(state: State, texts: list[list[int]]) -> None:
     for row, text in enumerate(texts):
         expected = torch.arange(keys) < len(text)
         assert (allowed is None and bool(expected.all())) or torch.equal(allowed[row, 0, 0], expected)
-        for layer, (kept, looked_up) in enumerate(zip(source.heard, source.layers, strict=True)):
+        for layer, (kept, looked_up) in enumerate(zip(source.expanded, source.layers, strict=True)):
             for heard in (kept.k[row], -kept.v[row], looked_up.k[source.origin[row]]):
                 assert heard[0, : len(text), 0].tolist() == [number + layer / 2 for number in text]
 

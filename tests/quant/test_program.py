@@ -63,7 +63,7 @@ def fused(network: N, kernel: int = 0) -> N:
         if isinstance(module, NativeMatrix):
             module.kernel = kernel
     fuse(network)
-    network.decoder.remembers = None
+    network.decoder.cache_dtype = None
     return network
 
 
@@ -73,7 +73,7 @@ def translator(kind: Callable[..., ModelConfig]) -> Seq2Seq:
     )
     assert isinstance(network, Seq2Seq)
     fused(network)
-    network.encoder.remembers = None
+    network.encoder.cache_dtype = None
     return network
 
 
