@@ -6,7 +6,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.picture import AMBER, BLUE, LOOKS, VIOLET, bar, colour, shade
+from limelight.cli.picture import AMBER, BLUE, LOOKS, VIOLET, bar, colour, figure, moved, shade
 from limelight.cli.screen import clean, print_json
 from limelight.errors import RequestError
 
@@ -74,15 +74,15 @@ def _importance(found: "Importance") -> RenderableType:
     table.add_column(justify="right")
     for heard in found.ranked():
         drawn = Text(bar(abs(heard.importance) / most, _BAR), colour(AMBER if heard.importance >= 0 else BLUE))
-        table.add_row(Text(f"  {clean(heard.word)}", "bold"), f"{heard.importance:.2f}", drawn)
+        table.add_row(Text(f"  {clean(heard.word)}", "bold"), figure(heard.importance, ".2f"), drawn)
     how = "the word is left out" if found.method == "leave-one-out" else "the model is made deaf to the word"
     notes = [f"Each number says how far the log-odds of {asked} fall when {how}."]
     if found.check is not None:
         c = found.check
         verdict = "this picture can be trusted" if c.holds else "this picture cannot be trusted here"
         notes.append(
-            f"Check: without the {c.k} highest-ranked words they fall by {c.top_drop:.1f}, without {c.k} random ones by"
-            f" {c.random_drop:.1f} ± {c.random_sd:.1f}; {verdict}."
+            f"Check: without the {c.k} highest-ranked words they {moved(c.top_drop)}, without {c.k} random ones they "
+            f"{moved(c.random_drop)} ± {c.random_sd:.1f}; {verdict}."
         )
     title = Text(f"Which words of the source made the model say {asked}?", "bold")
     return Group(title, Text(), table, Text(), *(Text(note, "dim") for note in notes))

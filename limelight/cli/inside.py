@@ -8,7 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.picture import LOOKS, SHOWN, VIOLET, bar, colour, fit, percent, shade, spelled
+from limelight.cli.picture import LOOKS, SHOWN, VIOLET, bar, colour, figure, fit, percent, shade, spelled
 from limelight.cli.screen import clean
 
 if TYPE_CHECKING:
@@ -183,14 +183,14 @@ def _name(token: str, width: int) -> str:
 def _vector(name: str, vector: "Tensor", width: int) -> Text:
     """The first numbers of a vector, how many there are, and its length."""
     shown = min(_NUMBERS, max(2, (width - 50) // 7))
-    numbers = " ".join(f"{value:+.2f}".replace("-", "−") for value in vector[:shown].tolist())
+    numbers = " ".join(figure(value, "+.2f") for value in vector[:shown].tolist())
     return Text.assemble(
         (f"{name:<24}", "dim"), f"{numbers} … ", (f"{len(vector)} numbers, |x| = {float(vector.norm()):.2f}", "dim")
     )
 
 
 def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")
+    return figure(value, ".2f")
 
 
 def _position(found: "Steps", width: int) -> Text:
@@ -210,14 +210,15 @@ def _arithmetic(found: "Steps") -> Text:
     best = int(shares.argmax())
     piece = clean(found.tokens.text[best].strip())
     pairs = list(zip(at.query.tolist(), at.keys[best].tolist(), strict=True))[:2]
-    terms = " + ".join(f"{a:.2f} · {b:.2f}" for a, b in pairs)
+    terms = " + ".join(f"{_signed(a)} · {_signed(b)}" for a, b in pairs)
     product, score = float(scores.products[best]), float(scores.values[best])
     capped = "" if scores.cap is None else f", softly limited to ±{scores.cap:g},"
+    share = f"exp({_signed(score)} − {_signed(weights.highest)}) / {weights.total:.2f} = {weights.values[best]:.2f}"
     text = (
-        f"query · key of “{piece}” = {terms} + … = {product:.2f}; times {scores.scale:.4g}{capped} is {score:.2f}. "
-        f"Its share: exp({score:.2f} − {weights.highest:.2f}) / {weights.total:.2f} = {float(weights.values[best]):.2f}"
+        f"query · key of “{piece}” = {terms} + … = {_signed(product)}; times {scores.scale:.4g}{capped} is "
+        f"{_signed(score)}. Its share: {share}"
     )
-    return Text(text.replace("-", "−"))
+    return Text(text)
 
 
 def _shares(found: "Steps") -> Table:

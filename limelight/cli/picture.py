@@ -177,8 +177,8 @@ def _checked(check: "Check | None", words: "Sequence[Word]", asked: str) -> Text
         return Text("There are too few words to compare this picture with random ones.", "bold")
     top = _listed([clean(words[place].text) for place in check.top])
     return Text.assemble(
-        f"When the model is deaf to {top}, the odds of {asked} {_moved(check.top_drop)}; deaf to {_COUNTS[check.k]}, "
-        f"they {_moved(check.random_drop)} ± {check.random_sd:.1f}. ",
+        f"When the model is deaf to {top}, the odds of {asked} {moved(check.top_drop)}; deaf to {_COUNTS[check.k]}, "
+        f"they {moved(check.random_drop)} ± {check.random_sd:.1f}. ",
         ("This picture can be trusted.", "bold green")
         if check.holds
         else ("This picture cannot be trusted here.", "bold red"),
@@ -200,10 +200,15 @@ def _links(links: "Sequence[Link]", words: "Sequence[Word]") -> Group:
 def _number(found: "Importance", value: float) -> Text:
     if _looks(found):
         return Text(f"{value:.2f}")
-    return Text(f"{value:+.1f}".replace("-", "−"))
+    return Text(figure(value, "+.1f"))
 
 
-def _moved(drop: float) -> str:
+def figure(value: float, spec: str) -> str:
+    """A number by Python's format, with a minus sign where that has a hyphen."""
+    return f"{value:{spec}}".replace("-", "−")
+
+
+def moved(drop: float) -> str:
     return f"{'fall' if drop >= 0 else 'rise'} by {abs(drop):.1f}"
 
 
