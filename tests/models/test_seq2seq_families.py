@@ -1,12 +1,13 @@
 """What every family of encoder–decoders gets by being listed in tests/references.py."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from references import SEQ2SEQ, saved
+from references import SEQ2SEQ, saved, write_tokenizer
 
 import limelight
 from limelight.checkpoints.open import open_checkpoint
@@ -127,24 +128,40 @@ def test_greedy_equals_the_references(pair: Pair) -> None:
         assert ours[:n] == ids[:n]
 
 
-def test_blocking_a_word_of_the_source_is_the_references_attention_mask(pair: Pair) -> None:
-    opened = limelight.open(pair.folder, kind=limelight.Translator)
+def test_blocking_a_word_of_either_side_is_the_references_attention_mask(pair: Pair, tmp_path: Path) -> None:
+    theirs = copy.deepcopy(pair.theirs)
+    with torch.no_grad():
+        for name, weight in theirs.named_parameters():
+            if name.endswith(".q.weight"):  # so that every word is looked at a little
+                weight.mul_(0.02)
+    theirs.save_pretrained(tmp_path)
+    write_tokenizer(tmp_path)
+    opened = limelight.open(tmp_path, kind=limelight.Translator)
     seen = opened.look("w5 w17 w30 w8", "w40 w41 w42")
-    found = seen.importance(3, method="blocking")
+    found = seen.importance(3, method="blocking", written=True)
     source = torch.tensor([[5, 17, 30, 8, opened.language.marks.end]])
     target = torch.tensor([[*opened.language.begins, 40, 41]])
     ids = [42, *(opened.language.target.id(word.strip()) for word in found.alternatives)]
 
-    def odds(mask: torch.Tensor) -> float:
+    def odds(mask: torch.Tensor, seen: torch.Tensor) -> float:
         with torch.inference_mode():
-            logits = pair.theirs(input_ids=source, attention_mask=mask, decoder_input_ids=target).logits[0, -1]
+            logits = theirs(
+                input_ids=source, attention_mask=mask, decoder_input_ids=target, decoder_attention_mask=seen
+            ).logits[0, -1]
         return float(logits[ids[0]] - logits[ids[1:]].logsumexp(-1))
 
-    whole = odds(torch.ones_like(source))
+    everything, written = torch.ones_like(source), torch.ones_like(target)
+    whole = odds(everything, written)
     for place in range(4):
-        mask = torch.ones_like(source)
+        mask = everything.clone()
         mask[0, place] = 0
-        assert found.words[place].importance == pytest.approx(whole - odds(mask), abs=1e-4)
+        assert found.words[place].importance == pytest.approx(whole - odds(mask, written), abs=1e-5)
+    assert max(abs(each.importance) for each in found.words[:4]) > 3e-4
+    later = written.clone()
+    later[0, len(opened.language.begins)] = 0  # the first word of the translation, which a later one may not see
+    assert found.words[4].word == "w40"
+    assert found.words[4].importance == pytest.approx(whole - odds(everything, later), abs=1e-5)
+    assert abs(found.words[4].importance) > 1e-3
 
 
 @pytest.mark.parametrize("forced", [None, 41])
