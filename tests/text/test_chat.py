@@ -1,9 +1,12 @@
 """Chat templates: equal to the reference's rendering, and harmless."""
 
 import json
+import os
 import re
 import resource
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -232,7 +235,29 @@ def test_a_template_gets_a_second_and_half_a_gigabyte(template: str, says: str) 
         tokenizer.chat(HELLO)
     spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - children.ru_utime
     assert spent < 5
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 700_000  # kB
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # kB, of all children that this process ever had
+    assert largest <= max(700_000, children.ru_maxrss)
+
+
+def test_a_hungry_template_takes_no_more_than_its_limit() -> None:
+    """In a process of its own, which has had no other children."""
+    hungry = ["{{ ('a' * (3 * 10**9)) | length }}", "{{ ([0] * 10**9) | length }}", "{{ '%2000000000d' % 1 }}"]
+    code = f"""
+import resource
+from test_chat import HELLO, _tokenizer
+for template in {hungry!r}:
+    try:
+        _tokenizer(template).chat(HELLO)
+    except Exception as error:
+        assert "MB of memory" in str(error), error
+    else:
+        raise AssertionError(template)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+    here = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": here}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert 20_000 < int(done.stdout) < 700_000
 
 
 def test_messages_reach_the_template_as_they_are() -> None:
