@@ -44,7 +44,7 @@ from limelight.look.session import session
 from limelight.look.text import Reading, read, sink_tokens
 from limelight.models.api import Decoder
 from limelight.quant.linear import exactly
-from limelight.tasks.align import Gold, Step, align, error_rate, listening, read_gold
+from limelight.tasks.align import Asking, Gold, align, error_rate, listening, read_gold
 from limelight.tasks.look import SeenTranslation
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -309,7 +309,7 @@ def alignment(folder: str, limit: int, swap: bool) -> dict[str, float]:
     gold = read_gold(ALIGNED / "de-en.ref.wa", ALIGNED / "test.de", ALIGNED / "test.en")[:limit]
     if swap:
         gold = [replace(each, source=each.target, target=each.source, **_turned(each)) for each in gold]
-    steps: dict[str, Step] = {"attention, the word as input": "input", "attention, the word as output": "output"}
+    steps: dict[str, Asking] = {"attention, the word as input": "input", "attention, the word as output": "output"}
     found: dict[str, list[set[tuple[int, int]]]] = {}
     for each in gold:
         seen = translator.look(" ".join(each.source), " ".join(each.target))

@@ -27,6 +27,7 @@ from limelight.models.gpt import gpt
 from limelight.models.init import initialise
 from limelight.models.transformer2017 import transformer2017
 from limelight.train.batches import IGNORE, Batch, Batches, Corpus, Marks, Pairs, Stream
+from limelight.train.disk import seal
 from limelight.train.parallel import World
 from limelight.train.settings import Settings, fastest
 from limelight.train.tokenfile import TokenFile
@@ -179,7 +180,8 @@ def _translation(folder: Path) -> Task:
     lengths = np.stack((source, np.clip(source + chance.integers(-3, 4, len(source)), 5, None)), 1).ravel()
     chance.integers(4, VOCAB, lengths.sum(), dtype=np.uint16).tofile(folder / "tokens.bin")
     np.concatenate(([0], lengths.cumsum())).astype("<i8").tofile(folder / "offsets.bin")
-    (folder / "about.json").write_text('{"dtype": "<u2", "dropped": 0}')
+    (folder / "about.json").write_text(json.dumps({"dtype": "<u2", "vocab": VOCAB, "dropped": 0}))
+    seal(folder)
     layers, width, heads, hidden, dropout = 4, 256, 4, 1024, 0.1
 
     def peer() -> Any:

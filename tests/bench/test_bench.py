@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
@@ -83,3 +84,17 @@ def test_a_part_that_fails_or_is_missing_does_not_keep_the_others_back(
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["good"]["rows"][0]["peer_name"] == "quick"
     assert results["absent"]["rows"] == []
+
+
+@pytest.mark.parametrize("name", list(everything.PARTS))
+def test_every_part_finds_what_it_measures(name: str) -> None:
+    assert callable(import_module(f"benchmarks.{name}").measure)
+
+
+def test_what_training_is_measured_on_can_be_read(tmp_path: Path) -> None:
+    from benchmarks import train
+
+    for task in (train._translation(tmp_path), train._language()):
+        batches = task.batches()
+        assert len(batches) == train.STEPS + 1
+        assert all(int((batch.targets != train.IGNORE).sum()) > 0 for batch in batches)
