@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 import torch
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
-from limelight.checkpoints.reader import DTYPES, lookup
+from limelight.checkpoints.tensors import DTYPES, lookup
 from limelight.errors import FileError
 from limelight.quant.packed import FORMATS, Packed
 

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, Protocol
 
 from limelight.checkpoints.files import PARTS_LIMIT, foreign, gguf_parts, head, is_safetensors
-from limelight.errors import FileError, suggestion
+from limelight.checkpoints.tensors import lookup
+from limelight.errors import FileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,27 +23,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from limelight.quant.packed import Packed
-
-T = TypeVar("T")
-
-# The number types that tensors are kept in, by the names that safetensors gives them; low-bit ones are in quant.packed.
-DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U64": torch.uint64,
-    "U32": torch.uint32,
-    "U16": torch.uint16,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 INDEX_LIMIT = 1 << 25  # bytes; an index of 100,000 tensors takes about 10 MB
 
@@ -79,7 +57,7 @@ class TensorReader(Protocol):
         ...
 
     def dtype(self, name: str) -> str:
-        """The tensor's number type: a key of ``DTYPES`` or of ``quant.packed.FORMATS``."""
+        """The tensor's number type: a key of ``tensors.DTYPES`` or of ``quant.packed.FORMATS``."""
         ...
 
     def nbytes(self, name: str) -> int:
@@ -129,13 +107,6 @@ def open_tensors(path: Path) -> TensorReader:
         return _open_index(path)
     reader = _open_file(path, first)
     return _with_parts(reader, path) if _parts_of(reader, path) > 1 else reader
-
-
-def lookup(tensors: Mapping[str, T], name: str, path: Path) -> T:
-    """The entry of a tensor; ``FileError`` with the nearest name when the file has none of that name."""
-    if name not in tensors:
-        raise FileError(f"{path}: there is no tensor {name!r}{suggestion(name, tensors)}")
-    return tensors[name]
 
 
 def _in_folder(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from safetensors import SafetensorError, safe_open
 
-from limelight.checkpoints.reader import DTYPES, lookup
+from limelight.checkpoints.tensors import DTYPES, lookup
 from limelight.errors import FileError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from limelight.checkpoints.reader import DTYPES, lookup
+from limelight.checkpoints.tensors import DTYPES, lookup
 from limelight.errors import FileError
 
 if TYPE_CHECKING:

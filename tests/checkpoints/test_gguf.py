@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from limelight.checkpoints.gguf import DEPTH_LIMIT, HEADER_LIMIT, GGUFReader
-from limelight.checkpoints.reader import DTYPES, open_tensors
+from limelight.checkpoints.reader import open_tensors
+from limelight.checkpoints.tensors import DTYPES
 from limelight.errors import FileError
 from limelight.quant.packed import FORMATS, Packed
 

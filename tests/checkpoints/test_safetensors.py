@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from limelight.checkpoints.reader import DTYPES, open_tensors
+from limelight.checkpoints.reader import open_tensors
 from limelight.checkpoints.safetensors import SafetensorsReader
+from limelight.checkpoints.tensors import DTYPES
 from limelight.errors import FileError
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -16,7 +16,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from limelight.checkpoints.reader import DTYPES, open_tensors
+from limelight.checkpoints.reader import open_tensors
+from limelight.checkpoints.tensors import DTYPES
 from limelight.checkpoints.torchzip import LIMIT, TUPLE_LIMIT, TorchZipReader
 from limelight.errors import FileError
 
