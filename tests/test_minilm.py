@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import re
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,14 @@ def test_what_means_the_same_is_near(model: limelight.Embedder) -> None:
     a, b, c = model.embed(["A cat sleeps on the sofa.", "A kitten naps on the couch.", "Interest rates rose again."])
     assert float(a @ b) > 0.6
     assert float(a @ c) < 0.2
+
+
+def test_what_is_shown_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    from limelight.cli import main
+
+    with pytest.raises(SystemExit) as ended:
+        main(["show", "minilm"])
+    out = capsys.readouterr().out
+    assert ended.value.code in (0, None)
+    assert "bert, 6 layers of width 384, 12 heads each" in out
+    assert "512 tokens\n" in re.sub(" +\n", "\n", out)  # and no word on a cache, which an encoder has not

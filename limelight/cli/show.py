@@ -109,7 +109,7 @@ def _about(found: "Contents", parts: Parts) -> dict[str, Any]:
         "heads": blocks[0].attention.heads if blocks else None,
         "kv_heads": blocks[0].attention.kv_heads if blocks else None,
         "context": config.longest,
-        "cache_bytes_per_token": {"float32": 4 * kept, "bfloat16": 2 * kept},
+        "cache_bytes_per_token": None if config.decoder is None else {"float32": 4 * kept, "bfloat16": 2 * kept},
         "tokenizer": {
             "kind": _kind(found),
             "vocab": tokenizer.vocab,
@@ -140,11 +140,13 @@ def _facts(about: dict[str, Any], template: bool) -> "RenderableType":
     from limelight.cli.screen import line
 
     tokenizer, kept = about["tokenizer"], about["cache_bytes_per_token"]
+    taken = ""  # an encoder keeps nothing
+    if kept is not None:
+        taken = f", each of which takes {decimal(kept['float32'])} in float32 or {decimal(kept['bfloat16'])} in 16 bits"
     facts = {
         "family": f"{about['family']}, {about['layers']} layers of width {about['width']:,}",
         "size": f"{about['parameters']:,} parameters in {decimal(about['bytes'])}",
-        "context": f"{about['context']:,} tokens, each of which takes {decimal(kept['float32'])} in "
-        f"float32 or {decimal(kept['bfloat16'])} in 16 bits",
+        "context": f"{about['context']:,} tokens{taken}",
         "tokenizer": f"{tokenizer['kind'] + ', ' if tokenizer['kind'] else ''}{tokenizer['vocab']:,} tokens, "
         f"{len(tokenizer['special'])} of them special; a text ends at {' or '.join(tokenizer['eos']) or 'none'}",
         "chat": "yes; --template prints its template" if template else "no chat template",
