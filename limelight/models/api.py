@@ -96,7 +96,7 @@ class Predictor(nn.Module):
         if state.text is not None and state.capacity:
             self._follow(state, state.text, after)
             state.text.write(tokens, state.lengths)
-            state.text.deaf = state.text.deaf or visible is not None
+            state.text.limited = state.text.limited or visible is not None
         hidden = self.decoder.decode(x, state, counts, visible)
         state.lengths = after
         return hidden
@@ -106,10 +106,10 @@ class Predictor(nn.Module):
         assert isinstance(self.decoder, Stack)  # no other has such embeddings
         stale = (text.reach != text.reaching(after)).any(1) & (state.lengths > 0)
         for row in stale.nonzero()[:, 0].tolist():
-            if text.deaf:
+            if text.limited:
                 raise RequestError(
-                    "the text has come to a length at which the model reads all of it anew, and it was read deaf to "
-                    "some of it; read it in one step"
+                    "the text has come to a length at which the model reads all of it anew, and it was read with "
+                    "some of it hidden; read it in one step"
                 )
             part = state.narrow(row, row + 1)  # in the same memory
             part.rewind(0)

@@ -110,7 +110,7 @@ class RecurrentEncoder(nn.Module):
 
     def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None) -> Memory:
         """Reads x [B, S, W], each row up to its length [B]. Raises RequestError if `visible` is given."""
-        _hears_all(visible)
+        _hides_nothing(visible)
         mask = FullMasks(lengths, x.shape[1], None, x.device).mask
         final: list[Tensors] = []
         x = x * self.scale
@@ -132,10 +132,10 @@ def _reversed(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(1, index[:, :, None].expand_as(x))
 
 
-def _hears_all(visible: Tensor | None) -> None:
+def _hides_nothing(visible: Tensor | None) -> None:
     if visible is not None:
         raise RequestError(
-            "a recurrent model reads all words into one state and cannot be deaf to some; leave words out instead"
+            "a recurrent model reads all words into one state and none can be hidden from it; leave words out instead"
         )
 
 
@@ -189,7 +189,7 @@ class RecurrentDecoder(nn.Module, ABC):
         What is carried is kept in the state; its lengths are the caller's to move on. counts: [B] int64 on CPU, the
         real positions of each row. Raises RequestError if `visible` is given.
         """
-        _hears_all(visible)
+        _hides_nothing(visible)
         parts = cast("Sequence[Carried]", state.parts)
         out, after = self.read(self.dropout(x * self.scale), [part.tensors for part in parts], counts, state.source)
         for part, tensors in zip(parts, after, strict=True):

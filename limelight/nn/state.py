@@ -160,18 +160,23 @@ class Text:
     that has grown may have to be read anew.
 
     tokens: [B, capacity] int64 on the model's device. given: [B] int64 on CPU, see `State.give`. reach: [B, n] int64 on
-    CPU, what each of the n scalings has turned the keys for. deaf: whether any of it was read with a limit on what it
-    may see.
+    CPU, what each of the n scalings has turned the keys for. limited: whether any of it was read with a limit on what
+    it may see.
     """
 
     def __init__(
-        self, scalings: tuple[FollowingScaling, ...], tokens: Tensor, given: Tensor, reach: Tensor, deaf: bool = False
+        self,
+        scalings: tuple[FollowingScaling, ...],
+        tokens: Tensor,
+        given: Tensor,
+        reach: Tensor,
+        limited: bool = False,
     ) -> None:
         self.scalings = scalings
         self.tokens = tokens
         self.given = given
         self.reach = reach
-        self.deaf = deaf
+        self.limited = limited
 
     @classmethod
     def empty(cls, rows: int, capacity: int, scalings: tuple[FollowingScaling, ...], device: torch.device) -> "Text":
@@ -199,12 +204,12 @@ class Text:
         """The given rows, in that order; rows may repeat."""
         with torch.inference_mode(False):
             tokens = self.tokens[rows.to(self.tokens.device)]
-        return Text(self.scalings, tokens, self.given[rows], self.reach[rows], self.deaf)
+        return Text(self.scalings, tokens, self.given[rows], self.reach[rows], self.limited)
 
     def narrow(self, start: int, stop: int) -> "Text":
         """The rows from `start` up to `stop`, their tokens in the same memory."""
         rows = slice(start, stop)
-        return Text(self.scalings, self.tokens[rows], self.given[rows], self.reach[rows], self.deaf)
+        return Text(self.scalings, self.tokens[rows], self.given[rows], self.reach[rows], self.limited)
 
     def put(self, row: int, other: "Text", length: int) -> None:
         """Replaces the rows from `row` on by the first `length` tokens of the other's."""
@@ -212,7 +217,7 @@ class Text:
         self.tokens[rows, :length] = other.tokens[:, :length]
         self.given, self.reach = self.given.clone(), self.reach.clone()
         self.given[rows], self.reach[rows] = other.given, other.reach
-        self.deaf = self.deaf or other.deaf
+        self.limited = self.limited or other.limited
 
     @property
     def nbytes(self) -> int:
