@@ -55,7 +55,13 @@ def exactly_rows(weight: Weight, count: int) -> None:
 
 def take_rows(weight: Weight, index: Tensor | slice) -> Weight:
     """The given output rows of a tensor or of a packed one."""
-    return weight[index] if isinstance(weight, Tensor) else weight.rows(index)
+    if not isinstance(weight, Tensor):
+        return weight.rows(index)
+    if weight.is_meta and isinstance(
+        index, Tensor
+    ):  # torch would import its symbolic shapes, which takes half a second
+        return weight.new_empty(len(index), *weight.shape[1:])
+    return weight[index]
 
 
 @dataclass(frozen=True)
