@@ -387,13 +387,14 @@ def open(
 
 def _opened(checkpoint: Opened, name: str) -> AnyModel:
     from limelight.models.api import Decoder, Encoder
-    from limelight.tasks import Language, translates
 
     network, tokenizer, path = checkpoint.network, checkpoint.tokenizer, checkpoint.path
     if isinstance(network, Encoder):
         return kind_of(network)(network, tokenizer, name, path)
-    if isinstance(network, Decoder) and not translates(network.config):
+    if isinstance(network, Decoder) and not network.config.translates:
         return Model(network, tokenizer, name, path)
+    from limelight.tasks import Language
+
     said = network.config.extra
     language = Language(
         checkpoint.source, tokenizer, said.get("decoder_start_token_id"), said.get("forced_bos_token_id")

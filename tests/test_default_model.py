@@ -1,6 +1,8 @@
 """The default model itself, where it has been fetched (``limelight pull smollm2``)."""
 
 import gzip
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,10 @@ def test_rounding_costs_next_to_nothing(model: limelight.Model) -> None:
             for each in (model, exact)
         ]
     assert losses[0] == pytest.approx(losses[1], rel=0.01)  # perplexity
+
+
+def test_opening_it_imports_nothing_that_only_others_need() -> None:
+    code = (
+        "import sys, limelight; limelight.open(); assert not {'sympy', 'limelight.tasks', 'fastapi'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -262,6 +262,9 @@ class Pooling:
     normalised: bool = True
 
 
+TRANSLATION = "translation"
+"""The task that a language model which has learnt to translate names in its config."""
+
 Head = LMHead | MaskedLMHead | SequenceClassifier | TokenClassifier | SpanHead | Pooling
 
 
@@ -305,6 +308,14 @@ class ModelConfig:
     def tied(self) -> bool:
         """Whether the head scores words by the token embeddings."""
         return isinstance(self.head, LMHead | MaskedLMHead) and self.head.tied
+
+    @property
+    def translates(self) -> bool:
+        """Whether a model translates: as an encoder–decoder, or as a language model that has learnt to and says so
+        under transformers' own key."""
+        tasks = self.extra.get("task_specific_params")
+        learnt = isinstance(tasks, Mapping) and TRANSLATION in tasks
+        return self.decoder is not None and (self.encoder is not None or learnt)
 
     @property
     def width(self) -> int:

@@ -2,7 +2,7 @@
 
 from limelight.tasks.align import Gold, align, error_rate, read_gold
 from limelight.tasks.score import Bucket, Score, bleu, bleu_by_length, chrf
-from limelight.tasks.translate import Language, Translation, translate, translates
+from limelight.tasks.translate import Language, Translation, translate
 
 __all__ = [
     "Bucket",
@@ -17,5 +17,4 @@ __all__ = [
     "error_rate",
     "read_gold",
     "translate",
-    "translates",
 ]

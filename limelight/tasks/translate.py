@@ -14,28 +14,21 @@ from limelight import given
 from limelight.decode.beam import Hypothesis, beam_search
 from limelight.errors import RequestError
 from limelight.models.api import LanguageModel, Seq2Seq, begin
-from limelight.models.config import ModelConfig
+from limelight.models.config import TRANSLATION, ModelConfig
 from limelight.nn.state import State
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Marks
 
 WIDEST = 1000  # hypotheses of a beam
-TASK = "translation"  # what a language model's config says that it does
 LIMIT = (2.0, 20)  # a translation has at most 2 · source + 20 tokens
-
-
-def translates(config: ModelConfig) -> bool:
-    """Whether a model translates: as an encoder–decoder, or as a language model that has learnt to."""
-    tasks = config.extra.get("task_specific_params")
-    return config.encoder is not None or (isinstance(tasks, Mapping) and TASK in tasks)
 
 
 def marked(config: ModelConfig, *, translates: bool) -> ModelConfig:
     """The config of a language model that learns to translate, or that no longer does, under transformers' own key."""
     tasks = config.extra.get("task_specific_params")
-    tasks = {name: each for name, each in tasks.items() if name != TASK} if isinstance(tasks, Mapping) else {}
+    tasks = {name: each for name, each in tasks.items() if name != TRANSLATION} if isinstance(tasks, Mapping) else {}
     extra = {name: value for name, value in config.extra.items() if name != "task_specific_params"}
-    tasks |= {TASK: {}} if translates else {}
+    tasks |= {TRANSLATION: {}} if translates else {}
     return replace(config, extra=extra | ({"task_specific_params": tasks} if tasks else {}))
 
 
