@@ -1,5 +1,6 @@
 """The one interface to a built model: start a state, step it forward, read logits."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -27,7 +28,43 @@ def embedded(embed: nn.Module, tokens: Tensor) -> Tensor:
     return vectors
 
 
-class Predictor(nn.Module):
+def whole(tokens: Tensor) -> Tensor:
+    """The lengths [B], on the CPU, of tokens [B, T] that are all real."""
+    return torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
+
+
+class Built(nn.Module, ABC):
+    """What is known of every network, whatever its kind."""
+
+    config: ModelConfig
+
+    @property
+    @abstractmethod
+    def stack(self) -> Stack | RecurrentDecoder:
+        """The layers whose states the head reads."""
+
+    @property
+    def context(self) -> int:
+        """The longest sequence, in tokens, that the model was made for."""
+        return self.config.longest
+
+    @property
+    def vocab(self) -> int:
+        """How many tokens it knows."""
+        return self.config.vocab
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.stack.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The number type that flows between the layers."""
+        return self.stack.dtype
+
+
+class Predictor(Built):
     """What reads tokens from left to right and predicts the next: all that `Decoder` and `Seq2Seq` share.
 
     Nothing of a request stays here: what was read lives in the `State`.
@@ -43,24 +80,9 @@ class Predictor(nn.Module):
         self.head = head
 
     @property
-    def context(self) -> int:
-        """The longest sequence, in tokens, that the model was made for."""
-        return self.config.longest
-
-    @property
-    def vocab(self) -> int:
-        """How many tokens there are to choose from."""
-        return self.config.vocab
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.decoder.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number type that flows between the layers."""
-        return self.decoder.dtype
+    def stack(self) -> Stack | RecurrentDecoder:
+        """The decoder."""
+        return self.decoder
 
     def step(
         self,
@@ -177,8 +199,7 @@ class Seq2Seq(Predictor):
         visible: [B, S] bool; no position of the source, in any layer, nor any of the target will attend to one that
         is False. Raises RequestError if that leaves a row nothing, or if the encoder is recurrent.
         """
-        if lengths is None:
-            lengths = torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
+        lengths = whole(tokens) if lengths is None else lengths
         embed = self.embed if self.source_embed is None else self.source_embed
         return self.encoder.encode(embedded(embed, tokens), lengths, visible)
 
@@ -210,7 +231,7 @@ class Seq2Seq(Predictor):
         return self.logits(self.read(target, state, visible=visible))
 
 
-class Encoder(nn.Module):
+class Encoder(Built):
     """A model that reads a text whole, every position seeing every other, and answers by its head (BERT)."""
 
     def __init__(self, config: ModelConfig, embed: nn.Module, encoder: Stack, head: nn.Module) -> None:
@@ -221,24 +242,9 @@ class Encoder(nn.Module):
         self.head = head
 
     @property
-    def context(self) -> int:
-        """The longest text, in tokens, that the model was made for."""
-        return self.config.context
-
-    @property
-    def vocab(self) -> int:
-        """How many tokens it knows."""
-        return self.config.vocab
-
-    @property
-    def device(self) -> torch.device:
-        """Where the weights are."""
-        return next(self.encoder.parameters()).device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The number type that flows between the layers."""
-        return self.encoder.dtype
+    def stack(self) -> Stack:
+        """The encoder."""
+        return self.encoder
 
     def read(
         self,
@@ -252,9 +258,8 @@ class Encoder(nn.Module):
         lengths: [B] int64 on CPU, the real tokens of each row where rows are padded on the right (None: T). visible:
         [B, T] bool; no position attends to one that is False. types: [B, T], the type of each token (None: all 0).
         """
-        if lengths is None:
-            lengths = torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
-        return self.encoder.encode(self.embed(tokens), lengths, visible, types).hidden
+        lengths = whole(tokens) if lengths is None else lengths
+        return self.encoder.encode(embedded(self.embed, tokens), lengths, visible, types).hidden
 
     def forward(
         self,
@@ -265,13 +270,10 @@ class Encoder(nn.Module):
     ) -> Tensor:
         """What the head answers, in float32: [B, T, n] from one that answers at each position, [B, n] from one that
         answers for a whole text. See `read`."""
+        lengths = whole(tokens) if lengths is None else lengths
         hidden = self.read(tokens, lengths, visible, types)
-        if isinstance(self.head, SequenceClassifier | Pooling):
-            if lengths is None:
-                lengths = torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
-            answer: Tensor = self.head(hidden, lengths)
-        else:
-            answer = self.head(hidden)
+        for_texts = isinstance(self.head, SequenceClassifier | Pooling)
+        answer: Tensor = self.head(hidden, lengths) if for_texts else self.head(hidden)
         return answer
 
 

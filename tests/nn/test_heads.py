@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from limelight.errors import RequestError
 from limelight.models import config as c
 from limelight.models.api import Encoder
 from limelight.models.build import build
@@ -100,3 +101,8 @@ def test_layers_share_a_relative_bias() -> None:
     first = "decoder.blocks.0.attention.score_bias.weight"
     assert set(ties(network).values()) == {first}
     assert len(ties(network)) == 2
+
+
+def test_a_token_without_a_row_is_refused_by_name() -> None:
+    with pytest.raises(RequestError, match="number 19, which the model has no row for"):
+        encoder(c.Pooling())(torch.tensor([[1, 19]]))
