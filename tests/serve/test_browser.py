@@ -248,7 +248,9 @@ def test_a_word_of_the_source_is_replaced_and_translated_anew(visit: Visit, runs
     page.wait_for_selector(".after .value")
     page.wait_for_selector(".before .shares tr")
     assert page.locator("[name=instead]").input_value() == "zwei kinder spielen im wald ."
-    given = page.locator(".after .word.given").evaluate_all("words => words.map(word => word.firstChild.textContent)")
+    given = page.evaluate(
+        "[...document.querySelectorAll('.after .word.given')].map(word => word.firstChild.textContent)"
+    )
     assert given == ["zwei", "kinder", "spielen", "im", "wald", "."]
     assert page.locator(".after .word.added").count() > 0
     other = {"transformer-modern-tiny": "lstm-attention", "lstm-attention": "transformer-modern-tiny"}[name]

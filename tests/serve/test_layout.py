@@ -14,8 +14,10 @@ Visit = Callable[..., Any]
 @pytest.mark.parametrize("text", ["我昨天在北京的一家小饭馆里吃了非常好吃的饺子", "a b c d e f g h i j k l m n o p"])
 def test_numbers_of_narrow_words_do_not_overlap(visit: Visit, text: str, width: int) -> None:
     page = visit("#" + urlencode({"text": text}), width=width)
-    boxes = page.locator(".sentence .value").evaluate_all(
-        "values => values.map(value => value.getBoundingClientRect()).map(box => [box.left, box.right, box.top])"
+    # In one step: a locator first finds and then measures, and the page may draw anew between the two.
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll(".sentence .value")].map(value => value.getBoundingClientRect())
+                 .map(box => [box.left, box.right, box.top])"""
     )
     assert len(boxes) == len(text.replace(" ", "")) - 1
     for (_, right, top), (left, _, below) in itertools.pairwise(boxes):
