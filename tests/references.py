@@ -88,6 +88,11 @@ T5 |= {"relative_attention_max_distance": 20, "n_positions": 128}
 SEQ2SEQ: dict[str, hf.PretrainedConfig] = {
     "t5": hf.T5Config(**T5),
     "t5-gated": hf.T5Config(**T5, feed_forward_proj="gated-gelu", num_decoder_layers=3, tie_word_embeddings=False),
+    "t5-untied": hf.T5Config(**T5, feed_forward_proj="gated-silu", tie_word_embeddings=False),
+    "mt5": hf.MT5Config(**T5),
+    "mt5-untied": hf.MT5Config(**T5, feed_forward_proj="relu"),
+    "umt5": hf.UMT5Config(**T5, num_decoder_layers=3),
+    "umt5-untied": hf.UMT5Config(**T5, tie_word_embeddings=False),
 }
 """Encoder–decoders."""
 
@@ -102,6 +107,9 @@ def reference(name: str) -> hf.PreTrainedModel:
         model = hf.AutoModelForSeq2SeqLM.from_config(SEQ2SEQ[name], attn_implementation="eager").eval()
     else:
         model = hf.AutoModelForCausalLM.from_config(CONFIGS[name], attn_implementation="eager").eval()
+    if name.endswith("-untied"):  # which the reference finds out from a file; a new model of its has them tied
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+        model.config.tie_word_embeddings = False
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.copy_(torch.randn_like(parameter) * 0.3 + 0.1)

@@ -181,8 +181,8 @@ def _positions(positions: c.Learned | c.Sinusoidal | None, width: int) -> nn.Mod
     match positions:
         case None:
             return NoPositions()
-        case c.Learned(context):
-            return LearnedPositions(context, width)
+        case c.Learned(context, offset):
+            return LearnedPositions(context, width, offset)
         case c.Sinusoidal(layout):
             if width % 2:
                 raise ConfigError(f"sinusoidal positions need an even width, and {width} is not")
@@ -244,7 +244,7 @@ class _Parts:
             return NoBias()
         if isinstance(bias, c.LinearBias):
             return LinearBias(a.heads)
-        if bias not in self._shared:
+        if bias.own or bias not in self._shared:
             self._shared[bias] = RelativeBias(a.heads, bias.buckets, bias.farthest, both_ways=bias.both_ways)
         return self._shared[bias]
 

@@ -50,12 +50,13 @@ class Rotary:
 class RelativeBias:
     """A learned number for each head and bucket of distances, see `limelight.nn.bias.RelativeBias`.
 
-    Layers whose relative biases are equal share one.
+    Layers whose relative biases are equal share one, unless each has its `own`.
     """
 
     buckets: int
     farthest: int
     both_ways: bool
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,9 +127,10 @@ class Block:
 
 @dataclass(frozen=True)
 class Learned:
-    """A learned vector for each of `context` positions."""
+    """A learned vector for each of `context` positions, behind `offset` rows that are never read."""
 
     context: int
+    offset: int = 0
 
 
 @dataclass(frozen=True)

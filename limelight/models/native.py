@@ -58,6 +58,9 @@ def table(config: c.ModelConfig) -> Table:
 _OLDER = {"head.proj.weight": "head.weight", "head.proj.bias": "head.bias"}
 """Names that files keep though the weights have moved."""
 
+_MAY_BE_ZERO = ("dropout", "offset")
+"""Keys whose numbers may be zero, as no other may."""
+
 _MOVED = ("scale", "positions", "dropout")
 """Keys of a stack that older files have, and that now are its embeddings'."""
 
@@ -77,7 +80,7 @@ def _read(value: Any, hint: Any, where: str) -> Any:
     for option in options:
         if get_origin(option) is tuple and isinstance(value, list):
             return tuple(_read(item, get_args(option)[0], f"{where}[{i}]") for i, item in enumerate(value))
-        if _fits(value, option, zero=where.endswith("dropout")):
+        if _fits(value, option, zero=where.endswith(_MAY_BE_ZERO)):
             return float(value) if option is float else value
     names = [_said(option) for option in options]
     raise ConfigError(f"the model's config key {where!r} is {reprlib.repr(value)}; it must be {' or '.join(names)}")
@@ -107,7 +110,7 @@ def _fits(value: Any, hint: Any, zero: bool) -> bool:
     if isinstance(value, bool) or hint is bool:
         return isinstance(value, bool) and hint is bool
     if hint is int:
-        return isinstance(value, int) and 1 <= value <= LARGEST
+        return isinstance(value, int) and (0 if zero else 1) <= value <= LARGEST
     if hint is float:
         return is_number(value) and (value > 0 or (zero and value == 0))
     return isinstance(hint, type) and isinstance(value, hint)

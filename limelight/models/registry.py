@@ -12,12 +12,14 @@ from limelight.models import (
     gptneox,
     llama,
     mistral,
+    mt5,
     phi3,
     qwen2,
     qwen3,
     recurrent,
     t5,
     transformer2017,
+    umt5,
 )
 from limelight.models.config import ModelConfig
 from limelight.models.family import Family
@@ -25,7 +27,22 @@ from limelight.models.hf import architecture
 
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
-    for module in (gpt2, llama, mistral, qwen2, qwen3, gemma2, phi3, gptneox, bert, t5, transformer2017, recurrent)
+    for module in (
+        gpt2,
+        llama,
+        mistral,
+        qwen2,
+        qwen3,
+        gemma2,
+        phi3,
+        gptneox,
+        bert,
+        t5,
+        mt5,
+        umt5,
+        transformer2017,
+        recurrent,
+    )
 }
 
 

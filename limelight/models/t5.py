@@ -1,4 +1,7 @@
-"""T5 (Raffel et al., 2020), T5 v1.1 and Flan-T5: an encoder–decoder whose scores are not scaled and have a bias."""
+"""T5 (Raffel et al., 2020), T5 v1.1 and Flan-T5: an encoder–decoder whose scores are not scaled and have a bias.
+
+Its multilingual descendants, mT5 and UMT5, are read here as well.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +13,11 @@ from limelight.models.hf import ACTIVATIONS, ConfigReader, activation_name
 from limelight.models.mapping import Table, WeightMapping
 
 
-def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+def from_hf(
+    values: Mapping[str, Any], name: str = "t5", *, own_biases: bool = False, scales: bool = True
+) -> c.ModelConfig:
+    """The config of a family called `name`. own_biases: each layer has a bias, not one for all. scales: a head that is
+    tied to the embeddings reads states that are scaled down."""
     keys = ConfigReader(values)
     width, heads, head_width = keys.whole("d_model", 512), keys.whole("num_heads", 8), keys.whole("d_kv", 64)
     layers = keys.layers("num_layers")
@@ -19,10 +26,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     norm = c.RMSNorm(keys.number("layer_norm_epsilon", 1e-6))
     feedforward = _feedforward(keys)
     tied = keys.truth("tie_word_embeddings", True)
-    scaled = keys.truth("scale_decoder_outputs", tied)  # older configs say both at once: version 1.1 has neither
+    # Older configs say both at once: version 1.1 has neither.
+    scaled = scales and keys.truth("scale_decoder_outputs", tied)
 
     def stack(layers: int, *, decodes: bool) -> c.TransformerStack:
-        bias = c.RelativeBias(buckets, farthest, both_ways=not decodes)
+        bias = c.RelativeBias(buckets, farthest, both_ways=not decodes, own=own_biases)
         own = c.Attention(heads, heads, head_width, 1.0, score_bias=bias)
         cross = c.Attention(heads, heads, head_width, 1.0) if decodes else None
         return c.TransformerStack(width, (c.Block(own, feedforward, norm, cross=cross),) * layers, norm)
@@ -30,7 +38,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     decoder = stack(keys.whole("num_decoder_layers", layers), decodes=True)
     head = c.LMHead(tied, scale=width**-0.5 if scaled else 1.0)
     vocab, context = keys.whole("vocab_size", 32128), keys.whole("n_positions", 512)
-    return c.ModelConfig("t5", vocab, context, decoder, head, keys.rest(), stack(layers, decodes=False))
+    return c.ModelConfig(name, vocab, context, decoder, head, keys.rest(), stack(layers, decodes=False))
 
 
 def _feedforward(keys: ConfigReader) -> c.FeedForward | c.GatedFeedForward:
@@ -45,7 +53,7 @@ def _feedforward(keys: ConfigReader) -> c.FeedForward | c.GatedFeedForward:
     return c.GatedFeedForward(hidden, "gelu_tanh" if name == "gelu" else ACTIVATIONS[name])
 
 
-def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+def to_hf(config: c.ModelConfig, *, scales: bool = True) -> dict[str, Any]:
     encoder, decoder = config.encoder, config.transformer
     if not isinstance(encoder, c.TransformerStack) or not isinstance(config.head, c.LMHead):
         raise ConfigError("a T5 has an encoder of blocks and a language model's head")
@@ -55,7 +63,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     name = activation_name(feedforward.activation)
     if isinstance(feedforward, c.GatedFeedForward):
         name = f"gated-{'gelu' if feedforward.activation == 'gelu_tanh' else name}"
-    return {
+    values = {
         "vocab_size": config.vocab,
         "d_model": encoder.width,
         "d_kv": attention.head_width,
@@ -69,12 +77,14 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "feed_forward_proj": name,
         "n_positions": config.context,
         "tie_word_embeddings": config.tied,
-        "scale_decoder_outputs": config.head.scale != 1.0,
         "is_encoder_decoder": True,
     }
+    return values | {"scale_decoder_outputs": config.head.scale != 1.0} if scales else values
 
 
 def table(config: c.ModelConfig) -> Table:
+    bias = config.transformer.blocks[0].attention.score_bias
+    first = "{i}" if isinstance(bias, c.RelativeBias) and bias.own else "0"
     mappings = [WeightMapping("shared.weight", "embed.weight"), WeightMapping("lm_head.weight", "head.proj.weight")]
     for stack, parts in (("encoder", ("SelfAttention",)), ("decoder", ("SelfAttention", "EncDecAttention"))):
         theirs, ours = f"{stack}.block.{{i}}.layer.", f"{stack}.blocks.{{i}}."
@@ -94,8 +104,8 @@ def table(config: c.ModelConfig) -> Table:
             WeightMapping(f"{last}DenseReluDense.wi_1.weight", f"{ours}feedforward.up.weight"),
             WeightMapping(f"{last}DenseReluDense.wo.weight", f"{ours}feedforward.down.weight"),
             WeightMapping(
-                f"{stack}.block.0.layer.0.SelfAttention.relative_attention_bias.weight",
-                f"{stack}.blocks.0.attention.score_bias.weight",
+                f"{stack}.block.{first}.layer.0.SelfAttention.relative_attention_bias.weight",
+                f"{stack}.blocks.{first}.attention.score_bias.weight",
             ),
             WeightMapping(f"{stack}.final_layer_norm.weight", f"{stack}.norm.weight"),
         ]

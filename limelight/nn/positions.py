@@ -269,15 +269,19 @@ class NoRotary(nn.Module):
 
 
 class LearnedPositions(nn.Module):
-    """A learned vector for each position, added to the token's (GPT-2, BERT)."""
+    """A learned vector for each position, added to the token's (GPT-2, BERT).
 
-    def __init__(self, context: int, width: int) -> None:
+    offset: rows in front of position 0 that are never read; fairseq's models have two (RoBERTa, BART).
+    """
+
+    def __init__(self, context: int, width: int, offset: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(context, width) * 0.02)
+        self.offset = offset
+        self.weight = nn.Parameter(torch.randn(offset + context, width) * 0.02)
 
     def forward(self, x: Tensor, positions: Positions) -> Tensor:
         """x [B, T, W] plus the vectors of its positions."""
-        return x + nn.functional.embedding(positions.index, self.weight)
+        return x + nn.functional.embedding(positions.index + self.offset, self.weight)
 
 
 class SinusoidalPositions(nn.Module):

@@ -14,8 +14,9 @@ from limelight.checkpoints.open import open_checkpoint
 from limelight.checkpoints.reader import open_tensors
 from limelight.checkpoints.save import export, save_checkpoint
 from limelight.look.record import record
-from limelight.models.api import Seq2Seq
+from limelight.models.api import Encoder, Seq2Seq
 from limelight.models.registry import config_from_hf, config_to_hf
+from limelight.nn.stack import Stack
 from limelight.tasks import Language
 
 SOURCE = torch.randint(3, 99, (3, 18), generator=torch.Generator().manual_seed(1))
@@ -54,15 +55,31 @@ def test_logits_match_where_sources_are_padded(pair: Pair) -> None:
         torch.testing.assert_close(pair.ours(SOURCE, LENGTHS, TARGET), expected, rtol=1e-5, atol=5e-5)
 
 
-def test_attention_matches_in_every_layer(pair: Pair) -> None:
-    layers = range(len(pair.ours.decoder.blocks))
-    recording = record(pair.ours, attention=layers, cross=layers)
+def test_attention_and_hidden_states_match_in_every_layer(pair: Pair) -> None:
+    ours, config = pair.ours, pair.ours.config
+    assert isinstance(ours.encoder, Stack)
+    layers, heard = range(len(ours.decoder.blocks)), range(len(ours.encoder.blocks))
+    embed = ours.source_embed or ours.embed
+    reader = record(Encoder(config, embed, ours.encoder, torch.nn.Identity()), attention=heard, hidden=heard)
+    recording = record(ours, attention=layers, cross=layers, hidden=layers)
     with torch.inference_mode():
-        expected = pair.theirs(input_ids=SOURCE, decoder_input_ids=TARGET, output_attentions=True)
+        expected = pair.theirs(
+            input_ids=SOURCE, decoder_input_ids=TARGET, output_attentions=True, output_hidden_states=True
+        )
         recording.network(SOURCE, None, TARGET)
+        memory = reader.network.read(SOURCE)
+    torch.testing.assert_close(memory, expected.encoder_last_hidden_state, **CLOSE)
+    for layer in heard:
+        torch.testing.assert_close(reader.attention[layer], expected.encoder_attentions[layer], **CLOSE)
     for layer in layers:
         torch.testing.assert_close(recording.attention[layer], expected.decoder_attentions[layer], **CLOSE)
         torch.testing.assert_close(recording.cross[layer][0], expected.cross_attentions[layer], **CLOSE)
+    for kept, states in (
+        (reader.hidden, expected.encoder_hidden_states),
+        (recording.hidden, expected.decoder_hidden_states),
+    ):
+        for layer in range(len(kept) - 1):  # the reference shows the last only behind its norm
+            torch.testing.assert_close(kept[layer], states[layer + 1], **CLOSE)
 
 
 def test_steps_equal_reading_at_once(pair: Pair) -> None:
