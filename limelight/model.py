@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
@@ -149,10 +150,36 @@ class Model:
         What is looked at is a twin over the same weights, whose low-bit layers multiply without rounding their inputs.
         A notebook shows it as a page, see `limelight.notebook`.
         """
+        return self._looking()(text)
+
+    def look_all(self, texts: Iterable[str], *, layers: Iterable[int] = ()) -> Iterator[Seen]:
+        """Looks at many texts of any lengths, in their order; each gives what `look` would give.
+
+        They are read in batches, dozens at a time, and none is taken before it is needed. So `next_words` and `logits`
+        of each are at hand, and `hidden` of these `layers` (from 0, behind the embeddings, to L); anything else is
+        computed when it is asked for. Raises RequestError for a layer that does not exist, and for layers of a
+        recurrent model.
+        """
+        from limelight.look.seen import look_all
+
+        return look_all(self._looking(), texts, layers)
+
+    def _looking(self) -> Callable[[str], Seen]:
         from limelight.look import Seen
         from limelight.views.frame import display
 
-        return Seen(self.opened, self.tokenizer, text, self.title, display=display)
+        return partial(Seen, self.opened, self.tokenizer, title=self.title, display=display)
+
+    def encode(self, text: str, *, sink: bool = False) -> list[int]:
+        """The ids of the tokens that `complete` reads for `text`, those that the model begins with first.
+
+        sink: as `look` reads it, behind the model's document separator. Raises RequestError for an empty text.
+        """
+        return list(self._opening(text, sink).prompt)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of token ids, without special tokens. Raises RequestError for what is no id."""
+        return self.tokenizer.decode(ids)
 
     @property
     def opened(self) -> Decoder:

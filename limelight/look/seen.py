@@ -1,6 +1,10 @@
 """What `model.look` returns: one text, and the questions that can be asked about it."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
 
 from limelight import given
 from limelight.errors import RequestError
@@ -10,7 +14,10 @@ from limelight.look.edit import edit
 from limelight.look.inquiry import Inquiry
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
+from limelight.look.many import together, windows
+from limelight.look.parts import activations
 from limelight.look.question import GivenWord
+from limelight.look.record import stack_of
 from limelight.look.roles import Roles
 from limelight.look.session import CausalSession, DecoderSession, Progress, session
 from limelight.look.steps import Steps, steps
@@ -51,6 +58,7 @@ class Seen(View[CausalSession]):
         self._network = given.a(Decoder, "network", network, "the network of a model that continues texts")
         given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
         reading = read(text, tokenizer, sink_tokens(tokenizer), pieces)
+        self._pieces = pieces
         super().__init__(session(network, reading.tokens, tokenizer.spell), tokenizer, reading, title)
 
     def check_question(
@@ -70,6 +78,42 @@ class Seen(View[CausalSession]):
         given.whole("n", n, 1)
         values, ids = self.session.logits(slice(-1, None))[0].softmax(-1).topk(min(n, self._network.vocab))
         return [(self._tokenizer.spell(id), value) for value, id in zip(values.tolist(), ids.tolist(), strict=True)]
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """The ids of `tokens`, the sink token first."""
+        return self.reading.tokens
+
+    def logits(self, word: str | int | None = None) -> Tensor:
+        """The scores of what comes next, in float32: [T, V], a row behind each of `tokens`.
+
+        word: its text, or its number from 1; then [n, V], in front of each of its n tokens. All of them take
+        4 · T · V bytes. Raises RequestError if there is no such word.
+        """
+        rows = slice(None)
+        if word is not None:
+            at, _ = self._said(self.words[self.place(word)])
+            rows = slice(at.start, at.stop)
+        return self.session.logits(rows).clone()  # made outside of inference mode, so that gradients may start there
+
+    def hidden(self, layer: int | None = None) -> Tensor:
+        """The residual stream over `tokens`, in float32: [T, W] behind `layer` of the model's layers.
+
+        0 is behind the embeddings, in front of the first layer; L, which is how many layers there are, behind the last
+        one, in front of the final norm. Without a number all of them, [L + 1, T, W]. Raises RequestError for a number
+        that is not from 0 to L, and for a recurrent model.
+        """
+        layers = len(stack_of(self._network).blocks)
+        if layer is not None and self.session.knows(("hidden", given.whole("layer", layer, 0, layers))):
+            kept: Tensor = self.session.once(("hidden", layer), Tensor)
+            return kept.clone()
+        states = self.session.once("hidden", self._hidden)
+        return states.clone() if layer is None else states[layer].clone()
+
+    def _hidden(self) -> Tensor:
+        tokens = torch.tensor([self.ids], device=self._network.device)
+        found, _ = activations(self._network, tokens, ["residual"], lambda made: made[0].float().cpu())
+        return torch.stack(found["residual"])
 
     def importance(
         self,
@@ -184,7 +228,38 @@ class Seen(View[CausalSession]):
         """
         given.flag("positions", positions)
         edited = edit(self._network, heads_off=heads_off, layers_off=layers_off, positions=positions)
-        return Seen(edited, self._tokenizer, self.text, f"a changed {self.title}", display=self._display)
+        return Seen(
+            edited, self._tokenizer, self.text, f"a changed {self.title}", pieces=self._pieces, display=self._display
+        )
+
+    def replace(self, word: str | int, by: str) -> "Seen":
+        """The text with other words in a word's place, looked at by the same model; white space stays as it is.
+
+        word: its text, or its number from 1. Raises RequestError if there is no such word.
+        """
+        return self._instead({self.place(word): given.text("by", by)})
+
+    def swap(self, one: str | int, other: str | int) -> "Seen":
+        """The text with two words in each other's place, spelled as they are, looked at by the same model.
+
+        one, other: their texts, or their numbers from 1. Raises RequestError if there is no such word, or if they are
+        the same one.
+        """
+        a, b = self.place(one), self.place(other)
+        if a == b:
+            raise RequestError(
+                f"word {a + 1}, “{self.words[a].text}”, cannot be swapped with itself; name another word"
+            )
+        return self._instead({a: self.words[b].text, b: self.words[a].text})
+
+    def _instead(self, others: Mapping[int, str]) -> "Seen":
+        """The text with something else in some places of `words`."""
+        made, at = [], 0
+        for place, text in sorted(others.items()):
+            made += [self.text[at : self.words[place].start], text]
+            at = self.words[place].end
+        text = "".join((*made, self.text[at:]))
+        return Seen(self._network, self._tokenizer, text, self.title, pieces=self._pieces, display=self._display)
 
     def __repr__(self) -> str:
         return f"Seen({given.shown(self.text)}, {len(self.words)} words, by {self.title})"
@@ -211,3 +286,30 @@ class Seen(View[CausalSession]):
         spaced = self.text[: word.start][len(self.text[: word.start].rstrip()) :] + foil.strip()
         other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, self._network.vocab)
         return GivenWord.foil(*self._said(word), other, foil)
+
+
+def look_all(make: Callable[[str], Seen], texts: Iterable[str], layers: Iterable[int] = ()) -> Iterator[Seen]:
+    """The texts looked at one by one, in their order, but read in batches; see `limelight.Model.look_all`.
+
+    make: looks at one text; all by the same network.
+    """
+    asked = [given.whole(f"part {number} of layers", layer) for number, layer in given.many("layers", layers, "layers")]
+    numbered = given.many("texts", texts, "strings")
+    for lot in windows(given.text(f"part {number} of texts", text) for number, text in numbered):
+        looks = [make(text) for text in lot]
+        network = looks[0]._network
+        for layer in asked:
+            given.whole("layer", layer, 0, len(stack_of(network).blocks))
+
+        def take(place: int, found: Mapping[str, list[Tensor]], hidden: Tensor, looks: Sequence[Seen] = looks) -> None:
+            session = looks[place].session
+            session.hidden = hidden.clone()
+            for layer in asked:
+                session.once(("hidden", layer), partial(_kept, found["residual"][layer]))
+
+        together(network, [seen.ids for seen in looks], ["residual"] if asked else [], take)
+        yield from looks
+
+
+def _kept(states: Tensor) -> Tensor:
+    return states.float().cpu().clone()  # the batch it was a part of can go
