@@ -72,12 +72,28 @@ FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")
 
 LABELS = {"id2label": {0: "bad", 1: "fine", 2: "good"}, "label2id": {"bad": 0, "fine": 1, "good": 2}}
 
+ROBERTA = SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0}
+
 ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     "bert-masked": (hf.BertConfig(**SIZES), hf.BertForMaskedLM),
     "bert-classes": (hf.BertConfig(**SIZES, **LABELS, hidden_act="relu"), hf.BertForSequenceClassification),
     "bert-tokens": (hf.BertConfig(**SIZES, **LABELS, type_vocab_size=3), hf.BertForTokenClassification),
     "bert-spans": (hf.BertConfig(**SIZES), hf.BertForQuestionAnswering),
     "bert-states": (hf.BertConfig(**SIZES), hf.BertModel),
+    "bert-own-scores": (hf.BertConfig(**SIZES, tie_word_embeddings=False), hf.BertForMaskedLM),
+    "roberta-masked": (hf.RobertaConfig(**ROBERTA, hidden_act="relu"), hf.RobertaForMaskedLM),
+    "roberta-classes": (hf.RobertaConfig(**ROBERTA, **LABELS), hf.RobertaForSequenceClassification),
+    "roberta-tokens": (hf.RobertaConfig(**ROBERTA, **LABELS), hf.RobertaForTokenClassification),
+    "roberta-spans": (hf.RobertaConfig(**ROBERTA), hf.RobertaForQuestionAnswering),
+    "roberta-states": (hf.RobertaConfig(**(ROBERTA | {"type_vocab_size": 2})), hf.RobertaModel),
+    "xlm-roberta-masked": (hf.XLMRobertaConfig(**ROBERTA, tie_word_embeddings=False), hf.XLMRobertaForMaskedLM),
+    "xlm-roberta-classes": (hf.XLMRobertaConfig(**ROBERTA, **LABELS), hf.XLMRobertaForSequenceClassification),
+    "electra-generator": (hf.ElectraConfig(**SIZES, embedding_size=32), hf.ElectraForMaskedLM),
+    "electra-discriminator": (hf.ElectraConfig(**SIZES), hf.ElectraForPreTraining),
+    "electra-classes": (hf.ElectraConfig(**SIZES, **LABELS, embedding_size=64), hf.ElectraForSequenceClassification),
+    "electra-tokens": (hf.ElectraConfig(**SIZES, **LABELS, embedding_size=32), hf.ElectraForTokenClassification),
+    "electra-spans": (hf.ElectraConfig(**SIZES, embedding_size=32), hf.ElectraForQuestionAnswering),
+    "electra-states": (hf.ElectraConfig(**SIZES, embedding_size=32), hf.ElectraModel),
 }
 """Encoders, each with a head of the family."""
 
@@ -110,9 +126,15 @@ def reference(name: str) -> hf.PreTrainedModel:
     if name.endswith("-untied"):  # which the reference finds out from a file; a new model of its has them tied
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
         model.config.tie_word_embeddings = False
+    # By matrices whose mean is not zero, and small gains, many an encoder's tokens would all come out alike.
+    distinct = name in ENCODERS and not name.startswith("bert")
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3 + 0.1)
+            drawn = torch.randn_like(parameter) * 0.3
+            if distinct:
+                parameter.copy_(drawn if parameter.dim() > 1 else 2 * drawn + 0.3)
+            else:
+                parameter.copy_(drawn + 0.1)
     return model
 
 

@@ -209,8 +209,8 @@ def _check_move(move: Move, shapes: Mapping[str, tuple[int, ...]], reader: Tenso
 def _another_head(table: Table, moves: Sequence[Move], reader: TensorReader) -> str | None:
     """The tensor for the head in a file whose config says that it is tied, where it is not the embeddings."""
     embedding = next(move.theirs[0] for move in moves if move.ours == ("embed.weight",))
-    for name in table.tied:
-        if name in reader.names() and name != embedding:
+    for name, ours in table.tied.items():
+        if ours == "embed.weight" and name in reader.names() and name != embedding:
             head, embed = reader.read(name), reader.read(embedding)
             if not (isinstance(head, Tensor) and isinstance(embed, Tensor) and torch.equal(head, embed)):
                 return name

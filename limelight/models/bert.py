@@ -1,4 +1,7 @@
-"""BERT (Devlin et al., 2019): an encoder with post-norm blocks, learned positions, and token types; any head."""
+"""BERT (Devlin et al., 2019): an encoder with post-norm blocks, learned positions, and token types; any head.
+
+Those that came of it share its parts: `stack`, `write` and `body`, and the heads' `answer`.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,46 +12,83 @@ from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, activation_name, architecture, head_width, labels
 from limelight.models.mapping import Table, WeightMapping
 
-ARCHITECTURES: dict[type, str] = {
-    c.Pooling: "BertModel",
-    c.MaskedLMHead: "BertForMaskedLM",
-    c.SequenceClassifier: "BertForSequenceClassification",
-    c.TokenClassifier: "BertForTokenClassification",
-    c.SpanHead: "BertForQuestionAnswering",
-}
+
+def architectures(stem: str) -> dict[type, str]:
+    """The class that an export names for each head, of a family whose classes begin with `stem`."""
+    return {
+        c.Pooling: f"{stem}Model",
+        c.MaskedLMHead: f"{stem}ForMaskedLM",
+        c.SequenceClassifier: f"{stem}ForSequenceClassification",
+        c.TokenClassifier: f"{stem}ForTokenClassification",
+        c.SpanHead: f"{stem}ForQuestionAnswering",
+    }
 
 
-def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = ConfigReader(values)
-    width, heads = keys.whole("hidden_size", 768), keys.whole("num_attention_heads", 12)
-    context, head = keys.whole("max_position_embeddings", 512), head_width(keys, width, heads)
+def answer(
+    keys: ConfigReader, kind: str, masked: c.Hidden, classes: c.Hidden | None, pretraining: c.Head | None = None
+) -> c.Head:
+    """The head by the class that wrote the config, whose name ends in `kind`.
+
+    masked, classes: the layer in front of its scores for words and for labels of a text. pretraining: the head of the
+    family's ForPreTraining (None: as ForMaskedLM).
+    """
+    tied = keys.truth("tie_word_embeddings", True)
+    keys.keep("num_labels")
+    match kind:
+        case "ForPreTraining" if pretraining is not None:
+            return pretraining
+        case "ForMaskedLM" | "ForPreTraining":
+            return c.MaskedLMHead(tied, masked)
+        case "ForSequenceClassification":
+            return c.SequenceClassifier(labels(keys), hidden=classes)
+        case "ForTokenClassification":
+            return c.TokenClassifier(labels(keys))
+        case "ForQuestionAnswering":
+            return c.SpanHead()
+    return c.Pooling(normalised=False)
+
+
+def stack(keys: ConfigReader, *, offset: int = 0, width: int | None = None) -> c.TransformerStack:
+    """The body. offset: see `config.Learned`. width: of the token vectors where that is not the stack's."""
+    wide, heads = keys.whole("hidden_size", 768), keys.whole("num_attention_heads", 12)
+    rows, head = keys.whole("max_position_embeddings", 512, least=offset + 1), head_width(keys, wide, heads)
     norm = c.LayerNorm(keys.number("layer_norm_eps", 1e-12))
-    activation = keys.activation("hidden_act", "gelu")
     if keys.truth("is_decoder", False) or keys.truth("add_cross_attention", False):
-        raise ConfigError("this BERT is a decoder; limelight opens it as an encoder only")
+        raise ConfigError("this model is a decoder by its config ('is_decoder'); limelight opens it as an encoder only")
     if (kind := keys.take("position_embedding_type", "absolute")) != "absolute":
         raise keys.refused("position_embedding_type", kind, "'absolute', the only one that transformers still reads")
     block = c.Block(
         c.Attention(heads, heads, head, head**-0.5, bias=True, out_bias=True),
-        c.FeedForward(keys.whole("intermediate_size", 3072), activation),
+        c.FeedForward(keys.whole("intermediate_size", 3072), keys.activation("hidden_act", "gelu")),
         norm,
         "post",
     )
-    embeddings = c.Embeddings(positions=c.Learned(context), types=keys.whole("type_vocab_size", 2), norm=norm)
-    stack = c.TransformerStack(width, (block,) * keys.layers("num_hidden_layers"), None, embeddings)
-    answers: dict[str, c.Head] = {
-        "BertForMaskedLM": c.MaskedLMHead(keys.truth("tie_word_embeddings", True), activation, norm),
-        "BertForSequenceClassification": c.SequenceClassifier(labels(keys)),
-        "BertForTokenClassification": c.TokenClassifier(labels(keys)),
-        "BertForQuestionAnswering": c.SpanHead(),
-    }
-    answers["BertForPreTraining"] = answers["BertForMaskedLM"]
-    answer = answers.get(architecture(values), c.Pooling(normalised=False))
-    return c.ModelConfig("bert", keys.whole("vocab_size", 30522), context, None, answer, keys.rest(), stack)
+    positions, types = c.Learned(rows - offset, offset), keys.whole("type_vocab_size", 2)
+    embeddings = c.Embeddings(positions=positions, types=types, norm=norm, width=None if width == wide else width)
+    return c.TransformerStack(wide, (block,) * keys.layers("num_hidden_layers"), None, embeddings)
 
 
-def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+def model(name: str, keys: ConfigReader, vocab: int, stack: c.TransformerStack, head: c.Head) -> c.ModelConfig:
+    """The whole config. vocab: its size where the config does not say."""
+    positions = stack.embeddings.positions
+    assert isinstance(positions, c.Learned)
+    return c.ModelConfig(name, keys.whole("vocab_size", vocab), positions.context, None, head, keys.rest(), stack)
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = ConfigReader(values)
+    body = stack(keys)
+    block = body.blocks[0]
+    masked = c.Hidden(block.feedforward.activation, block.norm)
+    return model(
+        "bert", keys, 30522, body, answer(keys, architecture(values).removeprefix("Bert"), masked, c.Hidden("tanh"))
+    )
+
+
+def write(config: c.ModelConfig) -> dict[str, Any]:
+    """The keys that `stack` and `answer` read."""
     stack, block = config.transformer, config.transformer.blocks[0]
+    positions = stack.embeddings.positions
     return {
         "vocab_size": config.vocab,
         "hidden_size": stack.width,
@@ -56,17 +96,17 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "num_attention_heads": block.attention.heads,
         "intermediate_size": block.feedforward.hidden,
         "hidden_act": activation_name(block.feedforward.activation),
-        "max_position_embeddings": config.context,
+        "max_position_embeddings": config.context + (positions.offset if isinstance(positions, c.Learned) else 0),
         "type_vocab_size": stack.embeddings.types,
         "layer_norm_eps": block.norm.eps,
         "tie_word_embeddings": config.tied or not isinstance(config.head, c.MaskedLMHead),
     }
 
 
-def table(config: c.ModelConfig) -> Table:
-    front = "" if isinstance(config.head, c.Pooling) else "bert."
+def body(front: str) -> list[WeightMapping]:
+    """The names of the body's weights, behind `front`."""
     theirs, ours = f"{front}encoder.layer.{{i}}.", "encoder.blocks.{i}."
-    mappings = [
+    return [
         WeightMapping(f"{front}embeddings.word_embeddings.weight", "embed.weight"),
         WeightMapping(f"{front}embeddings.token_type_embeddings.weight", "encoder.embeddings.types.weight"),
         WeightMapping(f"{front}embeddings.position_embeddings.weight", "encoder.embeddings.positions.weight"),
@@ -80,29 +120,40 @@ def table(config: c.ModelConfig) -> Table:
         WeightMapping(f"{theirs}output.dense.{{p}}", f"{ours}feedforward.down.{{p}}"),
         WeightMapping(f"{theirs}output.LayerNorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
     ]
-    ignored, tied = [f"{front}embeddings.position_ids", "cls.predictions.decoder.bias"], {}
-    match config.head:
-        case c.MaskedLMHead():
-            mappings += [
-                WeightMapping("cls.predictions.transform.dense.{p}", "head.dense.{p}"),
-                WeightMapping("cls.predictions.transform.LayerNorm.{p}", "head.norm.{p}"),
-                WeightMapping("cls.predictions.bias", "head.proj.bias"),
-                WeightMapping("cls.predictions.decoder.weight", "head.proj.weight"),
-            ]
-            if config.tied:
-                tied["cls.predictions.decoder.weight"] = "embed.weight"
-        case c.SequenceClassifier():
-            mappings += [
-                WeightMapping("bert.pooler.dense.{p}", "head.dense.{p}"),
-                WeightMapping("classifier.{p}", "head.proj.{p}"),
-            ]
-        case c.TokenClassifier():
-            mappings.append(WeightMapping("classifier.{p}", "head.proj.{p}"))
-        case c.SpanHead():
-            mappings.append(WeightMapping("qa_outputs.{p}", "head.proj.{p}"))
+
+
+def words(config: c.ModelConfig, front: str) -> tuple[list[WeightMapping], dict[str, str]]:
+    """The names behind `front` of a masked language model's scores, and those that stand for others (`Table.tied`).
+
+    The bias has two names: transformers reads the second where the scores are not tied to the embeddings.
+    """
+    weight, biases = f"{front}decoder.weight", [f"{front}bias", f"{front}decoder.bias"]
+    own, other = biases if config.tied else reversed(biases)
+    tied = {other: "head.proj.bias", **({weight: "embed.weight"} if config.tied else {})}
+    return [WeightMapping(own, "head.proj.bias"), WeightMapping(weight, "head.proj.weight")], tied
+
+
+def table(config: c.ModelConfig) -> Table:
+    front = "" if isinstance(config.head, c.Pooling) else "bert."
+    scores, tied = words(config, "cls.predictions.")
+    heads = {
+        c.MaskedLMHead: [
+            WeightMapping("cls.predictions.transform.dense.{p}", "head.hidden.dense.{p}"),
+            WeightMapping("cls.predictions.transform.LayerNorm.{p}", "head.hidden.norm.{p}"),
+            *scores,
+        ],
+        c.SequenceClassifier: [
+            WeightMapping("bert.pooler.dense.{p}", "head.hidden.dense.{p}"),
+            WeightMapping("classifier.{p}", "head.proj.{p}"),
+        ],
+        c.TokenClassifier: [WeightMapping("classifier.{p}", "head.proj.{p}")],
+        c.SpanHead: [WeightMapping("qa_outputs.{p}", "head.proj.{p}")],
+    }
+    ignored = [f"{front}embeddings.position_ids", "cls.seq_relationship.{p}"]
     if not isinstance(config.head, c.SequenceClassifier):
         ignored.append(f"{front}pooler.dense.{{p}}")
-    return Table(tuple(mappings), front, (*ignored, "cls.seq_relationship.{p}"), tied)
+    mappings = (*body(front), *heads.get(type(config.head), ()))
+    return Table(mappings, front, tuple(ignored), tied if isinstance(config.head, c.MaskedLMHead) else {})
 
 
-FAMILY = Family("bert", ARCHITECTURES, from_hf, to_hf, table)
+FAMILY = Family("bert", architectures("Bert"), from_hf, write, table)

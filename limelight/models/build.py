@@ -14,7 +14,7 @@ from limelight.nn.bias import LinearBias, NoBias, RelativeBias
 from limelight.nn.block import ORDERS, Block
 from limelight.nn.embeddings import Embeddings
 from limelight.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
-from limelight.nn.heads import LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
+from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
 from limelight.nn.norm import LayerNorm, Norm, RMSNorm, ShiftedRMSNorm
 from limelight.nn.positions import LearnedPositions, NoPositions, NoRotary, Rotary, SinusoidalPositions
 from limelight.nn.recurrent import (
@@ -113,6 +113,13 @@ def _vector_width(stack: c.Stack | None) -> int:
     return own or stack.width
 
 
+def _hidden(hidden: c.Hidden | None, inputs: int, outputs: int) -> nn.Module:
+    if hidden is None:
+        return nn.Identity()
+    dense = nn.Linear(inputs, outputs, bias=hidden.bias)
+    return Hidden(dense, ACTIVATIONS[hidden.activation], _norm(hidden.norm, outputs))
+
+
 def _lm_head(head: c.LMHead, config: c.ModelConfig) -> nn.Module:
     out = nn.Linear(config.width, config.vocab, bias=head.bias)
     return LMHead(out, scale=head.scale, cap=head.cap)
@@ -120,21 +127,21 @@ def _lm_head(head: c.LMHead, config: c.ModelConfig) -> nn.Module:
 
 def _masked_lm_head(head: c.MaskedLMHead, config: c.ModelConfig) -> nn.Module:
     width = _vector_width(config.encoder)  # that of the words which it is tied to
-    dense, out = nn.Linear(config.width, width), nn.Linear(width, config.vocab)
-    return MaskedLMHead(dense, ACTIVATIONS[head.activation], _norm(head.norm, width), out)
+    return MaskedLMHead(_hidden(head.hidden, config.width, width), nn.Linear(width, config.vocab, bias=head.bias))
 
 
 def _sequence_classifier(head: c.SequenceClassifier, config: c.ModelConfig) -> nn.Module:
-    dense = nn.Linear(config.width, config.width) if head.dense else None
-    return SequenceClassifier(head.pooled, dense, nn.Linear(config.width, len(head.labels), bias=head.bias))
+    out = nn.Linear(config.width, len(head.labels), bias=head.bias)
+    return SequenceClassifier(head.pooled, _hidden(head.hidden, config.width, config.width), out)
 
 
 def _token_classifier(head: c.TokenClassifier, config: c.ModelConfig) -> nn.Module:
-    return TokenClassifier(nn.Linear(config.width, len(head.labels)))
+    hidden = _hidden(head.hidden, config.width, config.width)
+    return TokenClassifier(hidden, nn.Linear(config.width, len(head.labels)))
 
 
 def _span_head(head: c.SpanHead, config: c.ModelConfig) -> nn.Module:
-    return TokenClassifier(nn.Linear(config.width, 2))
+    return TokenClassifier(_hidden(head.hidden, config.width, config.width), nn.Linear(config.width, 2))
 
 
 def _pooling(head: c.Pooling, config: c.ModelConfig) -> nn.Module:

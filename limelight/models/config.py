@@ -9,7 +9,7 @@ from limelight.errors import ConfigError
 from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
 
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
-Activation = Literal["relu", "gelu", "gelu_tanh", "silu"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
 Pooled = Literal["first", "last", "mean", "max"]
 
 
@@ -223,24 +223,33 @@ class LMHead:
 
 
 @dataclass(frozen=True)
+class Hidden:
+    """A layer in front of a head's scores: ``norm(activation(dense(x)))``. bias: of dense."""
+
+    activation: Activation
+    norm: Norm | None = None
+    bias: bool = True
+
+
+@dataclass(frozen=True)
 class MaskedLMHead:
-    """Scores for the word behind a mask, by one hidden layer and a norm. tied: by the token embeddings."""
+    """Scores for the word behind a mask. tied: by the token embeddings. bias: of the scores."""
 
     tied: bool
-    activation: Activation
-    norm: Norm
+    hidden: Hidden
+    bias: bool = True
 
 
 @dataclass(frozen=True)
 class SequenceClassifier:
     """Scores for labels of a whole text, or for one thing, the text itself (a scorer).
 
-    pooled: how its positions become one vector. dense: whether a layer and a tanh stand in front.
+    pooled: how its positions become one vector.
     """
 
     labels: tuple[str, ...]
     pooled: Pooled = "first"
-    dense: bool = True
+    hidden: Hidden | None = Hidden("tanh")
     bias: bool = True
 
 
@@ -249,11 +258,14 @@ class TokenClassifier:
     """Scores for labels of each token."""
 
     labels: tuple[str, ...]
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True)
 class SpanHead:
     """Scores of each token for being where an answer starts, and where it ends."""
+
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ class Family:
     """One family.
 
     name: Hugging Face's ``model_type``, or one of limelight's own. architectures: the class that an export names, by
-    the kind of head (`limelight.models.config`).
+    the kind of head (`limelight.models.config`), unless `to_hf` names another.
     from_hf and to_hf turn a foreign config into ours and back. table: the names of the weights.
     """
 

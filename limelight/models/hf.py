@@ -37,6 +37,7 @@ ACTIVATIONS: dict[str, c.Activation] = {
     "gelu_fast": "gelu_tanh",
     "silu": "silu",
     "swish": "silu",
+    "tanh": "tanh",
 }
 
 

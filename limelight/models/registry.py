@@ -7,6 +7,7 @@ from typing import Any
 from limelight.errors import ConfigError
 from limelight.models import (
     bert,
+    electra,
     gemma2,
     gpt2,
     gptneox,
@@ -17,9 +18,11 @@ from limelight.models import (
     qwen2,
     qwen3,
     recurrent,
+    roberta,
     t5,
     transformer2017,
     umt5,
+    xlmroberta,
 )
 from limelight.models.config import ModelConfig
 from limelight.models.family import Family
@@ -37,6 +40,9 @@ FAMILIES: dict[str, Family] = {
         phi3,
         gptneox,
         bert,
+        roberta,
+        xlmroberta,
+        electra,
         t5,
         mt5,
         umt5,
@@ -105,4 +111,5 @@ def config_to_hf(config: ModelConfig) -> dict[str, Any]:
         raise ConfigError(
             f"the family {own.name!r} has no model with a {type(config.head).__name__}, so it cannot be saved"
         )
-    return {**own.to_hf(config), **config.extra, "model_type": own.name, "architectures": [named]}
+    said = own.to_hf(config)
+    return {**said, **config.extra, "model_type": own.name, "architectures": said.get("architectures", [named])}

@@ -33,53 +33,62 @@ class LMHead(nn.Module):
         return logits if self.cap is None else (logits / self.cap).tanh() * self.cap
 
 
-class MaskedLMHead(nn.Module):
-    """Scores for the word behind a mask: ``proj(norm(activation(dense(hidden))))`` (Devlin et al., 2019)."""
+class Hidden(nn.Module):
+    """The layer that many heads have in front of their scores: ``norm(activation(dense(x)))``."""
 
-    def __init__(
-        self, dense: nn.Module, activation: Callable[[Tensor], Tensor], norm: nn.Module, proj: nn.Module
-    ) -> None:
+    def __init__(self, dense: nn.Module, activation: Callable[[Tensor], Tensor], norm: nn.Module) -> None:
         super().__init__()
         self.dense = dense
         self.activation = activation
         self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [.., W] → [.., E]."""
+        out: Tensor = self.norm(self.activation(self.dense(x)))
+        return out
+
+
+class MaskedLMHead(nn.Module):
+    """Scores for the word behind a mask: ``proj(hidden(states))`` (Devlin et al., 2019)."""
+
+    def __init__(self, hidden: nn.Module, proj: nn.Module) -> None:
+        super().__init__()
+        self.hidden = hidden
         self.proj = proj
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, states: Tensor) -> Tensor:
         """Hidden states [.., W] → logits [.., V]."""
-        logits: Tensor = self.proj(self.norm(self.activation(self.dense(hidden)))).float()
+        logits: Tensor = self.proj(self.hidden(states)).float()
         return logits
 
 
 class TokenClassifier(nn.Module):
-    """Scores for the labels of each position; a span head is one of two labels, where it starts and where it ends."""
+    """Scores for the labels of each position; a span head is one of two labels, where it starts and where it ends.
+    hidden: a layer in front, or nothing (`nn.Identity`)."""
 
-    def __init__(self, proj: nn.Module) -> None:
+    def __init__(self, hidden: nn.Module, proj: nn.Module) -> None:
         super().__init__()
+        self.hidden = hidden
         self.proj = proj
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(self, states: Tensor) -> Tensor:
         """Hidden states [.., W] → scores [.., n]."""
-        scores: Tensor = self.proj(hidden).float()
+        scores: Tensor = self.proj(self.hidden(states)).float()
         return scores
 
 
 class SequenceClassifier(nn.Module):
-    """Scores for the labels of a whole text, or the score of a text: ``proj(tanh(dense(pooled)))``; dense may be
-    nothing, and then there is no tanh."""
+    """Scores for the labels of a whole text, or the score of a text: ``proj(hidden(pooled))``; hidden may be none."""
 
-    def __init__(self, pooled: Pooled, dense: nn.Module | None, proj: nn.Module) -> None:
+    def __init__(self, pooled: Pooled, hidden: nn.Module, proj: nn.Module) -> None:
         super().__init__()
         self.pooled = pooled
-        self.dense = dense
+        self.hidden = hidden
         self.proj = proj
 
-    def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Hidden states [B, T, W] and the rows' lengths [B] → scores [B, n]."""
-        vector = pool(hidden, lengths, self.pooled)
-        if self.dense is not None:
-            vector = self.dense(vector).tanh()
-        scores: Tensor = self.proj(vector).float()
+        scores: Tensor = self.proj(self.hidden(pool(states, lengths, self.pooled))).float()
         return scores
 
 

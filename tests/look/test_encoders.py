@@ -230,7 +230,7 @@ def test_blocked_words_are_no_part_of_what_is_pooled(pooled: str) -> None:
     block = c.Block(c.Attention(2, 2, 4, 0.5), c.FeedForward(12, "gelu"), c.LayerNorm(1e-5), "post")
     stack = c.TransformerStack(8, (block,) * 2, None)
     torch.manual_seed(0)
-    head = c.SequenceClassifier(("score",), pooled, dense=False)  # type: ignore[arg-type]
+    head = c.SequenceClassifier(("score",), pooled, hidden=None)  # type: ignore[arg-type]
     network = build(c.ModelConfig("test", 19, 16, None, head, encoder=stack)).eval()
     assert isinstance(network, Encoder)
     session = EncoderSession(network, [1, 5, 6, 7, 2])

@@ -9,7 +9,7 @@ from limelight.models import config as c
 from limelight.models.api import Encoder
 from limelight.models.build import build
 from limelight.models.ties import names, ties
-from limelight.nn.heads import LMHead, Pooling, SequenceClassifier, pool
+from limelight.nn.heads import Hidden, LMHead, Pooling, SequenceClassifier, pool
 
 HIDDEN = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
 LENGTHS = torch.tensor([5, 2, 1])
@@ -42,7 +42,8 @@ def test_a_language_models_head_scales_and_caps_in_float32() -> None:
 def test_a_classifier_scores_the_text(dense: bool) -> None:
     layer = nn.Linear(8, 8) if dense else None
     out = nn.Linear(8, 3)
-    scores = SequenceClassifier("last", layer, out)(HIDDEN, LENGTHS)
+    hidden = nn.Identity() if layer is None else Hidden(layer, torch.tanh, nn.Identity())
+    scores = SequenceClassifier("last", hidden, out)(HIDDEN, LENGTHS)
     vector = torch.stack([HIDDEN[row, length - 1] for row, length in enumerate(LENGTHS.tolist())])
     torch.testing.assert_close(scores, out(vector if layer is None else layer(vector).tanh()))
 
@@ -61,10 +62,10 @@ def encoder(head: c.Head) -> Encoder:
 @pytest.mark.parametrize(
     ("head", "shape"),
     [
-        (c.MaskedLMHead(True, "gelu", c.LayerNorm(1e-5)), (2, 4, 19)),
-        (c.MaskedLMHead(False, "gelu", c.LayerNorm(1e-5)), (2, 4, 19)),
+        (c.MaskedLMHead(True, c.Hidden("gelu", c.LayerNorm(1e-5))), (2, 4, 19)),
+        (c.MaskedLMHead(False, c.Hidden("gelu", c.LayerNorm(1e-5))), (2, 4, 19)),
         (c.SequenceClassifier(("a", "b", "c")), (2, 3)),
-        (c.SequenceClassifier(("score",), "mean", dense=False, bias=False), (2, 1)),
+        (c.SequenceClassifier(("score",), "mean", hidden=None, bias=False), (2, 1)),
         (c.TokenClassifier(("a", "b", "c")), (2, 4, 3)),
         (c.SpanHead(), (2, 4, 2)),
         (c.Pooling("first", normalised=False), (2, 8)),
@@ -85,7 +86,7 @@ def test_an_encoder_answers_by_its_head_whatever_stands_beside_the_text(head: c.
 
 
 def test_a_tie_is_read_off_the_network() -> None:
-    network = encoder(c.MaskedLMHead(True, "gelu", c.LayerNorm(1e-5)))
+    network = encoder(c.MaskedLMHead(True, c.Hidden("gelu", c.LayerNorm(1e-5))))
     assert ties(network) == {"head.proj.weight": "embed.weight"}
     assert "head.proj.weight" not in names(network)
     assert set(names(network)) == {name for name, _ in network.named_parameters()}
