@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from limelight.checkpoints.open import Opened
     from limelight.decode import Drafting, Sampling
     from limelight.look import Seen
+    from limelight.look.hooks import Hook, PreHook
     from limelight.models.api import Decoder, LanguageModel
     from limelight.models.config import ModelConfig
     from limelight.tasks import Language, Translation
@@ -189,6 +190,18 @@ class Model:
         from limelight.quant.linear import exactly
 
         return numeric(exactly(twin(self.network)))
+
+    def hooked(self, hooks: Mapping[str, Hook] | None = None, pre_hooks: Mapping[str, PreHook] | None = None) -> Model:
+        """A twin of the model, over the same weights, that calls functions whenever some of its modules run.
+
+        hooks: ``hook(module, inputs, output)`` by the names of modules (``model.network.named_modules()``); what it
+        returns, if anything, stands in the output's place. pre_hooks: ``hook(module, inputs)``, called in front of a
+        module; what it returns stands in the inputs' place. Both are as torch has them. It does all that a model does;
+        its layers run one after another, not in one call. Raises RequestError for a name that no module has.
+        """
+        from limelight.look.hooks import hooked
+
+        return replace(self, network=hooked(self.network, hooks, pre_hooks))
 
     def _opening(self, text: str, sink: bool) -> Opening:
         given.text("text", text)
@@ -437,6 +450,12 @@ def save(model: AnyModel, folder: str | Path) -> None:
     """
     from limelight.checkpoints.save import save_checkpoint
 
+    if isinstance(model, AnyModel) and any(
+        each._forward_hooks or each._forward_pre_hooks for each in model.network.modules()
+    ):
+        raise RequestError(
+            "this model is changed by hooks, which are no weights to be saved; save the model it is a twin of"
+        )
     if isinstance(model, Translator):
         save_checkpoint(
             model.network, model.language.target, given.path("folder", folder), source=model.language.source

@@ -25,7 +25,7 @@ from limelight.look.text import known, read, sink_tokens
 from limelight.look.view import View
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
-from limelight.text.words import Word
+from limelight.text.words import Word, find
 
 Display = Callable[[Decoder, Tokenizer, str, str], str]
 """``display(network, tokenizer, text, title)`` → what a notebook shows of a look, as HTML."""
@@ -237,7 +237,7 @@ class Seen(View[CausalSession]):
 
         word: its text, or its number from 1. Raises RequestError if there is no such word.
         """
-        return self._instead({self.place(word): given.text("by", by)})
+        return self._instead({find(self.words, word): given.text("by", by)})
 
     def swap(self, one: str | int, other: str | int) -> "Seen":
         """The text with two words in each other's place, spelled as they are, looked at by the same model.
@@ -245,7 +245,7 @@ class Seen(View[CausalSession]):
         one, other: their texts, or their numbers from 1. Raises RequestError if there is no such word, or if they are
         the same one.
         """
-        a, b = self.place(one), self.place(other)
+        a, b = find(self.words, one), find(self.words, other)
         if a == b:
             raise RequestError(
                 f"word {a + 1}, “{self.words[a].text}”, cannot be swapped with itself; name another word"
