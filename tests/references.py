@@ -54,9 +54,17 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "qwen2": hf.Qwen2Config(**GROUPED),
     "qwen2-windows": hf.Qwen2Config(**GROUPED, use_sliding_window=True, sliding_window=5, max_window_layers=1),
     "qwen3": hf.Qwen3Config(**GROUPED, head_dim=32),
+    "gemma": hf.GemmaConfig(**GROUPED, head_dim=32),
     "gemma2": hf.Gemma2Config(
         **GROUPED, head_dim=32, sliding_window=5, query_pre_attn_scalar=20,
         attn_logit_softcapping=2.0, final_logit_softcapping=3.0,
+    ),
+    "gemma3_text": hf.Gemma3TextConfig(
+        **GROUPED, head_dim=32, sliding_window=5, query_pre_attn_scalar=20, sliding_window_pattern=2,
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
+        },
     ),
     "phi3": hf.Phi3Config(**GROUPED, sliding_window=7),
     "phi3-longrope": hf.Phi3Config(
@@ -65,6 +73,9 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "gpt_neox": hf.GPTNeoXConfig(**SIZES),
     "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
 }  # fmt: skip
+
+ANOTHER_ORDER = {"gemma"}
+"""Those whose reference adds up in another order than we do, with scores large enough for it to show."""
 
 FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")
 """Those whose rotary frequencies follow the length of the text, beyond 32 tokens."""

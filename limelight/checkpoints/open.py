@@ -114,8 +114,7 @@ def contents(path: Path) -> Contents:
         if "rope_freqs.weight" in shapes:
             factors = reader.read("rope_freqs.weight")
             config = gguf.rope_factors(config, factors.tolist() if isinstance(factors, Tensor) else [])
-        architecture = reader.metadata["general.architecture"]
-        config, network, moves = _fitted(config, lambda config: gguf.table(architecture, config), reader, path)
+        config, network, moves = _fitted(config, gguf.table, reader, path)
         return Contents(config, network, moves, reader, Tokenizer.from_gguf(reader.metadata), path)
     folder = path if path.is_dir() else path.parent
     config = config_from_hf(read_json(folder / "config.json", "a model's folder needs one beside its weights"))

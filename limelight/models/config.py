@@ -1,8 +1,8 @@
 """What a model is, as nested frozen data. Which stacks are present says what kind of model it is."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from limelight.errors import ConfigError
@@ -11,6 +11,7 @@ from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling,
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
 Pooled = Literal["first", "last", "mean", "max"]
+Order = Literal["pre", "post", "sandwich", "parallel"]
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Block:
     attention: Attention
     feedforward: FeedForward | GatedFeedForward
     norm: Norm
-    order: Literal["pre", "post", "sandwich", "parallel"] = "pre"
+    order: Order = "pre"
     cross: Attention | None = None
     dropout: float = 0.0
 
@@ -317,6 +318,12 @@ class ModelConfig:
         if not isinstance(stack, TransformerStack):
             raise ConfigError(f"the family {self.family!r} is one of transformers and cannot have a recurrent decoder")
         return stack
+
+    def with_blocks(self, change: Callable[[int, Block], Block]) -> "ModelConfig":
+        """The same model, but each block of its decoder as `change` makes it from the layer's number and the block."""
+        stack = self.transformer
+        blocks = tuple(change(i, block) for i, block in enumerate(stack.blocks))
+        return replace(self, decoder=replace(stack, blocks=blocks))
 
     @property
     def tied(self) -> bool:

@@ -1,11 +1,42 @@
 """A family of models as data: how its configs and weights are read and written."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from limelight.models.config import ModelConfig
 from limelight.models.mapping import Table
+
+
+def _as_it_is(values: Mapping[str, Any]) -> dict[str, Any]:
+    return dict(values)
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """How llama.cpp's converter writes a family, where that is not what `limelight.models.gguf` says for all.
+
+    architecture: its name there. eps: the metadata key of the norms' epsilon. whole, numbers, truths: more keys of the
+    architecture, and the keys of a foreign config that they stand for. tensors: keys of a foreign config that are true
+    where the file has such a tensor. fixed: what every foreign config of the family says. complete: changes the keys
+    so found where a rule is needed. names: of parts of our blocks. joint: whether q, k and v are one tensor.
+    interleaved: whether the rows of q and k are in the order that turns neighbouring pairs. shifted: whether one was
+    added to the norms. experts: whether the file says how many experts there are.
+    """
+
+    architecture: str
+    eps: tuple[str, str] = ("attention.layer_norm_rms_epsilon", "rms_norm_eps")
+    whole: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    truths: Mapping[str, str] = field(default_factory=dict)
+    tensors: Mapping[str, str] = field(default_factory=dict)
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    complete: Callable[[Mapping[str, Any]], dict[str, Any]] = _as_it_is
+    names: Mapping[str, str] = field(default_factory=dict)
+    joint: bool = False
+    interleaved: bool = False
+    shifted: bool = False
+    experts: bool = False
 
 
 @dataclass(frozen=True)
@@ -14,7 +45,8 @@ class Family:
 
     name: Hugging Face's ``model_type``, or one of limelight's own. architectures: the class that an export names, by
     the kind of head (`limelight.models.config`), unless `to_hf` names another.
-    from_hf and to_hf turn a foreign config into ours and back. table: the names of the weights.
+    from_hf and to_hf turn a foreign config into ours and back. table: the names of the weights. gguf: how llama.cpp
+    has it (None: not at all, or not yet read).
     """
 
     name: str
@@ -22,3 +54,4 @@ class Family:
     from_hf: Callable[[Mapping[str, Any]], ModelConfig]
     to_hf: Callable[[ModelConfig], dict[str, Any]]
     table: Callable[[ModelConfig], Table]
+    gguf: Gguf | None = None

@@ -1,104 +1,113 @@
 """Gemma 2 (Gemma team, 2024): four norms a block, capped scores, every other layer with a window."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models.family import Family
-from limelight.models.hf import ConfigReader, activation_name, head_width, kinds, rope_keys, rotary
-from limelight.models.llama import table as llama_table
+from limelight.models import gemma, llama
+from limelight.models.family import Family, Gguf
+from limelight.models.hf import ConfigReader, activation_name, head_width, kinds, rotary
+from limelight.models.llama import Turning
 from limelight.models.mapping import Table, WeightMapping
 
 
-def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    keys = ConfigReader(values)
-    width, layers = keys.whole("hidden_size"), keys.layers("num_hidden_layers")
-    heads, head = keys.whole("num_attention_heads"), keys.whole("head_dim", 256)
-    head_width(keys, width, heads)  # the reference insists on it, though nothing is shared out
-    kv_heads = keys.whole("num_key_value_heads", 4)
-    context = keys.whole("max_position_embeddings", 8192)
-    norm = c.ShiftedRMSNorm(keys.number("rms_norm_eps", 1e-6))
+def read(
+    family: str,
+    keys: ConfigReader,
+    pattern: int,
+    *,
+    context: int,
+    cap: float | None = None,
+    head_cap: float | None = None,
+    turning: Turning = rotary,
+    head_norm: bool = False,
+) -> c.ModelConfig:
+    """A Gemma 2 or 3. pattern: every layer of this number has no window, unless the config says which. cap: of the
+    scores. head_cap: of the logits, unless the config says it."""
+    layers = keys.layers("num_hidden_layers")
+    gemma.one_way(keys)
+    # The reference insists on it, though nothing is shared out.
+    head_width(keys, keys.whole("hidden_size"), keys.whole("num_attention_heads"))
     bias = keys.truth("attention_bias", False)
-    scale = keys.number("query_pre_attn_scalar", 256) ** -0.5
-    cap = keys.number("attn_logit_softcapping", None if keys.says("attn_logit_softcapping") else 50.0)
-    head_cap = keys.number("final_logit_softcapping", None if keys.says("final_logit_softcapping") else 30.0)
-    turning = rotary(keys, head, context)
-    if keys.truth("use_bidirectional_attention", False):
-        raise ConfigError("this Gemma 2 reads in both directions ('use_bidirectional_attention'); limelight cannot")
+    head_cap = _cap(keys, "final_logit_softcapping", head_cap)
     window = keys.whole("sliding_window", 4096)
-    types = kinds(keys, layers) or ["full_attention" if i % 2 else "sliding_attention" for i in range(layers)]
-    feedforward = c.GatedFeedForward(
-        keys.whole("intermediate_size"), keys.activation("hidden_activation", "gelu_pytorch_tanh")
-    )
+    types = kinds(keys, layers) or [
+        "sliding_attention" if (i + 1) % pattern else "full_attention" for i in range(layers)
+    ]
     keys.keep("sliding_window", "hidden_act")  # the second is an older name, which the reference does not read
-    blocks = tuple(
-        c.Block(
-            c.Attention(
-                heads,
-                kv_heads,
-                head,
-                scale,
-                turning,
-                bias,
-                bias,
-                cap=cap,
-                window=window if kind == "sliding_attention" else None,
-            ),
-            feedforward,
-            norm,
-            "sandwich",
-        )
-        for kind in types
+    config = llama.read(
+        family,
+        keys,
+        context=context,
+        turning=turning,
+        kv_heads=4,
+        norm=gemma.norm(keys),
+        activation=("hidden_activation", "gelu_pytorch_tanh"),
+        bias=bias,
+        out_bias=bias,
+        head_norm=head_norm,
+        scale=keys.number("query_pre_attn_scalar", 256) ** -0.5,
+        cap=cap,
+        windows=[window if kind == "sliding_attention" else None for kind in types],
+        order="sandwich",
+        embeddings=gemma.embeddings(keys),
+        tied=True,
     )
-    return c.ModelConfig(
-        "gemma2",
-        keys.whole("vocab_size"),
-        context,
-        c.TransformerStack(width, blocks, norm, c.Embeddings(width**0.5)),
-        c.LMHead(keys.truth("tie_word_embeddings", True), cap=head_cap),
-        keys.rest(),
-    )
+    assert isinstance(config.head, c.LMHead)
+    return replace(config, head=replace(config.head, cap=head_cap))
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = ConfigReader({"head_dim": 256, **values})
+    return read("gemma2", keys, 2, context=8192, cap=_cap(keys, "attn_logit_softcapping", 50.0), head_cap=30.0)
+
+
+def _cap(keys: ConfigReader, name: str, default: float | None) -> Any:
+    return keys.number(name, None if keys.says(name) else default)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    stack, block = config.transformer, config.transformer.blocks[0]
-    attention, head = block.attention, config.head
-    assert attention.rotary is not None
+    block, head = config.transformer.blocks[0], config.head
     assert isinstance(head, c.LMHead)
-    windows = [b.attention.window for b in stack.blocks]
+    windows = [b.attention.window for b in config.transformer.blocks]
+    keys = llama.write(config)
+    del keys["hidden_act"]
     return {
-        "vocab_size": config.vocab,
-        "hidden_size": stack.width,
-        "intermediate_size": block.feedforward.hidden,
-        "num_hidden_layers": len(stack.blocks),
-        "num_attention_heads": attention.heads,
-        "num_key_value_heads": attention.kv_heads,
-        "head_dim": attention.head_width,
+        **keys,
         "hidden_activation": activation_name(block.feedforward.activation),
-        "max_position_embeddings": config.context,
-        "rms_norm_eps": block.norm.eps,
-        "attention_bias": attention.bias,
-        "query_pre_attn_scalar": round(attention.scale**-2),
-        "attn_logit_softcapping": attention.cap,
+        "attention_bias": block.attention.bias,
+        "query_pre_attn_scalar": round(block.attention.scale**-2),
+        "attn_logit_softcapping": block.attention.cap,
         "final_logit_softcapping": head.cap,
         "layer_types": ["full_attention" if w is None else "sliding_attention" for w in windows],
         "sliding_window": next((w for w in windows if w is not None), 4096),  # the reference cannot run without one
-        "tie_word_embeddings": config.tied,
-        **rope_keys(attention.rotary, attention.head_width),
     }
 
 
 def table(config: c.ModelConfig) -> Table:
-    base = llama_table(config)
+    base = llama.table(config)
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
-    norms = (
+    return base.replaced(
         WeightMapping(f"{theirs}post_attention_layernorm.weight", f"{ours}attention_after.weight"),
         WeightMapping(f"{theirs}pre_feedforward_layernorm.weight", f"{ours}feedforward_norm.weight"),
         WeightMapping(f"{theirs}post_feedforward_layernorm.weight", f"{ours}feedforward_after.weight"),
     )
-    kept = tuple(mapping for mapping in base.mappings if mapping.theirs[0] != norms[0].theirs[0])
-    return Table(kept + norms, base.prefix, base.ignored, base.tied)
 
 
-FAMILY = Family("gemma2", {c.LMHead: "Gemma2ForCausalLM"}, from_hf, to_hf, table)
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    # The scale of the scores is not in the file; only the 27B model's differs from its head width.
+    wide = values["num_hidden_layers"] == 46
+    scale = values["hidden_size"] // values["num_attention_heads"] if wide else values["head_dim"]
+    return {**values, "query_pre_attn_scalar": scale}
+
+
+GGUF = Gguf(
+    "gemma2",
+    shifted=True,
+    whole={"attention.sliding_window": "sliding_window"},
+    numbers={name: name for name in ("attn_logit_softcapping", "final_logit_softcapping")},
+    complete=_said,
+)
+
+FAMILY = Family("gemma2", {c.LMHead: "Gemma2ForCausalLM"}, from_hf, to_hf, table, GGUF)

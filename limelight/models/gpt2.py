@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models.family import Family
+from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, head_width
 from limelight.models.mapping import Split, Table, Transpose, WeightMapping
 
@@ -96,4 +96,17 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("gpt2", {c.LMHead: "GPT2LMHeadModel"}, from_hf, to_hf, table)
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {**OTHER_NAMES, "intermediate_size": "n_inner"}
+    drop = {"rope_scaling", "num_key_value_heads", "head_dim"}
+    return {names.get(name, name): value for name, value in values.items() if name not in drop}
+
+
+FAMILY = Family(
+    "gpt2",
+    {c.LMHead: "GPT2LMHeadModel"},
+    from_hf,
+    to_hf,
+    table,
+    Gguf("gpt2", ("attention.layer_norm_epsilon", "layer_norm_epsilon"), complete=_said, joint=True),
+)

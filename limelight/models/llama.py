@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models.family import Family
+from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, activation_name, head_width, rope_keys, rotary
 from limelight.models.mapping import Table, WeightMapping
 
 Turning = Callable[[ConfigReader, int, int], c.Rotary]
 """Reads rotary positions from a config, for heads of this width and this context."""
+
+NOTHING = c.Embeddings()
+"""Nothing is made of the tokens' vectors."""
 
 
 def read(
@@ -22,17 +25,26 @@ def read(
     context: int,
     turning: Turning = rotary,
     kv_heads: int | None = None,
+    norm: c.Norm | None = None,
     eps: float = 1e-6,
+    activation: tuple[str, str] = ("hidden_act", "silu"),
+    gated: bool = True,
     bias: bool = False,
     out_bias: bool = False,
     feedforward_bias: bool = False,
     head_norm: bool = False,
+    scale: float | None = None,
+    cap: float | None = None,
     windows: Sequence[int | None] | None = None,
+    order: c.Order = "pre",
+    embeddings: c.Embeddings = NOTHING,
+    tied: bool = False,
 ) -> c.ModelConfig:
     """A Llama-shaped config from foreign keys.
 
-    context, kv_heads (None: as many as heads), eps: what the family means where its config says nothing. turning: how
-    rotary positions are read. windows: one for each layer (None: none has one).
+    context, kv_heads (None: as many as heads), eps, activation (its key and value), tied: what the family means where
+    its config says nothing. turning: how rotary positions are read. norm: None: an RMS norm. scale: of the scores
+    (None: one over the root of the head's width). windows: one for each layer (None: none has one).
     """
     width, heads, layers = (
         keys.whole("hidden_size"),
@@ -41,29 +53,30 @@ def read(
     )
     head = keys.whole("head_dim", None) or head_width(keys, width, heads)
     context = keys.whole("max_position_embeddings", context)
-    norm = c.RMSNorm(keys.number("rms_norm_eps", eps))
-    rotary = turning(keys, head, context)
+    norm = norm or c.RMSNorm(keys.number("rms_norm_eps", eps))
+    turned = turning(keys, head, context)
     kv_heads = keys.whole(
         "num_key_value_heads", heads if kv_heads is None or keys.says("num_key_value_heads") else kv_heads
     )
-    feedforward = c.GatedFeedForward(
-        keys.whole("intermediate_size"), keys.activation("hidden_act", "silu"), feedforward_bias
-    )
+    part = c.GatedFeedForward if gated else c.FeedForward
+    feedforward = part(keys.whole("intermediate_size"), keys.activation(*activation), feedforward_bias)
     blocks = tuple(
         c.Block(
             c.Attention(
                 heads,
                 kv_heads,
                 head,
-                head**-0.5,
-                rotary,
+                head**-0.5 if scale is None else scale,
+                turned,
                 bias,
                 out_bias,
                 norm if head_norm else None,
-                window=window,
+                cap,
+                window,
             ),
             feedforward,
             norm,
+            order,
         )
         for window in windows or [None] * layers
     )
@@ -71,8 +84,8 @@ def read(
         family,
         keys.whole("vocab_size"),
         context,
-        c.TransformerStack(width, blocks, norm),
-        c.LMHead(keys.truth("tie_word_embeddings", False)),
+        c.TransformerStack(width, blocks, norm, embeddings),
+        c.LMHead(keys.truth("tie_word_embeddings", tied)),
         keys.rest(),
     )
 
@@ -81,7 +94,7 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
     """The foreign keys that all Llama-shaped families share."""
     stack, block = config.transformer, config.transformer.blocks[0]
     attention, feedforward = block.attention, block.feedforward
-    assert attention.rotary is not None
+    turned = next((b.attention.rotary for b in stack.blocks if b.attention.rotary is not None), None)
     return {
         "vocab_size": config.vocab,
         "hidden_size": stack.width,
@@ -94,7 +107,7 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": config.context,
         "rms_norm_eps": block.norm.eps,
         "tie_word_embeddings": config.tied,
-        **rope_keys(attention.rotary, attention.head_width),
+        **({} if turned is None else rope_keys(turned, attention.head_width)),
     }
 
 
@@ -136,4 +149,15 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("llama", {c.LMHead: "LlamaForCausalLM"}, from_hf, to_hf, table)
+BIASES = {"attention_bias": "blk.0.attn_q.bias", "mlp_bias": "blk.0.ffn_up.bias"}
+"""The tensors of a GGUF file that tell of biases."""
+
+FAMILY = Family(
+    "llama",
+    {c.LMHead: "LlamaForCausalLM"},
+    from_hf,
+    to_hf,
+    table,
+    # llama.cpp turns neighbouring pairs for this architecture, and its converter reorders q and k for that.
+    Gguf("llama", interleaved=True, tensors=BIASES),
+)

@@ -10,7 +10,7 @@ Exactly one mapping must match each tensor in each direction; anything else is a
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import torch
@@ -186,6 +186,18 @@ class Table:
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     tied: dict[str, str] = field(default_factory=dict)
+
+    def replaced(self, *mappings: WeightMapping, without: Sequence[str] = ()) -> "Table":
+        """This table with `mappings`, in place of those for the same names of theirs or ours and of those for which one
+        of `without` stands in the name of theirs."""
+        new = {name for mapping in mappings for name in (*mapping.theirs, *mapping.ours)}
+        kept = tuple(
+            mapping
+            for mapping in self.mappings
+            if new.isdisjoint((*mapping.theirs, *mapping.ours))
+            and not any(part in name for part in without for name in mapping.theirs)
+        )
+        return replace(self, mappings=kept + mappings)
 
     def loads(self, names: Iterable[str], wanted: Iterable[str]) -> list[Move]:
         """How the tensors `names` of a file become the tensors `wanted` of a model.

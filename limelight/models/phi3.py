@@ -40,9 +40,7 @@ def table(config: c.ModelConfig) -> Table:
             halves,
         ),
     )
-    apart = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
-    kept = tuple(mapping for mapping in base.mappings if not any(name in mapping.theirs[0] for name in apart))
-    return Table(kept + fused, base.prefix, base.ignored, base.tied)
+    return base.replaced(*fused, without=("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"))
 
 
 def _q_k_v(attention: c.Attention) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.models import config as c
 from limelight.models import llama
-from limelight.models.family import Family
+from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, kinds
 
 
@@ -42,4 +42,4 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return {**llama.write(config), **window_keys(config)}
 
 
-FAMILY = Family("qwen2", {c.LMHead: "Qwen2ForCausalLM"}, from_hf, to_hf, llama.table)
+FAMILY = Family("qwen2", {c.LMHead: "Qwen2ForCausalLM"}, from_hf, to_hf, llama.table, Gguf("qwen2"))

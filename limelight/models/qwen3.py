@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.models import config as c
 from limelight.models import llama, qwen2
-from limelight.models.family import Family
+from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader
 
 
@@ -22,4 +22,11 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return {**llama.write(config), **qwen2.window_keys(config), "attention_bias": attention_bias}
 
 
-FAMILY = Family("qwen3", {c.LMHead: "Qwen3ForCausalLM"}, from_hf, to_hf, llama.table)
+FAMILY = Family(
+    "qwen3",
+    {c.LMHead: "Qwen3ForCausalLM"},
+    from_hf,
+    to_hf,
+    llama.table,
+    Gguf("qwen3", tensors={"attention_bias": "blk.0.attn_q.bias"}),
+)

@@ -48,6 +48,8 @@ FAMILIES = {
     "phi3": {**LLAMA, "rope_scaling": LONG, "original_max_position_embeddings": 16},
     "gpt_neox": WIDE,
 }
+GGUFS = ("llama", "qwen2", "qwen3", "gemma2", "gpt2")
+"""Those that are written as GGUF, too."""
 
 
 def tokenizer() -> tokenizers.Tokenizer:
@@ -93,7 +95,7 @@ def make(folder: Path) -> list[Path]:
     spm = fuzz_text.sentencepiece([TEXT] * 3)
     config = config_from_hf({"model_type": "llama", "vocab_size": spm.get_vocab_size(), **FAMILIES["llama"]})
     _gguf("llama", network(config), spm, folder / "gguf-spm" / "model.gguf")
-    for family in names.ARCHITECTURES:
+    for family in GGUFS:
         config = config_from_hf({"model_type": family, "vocab_size": vocab, **FAMILIES[family]})
         _gguf(family, network(config), inner, folder / f"gguf-{family}" / "model.gguf")
     return sorted(folder.iterdir())
@@ -156,7 +158,7 @@ def _gguf(architecture: str, built: Network, inner: tokenizers.Tokenizer, path: 
     writer.add_eos_token_id(vocab["</s>" if "</s>" in vocab else "<|im_end|>"])
     writer.add_chat_template(TEMPLATE)
     ours = {name: weight for name, weight in built.state_dict().items() if name != "head.proj.weight"}
-    for move in names.table(architecture, built.config).saves(ours):
+    for move in names.table(built.config).saves(ours):
         for name, weight in zip(move.theirs, move.mapping.save([ours[o] for o in move.ours]), strict=True):
             data = np.ascontiguousarray(weight.numpy())
             if architecture == "llama" and data.ndim == 2 and data.shape[1] % 32 == 0:

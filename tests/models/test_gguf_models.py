@@ -16,59 +16,34 @@ from limelight.errors import ConfigError
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 
 TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2))
-CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma2", "gpt2"]
+CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2"]
 
-NAMES = {
-    "model.embed_tokens": "token_embd",
-    "transformer.wte": "token_embd",
-    "transformer.wpe": "position_embd",
-    "model.norm": "output_norm",
-    "transformer.ln_f": "output_norm",
-    "lm_head": "output",
-    "input_layernorm": "attn_norm",
-    "ln_1": "attn_norm",
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "attn.c_attn": "attn_qkv",
-    "self_attn.o_proj": "attn_output",
-    "attn.c_proj": "attn_output",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "ln_2": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.c_fc": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "mlp.c_proj": "ffn_down",
+ARCHITECTURES = {"gemma3_text": "gemma3"}
+"""What llama.cpp calls them, where that is not transformers' name."""
+
+OTHER_KEYS: dict[str, dict[str, Any]] = {
+    "gemma2": {name: name for name in ("attn_logit_softcapping", "final_logit_softcapping")}
+    | {"attention.sliding_window": "sliding_window"},
+    "gemma3": {
+        "attention.sliding_window": "sliding_window",
+        "attention.sliding_window_pattern": 2,
+        "rope.freq_base_swa": 300.0,
+        "rope.scaling.factor": 4.0,
+    },
 }
-GEMMA = {
-    "post_attention_layernorm": "post_attention_norm",
-    "pre_feedforward_layernorm": "ffn_norm",
-    "post_feedforward_layernorm": "post_ffw_norm",
-}
+"""What each architecture says beyond the rest: metadata keys and the config's, or a value."""
 
 
-def converted(
-    name: str, weight: Tensor, architecture: str, config: transformers.PretrainedConfig
-) -> tuple[str, Tensor]:
-    """A reference tensor under the name and in the layout that llama.cpp's converter gives it."""
-    place, _, leaf = name.rpartition(".")
-    layer = ""
-    if ".layers." in place or ".h." in place:
-        _, number, place = place.replace(".layers.", "|").replace(".h.", "|").replace("|", "|", 1).partition("|")
-        number, _, place = place.partition(".")
-        layer = f"blk.{number}."
-    names = NAMES | GEMMA if architecture == "gemma2" else NAMES
+def converted(name: str, weight: Tensor, architecture: str, config: transformers.PretrainedConfig) -> Tensor:
+    """A reference tensor in the layout that llama.cpp's converter gives it."""
     if architecture == "gpt2" and weight.dim() == 2 and ".c_" in name:
         weight = weight.t()
-    if architecture == "gemma2" and weight.dim() == 1:
+    if architecture.startswith("gemma") and weight.dim() == 1:
         weight = weight + 1
-    if architecture == "llama" and place in {"self_attn.q_proj", "self_attn.k_proj"}:
-        heads = config.num_attention_heads if "q_proj" in place else config.num_key_value_heads
+    if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
+        heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
         weight = weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).transpose(1, 2).reshape(weight.shape)
-    return f"{layer}{names[place]}.{leaf}", weight
+    return weight
 
 
 def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) -> transformers.PreTrainedModel:
@@ -76,6 +51,7 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
     theirs = reference(name)
     config = theirs.config
     architecture = name.split("-", maxsplit=1)[0]
+    architecture = ARCHITECTURES.get(architecture, architecture)
     writer = gguf.GGUFWriter(path, architecture)
     wide = {"gpt2": ("n_embd", "n_layer", "n_head", "n_positions")}.get(
         architecture, ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
@@ -94,10 +70,10 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
         writer.add_key_length(getattr(config, "head_dim", width // heads))
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
         writer.add_rope_freq_base(10000.0)
-    if architecture == "gemma2":
-        writer.add_attn_logit_softcapping(config.attn_logit_softcapping)
-        writer.add_final_logit_softcapping(config.final_logit_softcapping)
-        writer.add_sliding_window(config.sliding_window)
+    for key, own in OTHER_KEYS.get(architecture, {}).items():
+        value = getattr(config, own) if isinstance(own, str) else own
+        add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
+        (writer.add_float32 if isinstance(value, float) else add)(f"{architecture}.{key}", value)
     if name == "llama-llama3":
         # The converter writes the scaled frequencies as divisors.
         plain = 1.0 / 10000.0 ** (torch.arange(0, 16, 2).float() / 16)
@@ -111,11 +87,14 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
     tied = getattr(config, "tie_word_embeddings", False)
+    kinds = {called: number for number, called in gguf.MODEL_ARCH_NAMES.items()}
+    names = gguf.get_tensor_name_map(kinds[architecture], layers)
     for key, weight in theirs.state_dict().items():
         if key == "lm_head.weight" and tied:
             continue
-        theirs_name, tensor = converted(key, weight, architecture, config)
-        data = tensor.contiguous().numpy().astype(np.float32)
+        theirs_name = names.get_name(key, try_suffixes=(".weight", ".bias"))
+        assert theirs_name is not None, key
+        data = converted(key, weight, architecture, config).contiguous().numpy().astype(np.float32)
         if kind is not None and data.ndim == 2 and data.shape[1] % 32 == 0:
             writer.add_tensor(theirs_name, gguf.quants.quantize(data, kind), raw_dtype=kind)
         else:
@@ -130,7 +109,10 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
 @pytest.mark.parametrize("name", CASES)
 def test_every_architecture(name: str, tmp_path: Path) -> None:
     theirs = write(name, tmp_path / "model.gguf")
-    if name == "gemma2":  # the file does not say the scale of the scores: it is the head width's, except for 27B
+    if name in {
+        "gemma2",
+        "gemma3_text",
+    }:  # the file does not say the scale of the scores: it is the head width's, except for 27B
         for layer in theirs.model.layers:
             layer.self_attn.scaling = CONFIGS[name].head_dim ** -0.5
     ours = open_checkpoint(tmp_path / "model.gguf").network
