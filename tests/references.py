@@ -84,6 +84,9 @@ FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")
 LABELS = {"id2label": {0: "bad", 1: "fine", 2: "good"}, "label2id": {"bad": 0, "fine": 1, "good": 2}}
 
 ROBERTA = SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1, "pad_token_id": 1, "bos_token_id": 0}
+DISTILBERT = {"dim": 64, "n_heads": 4, "n_layers": 3, "hidden_dim": 96, "vocab_size": 99}
+DISTILBERT |= {"max_position_embeddings": 128, "pad_token_id": 0}
+MPNET = SIZES | {"max_position_embeddings": 130, "pad_token_id": 1, "bos_token_id": 0}
 
 ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     "bert-masked": (hf.BertConfig(**SIZES), hf.BertForMaskedLM),
@@ -99,6 +102,24 @@ ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     "roberta-states": (hf.RobertaConfig(**(ROBERTA | {"type_vocab_size": 2})), hf.RobertaModel),
     "xlm-roberta-masked": (hf.XLMRobertaConfig(**ROBERTA, tie_word_embeddings=False), hf.XLMRobertaForMaskedLM),
     "xlm-roberta-classes": (hf.XLMRobertaConfig(**ROBERTA, **LABELS), hf.XLMRobertaForSequenceClassification),
+    "distilbert-masked": (hf.DistilBertConfig(**DISTILBERT), hf.DistilBertForMaskedLM),
+    "distilbert-classes": (hf.DistilBertConfig(**DISTILBERT, **LABELS), hf.DistilBertForSequenceClassification),
+    "distilbert-tokens": (hf.DistilBertConfig(**DISTILBERT, **LABELS), hf.DistilBertForTokenClassification),
+    "distilbert-spans": (hf.DistilBertConfig(**(DISTILBERT | {"n_layers": 2})), hf.DistilBertForQuestionAnswering),
+    "distilbert-states": (hf.DistilBertConfig(**DISTILBERT, activation="relu"), hf.DistilBertModel),
+    "albert-masked": (hf.AlbertConfig(**SIZES, embedding_size=32), hf.AlbertForMaskedLM),
+    "albert-classes": (
+        hf.AlbertConfig(**SIZES, **LABELS, embedding_size=64, num_hidden_groups=2),
+        hf.AlbertForSequenceClassification,
+    ),
+    "albert-tokens": (hf.AlbertConfig(**SIZES, **LABELS, embedding_size=32), hf.AlbertForTokenClassification),
+    "albert-spans": (hf.AlbertConfig(**SIZES, embedding_size=32, inner_group_num=2), hf.AlbertForQuestionAnswering),
+    "albert-states": (hf.AlbertConfig(**SIZES, embedding_size=32, num_hidden_groups=3), hf.AlbertModel),
+    "mpnet-masked": (hf.MPNetConfig(**MPNET), hf.MPNetForMaskedLM),
+    "mpnet-classes": (hf.MPNetConfig(**MPNET, **LABELS), hf.MPNetForSequenceClassification),
+    "mpnet-tokens": (hf.MPNetConfig(**MPNET, **LABELS), hf.MPNetForTokenClassification),
+    "mpnet-spans": (hf.MPNetConfig(**MPNET), hf.MPNetForQuestionAnswering),
+    "mpnet-states": (hf.MPNetConfig(**MPNET), hf.MPNetModel),
     "electra-generator": (hf.ElectraConfig(**SIZES, embedding_size=32), hf.ElectraForMaskedLM),
     "electra-discriminator": (hf.ElectraConfig(**SIZES), hf.ElectraForPreTraining),
     "electra-classes": (hf.ElectraConfig(**SIZES, **LABELS, embedding_size=64), hf.ElectraForSequenceClassification),

@@ -160,7 +160,7 @@ def _fitted(
     """
     there = reader.names()
     stacks = [stack for stack in (config.encoder, config.decoder) if stack is not None]
-    layers = sum(len(s.blocks) if isinstance(s, TransformerStack) else s.layers for s in stacks)
+    layers = sum(len(set(s.shared) or s.blocks) if isinstance(s, TransformerStack) else s.layers for s in stacks)
     if layers > len(there):
         raise ConfigError(f"{path}: the config describes {layers:,} layers, but the file holds {len(there):,} tensors")
     network = build(config, "meta")
@@ -302,7 +302,7 @@ def _tie(network: nn.Module, repeated: Mapping[str, str]) -> None:
     for name, first in repeated.items():
         place, owner = name.rpartition(".")[0], network.get_submodule(first.rpartition(".")[0])
         module = network.get_submodule(place)
-        if isinstance(owner, LowBitEmbedding) and isinstance(module, nn.Linear):
+        if isinstance(owner, LowBitEmbedding | LowBitLinear) and isinstance(module, nn.Linear):
             network.set_submodule(place, LowBitLinear(owner.matrix, module.bias))
         else:
             plain[name] = first

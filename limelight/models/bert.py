@@ -49,7 +49,7 @@ def answer(
 
 
 def stack(keys: ConfigReader, *, offset: int = 0, width: int | None = None) -> c.TransformerStack:
-    """The body. offset: see `config.Learned`. width: of the token vectors where that is not the stack's."""
+    """The body. offset: see `config.Learned`. width: of the token vectors where they are projected."""
     wide, heads = keys.whole("hidden_size", 768), keys.whole("num_attention_heads", 12)
     rows, head = keys.whole("max_position_embeddings", 512, least=offset + 1), head_width(keys, wide, heads)
     norm = c.LayerNorm(keys.number("layer_norm_eps", 1e-12))
@@ -64,7 +64,7 @@ def stack(keys: ConfigReader, *, offset: int = 0, width: int | None = None) -> c
         "post",
     )
     positions, types = c.Learned(rows - offset, offset), keys.whole("type_vocab_size", 2)
-    embeddings = c.Embeddings(positions=positions, types=types, norm=norm, width=None if width == wide else width)
+    embeddings = c.Embeddings(positions=positions, types=types, norm=norm, width=width)
     return c.TransformerStack(wide, (block,) * keys.layers("num_hidden_layers"), None, embeddings)
 
 
@@ -103,22 +103,36 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
     }
 
 
+def embeddings(front: str) -> list[WeightMapping]:
+    """The names of what is made of tokens' vectors, behind `front`; without types."""
+    return [
+        WeightMapping(f"{front}embeddings.word_embeddings.weight", "embed.weight"),
+        WeightMapping(f"{front}embeddings.position_embeddings.weight", "encoder.embeddings.positions.weight"),
+        WeightMapping(f"{front}embeddings.LayerNorm.{{p}}", "encoder.embeddings.norm.{p}"),
+    ]
+
+
+def feedforward(theirs: str, ours: str) -> list[WeightMapping]:
+    """The names of a block's feed-forward."""
+    return [
+        WeightMapping(f"{theirs}intermediate.dense.{{p}}", f"{ours}feedforward.up.{{p}}"),
+        WeightMapping(f"{theirs}output.dense.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        WeightMapping(f"{theirs}output.LayerNorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+    ]
+
+
 def body(front: str) -> list[WeightMapping]:
     """The names of the body's weights, behind `front`."""
     theirs, ours = f"{front}encoder.layer.{{i}}.", "encoder.blocks.{i}."
     return [
-        WeightMapping(f"{front}embeddings.word_embeddings.weight", "embed.weight"),
+        *embeddings(front),
         WeightMapping(f"{front}embeddings.token_type_embeddings.weight", "encoder.embeddings.types.weight"),
-        WeightMapping(f"{front}embeddings.position_embeddings.weight", "encoder.embeddings.positions.weight"),
-        WeightMapping(f"{front}embeddings.LayerNorm.{{p}}", "encoder.embeddings.norm.{p}"),
         WeightMapping(f"{theirs}attention.self.query.{{p}}", f"{ours}attention.q.{{p}}"),
         WeightMapping(f"{theirs}attention.self.key.{{p}}", f"{ours}attention.k.{{p}}"),
         WeightMapping(f"{theirs}attention.self.value.{{p}}", f"{ours}attention.v.{{p}}"),
         WeightMapping(f"{theirs}attention.output.dense.{{p}}", f"{ours}attention.out.{{p}}"),
         WeightMapping(f"{theirs}attention.output.LayerNorm.{{p}}", f"{ours}attention_norm.{{p}}"),
-        WeightMapping(f"{theirs}intermediate.dense.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        WeightMapping(f"{theirs}output.dense.{{p}}", f"{ours}feedforward.down.{{p}}"),
-        WeightMapping(f"{theirs}output.LayerNorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+        *feedforward(theirs, ours),
     ]
 
 

@@ -9,6 +9,7 @@ from torch import nn
 from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.api import Decoder, Encoder, Network, Seq2Seq
+from limelight.models.ties import tie
 from limelight.nn.attention import AdditiveWeights, Attention, Weigh, attention_weights
 from limelight.nn.bias import LinearBias, NoBias, RelativeBias
 from limelight.nn.block import ORDERS, Block
@@ -179,9 +180,14 @@ def _stack(stack: c.TransformerStack) -> Stack:
         scale=e.scale,
         types=None if e.types is None else _embedding(e.types, vectors),
         norm=_norm(e.norm, vectors),
-        project=None if vectors == stack.width else nn.Linear(vectors, stack.width),
+        project=None if e.width is None else nn.Linear(vectors, stack.width),
     )
-    return Stack(embeddings, [parts.block(block) for block in stack.blocks], _norm(stack.norm, stack.width))
+    made = Stack(embeddings, [parts.block(block) for block in stack.blocks], _norm(stack.norm, stack.width))
+    for block, first in enumerate(stack.shared):
+        if block != first:
+            weights = [name for name, _ in made.blocks[first].named_parameters(remove_duplicate=False)]
+            tie(made, {f"blocks.{block}.{name}": f"blocks.{first}.{name}" for name in weights})
+    return made
 
 
 def _positions(positions: c.Learned | c.Sinusoidal | None, width: int) -> nn.Module:

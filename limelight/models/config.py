@@ -147,7 +147,7 @@ class Embeddings:
 
     scale: what they are multiplied by. positions: what is added (None: the blocks know positions by rotation or bias).
     dropout: of their sum, in training. types: how many types of token there are (None: one, without a vector). norm: of
-    the sum. width: of the tokens' vectors (None: that of the stack).
+    the sum. width: of the tokens' vectors, which are projected to the stack's (None: they are as wide, and are not).
     """
 
     scale: float = 1.0
@@ -160,12 +160,16 @@ class Embeddings:
 
 @dataclass(frozen=True)
 class TransformerStack:
-    """Blocks over one stream of `width`. norm: behind the last block (None where the blocks end in one)."""
+    """Blocks over one stream of `width`. norm: behind the last block (None where the blocks end in one).
+
+    shared: for each block the first one that has its weights, where some share them (empty: each has its own).
+    """
 
     width: int
     blocks: tuple[Block, ...]
     norm: Norm | None
     embeddings: Embeddings = Embeddings()
+    shared: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ REPLACED = "replaced"
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader({"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, **values})
-    body = bert.stack(keys, width=keys.whole("embedding_size", 128))
+    vectors = keys.whole("embedding_size", 128)
+    body = bert.stack(keys, width=None if vectors == keys.whole("hidden_size") else vectors)
     keys.keep("summary_last_dropout")  # of another head
     block = body.blocks[0]
     discriminator = c.TokenClassifier((REPLACED,), c.Hidden(block.feedforward.activation))

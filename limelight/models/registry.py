@@ -6,7 +6,9 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import (
+    albert,
     bert,
+    distilbert,
     electra,
     gemma,
     gemma2,
@@ -15,6 +17,7 @@ from limelight.models import (
     gptneox,
     llama,
     mistral,
+    mpnet,
     mt5,
     phi3,
     qwen2,
@@ -46,7 +49,10 @@ FAMILIES: dict[str, Family] = {
         bert,
         roberta,
         xlmroberta,
+        distilbert,
+        albert,
         electra,
+        mpnet,
         t5,
         mt5,
         umt5,

@@ -43,8 +43,8 @@ def run(network: Decoder, tokens: Tensor) -> Tensor:
 
 
 def test_all_families_are_listed() -> None:
-    listed = {name.split("-")[0] for name in (*CONFIGS, *ENCODERS, *SEQ2SEQ)}
-    assert listed == {name for name in FAMILIES if not name.startswith("limelight-")}
+    configs = (*CONFIGS.values(), *SEQ2SEQ.values(), *(config for config, _ in ENCODERS.values()))
+    assert {config.model_type for config in configs} == {name for name in FAMILIES if not name.startswith("limelight-")}
 
 
 def test_logits_match(pair: Pair) -> None:
