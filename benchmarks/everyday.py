@@ -93,8 +93,8 @@ def _item(kind: str, text: str, answer: str | None, *groups: str, foil: str | No
 
 
 def places(text: str, word: str, start: int = 0, end: int | None = None) -> list[Span]:
-    """Where `word` stands as a whole word in the characters `[start, end)` of `text`."""
-    pattern = re.compile(rf"(?<![^\W_]){re.escape(word)}(?![^\W_])")
+    """Where `word` stands as a whole word in the characters `[start, end)` of `text`; in its genitive too."""
+    pattern = re.compile(rf"(?<!\w){re.escape(word)}(?:['’]s)?(?!\w)")
     return [match.span() for match in pattern.finditer(text, start, len(text) if end is None else end)]
 
 
@@ -242,7 +242,7 @@ CHOOSING = "What do people wear on their feet? Choices: hats, shoes, gloves. Ans
 
 
 def cos_e(shared: Path) -> Iterator[Item]:
-    """Questions with three choices, and the words that people marked as the evidence."""
+    """Questions with three choices. What decides are the words that people marked as the evidence, and the choice."""
     folder = shared / "cos_e_v1.0"
     asked = {each["id"]: each for each in map(json.loads, _lines(folder / "train_rand_split.jsonl.gz"))}
     for explained in map(json.loads, _lines(folder / "cose_train_v1.0.jsonl.gz")):
@@ -257,13 +257,14 @@ def cos_e(shared: Path) -> Iterator[Item]:
         begin = len(CHOOSING) + at
         spans = [span for word in words for span in places(text, word, begin, begin + len(marked))]
         if spans:
-            yield Item("cos-e", text, answer, (tuple(spans),))
+            yield Item("cos-e", text, answer, (tuple(spans), tuple(places(text, answer, begin + len(marked)))))
 
 
 SMALL = frozenset(
     "a an and are as at be but by can do does each for from has have he her him his how i if in into is it its of off "
     "on or other out over she so some something than that the their them there they this to two up was were what when "
-    "where which while who will with would you your around down him himself herself themselves".split()
+    "where which while who will with would you your might could likely around down him himself "
+    "herself themselves".split()
 )
 """Words that carry little alone."""
 
@@ -302,9 +303,9 @@ CODE = (
     ("def largest({0}, {1}):\n    if {0} > {1}:\n        return {0}\n    else:\n        return", "{1}", "{1}"),
     ("for {0} in range(5):\n    print({0})\n\nfor {1} in", "range", "range"),
     ("if not isinstance({0}, str):\n    raise", "TypeError", "isinstance str"),
-    ("import random\n\n{0} = [1, 2, 3]\nwhile {0}:\n    {1} = {0}.pop()\n    if {1} % 2 ==", "0", "2"),
+    ("import random\n\n{0} = [4, 5, 6]\nwhile {0}:\n    {1} = {0}.pop()\n    if {1} % 2 ==", "0", "2"),
     ("def find({0}, {1}):\n    if {1} in {0}:\n        return True\n    return", "False", "True"),
-    ("# count down to zero\n{0} = 10\nwhile {0} > 0:\n    print({0})\n    {0} -=", "1", "down"),
+    ("# count down to zero\n{0} = 10\nwhile {0} > 0:\n    print({0})\n    {0} -=", "1", ""),
 )
 """Python, what comes next, and the words that decide."""
 

@@ -36,6 +36,7 @@ from benchmarks.everyday import (
     winobias,
     xquad,
 )
+from limelight.text.words import words
 
 ROOT = Path(__file__).parents[2]
 SHARED = ROOT.parent / "shared" / "data"
@@ -59,11 +60,8 @@ def check(found: Sequence[Item]) -> None:
         spans = [span for group in item.deciding for span in group]
         assert len(set(spans)) == len(spans)
         assert all(item.deciding)
-        for start, end in spans:
-            assert 0 <= start < end <= len(item.text)
-            assert re.fullmatch(r"[^\W_]+(?:['’.-][^\W_]+)*", item.text[start:end])
-            assert not re.match(r"[^\W_]{2}", item.text[max(0, start - 1) : start + 1])
-            assert not re.match(r"[^\W_]{2}", item.text[end - 1 : end + 1])
+        whole = {(word.start, word.end) for word in words(item.text, [(at, at + 1) for at in range(len(item.text))])}
+        assert {*spans} <= whole
 
 
 def told(item: Item) -> tuple[str | None, list[list[str]]]:
@@ -77,7 +75,7 @@ def one(found: Iterable[Item], text: str) -> Item:
 
 
 def test_a_word_is_found_where_it_stands_whole() -> None:
-    assert places("cat, concat cat's cat_1 category cat", "cat") == [(0, 3), (12, 15), (18, 21), (33, 36)]
+    assert places("cat, concat, cat's cat_1 category cat", "cat") == [(0, 3), (13, 18), (34, 37)]
     assert places("cat cat cat", "cat", 1, 8) == [(4, 7)]
     assert places("C++ and C", "C++") == [(0, 3)]
 
@@ -98,7 +96,8 @@ def test_sixty_and_more_are_written_by_hand() -> None:
     for item, line in zip(found, lines, strict=True):  # a word that does not stand in the text would be lost
         groups = [group for group in line.split("\t")[2].split("|") if group]
         assert len(item.deciding) == len(groups), line
-        assert {item.text[start:end] for group in item.deciding for start, end in group} == {*" ".join(groups).split()}
+        found_words = {re.sub("'s$", "", item.text[start:end]) for group in item.deciding for start, end in group}
+        assert found_words == {*" ".join(groups).split()}
 
 
 def test_what_decides_is_marked_in_patterns() -> None:
@@ -195,7 +194,7 @@ def test_cos_e_marks_the_words_that_people_marked(tmp_path: Path) -> None:
     )
     (item,) = cos_e(tmp_path)
     assert item.text.endswith("If it is not for sale, where is it? Choices: shop, house, barn. Answer:")
-    assert told(item) == ("house", [["not", "sale"]])
+    assert told(item) == ("house", [["not", "sale"], ["house"]])
 
 
 def test_blimp_moves_what_both_words_begin_with_into_the_text(tmp_path: Path) -> None:
@@ -223,7 +222,7 @@ def test_at_least_three_hundred_texts_of_every_kind_and_length(everyday: list[It
     assert sum(95 <= length <= 140 for length in lengths) >= 12
     assert max(lengths) <= 140
     unmarked = {item.kind for item in everyday if not item.deciding}
-    assert unmarked == {"caption", "chat", "by hand"}
+    assert unmarked == {"caption", "chat", "code", "by hand"}
 
 
 @with_data
