@@ -87,6 +87,8 @@ ROBERTA = SIZES | {"max_position_embeddings": 130, "type_vocab_size": 1, "pad_to
 DISTILBERT = {"dim": 64, "n_heads": 4, "n_layers": 3, "hidden_dim": 96, "vocab_size": 99}
 DISTILBERT |= {"max_position_embeddings": 128, "pad_token_id": 0}
 MPNET = SIZES | {"max_position_embeddings": 130, "pad_token_id": 1, "bos_token_id": 0}
+MODERNBERT = SIZES | {"local_attention": 6}
+BIASED = {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True, "decoder_bias": False}
 
 ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     "bert-masked": (hf.BertConfig(**SIZES), hf.BertForMaskedLM),
@@ -120,6 +122,18 @@ ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     "mpnet-tokens": (hf.MPNetConfig(**MPNET, **LABELS), hf.MPNetForTokenClassification),
     "mpnet-spans": (hf.MPNetConfig(**MPNET), hf.MPNetForQuestionAnswering),
     "mpnet-states": (hf.MPNetConfig(**MPNET), hf.MPNetModel),
+    "modernbert-masked": (hf.ModernBertConfig(**MODERNBERT), hf.ModernBertForMaskedLM),
+    "modernbert-classes": (hf.ModernBertConfig(**MODERNBERT, **LABELS), hf.ModernBertForSequenceClassification),
+    "modernbert-mean": (
+        hf.ModernBertConfig(**MODERNBERT, **LABELS, **BIASED, classifier_pooling="mean"),
+        hf.ModernBertForSequenceClassification,
+    ),
+    "modernbert-tokens": (hf.ModernBertConfig(**MODERNBERT, **LABELS), hf.ModernBertForTokenClassification),
+    "modernbert-spans": (hf.ModernBertConfig(**MODERNBERT), hf.ModernBertForQuestionAnswering),
+    "modernbert-states": (
+        hf.ModernBertConfig(**(MODERNBERT | {"layer_types": ["sliding_attention"] * 2 + ["full_attention"]})),
+        hf.ModernBertModel,
+    ),
     "electra-generator": (hf.ElectraConfig(**SIZES, embedding_size=32), hf.ElectraForMaskedLM),
     "electra-discriminator": (hf.ElectraConfig(**SIZES), hf.ElectraForPreTraining),
     "electra-classes": (hf.ElectraConfig(**SIZES, **LABELS, embedding_size=64), hf.ElectraForSequenceClassification),

@@ -16,7 +16,7 @@ from limelight.nn.block import ORDERS, Block
 from limelight.nn.embeddings import Embeddings
 from limelight.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
 from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
-from limelight.nn.norm import LayerNorm, Norm, RMSNorm, ShiftedRMSNorm
+from limelight.nn.norm import LayerNorm, Norm, RMSNorm, ShiftedRMSNorm, UnbiasedLayerNorm
 from limelight.nn.positions import LearnedPositions, NoPositions, NoRotary, Rotary, SinusoidalPositions
 from limelight.nn.recurrent import (
     BahdanauDecoder,
@@ -35,6 +35,7 @@ NORMS: dict[type, Callable[[int, float], Norm]] = {
     c.RMSNorm: RMSNorm,
     c.ShiftedRMSNorm: ShiftedRMSNorm,
     c.LayerNorm: LayerNorm,
+    c.UnbiasedLayerNorm: UnbiasedLayerNorm,
 }
 """The module for each kind of norm that a config may name."""
 
@@ -76,8 +77,8 @@ def _check(config: c.ModelConfig) -> None:
     if decoder is not None and encoder.width != decoder.width:
         raise ConfigError(f"the encoder is {encoder.width} wide and the decoder {decoder.width}; they must be equal")
     if isinstance(encoder, c.TransformerStack):
-        if any(block.cross is not None or block.attention.window is not None for block in encoder.blocks):
-            raise ConfigError("the blocks of an encoder have neither 'cross' nor 'window'")
+        if any(block.cross is not None for block in encoder.blocks):
+            raise ConfigError("the blocks of an encoder have no 'cross'")
         return
     if encoder.attention is not None:
         raise ConfigError("a recurrent encoder has no attention; it belongs to the decoder")

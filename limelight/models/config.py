@@ -11,7 +11,7 @@ from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling,
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
 Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
 Pooled = Literal["first", "last", "mean", "max"]
-Order = Literal["pre", "post", "sandwich", "parallel"]
+Order = Literal["pre", "bare", "post", "sandwich", "parallel"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,14 @@ class LayerNorm:
     eps: float
 
 
-Norm = RMSNorm | ShiftedRMSNorm | LayerNorm
+@dataclass(frozen=True)
+class UnbiasedLayerNorm:
+    """Mean and variance norm with scale alone."""
+
+    eps: float
+
+
+Norm = RMSNorm | ShiftedRMSNorm | LayerNorm | UnbiasedLayerNorm
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,8 @@ class LinearBias:
 class Attention:
     """One attention layer. scale: what scores are multiplied by. cap: scores are softly limited to ±cap.
 
-    window: each position sees this many last positions, itself included. bias: on q, k and v. out_bias: on out.
+    window: each position sees this many last positions, itself included; in an encoder those that are less far away, on
+    both sides. bias: on q, k and v. out_bias: on out.
     norm: on each head of q and k. dropout: of the weights, in training. score_bias: added to the scores. sinks: each
     head has one more score that takes its share of the weight and gives nothing.
     """
@@ -113,9 +121,9 @@ class GatedFeedForward:
 class Block:
     """Attention and feed-forward; `order` says where the norms stand and how the parts are joined.
 
-    pre: a norm before each part. post: a norm behind each part, on the stream itself. sandwich: a norm before and
-    after each part. parallel: both parts read the same stream. cross: attention to a source, between the two.
-    dropout: of what each part adds to the stream, in training.
+    pre: a norm before each part. bare: a norm before the feed-forward alone. post: a norm behind each part, on the
+    stream itself. sandwich: a norm before and after each part. parallel: both parts read the same stream. cross:
+    attention to a source, between the two. dropout: of what each part adds to the stream, in training.
     """
 
     attention: Attention

@@ -184,6 +184,23 @@ class PreNormBlock(Block):
         return out
 
 
+class BareBlock(PreNormBlock):
+    """A pre-norm block whose attention reads the stream as it is: the first behind embeddings that end in a norm."""
+
+    order = "bare"
+
+    def __init__(
+        self,
+        attention: Attention,
+        cross: Attention | None,
+        feedforward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__(attention, cross, feedforward, norm, dropout)
+        self.attention_norm = nn.Identity()
+
+
 class SandwichBlock(PreNormBlock):
     """A pre-norm block that also normalises what each part adds (Gemma team, 2024, section 2)."""
 
@@ -289,6 +306,6 @@ class ParallelBlock(Block):
 
 
 ORDERS: dict[str, type[Block]] = {
-    block.order: block for block in (PreNormBlock, PostNormBlock, SandwichBlock, ParallelBlock)
+    block.order: block for block in (PreNormBlock, BareBlock, PostNormBlock, SandwichBlock, ParallelBlock)
 }
 """The block for each order that a config may name."""

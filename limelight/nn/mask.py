@@ -59,6 +59,7 @@ class FullMasks:
         self.place = 0
         self.keys = keys
         prefix = lengths if visible is None else None
+        self._made: dict[int, Mask] = {}
         self.index = torch.arange(keys, device=device)
         padded = bool((lengths < keys).any())
         if not padded and visible is None:
@@ -72,8 +73,17 @@ class FullMasks:
         self.mask = Mask(allowed=allowed[:, None, None], lengths=prefix)
 
     def for_window(self, window: int | None) -> Mask:
-        """The mask, which is the same for all layers; there are no windows here."""
-        return self.mask
+        """The mask for layers that see the positions less than `window` away, on both sides (None: all)."""
+        if window is None or window >= self.keys:
+            return self.mask
+        if window not in self._made:
+            near = (self.index - self.index[:, None]).abs() < window  # [T, S]
+            if self.mask.allowed is not None:
+                near = near & self.mask.allowed  # [B, 1, T, S]
+                # A hidden position far from all others sees itself, lest its numbers be none.
+                near = near | (~near.any(-1, keepdim=True) & torch.eye(self.keys, dtype=torch.bool, device=near.device))
+            self._made[window] = Mask(allowed=near, lengths=self.mask.lengths)
+        return self._made[window]
 
 
 class CausalMasks:

@@ -40,11 +40,18 @@ class LayerNorm(Norm):
 
     centred = True
 
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__(width, eps, bias=True)
+    def __init__(self, width: int, eps: float, *, bias: bool = True) -> None:
+        super().__init__(width, eps, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+
+
+class UnbiasedLayerNorm(LayerNorm):
+    """Mean and variance norm with scale alone (ModernBERT, Cohere)."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__(width, eps, bias=False)
 
 
 class RMSNorm(Norm):

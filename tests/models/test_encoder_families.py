@@ -91,7 +91,12 @@ def test_attention_and_hidden_states_match_in_every_layer(pair: Pair) -> None:
         recording.network.read(TOKENS)
     for layer in layers:
         torch.testing.assert_close(recording.attention[layer], expected.attentions[layer], **CLOSE)
-        torch.testing.assert_close(recording.hidden[layer], expected.hidden_states[layer + 1], **CLOSE)
+        stream = expected.hidden_states[layer + 1]
+        size = max(1.0, float(stream.std()))  # no norm keeps it small where norms stand before the parts
+        found = recording.hidden[layer]
+        if layer == layers[-1]:
+            found = pair.ours.encoder.norm(found)  # behind which the reference shows it
+        torch.testing.assert_close(found, stream, rtol=1e-5, atol=1e-5 * size)
 
 
 def test_config_goes_both_ways(pair: Pair) -> None:

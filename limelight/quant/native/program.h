@@ -15,7 +15,7 @@ struct Step {                    // as `Step` in steps.py
     float scale, cap;            // attention
     int64_t width;               // of the rows that are read; turn, attention: of a head
     int64_t rows;                // product: of the weights
-    int64_t window;              // attention: how far back a position sees, 0: all the way
+    int64_t window;              // attention: how far a position sees, back or, if not causal, both ways; 0: all the way
     int64_t first, second, third; // places, see `Call`: what is read; activation: up; turn: keys, values
     int64_t to, codes;           // places: what is written, as float32 and as codes
     Norm norm_of, norm_of_keys;  // turn: of the heads of the queries and of the keys
@@ -177,8 +177,13 @@ class Program {
         int64_t *const first = bounds.data(), *const last = first + rows;
         if (turns(s)) turn((&s)[-1], b, k);
         for (int64_t r = 0; r < rows; r++) {
-            const int64_t t = t0 + r / G, seen = memory(s).lengths[b] + (causal(s) ? t + 1 : 0);
-            first[r] = s.window ? std::max<int64_t>(0, seen - s.window) : 0, last[r] = seen;
+            const int64_t t = t0 + r / G, there = memory(s).lengths[b];
+            first[r] = 0, last[r] = causal(s) ? there + t + 1 : there;
+            if (s.window && causal(s)) {
+                first[r] = std::max<int64_t>(0, last[r] - s.window);
+            } else if (s.window) {  // padding behind a row's end sees its last position, lest its numbers be none
+                first[r] = std::clamp<int64_t>(t - s.window + 1, 0, there - 1), last[r] = std::min(there, t + s.window);
+            }
             const float* query = call.floats(s.first) + ((b * call.length + t) * s.heads + k * G + r % G) * s.width;
             for (int64_t d = 0; d < s.width; d++) space[r * s.width + d] = query[d] * (s.scale * 1.44269504f);
         }
