@@ -147,6 +147,11 @@ T5 = {"d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 2, "num_heads": 4, "vo
 T5 |= {"eos_token_id": 2, "decoder_start_token_id": 0, "relative_attention_num_buckets": 8}
 T5 |= {"relative_attention_max_distance": 20, "n_positions": 128}
 
+BART = {"d_model": 64, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4, "vocab_size": 99}
+BART |= {"decoder_attention_heads": 8, "encoder_ffn_dim": 96, "decoder_ffn_dim": 80, "max_position_embeddings": 128}
+BART |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 2}
+BART |= {"forced_eos_token_id": None}
+
 SEQ2SEQ: dict[str, hf.PretrainedConfig] = {
     "t5": hf.T5Config(**T5),
     "t5-gated": hf.T5Config(**T5, feed_forward_proj="gated-gelu", num_decoder_layers=3, tie_word_embeddings=False),
@@ -155,6 +160,15 @@ SEQ2SEQ: dict[str, hf.PretrainedConfig] = {
     "mt5-untied": hf.MT5Config(**T5, feed_forward_proj="relu"),
     "umt5": hf.UMT5Config(**T5, num_decoder_layers=3),
     "umt5-untied": hf.UMT5Config(**T5, tie_word_embeddings=False),
+    "bart": hf.BartConfig(**BART),
+    "bart-scaled": hf.BartConfig(**BART, scale_embedding=True, activation_function="relu"),
+    "mbart": hf.MBartConfig(**BART, scale_embedding=True),
+    "pegasus": hf.PegasusConfig(**BART, scale_embedding=True, activation_function="relu"),
+    "marian": hf.MarianConfig(**BART, scale_embedding=True, activation_function="swish"),
+    "marian-two-vocabularies": hf.MarianConfig(
+        **(BART | {"vocab_size": 120}), share_encoder_decoder_embeddings=False, decoder_vocab_size=99
+    ),
+    "m2m_100": hf.M2M100Config(**(BART | {"pad_token_id": 1, "bos_token_id": 0})),
 }
 """Encoder–decoders."""
 
@@ -176,11 +190,15 @@ def reference(name: str) -> hf.PreTrainedModel:
     distinct = name in ENCODERS and not name.startswith("bert")
     with torch.no_grad():
         for parameter in model.parameters():
+            if not parameter.requires_grad:  # sinusoids are as they are
+                continue
             drawn = torch.randn_like(parameter) * 0.3
             if distinct:
                 parameter.copy_(drawn if parameter.dim() > 1 else 2 * drawn + 0.3)
             else:
                 parameter.copy_(drawn + 0.1)
+        if hasattr(model, "final_logits_bias"):
+            model.final_logits_bias.copy_(torch.randn_like(model.final_logits_bias) * 0.3)
     return model
 
 

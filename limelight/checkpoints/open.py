@@ -20,7 +20,7 @@ from limelight.models import gguf
 from limelight.models.api import Decoder, Encoder, Network
 from limelight.models.build import build
 from limelight.models.config import LMHead, MaskedLMHead, ModelConfig, Pooled, Pooling, TransformerStack
-from limelight.models.mapping import Move, Table
+from limelight.models.mapping import Move, Sinusoids, Table
 from limelight.models.registry import config_from_hf, family
 from limelight.models.ties import names, tie, ties
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear, fits, low_bit
@@ -163,18 +163,21 @@ def _fitted(
     layers = sum(len(set(s.shared) or s.blocks) if isinstance(s, TransformerStack) else s.layers for s in stacks)
     if layers > len(there):
         raise ConfigError(f"{path}: the config describes {layers:,} layers, but the file holds {len(there):,} tensors")
-    network = build(config, "meta")
-    claimed = sum(weight.numel() for weight in network.parameters())  # what is tied counts once
+    network, table = build(config, "meta"), table_of(config)
+    claimed = sum(weight.numel() for name, weight in network.named_parameters() if name not in table.zero)  # ties once
     held = sum(math.prod(reader.shape(name)) for name in there)
     if claimed > held:
         raise ConfigError(
             f"{path}: the config describes a model of {claimed:,} numbers, but the file's tensors hold {held:,}"
         )
-    table = table_of(config)
     shapes = {name: tuple(weight.shape) for name, weight in network.state_dict().items()}
     moves = table.loads(there, names(network))
     for move in moves:
         _check_move(move, shapes, reader, path)
+    for name, positions in table.sinusoids.items():
+        for found in {name, name.removeprefix(table.prefix)} & {*there}:
+            _check_sinusoids(positions, found, reader, path)
+    _check_repeated(table, moves, reader, path)
     if isinstance(config.head, LMHead | MaskedLMHead) and (other := _another_head(table, moves, reader)):
         warnings.warn(
             f"{path}: the config says that embeddings and head are tied, but {other!r} differs and is used",
@@ -205,15 +208,43 @@ def _check_move(move: Move, shapes: Mapping[str, tuple[int, ...]], reader: Tenso
             )
 
 
+def _check_sinusoids(positions: Sinusoids, name: str, reader: TensorReader, path: Path) -> None:
+    """Raises ConfigError where a file's sinusoidal positions are none."""
+    held = reader.read(name) if reader.shape(name) == positions.shape else None
+    rounding = 4e-3  # of bfloat16
+    if not isinstance(held, Tensor) or not torch.allclose(held.float(), positions.tensor(), rtol=0, atol=rounding):
+        raise ConfigError(
+            f"{path}: the tensor {name!r} holds no sinusoidal positions of the shape {positions.shape}; "
+            "this family has no others"
+        )
+
+
 def _another_head(table: Table, moves: Sequence[Move], reader: TensorReader) -> str | None:
     """The tensor for the head in a file whose config says that it is tied, where it is not the embeddings."""
-    embedding = next(move.theirs[0] for move in moves if move.ours == ("embed.weight",))
-    for name, ours in table.tied.items():
-        if ours == "embed.weight" and name in reader.names() and name != embedding:
-            head, embed = reader.read(name), reader.read(embedding)
-            if not (isinstance(head, Tensor) and isinstance(embed, Tensor) and torch.equal(head, embed)):
-                return name
-    return None
+    embedding = _read_for("embed.weight", moves)
+    heads = [name for name, ours in table.tied.items() if ours == "embed.weight" and name in reader.names()]
+    return next((name for name in heads if not _equal(reader, name, embedding)), None)
+
+
+def _check_repeated(table: Table, moves: Sequence[Move], reader: TensorReader, path: Path) -> None:
+    """Raises ConfigError where a tensor that repeats another one differs from it."""
+    for name, ours in table.repeated.items():
+        first = _read_for(ours, moves)
+        for found in {name, name.removeprefix(table.prefix)} & {*reader.names()}:
+            if not _equal(reader, found, first):
+                raise ConfigError(f"{path}: the tensor {found!r} differs from {first!r}, which it can only repeat")
+
+
+def _read_for(ours: str, moves: Sequence[Move]) -> str:
+    """The tensor of a file that becomes a weight of ours."""
+    return next(move.theirs[0] for move in moves if move.ours == (ours,))
+
+
+def _equal(reader: TensorReader, name: str, other: str) -> bool:
+    if name == other:
+        return True
+    one, two = reader.read(name), reader.read(other)
+    return isinstance(one, Tensor) and isinstance(two, Tensor) and torch.equal(one, two)
 
 
 def _computes(network: Network, path: Path, dtype: str | None) -> None:

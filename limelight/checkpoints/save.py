@@ -57,8 +57,9 @@ def save_checkpoint(
 def export(network: Network) -> dict[str, Tensor]:
     """The model's weights under its family's own names."""
     config = network.config
-    weights: dict[str, Tensor] = {}
-    for move in family(config.family).table(config).saves(sorted(names(build(config, "meta")))):
+    table = family(config.family).table(config)
+    weights = {name: positions.tensor() for name, positions in table.sinusoids.items()}
+    for move in table.saves(sorted(names(build(config, "meta")))):
         theirs = move.mapping.save([weight(network, name) for name in move.ours])
         weights.update(zip(move.theirs, theirs, strict=True))
     return weights

@@ -197,10 +197,10 @@ def _positions(positions: c.Learned | c.Sinusoidal | None, width: int) -> nn.Mod
             return NoPositions()
         case c.Learned(context, offset):
             return LearnedPositions(context, width, offset)
-        case c.Sinusoidal(layout):
+        case c.Sinusoidal(layout, offset):
             if width % 2:
                 raise ConfigError(f"sinusoidal positions need an even width, and {width} is not")
-            return SinusoidalPositions(width, layout)
+            return SinusoidalPositions(width, layout, offset)
 
 
 class _Parts:

@@ -144,9 +144,11 @@ class Learned:
 
 @dataclass(frozen=True)
 class Sinusoidal:
-    """Sines and cosines of the position; see `limelight.nn.positions.SinusoidalPositions` for the layouts."""
+    """Sines and cosines of the position, the first of which is number `offset`; see `limelight.nn.positions.sinusoids`
+    for the layouts."""
 
-    layout: Literal["interleaved", "halves"] = "interleaved"
+    layout: Literal["interleaved", "halves", "fairseq"] = "interleaved"
+    offset: int = 0
 
 
 @dataclass(frozen=True)

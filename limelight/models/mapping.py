@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import ConfigError
+from limelight.nn.positions import Layout, sinusoids
 
 
 class Rows(Protocol):
@@ -130,6 +131,31 @@ class Shift:
         return [weight + self.amount for weight in weights]
 
 
+class Row:
+    """[1, n] ↔ [n]."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        for weight in weights:
+            exactly_rows(weight, 1)
+        return [weight[0] for weight in weights if isinstance(weight, Tensor)]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [weight[None] for weight in weights]
+
+
+@dataclass(frozen=True)
+class Zeros:
+    """Nothing → zeros, for what a file may leave out."""
+
+    shape: tuple[int, ...]
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [torch.zeros(self.shape)]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return []
+
+
 def interleaved_rotary(heads: int, width: int) -> Permute:
     """Rotary pairs (2i, 2i + 1) within each head of theirs ↔ (i, i + width / 2) in ours."""
     head = torch.cat((torch.arange(0, width, 2), torch.arange(1, width, 2)))
@@ -174,18 +200,41 @@ class Move:
 
 
 @dataclass(frozen=True)
+class Sinusoids:
+    """Sinusoidal positions [count, width], which need no weights and which some files hold all the same."""
+
+    count: int
+    width: int
+    layout: Layout
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Its shape, for who compares before anything is made."""
+        return self.count, self.width
+
+    def tensor(self) -> Tensor:
+        """The vectors."""
+        return sinusoids(self.count, self.width, self.layout)
+
+
+@dataclass(frozen=True)
 class Table:
     """All mappings of a family, in one direction or the other.
 
     prefix: what every name of theirs begins with, and some files leave out. ignored: patterns of tensors in their
     files that hold no weights (masks, frequencies). tied: their name → our name of tensors that some files repeat, and
-    that stand for it where it is missing.
+    that stand for it where it is missing; a head that differs is one of its own. repeated: the same of tensors that may
+    not differ. zero: our name → shape of weights that a file may leave out, and are then
+    zero. sinusoids: their name → positions that follow from the config; files may hold them, and an export does.
     """
 
     mappings: tuple[WeightMapping, ...]
     prefix: str = ""
     ignored: tuple[str, ...] = ()
     tied: dict[str, str] = field(default_factory=dict)
+    repeated: dict[str, str] = field(default_factory=dict)
+    zero: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    sinusoids: dict[str, Sinusoids] = field(default_factory=dict)
 
     def replaced(self, *mappings: WeightMapping, without: Sequence[str] = ()) -> "Table":
         """This table with `mappings`, in place of those for the same names of theirs or ours and of those for which one
@@ -208,12 +257,17 @@ class Table:
         bare = bool(self.prefix) and not any(name.startswith(self.prefix) for name in names)
         full = {(self.prefix + name if bare and not self._known(name) else name): name for name in names}
         ignored = [_regex(pattern) for pattern in self.ignored]
-        present = [n for n in full if n not in self.tied and not any(pattern.fullmatch(n) for pattern in ignored)]
+        known = {*self.tied, *self.repeated, *self.sinusoids}
+        present = [n for n in full if n not in known and not any(pattern.fullmatch(n) for pattern in ignored)]
         moves = self._match(present, "theirs")
         made = {name for move in moves for name in move.ours}
-        for name, ours in self.tied.items():
+        for name, ours in (self.tied | self.repeated).items():
             if name in full and ours not in made:
                 moves.append(Move(WeightMapping(name, ours), (name,), (ours,)))
+                made.add(ours)
+        for ours in sorted(wanted - made):
+            if ours in self.zero:
+                moves.append(Move(WeightMapping((), ours, Zeros(self.zero[ours])), (), (ours,)))
                 made.add(ours)
         if missing := sorted(wanted - made):
             more = f" (and {len(missing) - 1} more are missing)" if missing[1:] else ""
@@ -229,7 +283,10 @@ class Table:
         return self._match(list(names), "ours")
 
     def _known(self, name: str) -> bool:
-        return any(_regex(pattern).fullmatch(name) for mapping in self.mappings for pattern in mapping.theirs)
+        patterns = [pattern for mapping in self.mappings for pattern in mapping.theirs]
+        return any(
+            _regex(pattern).fullmatch(name) for pattern in [*patterns, *self.tied, *self.repeated, *self.ignored]
+        )
 
     def _match(self, names: Sequence[str], side: str) -> list[Move]:
         patterns = [(_regex(pattern), mapping) for mapping in self.mappings for pattern in getattr(mapping, side)]

@@ -113,12 +113,13 @@ def table(config: c.ModelConfig) -> Table:
     mappings = [
         mapping for mapping in mappings if not mapping.theirs[0].endswith("wi.weight" if gated else "wi_1.weight")
     ]
-    ignored = (
-        "encoder.embed_tokens.weight",
-        "decoder.embed_tokens.weight",
-        "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",
+    ignored = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight",)
+    return Table(
+        tuple(mappings),
+        ignored=ignored,
+        tied={"lm_head.weight": "embed.weight"} if config.tied else {},
+        repeated=dict.fromkeys(("encoder.embed_tokens.weight", "decoder.embed_tokens.weight"), "embed.weight"),
     )
-    return Table(tuple(mappings), ignored=ignored, tied={"lm_head.weight": "embed.weight"} if config.tied else {})
 
 
 FAMILY = Family("t5", {c.LMHead: "T5ForConditionalGeneration"}, from_hf, to_hf, table)

@@ -284,27 +284,51 @@ class LearnedPositions(nn.Module):
         return x + nn.functional.embedding(positions.index + self.offset, self.weight)
 
 
-class SinusoidalPositions(nn.Module):
-    """Sines and cosines of the position at wavelengths from 2π to 10000 · 2π, added to the token's vector.
+Layout = Literal["interleaved", "halves", "fairseq"]
+"""See `sinusoids`."""
 
-    layout "interleaved" is the paper's (Vaswani et al., 2017, section 3.5): feature 2i is a sine and 2i + 1 the cosine
-    of the same angle, ``position / 10000^(2i / width)``. "halves" puts all sines first, as Marian does; the two differ
-    by a fixed order of the features. tensor2tensor and fairseq use halves too, but divide the exponent by
-    ``width / 2 - 1``, so that the longest wavelength is exactly 10000 · 2π.
+
+def sinusoids(count: int, width: int, layout: Layout) -> Tensor:
+    """Sines and cosines of the first `count` positions at wavelengths from 2π to 10000 · 2π: [count, width] float32.
+
+    "interleaved" is the paper's (Vaswani et al., 2017, section 3.5): feature 2i is a sine and 2i + 1 the cosine of the
+    same angle, ``position / 10000^(2i / width)``. "halves" puts all sines first, as transformers' Marian and Pegasus
+    do; the two differ by a fixed order of the features. "fairseq" (and tensor2tensor, and Marian itself) has halves,
+    too, but divides the exponent by ``width / 2 - 1``, so that the longest wavelength is exactly 10000 · 2π.
     """
+    half = width // 2
+    if layout == "fairseq":  # in float32 throughout, as the models that have it were trained
+        frequencies = torch.exp(torch.arange(half).float() * -(math.log(10000) / max(half - 1, 1)))
+        angles = torch.arange(count).float()[:, None] * frequencies
+    else:
+        frequencies = 10000.0 ** (torch.arange(half, dtype=torch.float64) * (-2 / width))
+        angles = torch.arange(count, dtype=torch.float64)[:, None] * frequencies
+    pair = (angles.sin().float(), angles.cos().float())
+    return torch.stack(pair, -1).flatten(-2) if layout == "interleaved" else torch.cat(pair, -1)
 
-    def __init__(self, width: int, layout: Literal["interleaved", "halves"]) -> None:
+
+class SinusoidalPositions(nn.Module):
+    """The `sinusoids` of each position, added to the token's vector. offset: the number of the first position."""
+
+    def __init__(self, width: int, layout: Layout, offset: int = 0) -> None:
         super().__init__()
         self.width = width
-        self.layout = layout
+        self.layout: Layout = layout
+        self.offset = offset
+        self._tables: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def forward(self, x: Tensor, positions: Positions) -> Tensor:
         """x [B, T, W] plus the vectors of its positions."""
-        frequencies = plain_frequencies(self.width, 10000.0).to(x.device)
-        angles = positions.index[..., None].float() * frequencies  # [.., T, W / 2]
-        pair = (angles.sin(), angles.cos())
-        vectors = torch.stack(pair, -1).flatten(-2) if self.layout == "interleaved" else torch.cat(pair, -1)
-        return x + vectors.to(x.dtype)
+        return x + F.embedding(positions.index + self.offset, self._table(positions.longest + self.offset, x))
+
+    def _table(self, longest: int, x: Tensor) -> Tensor:
+        """The vectors of all positions up to `longest` and more, which are kept."""
+        table = self._tables.get((x.dtype, x.device))
+        if table is None or len(table) < longest:
+            with torch.inference_mode(False), torch.device("cpu"):
+                table = sinusoids(max(256, 1 << (longest - 1).bit_length()), self.width, self.layout)
+                table = self._tables[x.dtype, x.device] = table.to(x.device, x.dtype)
+        return table
 
 
 class NoPositions(nn.Module):

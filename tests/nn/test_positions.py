@@ -8,8 +8,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from transformers.models.m2m_100.modeling_m2m_100 import M2M100SinusoidalPositionalEmbedding
 
-from limelight.nn.positions import LinearScaling, Llama3Scaling, Positions, Rotary, SinusoidalPositions, YarnScaling
+from limelight.nn.positions import (
+    LinearScaling,
+    Llama3Scaling,
+    Positions,
+    Rotary,
+    SinusoidalPositions,
+    YarnScaling,
+    sinusoids,
+)
 
 WIDTH, LENGTH = 12, 9
 
@@ -32,6 +41,17 @@ def test_interleaved_is_the_papers_formula() -> None:
 def test_halves_hold_the_same_numbers_in_another_order() -> None:
     both = vectors("interleaved")
     torch.testing.assert_close(vectors("halves"), torch.cat((both[:, 0::2], both[:, 1::2]), -1), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("width", [2, 12, 64])
+def test_fairseqs_are_those_of_m2m_100(width: int) -> None:
+    expected = M2M100SinusoidalPositionalEmbedding.get_embedding(700, width) if width > 2 else None
+    found = sinusoids(700, width, "fairseq")
+    if expected is not None:
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    assert found.isfinite().all()
+    at_five = SinusoidalPositions(width, "fairseq", offset=2)(torch.zeros(1, 1, width), Positions(torch.tensor([5]), 6))
+    assert torch.equal(at_five[0, 0], found[7])
 
 
 def test_rows_may_stand_at_different_positions() -> None:
