@@ -63,6 +63,7 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     model = limelight.open(random_llama(tmp_path_factory, context=40))
     assert isinstance(model, limelight.Model)
     GOOD.update(model=model, network=model.network, tokenizer=model.tokenizer, name="tiny", path=model.path)
+    GOOD.update(corrupted=model.look(SENTENCE).swap("cat", "mat"))
     GOOD.update(folder="saved", language=language(), target="hund ein")
     translator = limelight.Translator(network("transformer-modern-tiny"), language(), "small", Path("small"))
     waiting: list[Any] = [getattr(limelight, name) for name in limelight.__all__]

@@ -5,6 +5,8 @@ from limelight.look.edit import Change, Comparison, compare
 from limelight.look.importance import DEFAULT, METHODS, Check
 from limelight.look.lens import Guess, Lens
 from limelight.look.links import Link
+from limelight.look.parts import PARTS
+from limelight.look.patch import Patching
 from limelight.look.plain import plain
 from limelight.look.roles import ROLES, Roles
 from limelight.look.seen import Seen
@@ -13,6 +15,7 @@ from limelight.look.steps import Steps
 __all__ = [
     "DEFAULT",
     "METHODS",
+    "PARTS",
     "ROLES",
     "Change",
     "Check",
@@ -22,6 +25,7 @@ __all__ = [
     "Importance",
     "Lens",
     "Link",
+    "Patching",
     "Roles",
     "Seen",
     "Steps",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from limelight.look.record import block_of, stack_of, twin
 from limelight.models.api import Decoder
 from limelight.nn.block import Block
+from limelight.nn.state import State
 
 T = TypeVar("T")
 
@@ -43,12 +44,13 @@ def activations(
     parts: Collection[str],
     keep: Callable[[Tensor], T],
     counts: Tensor | None = None,
+    state: State | None = None,
 ) -> tuple[dict[str, list[T]], Tensor]:
     """What `keep` makes of what each layer's parts put out for tokens [B, T]; and the final hidden states [B, T, W].
 
     The list for "residual" has one more than there are layers: last, the stream behind all of them, in front of the
-    final norm. counts: [B] int64 on CPU, the real tokens of each row (None: T). Raises RequestError for a recurrent
-    model, which has no such parts.
+    final norm. counts: [B] int64 on CPU, the real tokens of each row (None: T). state: what is to remember the text.
+    Raises RequestError for a recurrent model, which has no such parts.
     """
     other = twin(network)
     stack = stack_of(other)
@@ -66,5 +68,5 @@ def activations(
             change(block_of(other, layer), part, noting(part))
     if "residual" in found:
         stack.norm.register_forward_pre_hook(_ahead(noting("residual")))
-    hidden = other.read(tokens.to(network.device), counts=counts)
+    hidden = other.read(tokens.to(network.device), state, counts)
     return found, hidden

@@ -16,6 +16,7 @@ from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
 from limelight.look.many import together, windows
 from limelight.look.parts import activations
+from limelight.look.patch import Patching, patch
 from limelight.look.question import GivenWord
 from limelight.look.record import stack_of
 from limelight.look.roles import Roles
@@ -260,6 +261,29 @@ class Seen(View[CausalSession]):
             at = self.words[place].end
         text = "".join((*made, self.text[at:]))
         return Seen(self._network, self._tokenizer, text, self.title, pieces=self._pieces, display=self._display)
+
+    def patch_into(
+        self,
+        corrupted: "Seen",
+        answer: str | None = None,
+        *,
+        foil: str | None = None,
+        part: str = "residual",
+        tokens: bool = False,
+        progress: Progress | None = None,
+    ) -> Patching:
+        """Activation patching: what each layer put out for this text, put into the reading of another, one place or
+        head at a time; how much that restores of this text's answer there.
+
+        corrupted: the other text, of as many words, each of as many tokens. answer: what comes behind this text, the
+        likeliest token if None. foil: what it is held against, the likeliest token behind the other text if None; both
+        by their first token. part: one of `limelight.look.PARTS`: "residual", "attention" and "feedforward" are put in
+        word by word (tokens: token by token), of "heads" each head everywhere. It takes about as long as reading the
+        text once for each place and two layers. Raises RequestError where the texts do not fit each other, for an
+        answer that is the foil, and for a recurrent model.
+        """
+        given.a(Seen, "corrupted", corrupted, "another look, by the same model")
+        return patch(self._tokenizer, self, corrupted, answer, foil, part, tokens, progress)
 
     def __repr__(self) -> str:
         return f"Seen({given.shown(self.text)}, {len(self.words)} words, by {self.title})"
