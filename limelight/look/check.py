@@ -1,61 +1,96 @@
-"""Whether a picture of importance can be trusted: the words it names are taken away, and others, and the falls told.
+"""Whether words that were named did more than others: they are taken away, and so are all other sets of as many words.
 
-They are blocked, or left out where nothing can be blocked: by the yardstick of the session.
+They are taken away by another way than found them: deleted. The set passes where at most one set in twenty lowers the
+answer as much, so that words drawn at random pass at most once in twenty times.
 """
 
 import random
-import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import comb
 
-from limelight.look.inquiry import Inquiry
-from limelight.look.question import Question
+from limelight.look.inquiry import WAYS, Inquiry
+from limelight.look.session import Progress
 
-CHECKED = 3
-"""Words taken away together by the check."""
+MOST = 220
+"""The most sets that are all tried; of more, so many are drawn."""
 
-DRAWS = 10
-"""Random draws of as many words that they are compared with."""
+BATCH = 60
+"""Sets drawn at once; no more are drawn once it is clear whether at most one in twenty does as much."""
+
+ONE_IN = 20
+"""One set in so many may do as much as the one that is checked."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """What the answer loses when k words are taken away together: those ranked highest, the yardstick's, random ones.
+    """What the answer loses when some words are taken away together, beside other sets of as many words.
 
-    top: places of the k words ranked highest. random_drop, random_sd: mean and standard deviation over the draws.
-    best: places of the k words ranked highest by the yardstick. least: the smallest loss that counts as a fall.
+    words: their places. way: how they are taken away. loss: what the answer loses, in the question's unit. sets: other
+    sets that were tried; every: whether those are all there are. better: how many of them lower the answer as much or
+    more. least: the smallest loss that counts as one.
     """
 
-    k: int
-    top: tuple[int, ...]
-    top_drop: float
-    random_drop: float
-    random_sd: float
-    best: tuple[int, ...]
-    best_drop: float
-    least: float = Question.least
+    words: tuple[int, ...]
+    way: str
+    loss: float
+    sets: int
+    every: bool
+    better: int
+    least: float
+
+    @property
+    def short(self) -> bool:
+        """Whether the text has too few words for any set to stand out from chance."""
+        return self.sets + 1 < ONE_IN
 
     @property
     def holds(self) -> bool:
-        """Whether the value falls without the highest ranked words, and by more than random words explain."""
-        return self.top_drop > max(self.least, self.random_drop + self.random_sd)
+        """Whether the answer falls, and at most one set in twenty, this one counted, lowers it as much."""
+        return not self.short and self.loss > self.least and ONE_IN * (1 + self.better) <= 1 + self.sets
 
 
-def check(inquiry: Inquiry, values: Sequence[float], yardstick: Sequence[float]) -> Check | None:
-    """The check of `values`, beside those by the yardstick; the word that asks takes no part.
+def check(inquiry: Inquiry, words: Sequence[int], progress: Progress | None = None) -> Check:
+    """The check of some spans of the inquiry, of which there is at least one. The word that asks is among the others
+    only if it is among those checked."""
+    pool = sorted({*inquiry.others, *words})
+    chosen = tuple(sorted(words))
+    way, size = "deleted", comb(len(pool), len(chosen)) - 1
+    every = size <= MOST
+    (loss,) = inquiry.losses(WAYS[way], [chosen])
+    tried = better = 0
+    for others in _others(pool, chosen, every):
+        batch = inquiry.losses(WAYS[way], others, None if progress is None else _behind(progress, tried, min(size, MOST)))
+        tried += len(others)
+        better += sum(other >= loss for other in batch)
+        if not every and _clear(better, tried):
+            break
+    return Check(chosen, way, loss, tried, every, better, inquiry.question.least)
 
-    None where there are too few words to compare. The number of words and the draws depend on nothing but how many
-    there are, so that they are the same for every method and every run.
-    """
-    words = len(inquiry.spans) if inquiry.asks is None else inquiry.asks
-    k = min(CHECKED, words // 2)
-    if k == 0:
-        return None
-    top, best = (tuple(sorted(range(words), key=lambda i: -ranked[i])[:k]) for ranked in (values, yardstick))
+
+def _others(pool: Sequence[int], chosen: tuple[int, ...], every: bool) -> Iterator[list[tuple[int, ...]]]:
+    """Other sets of the same size, all of them or as many as are drawn at once, by nothing but how many words there are,
+    so that they are the same for every method and every run."""
+    if every:
+        yield [each for each in combinations(pool, len(chosen)) if each != chosen]
+        return
     generator = random.Random(0)
-    draws = [tuple(generator.sample(range(words), k)) for _ in range(DRAWS)]
-    sets = list(dict.fromkeys(tuple(sorted(chosen)) for chosen in (top, best, *draws)))
-    drops = dict(zip(sets, inquiry.drops([inquiry.knockout(chosen) for chosen in sets]), strict=True))
-    top_drop, best_drop, *falls = (drops[tuple(sorted(chosen))] for chosen in (top, best, *draws))
-    mean, scatter = statistics.fmean(falls), statistics.stdev(falls)
-    return Check(k, top, top_drop, mean, scatter, best, best_drop, inquiry.question.least)
+    drawn = {chosen}
+    while len(drawn) <= MOST:
+        batch: list[tuple[int, ...]] = []
+        while len(batch) < min(BATCH, MOST + 1 - len(drawn)):
+            one = tuple(sorted(generator.sample(pool, len(chosen))))
+            if one not in drawn:
+                drawn.add(one)
+                batch.append(one)
+        yield batch
+
+
+def _clear(better: int, tried: int) -> bool:
+    """Whether more sets would hardly change the verdict: none of them did as much, or far too many."""
+    return better == 0 or better > 3 * MOST / ONE_IN or (tried >= BATCH and better > tried / 5)
+
+
+def _behind(progress: Progress, before: int, all: int) -> Progress:
+    return lambda done, _: progress(before + done, all)

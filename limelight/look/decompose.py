@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from limelight.errors import RequestError
 from limelight.look.inquiry import Inquiry
 from limelight.look.linear import along_bias, backward, pull, pulled, push
-from limelight.look.question import Odds
+from limelight.look.question import Likelihood
 from limelight.look.record import ROWS, block_of, heads_of, in_rows, twin
 from limelight.look.session import Progress
 from limelight.models.api import Decoder
@@ -27,6 +27,11 @@ from limelight.nn.block import Block
 from limelight.nn.heads import LMHead
 from limelight.nn.scores import Scores
 from limelight.nn.stack import Stack
+
+
+ALTERNATIVES = 10
+"""The likeliest other answers that one is held against where no foil is named: what the answer shares with all of them,
+such as being a noun, is not what made it likely rather than them."""
 
 
 @dataclass(frozen=True)
@@ -129,16 +134,24 @@ class Trace:
 def alti_logit(inquiry: Inquiry, progress: Progress | None) -> list[float]:
     """What each word gave to the log-odds, through every layer's attention, summed over the tokens of the word in
     question."""
-    network, question = inquiry.session.network, inquiry.odds
+    network, question = inquiry.session.network, inquiry.likelihood
     trace = Trace(network, inquiry.session.tokens[: question.at[-1] + 1], question.at)
     shares = [trace.shares(*explained(network, question, i, trace.hidden[i]), i) for i in range(len(question.at))]
     return inquiry.by_span(torch.stack([share.tokens for share in shares]).sum(0))
 
 
-def explained(network: Decoder, question: Odds, i: int, hidden: Tensor) -> tuple[Tensor, float]:
-    """The word's logit less the mean of its alternatives', each counted by its chance among them, as a direction [W]
-    and an offset: ``direction · hidden + offset``. A soft cap on the logits is held at what it did to each of them."""
-    ids = [question.answer[i], *question.alternatives[i]]
+def explained(network: Decoder, question: Likelihood, i: int, hidden: Tensor) -> tuple[Tensor, float]:
+    """The word's logit less that of the foil, or less the mean of its likeliest alternatives', each counted by its
+    chance among them, as a direction [W] and an offset: ``direction · hidden + offset``. A soft cap on the logits is
+    held at what it did to each of them."""
+    answer = question.answer[i]
+    if question.foil is None:
+        with torch.inference_mode():
+            best = network.logits(hidden.to(network.dtype)).topk(min(ALTERNATIVES + 1, network.vocab)).indices.tolist()
+        alternatives = [id for id in best if id != answer][:ALTERNATIVES]
+    else:
+        alternatives = [question.foil]
+    ids = [answer, *alternatives]
     weights, biases = _head_rows(network, ids)
     raw, cap = weights @ hidden + biases, _lm_head(network).cap
     logits = raw if cap is None else (raw / cap).tanh() * cap

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from limelight.look import likely
 from limelight.look.question import Class, MaskedWord, Question, Score, Similarity, Span, Tag
-from limelight.look.session import LOOKED_AT, StackSession, Variant, alike
+from limelight.look.session import StackSession, Variant
 from limelight.models.api import Encoder
 from limelight.nn.heads import MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
 from limelight.nn.stack import Stack
@@ -119,18 +120,14 @@ class EncoderSession(StackSession):
         return question.value(self.network.head(hidden, lengths))
 
     def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
-        """Those that the model finds likeliest behind a mask and that could stand there; masks by a model that says no
-        words, or nothing if it knows none."""
-        if self._mask is None:
-            return []
-        if not isinstance(self.network.head, MaskedLMHead):
-            return [(self._mask,) * len(span)]
+        """Of the words that the model finds likely behind a mask; by a head that says no words those that mean much the
+        same. See `limelight.look.likely`."""
+        own = self.tokens[span.start : span.stop]
+        if self._mask is None or not isinstance(self.network.head, MaskedLMHead):
+            return likely.near(self.network.embed, self.network.vocab, self.network.device, self.spell, own, n)
         masked = Variant(replaced=((span, (self._mask,)),))
-        scores = self.answers(MaskedWord((span.start,), (0,), ((),)), [masked])[0, 0]
-        own = self.spell(self.tokens[span.start])
-        likeliest = scores.topk(min(LOOKED_AT, len(scores))).indices.tolist()
-        fitting = [id for id in likeliest if id != self.tokens[span.start] and alike(self.spell(id), own)]
-        return [(id,) for id in fitting[:n]]
+        scores = self.answers(MaskedWord((span.start,), (0,)), [masked])[0, 0]
+        return likely.fitting(self.network, self.spell, own, scores, n)
 
 
 def _questions(network: Encoder) -> tuple[type[Question], ...]:

@@ -1,30 +1,33 @@
-"""Which words made the model give its answer: the methods there are, and whether what they say can be trusted.
+"""Which words made the model give its answer: the methods there are, and the check of what they say.
 
-The yardstick is *blocking*: no other position may attend to a word's tokens, in any layer, and what is measured is how
-far the log-odds of the answer fall against its alternatives. Nothing is tokenised again and every position stays where
-it was (attention knockout, Geva et al., 2023). The last word before the one in question is where a decoder asks from;
-it cannot be hidden from itself, so it is left out instead. In a recurrent model, which has no attention, all words are.
+Whatever the method, what is told of the words that it names is measured on this text: what the answer loses when other
+likely words stand in their places, when they are hidden from all others (attention knockout, Geva et al., 2023), and,
+as the check, when they are deleted. The last word before the one in question is where a decoder asks from. It cannot be
+hidden from itself, and without it the model asks from another; so it can be replaced, and is named by no method.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look.attend import attention, rollout, value_weighted
-from limelight.look.blend import alti_blend
-from limelight.look.check import CHECKED, Check, check
+from limelight.look.check import Check, check
 from limelight.look.decompose import alti_logit
 from limelight.look.gradients import gradient_input, integrated_gradients
-from limelight.look.inquiry import Inquiry
-from limelight.look.perturb import LONG, blocking, leave_one_out, leave_one_replaced
+from limelight.look.inquiry import WAYS, Inquiry
+from limelight.look.measured import measured, smallest
+from limelight.look.perturb import blocking, leave_one_out, leave_one_replaced
 from limelight.look.session import DecoderSession, Progress, Session, StackSession
 
-__all__ = ["CHECKED", "DEFAULT", "METHODS", "Check", "Measured", "Method", "by_default", "chosen", "fitting", "measure"]
+__all__ = ["DEFAULT", "METHODS", "Check", "Measured", "Method", "chosen", "fitting", "measure"]
 
-Run = Callable[[Inquiry, Progress | None], list[float]]
-"""``run(inquiry, progress)`` → a value for each span of the inquiry."""
+Values = Sequence[float | None]
+"""A value for each span of an inquiry; None for one that was not measured."""
+
+Run = Callable[[Inquiry, Progress | None], Values]
+"""``run(inquiry, progress)`` → the values of its spans."""
 
 
 @dataclass(frozen=True)
@@ -49,18 +52,32 @@ class Method:
         """Whether it can be used on that kind of text and network."""
         return isinstance(session, self.sessions) and (session.blocks or not self.blocks)
 
-    def values(self, inquiry: Inquiry, progress: Progress | None = None) -> list[float]:
+    def values(self, inquiry: Inquiry, progress: Progress | None = None) -> Values:
         """A value for each span of the inquiry; kept with the text once they are known."""
         if progress is not None and inquiry.session.knows((self, inquiry)):
             progress(len(inquiry.spans), len(inquiry.spans))
         return inquiry.session.once((self, inquiry), lambda: self.run(inquiry, progress))
 
 
+def _measured(inquiry: Inquiry, progress: Progress | None) -> Values:
+    return measured(inquiry, progress).values
+
+
 _METHODS = (
+    Method(
+        "measured",
+        "Measured",
+        "How much less likely is the answer, at least, when another likely word stands in the word's place?",
+        "compare Kim et al. (2020), Interpretation of NLP Models through Input Marginalization",
+        "some 10 T variants of the text, of long texts some 150",
+        "importance",
+        _measured,
+        Session,
+    ),
     Method(
         "blocking",
         "Blocking",
-        "How far do the odds fall when no later position may attend to the word?",
+        "How much less likely is the answer when no other position may attend to the word?",
         "compare Geva et al. (2023), Dissecting Recall of Factual Associations in Auto-Regressive Language Models",
         "T variants of the text, T / 8 above 200 words",
         "importance",
@@ -80,20 +97,9 @@ _METHODS = (
         unit="share of the log-odds",
     ),
     Method(
-        "alti-blend",
-        "ALTI, blended",
-        "How much did the upper layers take from the word to raise the odds, and how much of the answer is made of it?",
-        "after Ferrando et al. (2022), Measuring the Mixing of Contextual Information in the Transformer, and (2023)",
-        "one pass",
-        "importance",
-        alti_blend,
-        DecoderSession,
-        unit="share of the log-odds",
-    ),
-    Method(
         "leave-one-out",
         "Leave one out",
-        "How far do the odds fall when the word is deleted?",
+        "How much less likely is the answer when the word is deleted?",
         "Li et al. (2016), Understanding Neural Networks through Representation Erasure",
         "T variants of the text",
         "importance",
@@ -103,11 +109,12 @@ _METHODS = (
     Method(
         "leave-one-replaced",
         "Leave one replaced",
-        "How far do the odds fall at most when another likely word takes its place?",
+        "How much less likely is the answer, at least, when another likely word stands in the word's place?",
         "compare Kim et al. (2020), Interpretation of NLP Models through Input Marginalization",
-        "6 T variants of the text",
+        "4 T variants of the text",
         "importance",
         leave_one_replaced,
+        Session,
     ),
     Method(
         "gradient-input",
@@ -162,14 +169,14 @@ _METHODS = (
 )
 
 METHODS: dict[str, Method] = {method.name: method for method in _METHODS}
-"""All methods by name, the yardstick first, and what takes its place where nothing can be blocked next to it."""
+"""All methods by name."""
 
-DEFAULT = "alti-blend"
-"""The method that is taken if none is named, where it finds a word that raised the odds; see `by_default`."""
+DEFAULT = "measured"
+"""The method that is taken if none is named."""
 
 
 def fitting(session: Session) -> list[Method]:
-    """The methods that can be used on a text, the yardstick first."""
+    """The methods that can be used on a text."""
     return [method for method in METHODS.values() if method.fits(session)]
 
 
@@ -184,43 +191,40 @@ def chosen(name: str, session: Session) -> Method:
 
 @dataclass(frozen=True)
 class Measured:
-    """method: by which was measured. unit: of the values, one for each span. check: None where it was not asked for, or
-    where there are too few words to compare."""
+    """method: by which was measured. unit: of the values, one for each span, None where it was not measured. named: the
+    spans that the method names, the strongest first; none where no word lowers the answer. losses: what the answer
+    loses without those, by the ways of `look.inquiry.WAYS` in which they can be taken away; the one by which they are
+    checked is there only if they were. check: None where it was not asked for, or no word is named."""
 
     method: str
     unit: str
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
+    named: tuple[int, ...]
+    losses: dict[str, float]
     check: Check | None
 
 
-def by_default(inquiry: Inquiry, progress: Progress | None = None) -> tuple[Method, list[float]]:
-    """The method that fits the question, and its values: `DEFAULT`, or the yardstick where that finds nothing.
-
-    What a decoder would say can be taken apart into what each word gave. A word that nothing speaks for is one that the
-    model would not have said: then what it hangs on is found by taking words away, if there are enough words that one
-    can be missed, and not so many that it takes long.
-    """
-    yardstick, *_ = fitting(inquiry.session)
-    default = METHODS[DEFAULT]
-    if not default.fits(inquiry.session):
-        return yardstick, yardstick.values(inquiry, progress)
-    values = default.values(inquiry, progress)
-    if max(values) > 0 or not 2 * CHECKED < len(inquiry.spans) <= LONG:
-        return default, values
-    return yardstick, yardstick.values(inquiry, progress)
-
-
 def measure(inquiry: Inquiry, name: str | None, progress: Progress | None = None, checked: bool = True) -> Measured:
-    """The importance of each span of the inquiry by one of METHODS, and the check of it.
+    """The importance of each span of the inquiry by one of METHODS (DEFAULT for None), and the check of those named.
 
-    name: see `by_default` for None. The check needs the yardstick, which costs far more than a method that takes one
-    pass: without `checked` it is left out. Raises RequestError for a method that does not fit.
+    The check costs more than a method that takes one pass: without `checked` it is left out. Raises RequestError for a
+    method that does not fit.
     """
-    if name is None:
-        method, values = by_default(inquiry, progress)
-    else:
-        method = chosen(name, inquiry.session)
-        values = method.values(inquiry, progress)
-    yardstick, *_ = fitting(inquiry.session)
-    found = check(inquiry, values, yardstick.values(inquiry)) if checked else None
-    return Measured(method.name, method.unit or inquiry.question.unit, tuple(values), found)
+    method = chosen(DEFAULT if name is None else name, inquiry.session)
+    values = method.values(inquiry, progress)
+    named = measured(inquiry).named if method.name == DEFAULT else _highest(inquiry, values)
+    losses: dict[str, float] = {}
+    found = None
+    if named:
+        ways = ["replaced", *(["blocked"] if inquiry.session.blocks else [])]
+        losses = {way: inquiry.losses(WAYS[way], [named])[0] for way in ways}
+        if checked:
+            found = check(inquiry, named, progress)
+            losses[found.way] = found.loss
+    return Measured(method.name, method.unit or inquiry.question.unit, tuple(values), named, losses, found)
+
+
+def _highest(inquiry: Inquiry, values: Values) -> tuple[int, ...]:
+    """As many words as the default names at least, of those that a method ranks highest above zero."""
+    worth = {i: value for i in inquiry.others if (value := values[i]) is not None and value > 0}
+    return tuple(sorted(worth, key=lambda i: -worth[i])[: smallest(len(inquiry.others))])

@@ -1,12 +1,16 @@
-"""What a method of importance is handed: a text, a question about it, and the words that are judged."""
+"""What a method of importance is handed: a text, a question about it, and the words that are judged; and the ways to take
+words away, by which all is measured."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from limelight.look.question import Odds, Question
+from limelight.look.question import Likelihood, Question
 from limelight.look.session import Progress, Session, Variant
+
+REPLACEMENTS = 4
+"""Likely other words by which each word is replaced."""
 
 
 @dataclass(frozen=True)
@@ -23,16 +27,52 @@ class Inquiry:
         return self.session.asking(self.question, self.spans)
 
     @property
-    def odds(self) -> Odds:
-        """The question, where it is about odds, as all that are asked of a decoder are."""
-        assert isinstance(self.question, Odds)
+    def others(self) -> tuple[int, ...]:
+        """The spans that can be taken away in every way: all but the one from which is asked."""
+        return tuple(i for i in range(len(self.spans)) if i != self.asks)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """The question, where it is about how likely an answer is, as all that are asked of a decoder are."""
+        assert isinstance(self.question, Likelihood)
         return self.question
 
-    def knockout(self, chosen: Sequence[int]) -> Variant:
-        """The variant that takes some of the spans away together: they are blocked, except that the one from which is
-        asked is left out, since it cannot be hidden from itself; all are left out where nothing can be blocked."""
+    def replaced(self, chosen: Sequence[int]) -> list[Variant]:
+        """The variants in which other likely words stand in the places of some of the spans, `REPLACEMENTS` of them or
+        as many as there are; a span for which there is none is left out."""
+        others = {i: self._likely(self.spans[i]) for i in chosen}
+        gone = tuple(self.spans[i] for i in chosen if not others[i])
+        rounds = range(max(1, *(len(found) for found in others.values())))
+        return [
+            Variant(
+                left_out=gone,
+                replaced=tuple((self.spans[i], found[n % len(found)]) for i, found in others.items() if found),
+            )
+            for n in rounds
+        ]
+
+    def blocked(self, chosen: Sequence[int]) -> list[Variant]:
+        """The variant in which no other position may attend to some of the spans; the one from which is asked is left
+        out, since it cannot be hidden from itself, and so are all where nothing can be blocked."""
         gone = tuple(self.spans[i] for i in chosen if i == self.asks or not self.session.blocks)
-        return Variant(tuple(self.spans[i] for i in chosen if self.spans[i] not in gone), gone)
+        return [Variant(tuple(self.spans[i] for i in chosen if self.spans[i] not in gone), gone)]
+
+    def deleted(self, chosen: Sequence[int]) -> list[Variant]:
+        """The variant in which some of the spans are left out and what follows moves up."""
+        return [Variant(left_out=tuple(self.spans[i] for i in chosen))]
+
+    def losses(
+        self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None
+    ) -> list[float]:
+        """What the answer loses when each set of spans is taken away: by the variant that it loses least by, so that it
+        loses at least as much whichever likely word stands there. What was measured is kept with the text."""
+        known: dict[tuple[int, ...], float] = self.session.once(("losses", way, self), dict)
+        wanted = [key for key in dict.fromkeys(tuple(sorted(chosen)) for chosen in sets) if key not in known]
+        variants = {key: way(self, key) for key in wanted}
+        found = iter(self.drops([variant for key in wanted for variant in variants[key]], progress))
+        for key in wanted:
+            known[key] = min(next(found) for _ in variants[key])
+        return [known[tuple(sorted(chosen))] for chosen in sets]
 
     def drops(self, variants: Sequence[Variant], progress: Progress | None = None) -> list[float]:
         """By how much each variant lowers the question's value."""
@@ -41,3 +81,13 @@ class Inquiry:
     def by_span(self, tokens: Tensor) -> list[float]:
         """What belongs to tokens [T], summed over each span."""
         return [float(tokens[span.start : span.stop].sum()) for span in self.spans]
+
+    def _likely(self, span: range) -> list[tuple[int, ...]]:
+        return self.session.once(("likely", span), lambda: self.session.likely(span, REPLACEMENTS))
+
+
+Way = Callable[[Inquiry, Sequence[int]], list[Variant]]
+"""``way(inquiry, chosen)`` → the variants in which those spans are taken away together."""
+
+WAYS: dict[str, Way] = {"replaced": Inquiry.replaced, "blocked": Inquiry.blocked, "deleted": Inquiry.deleted}
+"""All ways to take words away, by name."""

@@ -10,20 +10,18 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 
-ALTERNATIVES = 10
-"""The likeliest other answers that one is held against where no foil is named."""
-
-
 @dataclass(frozen=True)
 class Question(ABC):
     """at: the positions [n] whose answers are asked for; none where the head answers for the whole text."""
 
     at: tuple[int, ...]
-    unit: ClassVar[str] = "log-odds"
-    """What `value` is measured in."""
+    @property
+    def unit(self) -> str:
+        """What `value` is measured in, and so what it loses."""
+        return "log-probability"
 
     least: ClassVar[float] = 0.14
-    """The smallest loss that counts as a fall: with less, the odds stay within a seventh of what they were."""
+    """The smallest loss that counts as a fall: with less, an answer stays within a seventh of as likely as it was."""
 
     @abstractmethod
     def value(self, answers: Tensor) -> Tensor:
@@ -32,42 +30,36 @@ class Question(ABC):
 
 
 @dataclass(frozen=True)
-class Odds(Question):
-    """How likely an answer is, held against others: log-odds, summed over `at`.
+class Likelihood(Question):
+    """How likely an answer is: its log-probability, summed over `at`, or its log-odds against a foil.
 
-    answer: [n], the answer's ids at each place; one where the head answers for the whole text. alternatives: for each
-    of them the ids that it is held against; one of them is a foil.
+    answer: [n], the answer's ids at each place; one where the head answers for the whole text. foil: the id that it is
+    held against, at its only place.
     """
 
     answer: tuple[int, ...]
-    alternatives: tuple[tuple[int, ...], ...]
+    foil: int | None = None
+
+    @property
+    def unit(self) -> str:
+        return "log-probability" if self.foil is None else "log-odds"
 
     def value(self, answers: Tensor) -> Tensor:
-        answers = self._placed(answers)
-        total = torch.zeros(len(answers))
-        for i, (id, others) in enumerate(zip(self.answer, self.alternatives, strict=True)):
-            total = total + (answers[:, i, id] - answers[:, i, list(others)].logsumexp(-1)).cpu()
-        return total
+        if self.foil is None:
+            return self.logprob(answers)
+        answers = self._placed(answers)[:, 0]
+        return (answers[:, self.answer[0]] - answers[:, self.foil]).cpu()
 
     def logprob(self, answers: Tensor) -> Tensor:
         """Natural logarithm of the answer's probability, summed over `at`: [B] from answers as in `value`."""
-        scores = self._placed(answers).log_softmax(-1)
+        scores = self._placed(answers).float().log_softmax(-1)
         return scores[:, range(len(self.answer)), list(self.answer)].sum(-1).cpu()
 
     def _placed(self, answers: Tensor) -> Tensor:
         return answers if self.at else answers[:, None]
 
     @classmethod
-    def likeliest(cls, at: Sequence[int], answer: Sequence[int], answers: Tensor) -> Self:
-        """`answer` at some places, against the likeliest others there by the model's own answers [n, C]."""
-        alternatives = []
-        for scores, id in zip(answers, answer, strict=True):
-            best = scores.topk(min(ALTERNATIVES + 1, len(scores))).indices.tolist()
-            alternatives.append(tuple(each for each in best if each != id)[:ALTERNATIVES])
-        return cls(tuple(at), tuple(answer), tuple(alternatives))
-
-    @classmethod
-    def foil(cls, at: Sequence[int], answer: Sequence[int], other: Sequence[int], spelled: str) -> Self:
+    def against(cls, at: Sequence[int], answer: Sequence[int], other: Sequence[int], spelled: str) -> Self:
         """`answer` at some places against a foil, at the first place where the two differ.
 
         spelled: the foil as text. Raises RequestError if one is the beginning of the other, so that nothing tells them
@@ -75,34 +67,34 @@ class Odds(Question):
         """
         for place, id, foil in zip(at, answer, other, strict=False):
             if id != foil:
-                return cls((place,), (id,), ((foil,),))
+                return cls((place,), (id,), foil)
         raise RequestError(
             f"{spelled!r} and the word in question begin alike, so no token tells them apart; name another word"
         )
 
 
 @dataclass(frozen=True)
-class GivenWord(Odds):
+class GivenWord(Likelihood):
     """A word that stands in the text, predicted from what is before it. at: the positions in front of its tokens."""
 
 
 @dataclass(frozen=True)
-class NextWord(Odds):
+class NextWord(Likelihood):
     """A word that the model would add, predicted from all of the text. at: the text's last position."""
 
 
 @dataclass(frozen=True)
-class MaskedWord(Odds):
+class MaskedWord(Likelihood):
     """A word that is masked, predicted from both sides. at: the positions of its masks."""
 
 
 @dataclass(frozen=True)
-class Tag(Odds):
+class Tag(Likelihood):
     """A label of one position: `at` holds it alone."""
 
 
 @dataclass(frozen=True)
-class Class(Odds):
+class Class(Likelihood):
     """A label of the whole text; `at` is empty."""
 
 
@@ -110,7 +102,9 @@ class Class(Odds):
 class Score(Question):
     """The one score that a head gives a whole text; `at` is empty."""
 
-    unit: ClassVar[str] = "score"
+    @property
+    def unit(self) -> str:
+        return "score"
 
     def value(self, answers: Tensor) -> Tensor:
         return answers[:, 0].cpu()
@@ -127,6 +121,10 @@ class Span(Question):
     start: int
     end: int
     foil: tuple[int, int] | None = None
+
+    @property
+    def unit(self) -> str:
+        return "log-odds"
 
     def value(self, answers: Tensor) -> Tensor:
         total = torch.zeros(len(answers))
@@ -149,8 +147,11 @@ class Similarity(Question):
 
     other: Tensor
     foil: Tensor | None = None
-    unit: ClassVar[str] = "cosine"
     least: ClassVar[float] = 0.01
+
+    @property
+    def unit(self) -> str:
+        return "cosine"
 
     def value(self, answers: Tensor) -> Tensor:
         found = torch.cosine_similarity(answers, self.other, dim=-1)

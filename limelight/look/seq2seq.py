@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from limelight.look import likely
 from limelight.look.question import GivenWord, NextWord, Question
 from limelight.look.session import Session, Variant
 from limelight.models.api import Seq2Seq
@@ -33,10 +34,17 @@ class Seq2SeqSession(Session):
     questions = (GivenWord, NextWord)
 
     def __init__(
-        self, network: Seq2Seq, source: Sequence[int], target: Sequence[int], spell: Callable[[int], str] = str
+        self,
+        network: Seq2Seq,
+        source: Sequence[int],
+        target: Sequence[int],
+        spell: Callable[[int], str] = str,
+        spell_source: Callable[[int], str] | None = None,
     ) -> None:
-        """source: with what the model expects at its end; target: with the mark of the start."""
+        """source: with what the model expects at its end; target: with the mark of the start. spell, spell_source: a
+        token's text in the target and in the source (None: the same)."""
         super().__init__(network, (*source, *target), spell)
+        self._spell_source = spell_source or spell
         self.split = len(source)
         self.blocks = not (
             isinstance(network.encoder, RecurrentEncoder) or isinstance(network.decoder, RecurrentDecoder)
@@ -45,6 +53,18 @@ class Seq2SeqSession(Session):
     def asking(self, question: Question, spans: Sequence[range]) -> int | None:
         """The last of the target's spans, if there are any."""
         return len(spans) - 1 if spans and spans[-1].start >= self.split else None
+
+    def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
+        """Words that mean much the same in the source's place; in the translation, of those that the model finds likely
+        there. See `limelight.look.likely`."""
+        own = self.tokens[span.start : span.stop]
+        if span.start < self.split:
+            network = self.network
+            embed = network.source_embed or network.embed
+            return likely.near(embed, network.source_vocab, network.device, self._spell_source, own, n)
+        asked = GivenWord((span.start - 1,), (0,))
+        scores = self.once(("likely", span.start), lambda: self.answers(asked)[0, 0])
+        return likely.fitting(self.network, self.spell, own, scores, n)
 
     def answers(self, question: Question, variants: Sequence[Variant] = (Variant(),)) -> Tensor:
         """Logits [B, n, V] on the CPU at the n places of a question."""

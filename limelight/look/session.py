@@ -9,13 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from limelight.errors import RequestError
+from limelight.look import likely
 from limelight.look.question import GivenWord, NextWord, Question
 from limelight.look.record import stack_of
 from limelight.models.api import Decoder, Network
@@ -30,9 +30,6 @@ ROWS = 64
 
 Progress = Callable[[int, int], None]
 """Called with the number of variants done and the number in all."""
-
-LOOKED_AT = 200
-"""Of so many likeliest tokens those that could stand in a word's place are taken."""
 
 T = TypeVar("T")
 
@@ -140,6 +137,10 @@ class Session(ABC):
         """Which of the spans the model asks from, in front of the word in question; None if none does."""
         return len(spans) - 1
 
+    @abstractmethod
+    def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
+        """At most n other texts that are likely in a span's place, as tokens, no more of them than the span has."""
+
 
 class StackSession(Session):
     """A text under a network that is one stack of blocks, which can be recorded, asked for gradients, and told apart by
@@ -169,10 +170,6 @@ class StackSession(Session):
     def value_from(self, question: Question, embedded: Tensor) -> Tensor:
         """The question's value [B] read from embeddings [B, T, E], with gradients."""
 
-    @abstractmethod
-    def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
-        """At most n likely texts for a span, as tokens, no more of them than the span has."""
-
 
 class CausalSession(Session):
     """A text that is read from left to right by a model that continues it. A question's `at` are the positions whose
@@ -196,6 +193,11 @@ class CausalSession(Session):
         tokens = self.tokens if question is None else self.tokens[: question.at[0] + 1]
         hidden: Tensor = network.read(torch.tensor([tokens], device=network.device))
         return hidden
+
+    def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
+        """Of the words that the model finds likely behind what is in front of the span, see `limelight.look.likely`."""
+        scores = self.logits(slice(span.start - 1, span.start))[0]
+        return likely.fitting(self.network, self.spell, self.tokens[span.start : span.stop], scores, n)
 
     def _answers(self, hidden: Tensor, question: Question, variants: Sequence[Variant], start: int = 0) -> Tensor:
         """Logits [B, n, V] where is asked, of hidden states [B, T, W] from position `start` on."""
@@ -273,14 +275,6 @@ class DecoderSession(CausalSession, StackSession):
         hidden = self.network.decoder.decode(embedded, self.network.start(len(embedded), 0), None, None)
         return question.value(self.network.logits(hidden[:, list(question.at)]))
 
-    def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
-        """Those that the model finds likeliest behind what is in front of the span and that could stand there."""
-        own = self.spell(self.tokens[span.start])
-        scores = self.logits(slice(span.start - 1, span.start))[0]
-        likeliest = scores.topk(min(LOOKED_AT, len(scores))).indices.tolist()
-        fitting = (id for id in likeliest if id != self.tokens[span.start] and alike(self.spell(id), own))
-        return [(id,) for id in islice(fitting, n)]
-
 
 class RecurrentSession(CausalSession):
     """A text under a recurrent model, which has no attention that could be blocked: words can only be left out or
@@ -299,11 +293,6 @@ class RecurrentSession(CausalSession):
         state = self.network.start(len(variants), len(read))
         hidden = self.network.read(tokens.to(self.network.device), state, counts)  # [B, T, W]
         return question.value(self._answers(hidden, question, variants))
-
-
-def alike(token: str, own: str) -> bool:
-    """Whether a token could stand where another does: it begins a word if that does, and is letters if that is."""
-    return token[:1].isspace() == own[:1].isspace() and token.strip().isalpha() == own.strip().isalpha()
 
 
 def session(network: Decoder, tokens: Sequence[int], spell: Callable[[int], str] = str) -> CausalSession:

@@ -40,7 +40,7 @@ class SeenTranslation:
                 raise RequestError(
                     f"the {side} has {len(tokens):,} tokens and the model reads at most {network.context:,}; shorten it"
                 )
-        self.session = Seq2SeqSession(network, ours, theirs, language.target.spell)
+        self.session = Seq2SeqSession(network, ours, theirs, language.target.spell, language.source.spell)
 
     def __repr__(self) -> str:
         return f"SeenTranslation({given.shown(self.source)} → {given.shown(self.target)})"

@@ -1,0 +1,67 @@
+"""Other words that could stand in a word's place, by which it is replaced to see what it did.
+
+Half of them are the likeliest there by the model itself, half mean much the same: the nearest in the embeddings among
+the likely ones. The ones alone often fit only what is in front; the others alone change too little.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from limelight.models.api import Network
+
+SEARCHED = 200
+"""Of so many likeliest tokens those are taken that could stand in a word's place."""
+
+NEARNESS = 8.0
+"""What a cosine of 1 between two embeddings counts beside a log-probability."""
+
+CHUNK = 4096
+"""Rows of an embedding table that are compared at once."""
+
+Ids = list[tuple[int, ...]]
+
+Spell = Callable[[int], str]
+"""A token's text."""
+
+
+def fitting(network: Network, spell: Spell, own: Sequence[int], scores: Tensor, n: int) -> Ids:
+    """At most n tokens that could stand where `own` does; scores: [V], the model's for that place."""
+    likeliest = scores.float().log_softmax(-1).topk(min(SEARCHED, len(scores)))
+    text = spell(own[0])
+    places = [i for i, id in enumerate(likeliest.indices.tolist()) if id not in own and alike(spell(id), text)]
+    if not places:
+        return []
+    ids, logprobs = likeliest.indices[places].cpu(), likeliest.values[places].cpu()
+    fit = logprobs + NEARNESS * _nearness(network.embed, network.device, own, ids)
+    close = ids[fit.argsort(descending=True)].tolist()[: n // 2]
+    others = [id for id in ids.tolist() if id not in close]
+    return [(id,) for id in (*close, *others)][:n]
+
+
+def near(embed: nn.Module, vocab: int, device: torch.device, spell: Spell, own: Sequence[int], n: int) -> Ids:
+    """At most n of `vocab` tokens that are nearest in the embeddings and could stand where `own` does."""
+    parts = [torch.arange(at, min(at + CHUNK, vocab)) for at in range(0, vocab, CHUNK)]
+    found = torch.cat([_nearness(embed, device, own, part) for part in parts])
+    text = spell(own[0])
+    nearest = found.topk(min(SEARCHED, len(found))).indices.tolist()
+    return [(id,) for id in nearest if id not in own and alike(spell(id), text)][:n]
+
+
+def alike(token: str, own: str) -> bool:
+    """Whether a token could stand where another does: it begins a word if that does, with a capital if that does, and is
+    made of letters, of digits or of signs as that is."""
+    return _shape(token) == _shape(own)
+
+
+def _shape(token: str) -> tuple[bool, bool, bool, bool]:
+    bare = token.strip()
+    return token[:1].isspace(), bare[:1].isupper(), bare.isalpha(), bare.isnumeric()
+
+
+def _nearness(embed: nn.Module, device: torch.device, own: Sequence[int], ids: Tensor) -> Tensor:
+    """The cosine [n] between the embeddings of tokens [n] and the mean of those of `own`."""
+    with torch.inference_mode():
+        mean = embed(torch.tensor(list(own), device=device)).float().mean(0)
+        return torch.cosine_similarity(embed(ids.to(device)).float(), mean, dim=-1).cpu()
