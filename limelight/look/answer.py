@@ -1,14 +1,14 @@
 """The answer to a question about a text: how much each word mattered, and whether that can be trusted."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from limelight import given
 from limelight.errors import RequestError
 from limelight.look.check import Check
 from limelight.look.importance import Measured
 from limelight.look.links import Link
+from limelight.look.told import sentences, times
 from limelight.text.words import Word
 
 if TYPE_CHECKING:
@@ -17,42 +17,73 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Heard:
-    """A word before the one in question, its characters [start, end) counted from 0, and how much it mattered.
+    """A word that was judged, its characters [start, end) counted from 0, and how much it mattered.
 
-    importance: what the answer loses without it, or what else the method measures (`Importance.unit`). asks: whether it
-    is the word from which the model asks, the last before the one in question, which is left out instead of blocked.
+    importance: what the answer loses at least when another likely word stands there, or what else the method measures
+    (`Importance.unit`); None where it was not measured, as of most words of a long text. asks: whether it is the word
+    from which the model asks, the last before the one in question.
     """
 
     word: str
     start: int
     end: int
-    importance: float
+    importance: float | None
     asks: bool
+
+    @property
+    def times(self) -> float | None:
+        """How many times less likely the answer is without the word, below 1 if it is likelier; None where it was not
+        measured."""
+        return None if self.importance is None else times(self.importance)
 
 
 @dataclass(frozen=True, repr=False)
 class Importance:
-    """Which words mattered for `target`; printed, a table of them.
+    """Which words mattered for `target`; printed, the answer in words and a table of them.
 
-    logprob: natural logarithm of its probability where it stands, not a number where the head gives none. alternatives:
-    what it was held against. words: all words that were judged, in the text's order. check: None where there are too
-    few words. links: the strongest single heads from later words to the words that mattered most. telling: the one that
-    says most about it; see `links.behind`. unit: what the words' importance is measured in.
+    logprob: natural logarithm of its probability where it stands, not a number where the head gives none. rank: its
+    place among all that the model could have said there, from 1; expected: what that found likeliest. foil: what it was
+    held against. words: all words that were judged, in the text's order. named: the places in `words` of those that
+    together did most, the strongest first; none where no few words decide. losses: what the answer loses without
+    those, in `unit`: "replaced" by other likely words, at least; "blocked", hidden from all others; "deleted". check:
+    see `limelight.look.check`; None where it was not asked for, or no word is named. links: the strongest single heads
+    from later words to the words that are named. telling: the one that says most about it; see `links.behind`. unit:
+    what the words' importance is measured in.
     """
 
     target: Word
     logprob: float
-    alternatives: tuple[str, ...]
     method: str
     words: tuple[Heard, ...]
+    named: tuple[int, ...]
+    losses: Mapping[str, float]
     check: Check | None
     links: tuple[Link, ...]
     telling: Link | None = None
-    unit: str = "log-odds"
+    unit: str = "log-probability"
+    rank: int | None = None
+    expected: str | None = None
+    foil: str | None = None
+
+    @property
+    def times(self) -> float | None:
+        """How many times less likely the answer is, at least, when other likely words stand in the places of those that
+        are named; None where none is."""
+        return times(self.losses["replaced"]) if self.named else None
+
+    @property
+    def trusted(self) -> bool:
+        """Whether words are named and their check holds."""
+        return self.check is not None and self.check.holds
+
+    def told(self) -> list[str]:
+        """The answer in a few plain sentences."""
+        return sentences(self)
 
     def ranked(self) -> list[Heard]:
-        """The words, most important first."""
-        return sorted(self.words, key=lambda heard: -heard.importance)
+        """The words that were measured, most important first."""
+        measured = [heard for heard in self.words if heard.importance is not None]
+        return sorted(measured, key=lambda heard: -(heard.importance or 0.0))
 
     def to_pandas(self) -> "DataFrame":
         """A pandas DataFrame with a row for each word in the text's order, by its number from 1; columns word, start,
@@ -66,13 +97,14 @@ class Importance:
         return pandas.DataFrame([vars(heard) for heard in self.words], numbers, columns)
 
     def __repr__(self) -> str:
-        numbered = sorted(enumerate(self.words, 1), key=lambda row: -row[1].importance)
-        last, longest = len(str(len(numbered))), max((len(heard.word) for heard in self.words), default=0)
-        check = "not checked" if self.check is None else "trusted" if self.check.holds else "not to be trusted"
-        rows = [f"Importance for {given.shown(self.target.text)} by {self.method}, {check}"]
-        for number, heard in numbered:
+        places = {heard.start: number for number, heard in enumerate(self.words, 1)}
+        last, longest = len(str(len(self.words))), max((len(heard.word) for heard in self.words), default=0)
+        rows = self.told()
+        for heard in self.ranked():
             value = f"{heard.importance: .2f}".replace("-", "−")
-            rows.append(f"{number:>{last}}  {heard.word:<{longest}}  {value}{'  asks' if heard.asks else ''}")
+            rows.append(
+                f"{places[heard.start]:>{last}}  {heard.word:<{longest}}  {value}{'  asks' if heard.asks else ''}"
+            )
         return "\n".join(rows)
 
 

@@ -61,7 +61,9 @@ def check(inquiry: Inquiry, words: Sequence[int], progress: Progress | None = No
     (loss,) = inquiry.losses(WAYS[way], [chosen])
     tried = better = 0
     for others in _others(pool, chosen, every):
-        batch = inquiry.losses(WAYS[way], others, None if progress is None else _behind(progress, tried, min(size, MOST)))
+        batch = inquiry.losses(
+            WAYS[way], others, None if progress is None else _behind(progress, tried, min(size, MOST))
+        )
         tried += len(others)
         better += sum(other >= loss for other in batch)
         if not every and _clear(better, tried):

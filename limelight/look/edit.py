@@ -90,7 +90,7 @@ def compare(before: "Seen", after: "Seen", word: str | int | None = None, n: int
     sides = [dict(seen.next_words(DEEP)) for seen in (before, after)]
     liked = dict.fromkeys(token for side in sides for token in list(side)[:n])
     next_words = (Change(token, *(side.get(token) for side in sides)) for token in liked)
-    heard = [seen.importance(word).words for seen in (before, after)]
+    heard = [seen.importance(word, check=False).words for seen in (before, after)]
     return Comparison(tuple(next_words), tuple(_aligned(*heard)))
 
 

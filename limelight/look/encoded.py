@@ -12,7 +12,7 @@ from limelight.look import importance, links
 from limelight.look.answer import Importance, heard
 from limelight.look.encoder import EncoderSession
 from limelight.look.inquiry import Inquiry
-from limelight.look.question import Class, MaskedWord, Odds, Question, Score, Similarity, Tag
+from limelight.look.question import Class, Likelihood, MaskedWord, Question, Score, Similarity, Tag
 from limelight.look.session import Progress
 from limelight.look.text import Reading, known, read
 from limelight.look.view import View
@@ -45,8 +45,8 @@ class SeenEncoded(View[EncoderSession]):
         asked, by the model's head: a word of the text, which is masked, by its text or its number from 1 (the last one
         if None); a word whose tag is asked for; one of the labels of a text (the likeliest one if None); or another
         text, to which this one is near. foil: what might have been the answer instead: another word, label or text;
-        without it the likeliest others. method: one of `limelight.look.METHODS` that fits an encoder; without it
-        blocking. Raises RequestError for an answer or a method that there is not.
+        method: one of `limelight.look.METHODS` that fits an encoder; without it the words are measured, see
+        `limelight.look.measured`. Raises RequestError for an answer or a method that there is not.
         """
         given.flag("check", check)
         given.callback("progress", progress)
@@ -61,23 +61,27 @@ class SeenEncoded(View[EncoderSession]):
         inquiry = Inquiry(session, question, tuple(self.words[i].tokens for i in places))
         found = importance.measure(inquiry, method, progress, check)
         behind = []
-        if target.tokens:
-            ranked = sorted(range(len(places)), key=lambda i: -found.values[i])[: importance.CHECKED]
+        if target.tokens and found.named:
             source = self.words.index(target)
-            others = tuple(places[i] for i in ranked)
+            others = tuple(places[i] for i in found.named)
             behind = session.once(
                 ("links", source, others), lambda: links.strongest(session, self.reading, [source], others, 5)
             )
+        logprob, rank, expected = session.once(("said", whole), lambda: self._said(session, whole))
         return Importance(
-            target,
-            session.once(("logprob", whole), lambda: self._logprob(session, whole)),
-            self._alternatives(question, foil),
-            found.method,
-            heard([self.words[i] for i in places], found, None),
-            found.check,
-            tuple(behind),
-            next(iter(behind), None),
-            found.unit,
+            target=target,
+            logprob=logprob,
+            rank=rank,
+            expected=expected,
+            foil=foil,
+            method=found.method,
+            words=heard([self.words[i] for i in places], found, None),
+            named=found.named,
+            losses=found.losses,
+            check=found.check,
+            links=tuple(behind),
+            telling=next(iter(behind), None),
+            unit=found.unit,
         )
 
     def _question(self, asked: str | int | None, foil: str | None) -> tuple[EncoderSession, Question, Word, Question]:
@@ -112,12 +116,11 @@ class SeenEncoded(View[EncoderSession]):
         answer = tokens[at.start : at.stop]
         tokens[at.start : at.stop] = [mask] * len(at)
         session = self.session.once(("masked", at), lambda: _session(network, self._tokenizer, tokens))
-        asked = MaskedWord(tuple(at), tuple(answer), ((),) * len(at))
-        whole = question = MaskedWord.likeliest(at, answer, session.once("answers", lambda: session.answers(asked)[0]))
+        whole = question = MaskedWord(tuple(at), tuple(answer))
         if foil is not None:
             spaced = self.text[: word.start][len(self.text[: word.start].rstrip()) :] + foil.strip()
             other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, network.vocab)
-            question = MaskedWord.foil(at, answer, other, foil)
+            question = MaskedWord.against(at, answer, other, foil)
         return session, question, word, whole
 
     def _label(
@@ -125,14 +128,14 @@ class SeenEncoded(View[EncoderSession]):
     ) -> tuple[Question, Word, Question]:
         """A label (the likeliest if None) of the text or of a word, against all others or a foil."""
         labels = self.session.labels
-        scores = self.session.answers(kind(at, (0,), ((),)))[0].flatten()  # [C]
+        scores = self.session.answers(kind(at, (0,)))[0].flatten()  # [C]
         chosen = int(scores.argmax()) if label is None else labels.index(label)
-        whole = question = kind.likeliest(at, (chosen,), scores[None])
+        whole = question = kind(at, (chosen,))
         if foil is not None:
             other = labels.index(given.one_of("foil", foil, labels))
             if other == chosen:
                 raise RequestError(f"{foil!r} is the answer itself; name another label as the foil")
-            question = kind(at, (chosen,), ((other,),))
+            question = kind(at, (chosen,), other)
         return question, word or Word(labels[chosen], 0, 0, range(0)), whole
 
     def _vector(self, text: str) -> Tensor:
@@ -140,16 +143,17 @@ class SeenEncoded(View[EncoderSession]):
         vector: Tensor = session.answers(Similarity((), Tensor()))[0]
         return vector
 
-    @staticmethod
-    def _logprob(session: EncoderSession, question: Question) -> float:
-        """The answer's log-probability; not a number where the head gives no probabilities."""
-        return float(question.logprob(session.answers(question))[0]) if isinstance(question, Odds) else math.nan
-
-    def _alternatives(self, question: Question, foil: str | None) -> tuple[str, ...]:
-        if not isinstance(question, Odds):
-            return () if foil is None else (foil,)
+    def _said(self, session: EncoderSession, question: Question) -> tuple[float, int | None, str | None]:
+        """The answer's log-probability, its rank and what is likeliest; where the head gives no probabilities, not a
+        number, and None."""
+        if not isinstance(question, Likelihood):
+            return math.nan, None, None
+        answers = session.answers(question)
+        scores = answers.flatten(0, -2)[0]  # [C], of the first place
+        likeliest = int(scores.argmax())
         spell = self._tokenizer.spell if isinstance(question, MaskedWord) else self.session.labels.__getitem__
-        return tuple(spell(id) for id in question.alternatives[0])
+        rank = 1 + int((scores > scores[question.answer[0]]).sum())
+        return float(question.logprob(answers)[0]), rank, spell(likeliest).strip()
 
     def __repr__(self) -> str:
         return f"SeenEncoded({given.shown(self.text)}, {len(self.words)} words, by {self.title})"

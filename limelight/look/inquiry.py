@@ -61,9 +61,7 @@ class Inquiry:
         """The variant in which some of the spans are left out and what follows moves up."""
         return [Variant(left_out=tuple(self.spans[i] for i in chosen))]
 
-    def losses(
-        self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None
-    ) -> list[float]:
+    def losses(self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None) -> list[float]:
         """What the answer loses when each set of spans is taken away: by the variant that it loses least by, so that it
         loses at least as much whichever likely word stands there. What was measured is kept with the text."""
         known: dict[tuple[int, ...], float] = self.session.once(("losses", way, self), dict)

@@ -74,8 +74,8 @@ def proposed(inquiry: Inquiry, n: int) -> list[int]:
 
 
 def smallest(words: int) -> int:
-    """The fewest of so many words that make `CERTAIN` sets, or `MOST` of them."""
-    return next((k for k in range(1, MOST) if comb(words, k) >= CERTAIN), MOST)
+    """The fewest of so many words that make `CERTAIN` sets, so that one can be checked; 1 where none do."""
+    return next((k for k in range(1, MOST + 1) if comb(words, k) >= CERTAIN), 1)
 
 
 class _Search:

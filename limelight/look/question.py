@@ -10,11 +10,13 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 
+
 @dataclass(frozen=True)
 class Question(ABC):
     """at: the positions [n] whose answers are asked for; none where the head answers for the whole text."""
 
     at: tuple[int, ...]
+
     @property
     def unit(self) -> str:
         """What `value` is measured in, and so what it loses."""

@@ -1,7 +1,8 @@
 """What `model.look` returns: one text, and the questions that can be asked about it."""
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -9,6 +10,7 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links, roles
+from limelight.look.ahead import continued
 from limelight.look.answer import Importance, heard
 from limelight.look.edit import edit
 from limelight.look.inquiry import Inquiry
@@ -62,10 +64,28 @@ class Seen(View[CausalSession]):
         self._pieces = pieces
         super().__init__(session(network, reading.tokens, tokenizer.spell), tokenizer, reading, title)
 
+    @cached_property
+    def ahead(self) -> "Seen":
+        """The text with the word that the model says next behind it, as its last word, looked at by the same model.
+
+        The likeliest token is taken each time. Raises RequestError if the text fills the model's context.
+        """
+        seen = copy.copy(self)
+        seen.__dict__.pop("ahead", None)
+        if len(self.reading.tokens) >= self._network.context:
+            raise RequestError("the text fills all that the model sees, so that no word comes next; shorten it")
+        reading = continued(self._network, self._tokenizer, self.reading)
+        View.__init__(
+            seen, session(self._network, reading.tokens, self._tokenizer.spell), self._tokenizer, reading, self.title
+        )
+        return seen
+
     def check_question(
         self, word: str | int | None = None, *, foil: str | None = None, method: str | None = None
     ) -> None:
-        """Raises RequestError where `importance` would refuse the question, before anything is computed."""
+        """Raises RequestError where `importance` would refuse the question, before anything is measured."""
+        if word is None:
+            return self.ahead.check_question(len(self.words) + 1, foil=foil, method=method)
         place = self.place(word)
         if place == 0:
             raise RequestError(f"“{self.words[0].text}” is the first word: nothing before it could have mattered")
@@ -125,42 +145,49 @@ class Seen(View[CausalSession]):
         check: bool = True,
         progress: Progress | None = None,
     ) -> Importance:
-        """Which of the words before `word` made the model say it.
+        """Which words made the model say what it says next, or a word that stands in the text.
 
-        word: its text, or its number from 1; without it the last word. foil: another word; the question is then
-        why this word rather than that one; without it the ten likeliest others. method: one of `METHODS`; the one that
-        fits the question if none is named (`look.importance.by_default`). A recurrent model has one method,
-        leave-one-out. check: whether the answer is checked, which costs more than some of the methods. Raises
-        RequestError if there is no such word or method, or nothing in front of the word.
+        word: without it the word that the model says next; else the text of a given word, or its number from 1, and the
+        words before it are judged. foil: another word; the question is then why this word rather than that one. method:
+        one of `METHODS`; without it the words are measured, see `limelight.look.measured`. check: whether the words
+        that are named are checked, which costs more than some of the methods. progress: called with how much is done
+        and how much there is to do. Raises RequestError if there is no such word or method, or nothing in front of the
+        word.
         """
+        if word is None:
+            return self.ahead.importance(len(self.words) + 1, foil=foil, method=method, check=check, progress=progress)
         self.check_question(word, foil=foil, method=method)
         given.flag("check", check)
         given.callback("progress", progress)
         place = self.place(word)
-        whole, question = self._questions(place, foil)
-        before = self.words[:place]
+        asked, before = self.words[place], self.words[:place]
+        question = GivenWord(*self._said(asked)) if foil is None else self._foil(asked, foil)
         inquiry = Inquiry(self.session, question, tuple(each.tokens for each in before))
         found = importance.measure(inquiry, method, progress, check)
-        ranked = sorted(range(place), key=lambda i: -found.values[i])[: importance.CHECKED]
+        at, tokens = self._said(asked)
+        logits = self.session.logits(slice(at[0], at[-1] + 1))
+        first = logits[0]
         behind: list[Link] = []
         telling = None
         if isinstance(self.session, DecoderSession):
-            text, words = self.session, tuple(ranked)
+            text, words = self.session, found.named or tuple(sorted(inquiry.others or range(place))[:1])
             behind, telling = text.once(
                 ("behind", place, words), lambda: links.behind(text, self.reading, place, words, 5)
             )
-        alternatives = tuple(self._tokenizer.spell(id) for id in question.alternatives[0])
-        logprob = float(whole.logprob(self.session.logits(slice(whole.at[0], whole.at[-1] + 1))[None])[0])
         return Importance(
-            self.words[place],
-            logprob,
-            alternatives,
-            found.method,
-            heard(before, found, inquiry.asks),
-            found.check,
-            tuple(behind),
-            telling,
-            found.unit,
+            target=asked,
+            logprob=float(GivenWord(at, tokens).logprob(logits[None])[0]),
+            rank=1 + int((first > first[tokens[0]]).sum()),
+            expected=self._tokenizer.spell(int(first.argmax())).strip(),
+            foil=foil,
+            method=found.method,
+            words=heard(before, found, inquiry.asks),
+            named=found.named,
+            losses=found.losses,
+            check=found.check,
+            links=tuple(behind),
+            telling=telling,
+            unit=found.unit,
         )
 
     def token_importance(
@@ -173,16 +200,19 @@ class Seen(View[CausalSession]):
     ) -> dict[int, float]:
         """What `importance` measures, token by token: place in `tokens` → importance, for those before the word.
 
-        Tokens that stand for no text are left out. Raises RequestError as `importance` does.
+        Tokens that stand for no text, or were not measured, are left out. Raises RequestError as `importance` does.
         """
+        if word is None:
+            return self.ahead.token_importance(len(self.words) + 1, foil=foil, method=method, progress=progress)
         self.check_question(word, foil=foil, method=method)
         given.callback("progress", progress)
         place = self.place(word)
-        _, question = self._questions(place, foil)
+        asked = self.words[place]
+        question = GivenWord(*self._said(asked)) if foil is None else self._foil(asked, foil)
         places = range(self.words[0].tokens.start, self.words[place].tokens.start)
         inquiry = Inquiry(self.session, question, tuple(range(i, i + 1) for i in places))
         found = importance.measure(inquiry, method, progress, checked=False)
-        return dict(zip(places, found.values, strict=True))
+        return {at: value for at, value in zip(places, found.values, strict=True) if value is not None}
 
     def lens(self, word: str | int | None = None, n: int = 5, progress: Progress | None = None) -> Lens:
         """What each layer would have said next, were it the last one: in front of each token of `word`.
@@ -292,16 +322,10 @@ class Seen(View[CausalSession]):
         """What a notebook shows of it, if anything but text."""
         return None if self._display is None else self._display(self._network, self._tokenizer, self.text, self.title)
 
-    def _questions(self, place: int, foil: str | None) -> tuple[GivenWord, GivenWord]:
-        """Why this word rather than any other, and rather than `foil` if that is named."""
-        at, tokens = self._said(self.words[place])
-        whole = GivenWord.likeliest(at, tokens, self.session.logits(slice(at.start, at.stop)))
-        return whole, whole if foil is None else self._foil(self.words[place], foil)
-
-    def _said(self, word: Word) -> tuple[range, tuple[int, ...]]:
+    def _said(self, word: Word) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The positions in front of a word's tokens, and the tokens."""
         span = word.tokens
-        return range(span.start - 1, span.stop - 1), self.reading.tokens[span.start : span.stop]
+        return tuple(range(span.start - 1, span.stop - 1)), self.reading.tokens[span.start : span.stop]
 
     def _foil(self, word: Word, foil: str) -> GivenWord:
         # The other word takes the same place in the sentence: with the white space that stands before this one.
@@ -309,7 +333,7 @@ class Seen(View[CausalSession]):
             raise RequestError("foil is an empty text; give a word that could have stood there instead")
         spaced = self.text[: word.start][len(self.text[: word.start].rstrip()) :] + foil.strip()
         other = known(self._tokenizer.encode(spaced).ids, self._tokenizer, self._network.vocab)
-        return GivenWord.foil(*self._said(word), other, foil)
+        return GivenWord.against(*self._said(word), other, foil)
 
 
 def look_all(make: Callable[[str], Seen], texts: Iterable[str], layers: Iterable[int] = ()) -> Iterator[Seen]:

@@ -88,9 +88,13 @@ class SeenTranslation:
         return layers[best], found[best][0], best
 
     def importances(self) -> Tensor:
-        """`importance` of every source word for every target word: [target words, source words]."""
+        """What every source word did for every target word, by blocking it (or leaving it out where nothing can be blocked),
+        which takes one variant of the text each: [target words, source words]."""
         numbers = range(1, len(self.target_words) + 1)
-        return torch.tensor([[h.importance for h in self.importance(n, check=False).words] for n in numbers])
+        method = "blocking" if self.session.blocks else "leave-one-out"
+        return torch.tensor(
+            [[h.importance or 0.0 for h in self.importance(n, method=method, check=False).words] for n in numbers]
+        )
 
     def logits(self, word: str | int | None = None) -> Tensor:
         """The model's logits [n, V] in the places of the n tokens of a word of the translation, the last if None."""
@@ -109,9 +113,8 @@ class SeenTranslation:
         """Which source words made the model say a word of the translation, where it stands.
 
         word: of the translation, by its text or its number from 1; without it the last one. foil: another word; the
-        question is then why this word rather than that one; without it the ten likeliest others. method: one of
-        `limelight.look.METHODS` that fits ("blocking", "leave-one-out"); without it blocking, except that a recurrent
-        model can only be read without a word. written: whether the words of the translation before it are judged too;
+        question is then why this word rather than that one; method: one of `limelight.look.METHODS` that fits;
+        without it the words are measured, see `limelight.look.measured`. written: whether the words of the translation before it are judged too;
         they stand behind the source's in the answer, with their places in the translation. Raises RequestError if there
         is no such word, or if the method does not fit.
         """
@@ -124,11 +127,11 @@ class SeenTranslation:
         at = self._at(asked)
         tokens = [self.session.tokens[place + 1] for place in at]
         answers = self._answers(asked)
-        whole = question = GivenWord.likeliest(at, tokens, answers)
+        whole = question = GivenWord(tuple(at), tuple(tokens))
         if foil is not None:
             given.text("foil", foil)
             other = self._language.target.encode(f"{self._gap(asked)}{foil.strip()}").ids
-            question = GivenWord.foil(at, tokens, other, foil)
+            question = GivenWord.against(at, tokens, other, foil)
         before = [each for each in self.target_words if each.tokens.stop <= asked.tokens.start] if written else []
         shift = self.session.split + 1  # behind the source and the mark of the start
         spans = [each.tokens for each in self.source_words]
@@ -137,14 +140,19 @@ class SeenTranslation:
         if method is not None:
             chosen(method, self.session)
         found = measure(inquiry, method, progress, check)
+        first = answers[0]
         return Importance(
-            asked,
-            float(whole.logprob(answers[None])[0]),
-            tuple(self._language.target.spell(id) for id in question.alternatives[0]),
-            found.method,
-            heard([*self.source_words, *before], found, inquiry.asks),
-            found.check,
-            (),
+            target=asked,
+            logprob=float(whole.logprob(answers[None])[0]),
+            rank=1 + int((first > first[tokens[0]]).sum()),
+            expected=self._language.target.spell(int(first.argmax())).strip(),
+            foil=foil,
+            method=found.method,
+            words=heard([*self.source_words, *before], found, inquiry.asks),
+            named=found.named,
+            losses=found.losses,
+            check=found.check,
+            links=(),
             unit=found.unit,
         )
 
@@ -155,7 +163,7 @@ class SeenTranslation:
 
     def _answers(self, asked: Word) -> Tensor:
         """The logits [n, V] in the places of a target word."""
-        question = GivenWord(tuple(self._at(asked)), (), ())
+        question = GivenWord(tuple(self._at(asked)), ())
         return self.session.once(("logits", asked), lambda: self.session.answers(question)[0])
 
     def _word(self, word: str | int | None) -> Word:
