@@ -28,6 +28,9 @@ BATCH = 4096
 ROWS = 64
 """The most variants in one step."""
 
+WORTHWHILE = 96
+"""Positions read in one step beyond which more of them save no time."""
+
 Progress = Callable[[int, int], None]
 """Called with the number of variants done and the number in all."""
 
@@ -216,12 +219,19 @@ class DecoderSession(CausalSession, StackSession):
     causal = True
 
     def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
-        starts = [self._first_change(question, variant) for variant in variants]
-        order = sorted(range(len(variants)), key=starts.__getitem__)
-        while order:
-            rows = max(1, min(ROWS, BATCH // (question.at[-1] + 1 - starts[order[0]])))
-            yield order[:rows]
-            order = order[rows:]
+        """Variants that are read on from nearly the same position: all of a batch are read from the first of theirs."""
+        end = question.at[-1] + 1
+        left = [end - self._first_change(question, variant) for variant in variants]  # positions to be read of each
+        batch: list[int] = []
+        for i in sorted(range(len(variants)), key=left.__getitem__, reverse=True):
+            longest = left[batch[0]] if batch else left[i]
+            enough = len(batch) * longest >= WORTHWHILE and left[i] < longest
+            if batch and (enough or len(batch) == ROWS or (len(batch) + 1) * longest > BATCH):
+                yield batch
+                batch = []
+            batch.append(i)
+        if batch:
+            yield batch
 
     @staticmethod
     def _first_change(question: Question, variant: Variant) -> int:
