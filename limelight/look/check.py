@@ -16,6 +16,9 @@ from limelight.look.session import Progress
 MOST = 220
 """The most sets that are all tried; of more, so many are drawn."""
 
+READ = 1 << 13
+"""The most positions that are read to try all sets; of a long text fewer are drawn."""
+
 BATCH = 60
 """Sets drawn at once; no more are drawn once it is clear whether at most one in twenty does as much."""
 
@@ -57,7 +60,7 @@ def check(inquiry: Inquiry, words: Sequence[int], progress: Progress | None = No
     pool = sorted({*inquiry.others, *words})
     chosen = tuple(sorted(words))
     way, size = "deleted", comb(len(pool), len(chosen)) - 1
-    every = size <= MOST
+    every = size <= MOST and size * len(inquiry.session.tokens) <= READ
     (loss,) = inquiry.losses(WAYS[way], [chosen])
     tried = better = 0
     for others in _others(pool, chosen, every):

@@ -28,7 +28,6 @@ from limelight.nn.heads import LMHead
 from limelight.nn.scores import Scores
 from limelight.nn.stack import Stack
 
-
 ALTERNATIVES = 10
 """The likeliest other answers that one is held against where no foil is named: what the answer shares with all of them,
 such as being a noun, is not what made it likely rather than them."""

@@ -216,8 +216,7 @@ def measure(inquiry: Inquiry, name: str | None, progress: Progress | None = None
     losses: dict[str, float] = {}
     found = None
     if named:
-        ways = ["replaced", *(["blocked"] if inquiry.session.blocks else [])]
-        losses = {way: inquiry.losses(WAYS[way], [named])[0] for way in ways}
+        losses = {way: inquiry.losses(WAYS[way], [named])[0] for way in inquiry.ways}
         if checked:
             found = check(inquiry, named, progress)
             losses[found.way] = found.loss

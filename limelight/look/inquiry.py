@@ -9,7 +9,7 @@ from torch import Tensor
 from limelight.look.question import Likelihood, Question
 from limelight.look.session import Progress, Session, Variant
 
-REPLACEMENTS = 4
+REPLACEMENTS = 3
 """Likely other words by which each word is replaced."""
 
 
@@ -30,6 +30,11 @@ class Inquiry:
     def others(self) -> tuple[int, ...]:
         """The spans that can be taken away in every way: all but the one from which is asked."""
         return tuple(i for i in range(len(self.spans)) if i != self.asks)
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways of `WAYS` by which words are found; they are checked by another. A recurrent model hides nothing."""
+        return ("replaced", "blocked") if self.session.blocks else ("replaced",)
 
     @property
     def likelihood(self) -> Likelihood:

@@ -35,7 +35,7 @@ def fitting(network: Network, spell: Spell, own: Sequence[int], scores: Tensor, 
         return []
     ids, logprobs = likeliest.indices[places].cpu(), likeliest.values[places].cpu()
     fit = logprobs + NEARNESS * _nearness(network.embed, network.device, own, ids)
-    close = ids[fit.argsort(descending=True)].tolist()[: n // 2]
+    close = ids[fit.argsort(descending=True)].tolist()[: (n + 1) // 2]
     others = [id for id in ids.tolist() if id not in close]
     return [(id,) for id in (*close, *others)][:n]
 

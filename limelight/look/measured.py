@@ -9,7 +9,7 @@ followed; words that are said more than once are also tried together, since each
 words are named as are needed for the check to mean something (`limelight.look.check`), and more if each adds much.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, log
 
@@ -22,20 +22,29 @@ ALL = 24
 """The most words that are all measured; of more, only those that are proposed."""
 
 PROPOSED = 12
-"""Words of a long text that are measured."""
+"""Words of a long text that are measured, or half of that of one longer than `LONG`."""
+
+LONG = 256
+"""Positions above which a text takes so long to read that fewer words are measured."""
 
 MOST = 3
 """The most words that are named."""
 
+HIDDEN = 8
+"""Words that are hidden, too: those that do most when they are replaced, where that is not the only way."""
+
 FOLLOWED = 2
-"""Sets of each size that are extended."""
+"""Sets of each size that are extended until they can be checked."""
 
 PARTNERS = 6
-"""Words by which a set is extended: those that do most alone."""
+"""Words by which those are extended, and half as many afterwards: those that do most alone."""
 
 ADDS = log(2)
 """What one more word must add, by every way, to be named beyond those that the check needs: the answer is half as
 likely again."""
+
+DECIDES = 3
+"""How many times the smallest loss that can be told words must make together, by every way, to be named."""
 
 CERTAIN = 20
 """Sets of words among which the best is the best by chance at most once in twenty times."""
@@ -57,12 +66,15 @@ def measured(inquiry: Inquiry, progress: Progress | None = None) -> Found:
 
 def _measured(inquiry: Inquiry, progress: Progress | None) -> Found:
     others = inquiry.others
-    candidates = list(others) if len(others) <= ALL else proposed(inquiry, PROPOSED)
-    search = _Search(inquiry, progress, candidates)
+    if len(others) <= ALL:
+        candidates = list(others)
+    else:
+        candidates = proposed(inquiry, PROPOSED if len(inquiry.session.tokens) <= LONG else PROPOSED // 2)
     singles = candidates + ([] if inquiry.asks is None else [inquiry.asks])
-    replaced = dict(zip(singles, inquiry.losses(WAYS["replaced"], [(i,) for i in singles], search.tell), strict=True))
-    values = tuple(replaced.get(i) for i in range(len(inquiry.spans)))
-    return Found(values, search.best())
+    search = _Search(inquiry, progress)
+    losses = search.losses(inquiry.ways[0], [(i,) for i in singles])
+    alone = dict(zip(singles, losses, strict=True))
+    return Found(tuple(alone.get(i) for i in range(len(inquiry.spans))), search.best({i: alone[i] for i in candidates}))
 
 
 def proposed(inquiry: Inquiry, n: int) -> list[int]:
@@ -81,63 +93,77 @@ def smallest(words: int) -> int:
 class _Search:
     """Sets of words, grown one word at a time."""
 
-    def __init__(self, inquiry: Inquiry, progress: Progress | None, candidates: Sequence[int]) -> None:
+    def __init__(self, inquiry: Inquiry, progress: Progress | None) -> None:
         self._inquiry = inquiry
         self._progress = progress
-        self._candidates = candidates
-        self._ways = [WAYS["replaced"], *([WAYS["blocked"]] if inquiry.session.blocks else [])]
-        self._done = 0
+        self._ways = inquiry.ways
+        self._steps = 0
 
-    def tell(self, done: int, all: int) -> None:
-        """Passes on how far it is, as one more step of all that are to come."""
-        if self._progress is not None:
-            steps = 2 * MOST
-            self._progress(min(round(100 * (self._done + done / all)), 100 * steps), 100 * steps)
-        if done == all:
-            self._done += 1
+    def losses(self, way: str, sets: Sequence[tuple[int, ...]]) -> list[float]:
+        """What the answer loses without each set, telling how much of the search is done."""
+        most = len(self._ways) * MOST + 1  # of these steps, that all take about as long
 
-    def best(self) -> tuple[int, ...]:
-        """The set that is named, the word that does most alone first; none where no word lowers the answer."""
-        if not self._candidates:
+        def tell(done: int, all: int) -> None:
+            if self._progress is not None:
+                self._progress(min(round(100 * (self._steps + done / all)), 100 * most), 100 * most)
+
+        found = self._inquiry.losses(WAYS[way], sets, tell)
+        self._steps += 1
+        return found
+
+    def best(self, alone: Mapping[int, float]) -> tuple[int, ...]:
+        """The set that is named, the word that does most alone first; none where no few words lower the answer.
+
+        alone: what the answer loses without each word, taken away in the first way.
+        """
+        likely = sorted(alone, key=lambda i: -alone[i])
+        if len(self._ways) > 1:
+            likely = likely[:HIDDEN]
+        if not likely:
             return ()
-        least, words = self._inquiry.question.least, len(self._inquiry.others)
-        sets: list[tuple[int, ...]] = [(i,) for i in self._candidates]
-        alone = self._losses(sets)
-        scale = [max(max(losses), least) for losses in zip(*alone.values(), strict=True)]
+        single = self._all_ways([(i,) for i in likely])
+        least = self._inquiry.question.least
+        scale = [max(max(losses), least) for losses in zip(*single.values(), strict=True)]
 
-        def score(chosen: tuple[int, ...], losses: tuple[float, ...]) -> float:
+        def score(losses: tuple[float, ...]) -> float:
             return sum(loss / most for loss, most in zip(losses, scale, strict=True))
 
-        ranked = sorted(alone, key=lambda chosen: -score(chosen, alone[chosen]))
-        partners = [i for (i,) in ranked[:PARTNERS]]
-        followed, found = ranked[:FOLLOWED], [(ranked[0], alone[ranked[0]])]
-        for size in range(2, min(MOST, len(self._candidates)) + 1):
-            grown = {tuple(sorted({*chosen, i})) for chosen in followed for i in partners if i not in chosen}
-            grown |= {chosen for chosen in self._repeated() if len(chosen) == size}
-            losses = self._losses(sorted(grown))
-            best = sorted(losses, key=lambda chosen: -score(chosen, losses[chosen]))
-            followed = best[:FOLLOWED]
-            found.append((best[0], losses[best[0]]))
-        kept, worth = found[min(smallest(words), len(found)) - 1]
-        for chosen, losses_ in found[len(kept) :]:
-            if min(new - old for new, old in zip(losses_, worth, strict=True)) < ADDS:
+        followed = sorted(single, key=lambda chosen: -score(single[chosen]))
+        partners = [i for (i,) in followed]
+        named, worth = followed[0], single[followed[0]]
+        needed = min(smallest(len(self._inquiry.others)), len(likely))
+        for size in range(2, min(MOST, len(likely)) + 1):
+            if size <= needed:
+                grown = self._grown(followed[:FOLLOWED], partners[:PARTNERS], size)
+            else:
+                grown = self._grown([named], partners[: PARTNERS // 2 + size - 1], size)
+            losses = self._all_ways(grown)
+            followed = sorted(losses, key=lambda chosen: -score(losses[chosen]))
+            more = losses[followed[0]]
+            if size > needed and min(new - old for new, old in zip(more, worth, strict=True)) < ADDS:
                 break
-            kept, worth = chosen, losses_
-        if min(worth) <= least:
+            named, worth = followed[0], more
+        if self._progress is not None:
+            self._progress(1, 1)
+        if min(worth) < self._inquiry.question.least * DECIDES:
             return ()
-        return tuple(sorted(kept, key=lambda i: -score((i,), alone[i,])))
+        return tuple(sorted(named, key=lambda i: -score(single[i,]) if (i,) in single else -alone.get(i, 0.0)))
 
-    def _losses(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[float, ...]]:
+    def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[float, ...]]:
         """What the answer loses without each set, by every way."""
-        by_way = [self._inquiry.losses(way, sets, self.tell) for way in self._ways]
+        by_way = [self.losses(way, sets) for way in self._ways]
         return dict(zip(sets, zip(*by_way, strict=True), strict=True))
 
+    def _grown(self, followed: Sequence[tuple[int, ...]], partners: Sequence[int], size: int) -> list[tuple[int, ...]]:
+        """The sets made larger by one word, and all places of words that are said as often as the size."""
+        grown = {tuple(sorted({*chosen, i})) for chosen in followed for i in partners if i not in chosen}
+        return sorted(grown | {places for places in self._repeated() if len(places) == size})
+
     def _repeated(self) -> Iterator[tuple[int, ...]]:
-        """The places of each word that is said more than once, where not more often than words are named."""
-        tokens = self._inquiry.session.tokens
+        """The places of each word that is said more than once."""
+        session = self._inquiry.session
         places: dict[str, list[int]] = {}
-        for i in self._candidates:
-            span = self._inquiry.spans[i]
-            text = "".join(map(self._inquiry.session.spell, tokens[span.start : span.stop]))
+        for i in self._inquiry.others:
+            text = "".join(session.spell(session.tokens[at]) for at in self._inquiry.spans[i])
             places.setdefault(text.strip().casefold(), []).append(i)
-        return (tuple(same) for same in places.values() if 1 < len(same) <= MOST)
+        return (tuple(same) for word, same in places.items() if len(same) > 1 and any(map(str.isalnum, word)))
