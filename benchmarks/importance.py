@@ -28,13 +28,13 @@ from statistics import fmean
 from typing import Any
 
 import torch
+from limelight.look.blend import blended
 
 import limelight
 from benchmarks import report
 from benchmarks.engines import default_file
 from benchmarks.report import Row, beside, machine
 from limelight.errors import RequestError
-from limelight.look.blend import blended
 from limelight.look.decompose import Trace
 from limelight.look.importance import METHODS, by_default
 from limelight.look.inquiry import Inquiry

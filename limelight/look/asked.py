@@ -33,12 +33,13 @@ def asked(
         if answer is not None and foil is not None:
             raise RequestError(f"{given.shown(answer)} and {given.shown(foil)} begin with the same token, {spelled!r}")
         raise RequestError(f"both texts go on with {spelled!r}; name an answer and a foil")
-    return NextWord((len(seen.ids) - 1,), (said,), ((rather,),))
+    return NextWord((len(seen.ids) - 1,), (said,), rather)
 
 
 def spelled(seen: "Seen", question: NextWord) -> tuple[str, str]:
     """The answer and the foil as text, white space as Python writes it where it is all there is."""
-    tokens = [seen.reading.spell(id) for id in (question.answer[0], question.alternatives[0][0])]
+    assert question.foil is not None
+    tokens = [seen.reading.spell(id) for id in (question.answer[0], question.foil)]
     first, second = (token.strip() or repr(token) for token in tokens)
     return first, second
 

@@ -114,7 +114,7 @@ class Seen(View[CausalSession]):
         rows = slice(None)
         if word is not None:
             at, _ = self._said(self.words[self.place(word)])
-            rows = slice(at.start, at.stop)
+            rows = slice(at[0], at[-1] + 1)
         return self.session.logits(rows).clone()  # made outside of inference mode, so that gradients may start there
 
     def hidden(self, layer: int | None = None) -> Tensor:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from limelight.look.blend import MADE
 from references import CONFIGS, saved
 from torch import Tensor
 
 import limelight
 from limelight.checkpoints.open import open_checkpoint
 from limelight.look import DEFAULT, METHODS, Seen
-from limelight.look.blend import MADE
 from limelight.look.decompose import Trace, explained, mixing
 from limelight.look.linear import backward
 from limelight.look.perturb import REPLACEMENTS
