@@ -16,7 +16,7 @@ from limelight.errors import RequestError
 if TYPE_CHECKING:
     from limelight.checkpoints.open import Opened
     from limelight.decode import Drafting, Sampling
-    from limelight.look import Seen
+    from limelight.look import Seen, SeenAnswer
     from limelight.look.hooks import Hook, PreHook
     from limelight.models.api import Decoder, LanguageModel
     from limelight.models.config import ModelConfig
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]
 """One turn of a conversation: a "role" and a "content", and whatever else the model's template knows."""
+
+ANSWER = 256
+"""The most tokens of an answer that is written to be looked at."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -145,13 +148,41 @@ class Model:
             draft=None,
         )
 
-    def look(self, text: str) -> Seen:
-        """Looks at `text`: which words mattered, where heads look, what comes next.
+    @overload
+    def look(self, text: str, answer: None = ...) -> Seen: ...
 
-        What is looked at is a twin over the same weights, whose low-bit layers multiply without rounding their inputs.
-        A notebook shows it as a page, see `limelight.notebook`.
+    @overload
+    def look(self, text: str, answer: str) -> SeenAnswer: ...
+
+    @overload
+    def look(self, text: Sequence[Message], answer: str | None = ...) -> SeenAnswer: ...
+
+    def look(self, text: str | Sequence[Message], answer: str | None = None) -> Seen | SeenAnswer:
+        """Looks at a text: which words mattered, where heads look, what comes next. Or at a whole answer: which message,
+        document or sentence it rests on, then which words.
+
+        text: a text, or the messages of a conversation, by the model's own chat template. answer: what was said behind
+        it; a conversation that ends with the assistant's message has its answer, to another the model gives
+        one, always taking the likeliest token but repeating itself little, of `ANSWER` tokens at most. What is looked at is a twin over the same weights, whose low-bit layers
+        multiply without rounding their inputs. A notebook shows the look at a text as a page, see `limelight.notebook`.
+        Raises RequestError for what cannot be looked at, TextError for messages to a model without a template.
         """
-        return self._looking()(text)
+        if isinstance(text, str) and answer is None:
+            return self._looking()(text)
+        from limelight.look.answered import SeenAnswer, conversation, passage
+
+        if answer is not None:
+            given.text("answer", answer)
+        if isinstance(text, str):
+            return SeenAnswer(self.opened, self.tokenizer, passage(self.tokenizer, text, answer or ""), self.title)
+        messages = list(text)
+        if answer is None and messages and messages[-1].get("role") == "assistant":
+            answer = str(messages.pop().get("content"))
+        if answer is None:
+            from limelight.decode import Sampling
+
+            answer = "".join(self.chat(messages, max_tokens=ANSWER, sampling=Sampling(repetition=1.1)))
+        return SeenAnswer(self.opened, self.tokenizer, conversation(self.tokenizer, messages, answer), self.title)
 
     def look_all(self, texts: Iterable[str], *, layers: Iterable[int] = ()) -> Iterator[Seen]:
         """Looks at many texts of any lengths, in their order; each gives what `look` would give.

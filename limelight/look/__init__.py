@@ -1,6 +1,7 @@
 """Looking inside: which words mattered, where heads look, what comes next."""
 
 from limelight.look.answer import Heard, Importance
+from limelight.look.answered import Matrix, SeenAnswer, Segment
 from limelight.look.edit import Change, Comparison, compare
 from limelight.look.importance import DEFAULT, METHODS, Check
 from limelight.look.lens import Guess, Lens
@@ -25,9 +26,12 @@ __all__ = [
     "Importance",
     "Lens",
     "Link",
+    "Matrix",
     "Patching",
     "Roles",
     "Seen",
+    "SeenAnswer",
+    "Segment",
     "Steps",
     "compare",
     "plain",

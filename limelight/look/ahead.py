@@ -52,7 +52,7 @@ def _joins(said: str, piece: str) -> bool:
 def _with(reading: Reading, said: str, ids: Sequence[int]) -> Reading:
     first = len(reading.tokens)
     start = len(reading.text) + len(said) - len(said.lstrip())
-    shown = said.strip() or (END if not said else said)
+    shown = said.strip() or (said if said else END)
     word = Word(
         shown, min(start, len(reading.text) + len(said)), len(reading.text) + len(said), range(first, first + len(ids))
     )

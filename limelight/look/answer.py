@@ -67,9 +67,9 @@ class Importance:
 
     @property
     def times(self) -> float | None:
-        """How many times less likely the answer is, at least, when other likely words stand in the places of those that
-        are named; None where none is."""
-        return times(self.losses["replaced"]) if self.named else None
+        """How many times less likely the answer is without the words that are named, at least: when other likely words
+        stand in their places, or when they are hidden if none can; None where none is named."""
+        return times(next(iter(self.losses.values()))) if self.named else None
 
     @property
     def trusted(self) -> bool:

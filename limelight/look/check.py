@@ -75,8 +75,8 @@ def check(inquiry: Inquiry, words: Sequence[int], progress: Progress | None = No
 
 
 def _others(pool: Sequence[int], chosen: tuple[int, ...], every: bool) -> Iterator[list[tuple[int, ...]]]:
-    """Other sets of the same size, all of them or as many as are drawn at once, by nothing but how many words there are,
-    so that they are the same for every method and every run."""
+    """Other sets of the same size, all of them or as many as are drawn at once, by nothing but how many words there
+    are, so that they are the same for every method and every run."""
     if every:
         yield [each for each in combinations(pool, len(chosen)) if each != chosen]
         return

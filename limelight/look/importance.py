@@ -17,11 +17,11 @@ from limelight.look.check import Check, check
 from limelight.look.decompose import alti_logit
 from limelight.look.gradients import gradient_input, integrated_gradients
 from limelight.look.inquiry import WAYS, Inquiry
-from limelight.look.measured import measured, smallest
+from limelight.look.measured import ALL, measured, smallest
 from limelight.look.perturb import blocking, leave_one_out, leave_one_replaced
 from limelight.look.session import DecoderSession, Progress, Session, StackSession
 
-__all__ = ["DEFAULT", "METHODS", "Check", "Measured", "Method", "chosen", "fitting", "measure"]
+__all__ = ["ALL", "DEFAULT", "METHODS", "Check", "Measured", "Method", "chosen", "fitting", "measure"]
 
 Values = Sequence[float | None]
 """A value for each span of an inquiry; None for one that was not measured."""

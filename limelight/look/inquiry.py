@@ -1,5 +1,5 @@
-"""What a method of importance is handed: a text, a question about it, and the words that are judged; and the ways to take
-words away, by which all is measured."""
+"""What a method of importance is handed: a text, a question about it, and the words that are judged; and the ways to
+take words away, by which all is measured."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,16 +15,18 @@ REPLACEMENTS = 3
 
 @dataclass(frozen=True)
 class Inquiry:
-    """spans: the positions of each word that is judged, in the text's order."""
+    """spans: the positions of each word that is judged, in the text's order. long: whether they are sentences and the
+    like, in whose place no other word could stand."""
 
     session: Session
     question: Question
     spans: tuple[range, ...]
+    long: bool = False
 
     @property
     def asks(self) -> int | None:
         """Which of the spans the model asks from; see `Session.asking`."""
-        return self.session.asking(self.question, self.spans)
+        return None if self.long else self.session.asking(self.question, self.spans)
 
     @property
     def others(self) -> tuple[int, ...]:
@@ -33,8 +35,10 @@ class Inquiry:
 
     @property
     def ways(self) -> tuple[str, ...]:
-        """The ways of `WAYS` by which words are found; they are checked by another. A recurrent model hides nothing."""
-        return ("replaced", "blocked") if self.session.blocks else ("replaced",)
+        """The ways of `WAYS` by which words are found; they are checked by another, if there is one. A recurrent model
+        hides nothing."""
+        found = (*([] if self.long else ["replaced"]), *(["blocked"] if self.session.blocks else []))
+        return found or ("deleted",)
 
     @property
     def likelihood(self) -> Likelihood:
@@ -68,13 +72,19 @@ class Inquiry:
 
     def losses(self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None) -> list[float]:
         """What the answer loses when each set of spans is taken away: by the variant that it loses least by, so that it
-        loses at least as much whichever likely word stands there. What was measured is kept with the text."""
-        known: dict[tuple[int, ...], float] = self.session.once(("losses", way, self), dict)
+        loses at least as much whichever likely word stands there."""
+        return [min(each) for each in self.spread(way, sets, progress)]
+
+    def spread(
+        self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None
+    ) -> list[tuple[float, ...]]:
+        """What the answer loses by each variant of a way to take each set of spans away; kept with the text."""
+        known: dict[tuple[int, ...], tuple[float, ...]] = self.session.once(("losses", way, self), dict)
         wanted = [key for key in dict.fromkeys(tuple(sorted(chosen)) for chosen in sets) if key not in known]
         variants = {key: way(self, key) for key in wanted}
         found = iter(self.drops([variant for key in wanted for variant in variants[key]], progress))
         for key in wanted:
-            known[key] = min(next(found) for _ in variants[key])
+            known[key] = tuple(next(found) for _ in variants[key])
         return [known[tuple(sorted(chosen))] for chosen in sets]
 
     def drops(self, variants: Sequence[Variant], progress: Progress | None = None) -> list[float]:

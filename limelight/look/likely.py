@@ -36,22 +36,23 @@ def fitting(network: Network, spell: Spell, own: Sequence[int], scores: Tensor, 
     ids, logprobs = likeliest.indices[places].cpu(), likeliest.values[places].cpu()
     fit = logprobs + NEARNESS * _nearness(network.embed, network.device, own, ids)
     close = ids[fit.argsort(descending=True)].tolist()[: (n + 1) // 2]
-    others = [id for id in ids.tolist() if id not in close]
-    return [(id,) for id in (*close, *others)][:n]
+    found: list[int] = [*close, *(id for id in ids.tolist() if id not in close)]
+    return [(id,) for id in found[:n]]
 
 
 def near(embed: nn.Module, vocab: int, device: torch.device, spell: Spell, own: Sequence[int], n: int) -> Ids:
     """At most n of `vocab` tokens that are nearest in the embeddings and could stand where `own` does."""
     parts = [torch.arange(at, min(at + CHUNK, vocab)) for at in range(0, vocab, CHUNK)]
-    found = torch.cat([_nearness(embed, device, own, part) for part in parts])
+    nearness = torch.cat([_nearness(embed, device, own, part) for part in parts])
     text = spell(own[0])
-    nearest = found.topk(min(SEARCHED, len(found))).indices.tolist()
-    return [(id,) for id in nearest if id not in own and alike(spell(id), text)][:n]
+    nearest: list[int] = nearness.topk(min(SEARCHED, len(nearness))).indices.tolist()
+    found: list[int] = [id for id in nearest if id not in own and alike(spell(id), text)]
+    return [(id,) for id in found[:n]]
 
 
 def alike(token: str, own: str) -> bool:
-    """Whether a token could stand where another does: it begins a word if that does, with a capital if that does, and is
-    made of letters, of digits or of signs as that is."""
+    """Whether a token could stand where another does: it begins a word if that does, with a capital if that does, and
+    is made of letters, of digits or of signs as that is."""
     return _shape(token) == _shape(own)
 
 

@@ -12,6 +12,7 @@ words are named as are needed for the check to mean something (`limelight.look.c
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import comb, log
+from statistics import fmean
 
 from limelight.look.decompose import alti_logit
 from limelight.look.inquiry import WAYS, Inquiry
@@ -26,6 +27,9 @@ PROPOSED = 12
 
 LONG = 256
 """Positions above which a text takes so long to read that fewer words are measured."""
+
+AT_ONCE = 8
+"""Tokens of an answer above which it takes longer to take each apart than to hide groups of words."""
 
 MOST = 3
 """The most words that are named."""
@@ -45,6 +49,9 @@ likely again."""
 
 DECIDES = 3
 """How many times the smallest loss that can be told words must make together, by every way, to be named."""
+
+Losses = tuple[tuple[float, ...], ...]
+"""What an answer loses without some words: for each way, by each of its variants."""
 
 CERTAIN = 20
 """Sets of words among which the best is the best by chance at most once in twenty times."""
@@ -72,15 +79,16 @@ def _measured(inquiry: Inquiry, progress: Progress | None) -> Found:
         candidates = proposed(inquiry, PROPOSED if len(inquiry.session.tokens) <= LONG else PROPOSED // 2)
     singles = candidates + ([] if inquiry.asks is None else [inquiry.asks])
     search = _Search(inquiry, progress)
-    losses = search.losses(inquiry.ways[0], [(i,) for i in singles])
-    alone = dict(zip(singles, losses, strict=True))
+    spread = search.spread(inquiry.ways[0], [(i,) for i in singles])
+    alone = {i: min(losses) for i, losses in zip(singles, spread, strict=True)}
     return Found(tuple(alone.get(i) for i in range(len(inquiry.spans))), search.best({i: alone[i] for i in candidates}))
 
 
 def proposed(inquiry: Inquiry, n: int) -> list[int]:
-    """The n words that a quick method ranks highest, in the text's order: what each gave to the answer by one reading of
-    a decoder (ALTI-Logit), or what groups of them do, halved again and again."""
-    quick = alti_logit if isinstance(inquiry.session, DecoderSession) else in_groups
+    """The n words that a quick method ranks highest, in the text's order: what each gave to the answer by one reading
+    of a decoder (ALTI-Logit), or what groups of them do, halved again and again."""
+    once = isinstance(inquiry.session, DecoderSession) and len(inquiry.likelihood.at) <= AT_ONCE and not inquiry.long
+    quick = alti_logit if once else in_groups
     values = quick(inquiry, None)
     return sorted(sorted(inquiry.others, key=lambda i: -values[i])[:n])
 
@@ -99,15 +107,15 @@ class _Search:
         self._ways = inquiry.ways
         self._steps = 0
 
-    def losses(self, way: str, sets: Sequence[tuple[int, ...]]) -> list[float]:
-        """What the answer loses without each set, telling how much of the search is done."""
+    def spread(self, way: str, sets: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
+        """What the answer loses by each variant without each set, telling how much of the search is done."""
         most = len(self._ways) * MOST + 1  # of these steps, that all take about as long
 
         def tell(done: int, all: int) -> None:
             if self._progress is not None:
                 self._progress(min(round(100 * (self._steps + done / all)), 100 * most), 100 * most)
 
-        found = self._inquiry.losses(WAYS[way], sets, tell)
+        found = self._inquiry.spread(WAYS[way], sets, tell)
         self._steps += 1
         return found
 
@@ -123,16 +131,18 @@ class _Search:
             return ()
         single = self._all_ways([(i,) for i in likely])
         least = self._inquiry.question.least
-        scale = [max(max(losses), least) for losses in zip(*single.values(), strict=True)]
+        # By the mean over likely words, which says more of other words than the mildest of them does.
+        scale = [max(*map(fmean, losses), least) for losses in zip(*single.values(), strict=True)]
 
-        def score(losses: tuple[float, ...]) -> float:
-            return sum(loss / most for loss, most in zip(losses, scale, strict=True))
+        def score(losses: Losses) -> float:
+            return sum(fmean(each) / most for each, most in zip(losses, scale, strict=True))
 
         followed = sorted(single, key=lambda chosen: -score(single[chosen]))
         partners = [i for (i,) in followed]
         named, worth = followed[0], single[followed[0]]
-        needed = min(smallest(len(self._inquiry.others)), len(likely))
-        for size in range(2, min(MOST, len(likely)) + 1):
+        words = len(self._inquiry.others)
+        needed = min(smallest(words), len(likely))
+        for size in range(2, min(MOST, words // 2, len(likely)) + 1):  # half of all words are no few
             if size <= needed:
                 grown = self._grown(followed[:FOLLOWED], partners[:PARTNERS], size)
             else:
@@ -140,18 +150,18 @@ class _Search:
             losses = self._all_ways(grown)
             followed = sorted(losses, key=lambda chosen: -score(losses[chosen]))
             more = losses[followed[0]]
-            if size > needed and min(new - old for new, old in zip(more, worth, strict=True)) < ADDS:
+            if size > needed and any(min(new) < min(old) + ADDS for new, old in zip(more, worth, strict=True)):
                 break
             named, worth = followed[0], more
         if self._progress is not None:
             self._progress(1, 1)
-        if min(worth) < self._inquiry.question.least * DECIDES:
+        if min(map(min, worth)) < least * DECIDES:
             return ()
         return tuple(sorted(named, key=lambda i: -score(single[i,]) if (i,) in single else -alone.get(i, 0.0)))
 
-    def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], tuple[float, ...]]:
-        """What the answer loses without each set, by every way."""
-        by_way = [self.losses(way, sets) for way in self._ways]
+    def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Losses]:
+        """What the answer loses without each set, by every variant of every way."""
+        by_way = [self.spread(way, sets) for way in self._ways]
         return dict(zip(sets, zip(*by_way, strict=True), strict=True))
 
     def _grown(self, followed: Sequence[tuple[int, ...]], partners: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -54,8 +54,12 @@ class Likelihood(Question):
 
     def logprob(self, answers: Tensor) -> Tensor:
         """Natural logarithm of the answer's probability, summed over `at`: [B] from answers as in `value`."""
+        return self.logprobs(answers).sum(-1)
+
+    def logprobs(self, answers: Tensor) -> Tensor:
+        """Natural logarithms of the probabilities of the answer's parts: [B, n] from answers as in `value`."""
         scores = self._placed(answers).float().log_softmax(-1)
-        return scores[:, range(len(self.answer)), list(self.answer)].sum(-1).cpu()
+        return scores[:, range(len(self.answer)), list(self.answer)].cpu()
 
     def _placed(self, answers: Tensor) -> Tensor:
         return answers if self.at else answers[:, None]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 from limelight.look import likely
-from limelight.look.question import GivenWord, NextWord, Question
+from limelight.look.question import GivenWord, Likelihood, NextWord, Question
 from limelight.look.record import stack_of
 from limelight.models.api import Decoder, Network
 from limelight.nn.stack import Stack
@@ -27,6 +27,9 @@ BATCH = 4096
 
 ROWS = 64
 """The most variants in one step."""
+
+LOGITS = 1 << 25
+"""The most logits computed in one step."""
 
 WORTHWHILE = 96
 """Positions read in one step beyond which more of them save no time."""
@@ -137,8 +140,8 @@ class Session(ABC):
         """The question's value for each variant of a batch: [B] on the CPU."""
 
     def asking(self, question: Question, spans: Sequence[range]) -> int | None:
-        """Which of the spans the model asks from, in front of the word in question; None if none does."""
-        return len(spans) - 1
+        """Which of the spans the model asks from, right in front of the word in question; None if none does."""
+        return len(spans) - 1 if spans[-1].stop == question.at[0] + 1 else None
 
     @abstractmethod
     def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
@@ -202,6 +205,25 @@ class CausalSession(Session):
         scores = self.logits(slice(span.start - 1, span.start))[0]
         return likely.fitting(self.network, self.spell, self.tokens[span.start : span.stop], scores, n)
 
+    def logprobs(self, question: Likelihood, variants: Sequence[Variant], progress: Progress | None = None) -> Tensor:
+        """The log-probability of each part of a question's answer for each variant: [N, n]."""
+        found = torch.empty(len(variants), len(question.at))
+        done = 0
+        for batch in self._batches(question, variants):
+            with torch.inference_mode():
+                found[batch] = question.logprobs(self._logits(question, [variants[i] for i in batch]))
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(variants))
+        return found
+
+    def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
+        return question.value(self._logits(question, variants))
+
+    @abstractmethod
+    def _logits(self, question: Question, variants: Sequence[Variant]) -> Tensor:
+        """Logits [B, n, V] where is asked."""
+
     def _answers(self, hidden: Tensor, question: Question, variants: Sequence[Variant], start: int = 0) -> Tensor:
         """Logits [B, n, V] where is asked, of hidden states [B, T, W] from position `start` on."""
         places = torch.tensor([[variant.moved(at + 1) - 1 - start for at in question.at] for variant in variants])
@@ -220,13 +242,13 @@ class DecoderSession(CausalSession, StackSession):
 
     def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
         """Variants that are read on from nearly the same position: all of a batch are read from the first of theirs."""
-        end = question.at[-1] + 1
+        end, most = question.at[-1] + 1, max(1, LOGITS // (len(question.at) * self.network.vocab))
         left = [end - self._first_change(question, variant) for variant in variants]  # positions to be read of each
         batch: list[int] = []
         for i in sorted(range(len(variants)), key=left.__getitem__, reverse=True):
             longest = left[batch[0]] if batch else left[i]
             enough = len(batch) * longest >= WORTHWHILE and left[i] < longest
-            if batch and (enough or len(batch) == ROWS or (len(batch) + 1) * longest > BATCH):
+            if batch and (enough or len(batch) == min(ROWS, most) or (len(batch) + 1) * longest > BATCH):
                 yield batch
                 batch = []
             batch.append(i)
@@ -239,7 +261,7 @@ class DecoderSession(CausalSession, StackSession):
         changes = [part.stop for part in variant.blocked] + [span.start for span, _ in variant.edits]
         return min([*changes, variant.moved(question.at[0] + 1) - 1])
 
-    def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
+    def _logits(self, question: Question, variants: Sequence[Variant]) -> Tensor:
         start = min(self._first_change(question, variant) for variant in variants)
         read = self.tokens[: question.at[-1] + 1]
         length, rows = len(read), len(variants)
@@ -256,7 +278,7 @@ class DecoderSession(CausalSession, StackSession):
                 at = variant.moved(part.start)
                 visible[row, max(0, at + len(part) - start) :, at : at + len(part)] = False
         hidden = self.network.read(tokens.to(self.network.device), state, counts, visible)  # [B, T, W]
-        return question.value(self._answers(hidden, question, variants, start))
+        return self._answers(hidden, question, variants, start)
 
     def _state(self, length: int) -> State:
         """The state behind the first `length` tokens; the last one asked for is kept."""
@@ -293,7 +315,7 @@ class RecurrentSession(CausalSession):
     kind = "a recurrent model"
     blocks = False
 
-    def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
+    def _logits(self, question: Question, variants: Sequence[Variant]) -> Tensor:
         read = self.tokens[: question.at[-1] + 1]
         changed = [torch.tensor(variant.tokens(read)) for variant in variants]
         tokens = torch.zeros(len(variants), len(read), dtype=torch.int64)
@@ -302,7 +324,7 @@ class RecurrentSession(CausalSession):
         counts = torch.tensor([len(ids) for ids in changed])
         state = self.network.start(len(variants), len(read))
         hidden = self.network.read(tokens.to(self.network.device), state, counts)  # [B, T, W]
-        return question.value(self._answers(hidden, question, variants))
+        return self._answers(hidden, question, variants)
 
 
 def session(network: Decoder, tokens: Sequence[int], spell: Callable[[int], str] = str) -> CausalSession:

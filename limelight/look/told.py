@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from limelight.look.answer import Importance
 
-COUNTS = {1: "one word", 2: "two words", 3: "three words"}
-
 CERTAIN = 1e6
 """Times less likely beyond which no number is told."""
+
+
+LONG = 60
+"""Characters of a text in a sentence; of a longer one its beginning and its end stand there."""
 
 
 def times(loss: float) -> float:
@@ -41,24 +43,25 @@ def hangs(found: "Importance") -> str:
         return f"No few words decide: {said} hangs on all of the text a little."
     names = listed([quoted(found.words[place].word) for place in found.named])
     one = len(found.named) == 1
-    instead = "another likely word in its place" if one else "other likely words in their place"
-    return f"It hangs most on {names}: with {instead} {lost(found, found.losses['replaced'], 'at least ')}."
+    if (loss := found.losses.get("replaced")) is not None:
+        instead = "another likely word in its place" if one else "other likely words in their place"
+        return f"It hangs most on {names}: with {instead} {lost(found, loss, 'at least ')}."
+    return (
+        f"It hangs most on {names}: without {'it' if one else 'them'} {lost(found, next(iter(found.losses.values())))}."
+    )
 
 
 def checked(found: "Importance") -> list[str]:
     """The check in a sentence, and another where the ways to take words away disagree."""
     told = []
-    if found.named and (blocked := found.losses.get("blocked")) is not None and blocked <= found.losses["replaced"] / 4:
+    replaced, blocked = found.losses.get("replaced"), found.losses.get("blocked")
+    if replaced is not None and blocked is not None and blocked <= replaced / 4:
         told.append(f"Hidden from all other words instead, {lost(found, blocked)}.")
     if (check := found.check) is None:
         return told
-    count = COUNTS[len(check.words)]
     if check.short:
-        return [
-            *told,
-            f"The text is too short to tell whether these stand out: it has {check.sets + 1} ways to delete {count}.",
-        ]
-    other = f"Of {'all' if check.every else ''} {check.sets} other ways to delete {count}".replace("  ", " ")
+        return [*told, "The text is too short to tell whether these stand out."]
+    other = f"Of {'all ' if check.every else ''}{check.sets} other ways to delete as many"
     how = {0: "none lowers it as much", 1: "one lowers it as much"}.get(
         check.better, f"{check.better} lower it as much"
     )
@@ -100,9 +103,11 @@ def percent(probability: float) -> str:
 
 
 def quoted(text: str) -> str:
-    """A word as it stands in a sentence; line breaks by their escapes."""
+    """A word, or a longer text, as it stands in a sentence; white space alone by its escapes."""
     shown = text if text.strip() else text.encode("unicode_escape").decode()
-    return f"“{shown}”"
+    if len(shown) > LONG:
+        shown = f"{shown[: LONG // 2].rstrip()} … {shown[-LONG // 2 :].lstrip()}"
+    return f"“{' '.join(shown.split())}”"
 
 
 def listed(names: Sequence[str]) -> str:
