@@ -158,14 +158,15 @@ class Model:
     def look(self, text: Sequence[Message], answer: str | None = ...) -> SeenAnswer: ...
 
     def look(self, text: str | Sequence[Message], answer: str | None = None) -> Seen | SeenAnswer:
-        """Looks at a text: which words mattered, where heads look, what comes next. Or at a whole answer: which message,
-        document or sentence it rests on, then which words.
+        """Looks at a text: which words mattered, where heads look, what comes next. Or at a whole answer: which
+        message, document or sentence it rests on, then which words.
 
         text: a text, or the messages of a conversation, by the model's own chat template. answer: what was said behind
-        it; a conversation that ends with the assistant's message has its answer, to another the model gives
-        one, always taking the likeliest token but repeating itself little, of `ANSWER` tokens at most. What is looked at is a twin over the same weights, whose low-bit layers
-        multiply without rounding their inputs. A notebook shows the look at a text as a page, see `limelight.notebook`.
-        Raises RequestError for what cannot be looked at, TextError for messages to a model without a template.
+        it; a conversation that ends with the assistant's message has its answer, to another the model gives one, always
+        taking the likeliest token but repeating itself little, of `ANSWER` tokens at most. What is looked at is a twin
+        over the same weights, whose low-bit layers multiply without rounding their inputs. A notebook shows the look at
+        a text as a page, see `limelight.notebook`. Raises RequestError for what cannot be looked at, TextError for
+        messages to a model without a template.
         """
         if isinstance(text, str) and answer is None:
             return self._looking()(text)

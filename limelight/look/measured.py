@@ -67,7 +67,7 @@ class Found:
 
 
 def measured(inquiry: Inquiry, progress: Progress | None = None) -> Found:
-    """What each word did, or each of those that are proposed, and the few that together did most; kept with the text."""
+    """What each word did, or each of those proposed, and the few that together did most; kept with the text."""
     return inquiry.session.once(("measured", inquiry), lambda: _measured(inquiry, progress))
 
 

@@ -85,7 +85,8 @@ class Seen(View[CausalSession]):
     ) -> None:
         """Raises RequestError where `importance` would refuse the question, before anything is measured."""
         if word is None:
-            return self.ahead.check_question(len(self.words) + 1, foil=foil, method=method)
+            self.ahead.check_question(len(self.words) + 1, foil=foil, method=method)
+            return
         place = self.place(word)
         if place == 0:
             raise RequestError(f"“{self.words[0].text}” is the first word: nothing before it could have mattered")

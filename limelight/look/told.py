@@ -1,4 +1,4 @@
-"""An answer in plain words, the same for every kind of model: what was said, what it hangs on, and whether that holds."""
+"""An answer in plain words, the same for every kind of model: what was said, what it hangs on, whether that holds."""
 
 import math
 from collections.abc import Sequence

@@ -88,8 +88,8 @@ class SeenTranslation:
         return layers[best], found[best][0], best
 
     def importances(self) -> Tensor:
-        """What every source word did for every target word, by blocking it (or leaving it out where nothing can be blocked),
-        which takes one variant of the text each: [target words, source words]."""
+        """What every source word did for every target word, by blocking it, or leaving it out where nothing can be
+        blocked, which takes one variant of the text each: [target words, source words]."""
         numbers = range(1, len(self.target_words) + 1)
         method = "blocking" if self.session.blocks else "leave-one-out"
         return torch.tensor(
@@ -113,9 +113,9 @@ class SeenTranslation:
         """Which source words made the model say a word of the translation, where it stands.
 
         word: of the translation, by its text or its number from 1; without it the last one. foil: another word; the
-        question is then why this word rather than that one; method: one of `limelight.look.METHODS` that fits;
-        without it the words are measured, see `limelight.look.measured`. written: whether the words of the translation before it are judged too;
-        they stand behind the source's in the answer, with their places in the translation. Raises RequestError if there
+        question is then why this word rather than that one. method: one of `limelight.look.METHODS` that fits; without
+        it the words are measured, see `limelight.look.measured`. written: whether the words of the translation before
+        it are judged too; they stand behind the source's in the answer, with their places in the translation. Raises RequestError if there
         is no such word, or if the method does not fit.
         """
         asked = self._word(word)
