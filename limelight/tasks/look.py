@@ -115,8 +115,8 @@ class SeenTranslation:
         word: of the translation, by its text or its number from 1; without it the last one. foil: another word; the
         question is then why this word rather than that one. method: one of `limelight.look.METHODS` that fits; without
         it the words are measured, see `limelight.look.measured`. written: whether the words of the translation before
-        it are judged too; they stand behind the source's in the answer, with their places in the translation. Raises RequestError if there
-        is no such word, or if the method does not fit.
+        it are judged too; they stand behind the source's in the answer, with their places in the translation.
+        Raises RequestError if there is no such word, or if the method does not fit.
         """
         asked = self._word(word)
         if method is not None:

@@ -1,0 +1,129 @@
+"""Whole answers looked at: conversations and passages, against plain forwards with parts of the prompt hidden."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from references import saved
+
+import limelight
+from limelight.errors import RequestError, TextError
+from limelight.look import SeenAnswer
+from limelight.look.importance import ALL
+
+PROMPT = "w10 w11 . w12 w13 w14 .\nw15 w16\n\nw17 w18 w19 ."
+ANSWER = " w20 w21 . w22 w23"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
+    folder = tmp_path_factory.mktemp("llama")
+    saved("llama", folder)
+    return limelight.open(folder, kind=limelight.Model)
+
+
+@pytest.fixture
+def seen(model: limelight.Model) -> SeenAnswer:
+    return model.look(PROMPT, ANSWER)
+
+
+def answered(model: limelight.Model, seen: SeenAnswer, hidden: tuple[range, ...] = ()) -> torch.Tensor:
+    """The log-probabilities of the answer's tokens, by one plain forward in which nobody attends to `hidden`."""
+    tokens = torch.tensor([seen.reading.tokens])
+    visible = torch.ones(1, tokens.shape[1], tokens.shape[1], dtype=torch.bool)
+    for span in hidden:
+        visible[0, span.stop :, span.start : span.stop] = False
+    with torch.inference_mode():
+        logprobs = model.network(tokens, visible=visible)[0].log_softmax(-1)
+    first = seen.parts("message")[0].tokens.start
+    places = torch.arange(first, tokens.shape[1])
+    return logprobs[places - 1, tokens[0, places]]
+
+
+def test_a_passage_is_cut_into_paragraphs_sentences_and_words(seen: SeenAnswer) -> None:
+    assert [part.text for part in seen.prompt("message")] == ["w10 w11 . w12 w13 w14 .\nw15 w16", "w17 w18 w19 ."]
+    sentences = ["w10 w11 .", "w12 w13 w14 .", "w15 w16", "w17 w18 w19 ."]
+    assert [part.text for part in seen.prompt()] == sentences
+    assert [part.text for part in seen.prompt("word")] == PROMPT.split()
+    assert [part.text for part in seen.parts()] == ["w20 w21 .", "w22 w23"]
+    assert [part.text for part in seen.parts("word")] == ANSWER.split()
+    assert seen.answer == ANSWER.strip()
+    for part in (*seen.prompt(), *seen.parts("word")):
+        assert seen.text[part.start : part.end] == part.text
+        assert part.role is None
+
+
+def test_the_matrix_is_what_each_part_loses_when_one_is_hidden(model: limelight.Model, seen: SeenAnswer) -> None:
+    whole = answered(model, seen)
+    words, first = seen.parts("word"), seen.parts("message")[0].tokens.start
+    found = seen.matrix("word", "sentence")
+    assert found.values.shape == (5, 4)
+    for column, sentence in enumerate(found.columns):
+        lost = whole - answered(model, seen, (sentence.tokens,))
+        for row, word in enumerate(words):
+            inside = lost[word.tokens.start - first : word.tokens.stop - first]
+            assert float(found.values[row, column]) == pytest.approx(float(inside.sum()), abs=1e-4)
+    folded = seen.matrix("sentence", "sentence").values
+    torch.testing.assert_close(folded, torch.stack((found.values[:3].sum(0), found.values[3:].sum(0))))
+    torch.testing.assert_close(seen.matrix("message", "sentence").whole(), found.whole())
+    assert float(found.values.abs().max()) > 1e-3
+
+
+def test_importance_names_parts_by_what_the_answer_loses_without_them(model: limelight.Model, seen: SeenAnswer) -> None:
+    whole = answered(model, seen).sum()
+    found = seen.importance(by="sentence")
+    lost = [float(whole - answered(model, seen, (part.tokens,)).sum()) for part in seen.prompt()]
+    assert [heard.importance for heard in found.words] == pytest.approx(lost, abs=1e-3)
+    assert [heard.word for heard in found.words] == [part.text for part in seen.prompt()]
+    assert found.logprob == pytest.approx(float(whole), abs=1e-3)
+    assert set(found.losses) <= {"blocked", "deleted"}  # no likely sentence could stand in the place of one
+    assert not any(heard.asks for heard in found.words)
+    second = seen.importance(2, by="message")
+    assert second.target.text == "w22 w23"
+    assert len(second.words) == 2
+
+
+def test_of_a_long_prompt_the_words_of_the_sentences_that_matter_most_are_judged(model: limelight.Model) -> None:
+    sentences = [" ".join(f"w{(7 * i + 3 * j) % 90 + 5}" for j in range(6)) + " ." for i in range(6)]
+    seen = model.look(" ".join(sentences), " w20 w21")
+    assert len(seen.prompt("word")) > ALL
+    losses = seen.matrix("message", "sentence").values[0]
+    best = sorted(losses.topk(2).indices.tolist())
+    found = seen.importance(by="word", check=False)
+    assert [heard.word for heard in found.words] == [word for i in best for word in sentences[i].split()]
+
+
+def test_what_is_no_prompt_or_no_part_is_refused(model: limelight.Model, seen: SeenAnswer) -> None:
+    with pytest.raises(RequestError, match="a prompt and an answer need at least one word each"):
+        model.look(PROMPT, "  ")
+    with pytest.raises(RequestError, match="by is 'token'; it must be one of"):
+        seen.importance(by="token")  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="no word 3"):
+        seen.importance(3)
+    with pytest.raises(TextError, match="template"):
+        model.look([{"role": "user", "content": "w10"}], "w11")
+
+
+TEMPLATE = (
+    "{% for m in messages %}<s> {{ m.role }} : {{ m.content }} </s>\n{% endfor %}"
+    "{% if add_generation_prompt %}<s> assistant : {% endif %}"
+)
+
+
+def test_a_conversation_by_the_models_own_template(tmp_path: Path) -> None:
+    saved("llama", tmp_path)
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE)
+    model = limelight.open(tmp_path, kind=limelight.Model)
+    messages = [{"role": "system", "content": "w10 w11 ."}, {"role": "user", "content": "w12 w13 w14 ."}]
+    seen = model.look(messages, "w20 w21 .")
+    assert [(part.role, part.text) for part in seen.prompt("message")] == [
+        ("system", "w10 w11 ."),
+        ("user", "w12 w13 w14 ."),
+    ]
+    assert seen.answer == "w20 w21 ."
+    assert model.look([*messages, {"role": "assistant", "content": "w20 w21 ."}]).text == seen.text
+    written = model.look(messages)  # the model gives an answer of its own
+    assert written.text.startswith(seen.text[: -len("w20 w21 .")])
+    with pytest.raises(RequestError, match="changes message 1"):
+        (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("m.content", "m.content | upper"))
+        limelight.open(tmp_path, kind=limelight.Model).look(messages, "w20")
