@@ -182,7 +182,9 @@ class Model:
         if answer is None:
             from limelight.decode import Sampling
 
-            answer = "".join(self.chat(messages, max_tokens=ANSWER, sampling=Sampling(repetition=1.1)))
+            room = self.network.context - len(self.tokenizer.encode(self.tokenizer.chat(messages), special=True).ids)
+            most = max(1, min(ANSWER, room))  # all of it is to be read again
+            answer = "".join(self.chat(messages, max_tokens=most, sampling=Sampling(repetition=1.1)))
         return SeenAnswer(self.opened, self.tokenizer, conversation(self.tokenizer, messages, answer), self.title)
 
     def look_all(self, texts: Iterable[str], *, layers: Iterable[int] = ()) -> Iterator[Seen]:

@@ -48,7 +48,8 @@ ADDS = log(2)
 likely again."""
 
 DECIDES = 3
-"""How many times the smallest loss that can be told words must make together, by every way, to be named."""
+"""How many times the smallest loss that can be told words must make together, taken away in the first way, to be named:
+some half as likely again."""
 
 Losses = tuple[tuple[float, ...], ...]
 """What an answer loses without some words: for each way, by each of its variants."""
@@ -155,7 +156,7 @@ class _Search:
             named, worth = followed[0], more
         if self._progress is not None:
             self._progress(1, 1)
-        if min(map(min, worth)) < least * DECIDES:
+        if min(worth[0]) < least * DECIDES:
             return ()
         return tuple(sorted(named, key=lambda i: -score(single[i,]) if (i,) in single else -alone.get(i, 0.0)))
 
