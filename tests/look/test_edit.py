@@ -93,21 +93,21 @@ def test_what_does_not_exist_cannot_be_switched_off(model: limelight.Model) -> N
 def test_two_sides_are_compared(model: limelight.Model) -> None:
     seen = model.look(TEXT)
     after = seen.what_if(heads_off=[(1, 2), (1, 3)])
-    found = compare(seen, after, n=3)
+    found = compare(seen, after, "w19", n=3)
     sides = dict(seen.next_words(99)), dict(after.next_words(99))
     assert {change.name for change in found.next_words} == {*list(sides[0])[:3], *list(sides[1])[:3]}
     for change in found.next_words:
         assert (change.before, change.after) == (sides[0][change.name], sides[1][change.name])
     assert [change.name for change in found.importance] == TEXT.split()[:-1]
-    assert [change.before for change in found.importance] == [h.importance for h in seen.importance().words]
-    assert [change.after for change in found.importance] == [h.importance for h in after.importance().words]
+    assert [change.before for change in found.importance] == [h.importance for h in seen.importance("w19").words]
+    assert [change.after for change in found.importance] == [h.importance for h in after.importance("w19").words]
 
 
 def test_words_of_two_texts_stand_side_by_side(model: limelight.Model) -> None:
     before = model.look("w10 w11 w12 w13 w14")
-    swapped = compare(before, model.look("w10 w13 w12 w11 w14"))
+    swapped = compare(before, model.look("w10 w13 w12 w11 w14"), "w14")
     assert [change.name for change in swapped.importance] == ["w10", "w11 → w13", "w12", "w13 → w11"]
-    longer = compare(before, model.look("w10 w11 w20 w12 w13 w14"))
+    longer = compare(before, model.look("w10 w11 w20 w12 w13 w14"), "w14")
     assert [change.name for change in longer.importance] == ["w10", "w11", "w20", "w12", "w13"]
     assert [change.before is None for change in longer.importance] == [False, False, True, False, False]
     assert all(change.after is not None for change in longer.importance)

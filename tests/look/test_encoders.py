@@ -1,7 +1,9 @@
 """Encoders looked at: words, classes, tags, spans and similarity, each number against transformers' own model."""
 
 import copy
+import math
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,8 @@ from limelight.look import METHODS
 from limelight.look.encoded import SeenEncoded
 from limelight.look.encoder import EncoderSession
 from limelight.look.importance import fitting
-from limelight.look.inquiry import Inquiry
-from limelight.look.perturb import REPLACEMENTS
+from limelight.look.inquiry import REPLACEMENTS, Inquiry
+from limelight.look.likely import NEARNESS
 from limelight.look.question import Class, MaskedWord, Score, Similarity, Span, Tag
 from limelight.look.session import Variant, stacked
 from limelight.models import config as c
@@ -79,8 +81,17 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Se
     return opened
 
 
-def odds(scores: Tensor, id: int, others: list[int]) -> float:
-    return float(scores[id] - scores[others].logsumexp(0))
+def said(scores: Tensor, id: int, foil: int | None = None) -> float:
+    """The log-probability of an answer, or its log-odds against another."""
+    return float(scores.log_softmax(-1)[id] if foil is None else scores[id] - scores[foil])
+
+
+def nearness(seen: SeenEncoded, own: int) -> dict[int, float]:
+    """The cosine between a token's embedding and that of each word that could stand in its place, nearest first: any
+    but itself, and no mark or mask."""
+    rows = seen.session.network.embed(torch.arange(99)).detach()
+    near = torch.cosine_similarity(rows, rows[own], dim=-1).tolist()
+    return {word: near[word] for word in sorted(range(3, MASK), key=lambda word: -near[word]) if word != own}
 
 
 def values(seen: SeenEncoded, asked: str | int | None, method: str, foil: str | None = None) -> list[float]:
@@ -93,55 +104,76 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
 ) -> None:
     seen, answer = opened("bert-masked")
     ids = [*IDS[:4], MASK, *IDS[5:]]  # w13 is masked, at place 4
-    scores = answer(ids)[4]
-    others = [id for id in scores.topk(11).indices.tolist() if id != 13][:10] if foil is None else [40]
-    whole = odds(scores, 13, others)
+    scores, rival = answer(ids)[4], None if foil is None else 40
+    whole = said(scores, 13, rival)
     found = seen.importance("w13", foil=foil)
-    assert (found.target.text, found.method, found.unit) == ("w13", "blocking", "log-odds")
+    assert (found.target.text, found.method) == ("w13", "measured")
+    assert (found.unit, found.foil) == ("log-probability" if foil is None else "log-odds", foil)
     assert found.logprob == pytest.approx(float(scores.log_softmax(-1)[13]), abs=1e-4)
-    assert [other.strip() for other in found.alternatives] == [f"w{id}" if id > 2 else found.alternatives[i].strip()
-                                                          for i, id in enumerate(others)]  # fmt: skip
+    order = scores.argsort(descending=True).tolist()
+    assert (found.rank, found.expected) == (order.index(13) + 1, seen.session.spell(order[0]).strip())
     assert [heard.word for heard in found.words] == [word for word in TEXT.split() if word != "w13"]
+    assert not any(heard.asks for heard in found.words)
     places = [1, 2, 3, 5, 6, 7]
-    blocked = [whole - odds(answer(ids, (place,))[4], 13, others) for place in places]
-    assert [heard.importance for heard in found.words] == pytest.approx(blocked, abs=1e-4)
-    left_out = [whole - odds(answer([*ids[:at], *ids[at + 1 :]])[4 - (at < 4)], 13, others) for at in places]
-    assert values(seen, 4, "leave-one-out", foil) == pytest.approx(left_out, abs=1e-4)
+
+    def without(gone: list[int]) -> float:
+        kept = [place for place in range(9) if place not in gone]
+        return whole - said(answer([ids[place] for place in kept])[kept.index(4)], 13, rival)
+
+    blocked = [whole - said(answer(ids, (place,))[4], 13, rival) for place in places]
+    assert values(seen, 4, "blocking", foil) == pytest.approx(blocked, abs=1e-4)
+    assert values(seen, 4, "leave-one-out", foil) == pytest.approx([without([place]) for place in places], abs=1e-4)
     replaced = []
     for at in places:
-        own = ids[at]
-        likely = answer([*ids[:at], MASK, *ids[at + 1 :]])[at].argsort(descending=True).tolist()
-        fitting = [id for id in likely if id != own and id > 2 and id != MASK][:REPLACEMENTS]
-        falls = [whole - odds(answer([*ids[:at], id, *ids[at + 1 :]])[4], 13, others) for id in fitting]
-        replaced.append(max(falls))
+        chances = answer([*ids[:at], MASK, *ids[at + 1 :]])[at].log_softmax(-1).tolist()
+        near = nearness(seen, ids[at])
+        likely = sorted(near, key=lambda word: -chances[word])
+        close = sorted(likely, key=lambda word: -(chances[word] + NEARNESS * near[word]))[: (REPLACEMENTS + 1) // 2]
+        others = [*close, *(word for word in likely if word not in close)][:REPLACEMENTS]
+        replaced.append(min(whole - said(answer([*ids[:at], id, *ids[at + 1 :]])[4], 13, rival) for id in others))
     assert values(seen, "w13", "leave-one-replaced", foil) == pytest.approx(replaced, abs=1e-4)
-    check = found.check
+    assert [heard.importance for heard in found.words] == pytest.approx(replaced, abs=1e-4)
+    highest = seen.importance("w13", method="blocking", foil=foil)
+    assert highest.named == tuple(i for i in sorted(range(6), key=lambda i: -blocked[i]) if blocked[i] > 0)[:3]
+    together = [places[i] for i in highest.named]
+    assert highest.losses["blocked"] == pytest.approx(
+        whole - said(answer(ids, tuple(together))[4], 13, rival), abs=1e-4
+    )
+    check = highest.check
     assert check is not None
-    top = sorted(range(6), key=lambda i: -blocked[i])[:3]
-    assert check.top == tuple(top)
-    drop = whole - odds(answer(ids, tuple(places[i] for i in top))[4], 13, others)
-    assert check.top_drop == pytest.approx(drop, abs=1e-4)
+    assert check.loss == highest.losses["deleted"] == pytest.approx(without(together), abs=1e-4)
+    sets = [without(list(each)) for each in combinations(places, len(together))]
+    assert (check.sets, check.every) == (len(sets) - 1, True)
+    assert check.better == sum(loss > check.loss + 1e-4 for loss in sets)
 
 
-def test_a_class_by_blocking_leaving_out_and_masking(opened: Callable[[str], tuple[SeenEncoded, Answer]]) -> None:
+def test_a_class_by_blocking_leaving_out_and_replacing(opened: Callable[[str], tuple[SeenEncoded, Answer]]) -> None:
     seen, answer = opened("bert-classes")
     labels = seen.session.labels
     scores = answer(IDS)
     best = int(scores.argmax())
-    others = [i for i in range(len(labels)) if i != best]
-    found = seen.importance()
+    found = seen.importance(method="blocking")
     assert (found.target.text, found.logprob) == (labels[best], pytest.approx(float(scores.log_softmax(-1)[best])))
-    assert set(found.alternatives) == {labels[i] for i in others}
-    whole = odds(scores, best, others)
-    expected = [whole - odds(answer(IDS, (place,)), best, others) for place in range(1, 8)]
+    assert (found.rank, found.expected, found.foil) == (1, labels[best], None)
+    whole = said(scores, best)
+    expected = [whole - said(answer(IDS, (place,)), best) for place in range(1, 8)]
     assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=1e-4)
-    low, high = others[0], best  # any label can be asked for, and why not another
+    low, high = (
+        next(i for i in range(len(labels)) if i != best),
+        best,
+    )  # any label can be asked for, and why not another
+    asked = seen.importance(labels[low], foil=labels[high], check=False)
+    assert (asked.expected, asked.foil, asked.unit) == (labels[best], labels[high], "log-odds")
+    assert asked.rank == 1 + int((scores > scores[low]).sum()) > 1
     whole = float(scores[low] - scores[high])
     left_out = [answer([*IDS[:at], *IDS[at + 1 :]]) for at in range(1, 8)]
     expected = [whole - float(each[low] - each[high]) for each in left_out]
     assert values(seen, labels[low], "leave-one-out", labels[high]) == pytest.approx(expected, abs=1e-4)
-    masked = [answer([*IDS[:at], MASK, *IDS[at + 1 :]]) for at in range(1, 8)]
-    expected = [whole - float(each[low] - each[high]) for each in masked]
+    expected = []
+    for at in range(1, 8):  # a model that says no words: by those that mean much the same
+        others = list(nearness(seen, IDS[at]))[:REPLACEMENTS]
+        falls = [answer([*IDS[:at], id, *IDS[at + 1 :]]) for id in others]
+        expected.append(min(whole - float(each[low] - each[high]) for each in falls))
     assert values(seen, labels[low], "leave-one-replaced", labels[high]) == pytest.approx(expected, abs=1e-4)
     with pytest.raises(RequestError, match="asked is 'no such'; it must be one of"):
         seen.importance("no such")
@@ -158,10 +190,12 @@ def test_similarity_to_another_text_rather_than_to_a_third(
     def near(vector: Tensor) -> float:
         return float(torch.cosine_similarity(vector, one, 0) - torch.cosine_similarity(vector, other, 0))
 
-    found = seen.importance("w20 w21", foil="w30")
+    found = seen.importance("w20 w21", foil="w30", method="blocking")
     expected = [near(answer(IDS)) - near(answer(IDS, (place,))) for place in range(1, 8)]
     assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=1e-5)
-    assert (found.unit, found.alternatives, found.target.text) == ("cosine", ("w30",), "w20 w21")
+    assert (found.unit, found.foil, found.target.text) == ("cosine", "w30", "w20 w21")
+    assert (found.rank, found.expected) == (None, None)
+    assert math.isnan(found.logprob)
     assert found.check is not None
     assert found.check.least == Similarity.least
     with pytest.raises(RequestError, match="name another text"):
@@ -172,13 +206,13 @@ def test_a_tag_of_a_word(opened: Callable[[str], tuple[SeenEncoded, Answer]]) ->
     seen, answer = opened("bert-tokens")
     scores = answer(IDS)[3]
     best = int(scores.argmax())
-    others = [i for i in range(len(scores)) if i != best]
-    found = seen.importance("w12")
+    found = seen.importance("w12", method="blocking")
+    assert (found.logprob, found.rank) == (pytest.approx(said(scores, best), abs=1e-4), 1)
+    assert found.expected == seen.session.labels[best]
     assert [heard.word for heard in found.words] == [word for word in TEXT.split() if word != "w12"]
-    whole = odds(scores, best, others)
-    expected = [whole - odds(answer(IDS, (place,))[3], best, others) for place in (1, 2, 4, 5, 6, 7)]
+    whole = said(scores, best)
+    expected = [whole - said(answer(IDS, (place,))[3], best) for place in (1, 2, 4, 5, 6, 7)]
     assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=1e-4)
-    assert set(found.alternatives) == {seen.session.labels[i] for i in others}
 
 
 @pytest.mark.parametrize("foil", [None, (2, 6)])
@@ -241,12 +275,13 @@ def test_blocked_words_are_no_part_of_what_is_pooled(pooled: str) -> None:
     assert max(abs(value - session.whole(Score(()))) for value in blocked) > 1e-3
 
 
+@pytest.mark.parametrize("foil", [None, 2])
 def test_gradients_are_derivatives_and_sum_to_what_is_gained(
-    opened: Callable[[str], tuple[SeenEncoded, Answer]], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[[str], tuple[SeenEncoded, Answer]], foil: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen, _ = opened("bert-classes")
     session = seen.session
-    question = Class((), (1,), ((0, 2),))
+    question = Class((), (1,), foil)
     inquiry = Inquiry(session, question, tuple(range(i, i + 1) for i in range(9)))
     wide = EncoderSession(copy.deepcopy(session.network).double(), IDS)
     embedded = wide.embedded(question)
@@ -284,7 +319,7 @@ def test_attention_is_the_references(opened: Callable[[str], tuple[SeenEncoded, 
     for layer in weights:
         product = (layer.mean(0) + torch.eye(9)) / 2 @ product
     assert values(seen, "w13", "attention-rollout") == pytest.approx(product[4, others].tolist(), abs=1e-5)
-    strongest = seen.importance("w13")
+    strongest = seen.importance("w13", method="attention")
     assert strongest.telling == strongest.links[0]
     assert {link.source for link in strongest.links} == {3}
 
@@ -313,20 +348,20 @@ def test_value_weighted_attention_is_the_length_of_what_the_pooled_places_receiv
 def test_every_method_fits_or_is_refused_by_name(opened: Callable[[str], tuple[SeenEncoded, Answer]]) -> None:
     seen, _ = opened("bert-masked")
     names = {method.name for method in fitting(seen.session)}
-    assert names == set(METHODS) - {"alti-logit", "alti-blend"}
+    assert names == set(METHODS) - {"alti-logit"}
     assert stacked(seen.session) is seen.session
     for name in METHODS:
         if name in names:
             assert len(seen.importance("w13", method=name).words) == 6
         else:
-            with pytest.raises(RequestError, match=f"{name} cannot be used on an encoder; those that can: blocking"):
+            with pytest.raises(RequestError, match=f"{name} cannot be used on an encoder; those that can: measured"):
                 seen.importance("w13", method=name)
-    for question in (Class((), (0,), ((1,),)), Tag((1,), (0,), ((1,),)), Similarity((), torch.zeros(64))):
+    for question in (Class((), (0,)), Tag((1,), (0,)), Similarity((), torch.zeros(64))):
         with pytest.raises(RequestError, match=f"no answer to the question {type(question).__name__}"):
             seen.session.values(question, [Variant()])
     with pytest.raises(RequestError, match="the only word"):
         SeenEncoded(seen.session.network, seen._tokenizer, "w10").importance()
-    assert isinstance(seen.session.whole(MaskedWord((4,), (13,), ((40,),))), float)
+    assert isinstance(seen.session.whole(MaskedWord((4,), (13,), 40)), float)
 
 
 def test_what_was_measured_is_kept(

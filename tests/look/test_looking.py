@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
+from math import comb
 from pathlib import Path
 
 import pytest
 import torch
+from look import plainly
 from references import saved, write_tokenizer
 
 import limelight
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
-from limelight.look.check import Check
 from limelight.look.links import TELLING, by_word, strongest
 from limelight.look.question import GivenWord
 from limelight.look.session import DecoderSession, Variant, stacked
@@ -34,76 +36,48 @@ def seen(model: limelight.Model) -> Seen:
     return model.look(TEXT)
 
 
-def log_odds(logits: torch.Tensor, token: int, rivals: list[int]) -> float:
-    return float(logits[token] - logits[rivals].logsumexp(0))
-
-
-def plain_odds(model: limelight.Model, tokens: list[int], hidden: list[int], token: int, rivals: list[int]) -> float:
-    """The log-odds behind `tokens` when no later position may attend to the positions `hidden`; no cache, no batch."""
-    length = len(tokens)
-    visible = torch.ones(1, length, length, dtype=torch.bool)
-    for place in hidden:
-        visible[0, place + 1 :, place] = False
-    with torch.inference_mode():
-        return log_odds(model.network(torch.tensor([tokens]), visible=visible)[0, -1], token, rivals)
-
-
-def test_blocking_is_the_fall_in_log_odds_when_nothing_later_attends_to_the_word(
+def test_blocking_is_what_the_answer_loses_when_nothing_later_attends_to_the_word(
     model: limelight.Model, seen: Seen
 ) -> None:
-    found = seen.importance(method="blocking")
-    separator = model.tokenizer.separator
-    ids = [separator, *model.tokenizer.encode(TEXT).ids]
-    prompt, token = ids[:-1], ids[-1]
-    with torch.inference_mode():
-        logits = model.network(torch.tensor([prompt]))[0, -1]
-    rivals = [id for id in logits.topk(11).indices.tolist() if id != token][:10]
-    assert [model.tokenizer.token(id) for id in rivals] == list(found.alternatives)
+    found = seen.importance("w18", method="blocking")
+    *prompt, token = plainly.ids_of(model, TEXT)
+    logits = plainly.scores(model, prompt)[-1]
     assert found.logprob == pytest.approx(float(logits.log_softmax(-1)[token]), abs=1e-5)
-    whole = log_odds(logits, token, rivals)
-    for i, heard in enumerate(found.words):
-        place = i + 1  # behind the separator
-        if heard.asks:
-            without = [*prompt[:place], *prompt[place + 1 :]]
-            expected = whole - plain_odds(model, without, [], token, rivals)
-        else:
-            expected = whole - plain_odds(model, prompt, [place], token, rivals)
-        assert heard.importance == pytest.approx(expected, abs=2e-4), heard
+    assert found.unit == "log-probability"
+    order = logits.argsort(descending=True).tolist()
+    assert (found.rank, found.expected) == (order.index(token) + 1, model.tokenizer.spell(order[0]).strip())
+    for place, heard in enumerate(found.words, 1):  # behind the separator
+        lost = plainly.deleted if heard.asks else plainly.blocked
+        assert heard.importance == pytest.approx(lost(model, prompt, [place], token), abs=2e-4), heard
+        assert heard.times == pytest.approx(math.exp(heard.importance))
     assert [heard.word for heard in found.words] == TEXT.split()[:-1]
     assert [heard.asks for heard in found.words] == [False] * 7 + [True]
     assert [TEXT[heard.start : heard.end] for heard in found.words] == TEXT.split()[:-1]
 
 
-def test_the_check_blocks_the_top_words_together(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance()
+@pytest.mark.parametrize("foil", [None, "w40"])
+def test_the_named_words_are_taken_away_together_in_three_ways(
+    model: limelight.Model, seen: Seen, foil: str | None
+) -> None:
+    found = seen.importance("w18", foil=foil, method="blocking")  # whose named words are the highest of its own
+    highest = sorted((i for i in range(7) if found.words[i].importance > 0), key=lambda i: -found.words[i].importance)
+    assert found.named == tuple(highest[:2])  # two of seven make 21 sets
+    *prompt, token = plainly.ids_of(model, TEXT)
+    rival = None if foil is None else model.tokenizer.id(foil)
+    places = [i + 1 for i in found.named]
+    for way in ("replaced", "blocked", "deleted"):
+        expected = getattr(plainly, way)(model, prompt, places, token, rival)
+        assert found.losses[way] == pytest.approx(expected, abs=2e-4), way
     check = found.check
     assert check is not None
-    assert check.k == 3
-    ranked = sorted((h for h in found.words if not h.asks), key=lambda h: -h.importance)
-    assert [found.words[i].word for i in check.top] == [heard.word for heard in ranked[:3]]
-    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    rivals = [model.tokenizer.id(token) for token in found.alternatives]
-    with torch.inference_mode():
-        whole = log_odds(model.network(torch.tensor([ids[:-1]]))[0, -1], ids[-1], rivals)
-    blocked = plain_odds(model, ids[:-1], [i + 1 for i in check.top], ids[-1], rivals)
-    assert check.top_drop == pytest.approx(whole - blocked, abs=2e-4)
-    assert check.random_sd > 0
-    assert check.holds == (check.top_drop > max(GivenWord.least, check.random_drop + check.random_sd))
-    assert seen.importance().check == check  # the draws are the same every time
-
-
-@pytest.mark.parametrize(
-    ("top", "random", "scatter", "holds"),
-    [
-        (3.0, 1.0, 0.5, True),
-        (1.4, 1.0, 0.5, False),  # no more than chance would scatter
-        (-1.0, -3.0, 0.5, False),  # the odds rise, if less than with random words
-        (0.05, -3.0, 0.5, False),  # nothing moves
-        (math.nan, 0.0, 0.5, False),
-    ],
-)
-def test_only_a_fall_of_the_odds_can_be_trusted(top: float, random: float, scatter: float, holds: bool) -> None:
-    assert Check(3, (0, 1, 2), top, random, scatter, (0, 1, 2), top).holds is holds
+    assert (check.way, check.words, check.loss) == ("deleted", tuple(sorted(found.named)), found.losses["deleted"])
+    sets = [plainly.deleted(model, prompt, pair, token, rival) for pair in combinations(range(1, 8), 2)]
+    assert (check.sets, check.every) == (len(sets) - 1, True)
+    assert check.better == sum(loss > found.losses["deleted"] + 1e-4 for loss in sets)
+    assert check.least == GivenWord.least
+    assert check.holds == (check.loss > GivenWord.least and check.better == 0)
+    assert found.trusted is check.holds
+    assert seen.importance("w18", foil=foil, method="blocking").check == check
 
 
 def test_another_word_can_be_asked_for_by_text_or_number(seen: Seen) -> None:
@@ -117,30 +91,25 @@ def test_another_word_can_be_asked_for_by_text_or_number(seen: Seen) -> None:
 
 
 def test_why_this_word_rather_than_that(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(foil="w40", method="blocking")
-    assert [token.strip() for token in found.alternatives] == ["w40"]
-    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    with torch.inference_mode():
-        logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
-    whole = float(logits[ids[-1]] - logits[40])
-    expected = whole - plain_odds(model, ids[:-1], [2], ids[-1], [40])
-    assert found.words[1].importance == pytest.approx(expected, abs=2e-4)
+    found = seen.importance("w18", foil="w40", method="blocking")
+    assert (found.foil, found.unit) == ("w40", "log-odds")
+    *prompt, token = plainly.ids_of(model, TEXT)
+    assert found.logprob == pytest.approx(plainly.said(model, prompt, token), abs=1e-5)  # of the answer, as without it
+    assert found.words[1].importance == pytest.approx(plainly.blocked(model, prompt, [2], token, 40), abs=2e-4)
+    assert seen.importance("w18", method="blocking").foil is None
     with pytest.raises(RequestError, match="begin alike"):
-        seen.importance(foil="w18")
+        seen.importance("w18", foil="w18")
 
 
 def test_leaving_out_equals_running_the_shorter_text(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(method="leave-one-out")
-    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    rivals = [model.tokenizer.id(token) for token in found.alternatives]
-    whole = plain_odds(model, ids[:-1], [], ids[-1], rivals)
+    found = seen.importance("w18", method="leave-one-out")
+    *prompt, token = plainly.ids_of(model, TEXT)
     for place, heard in enumerate(found.words, 1):
-        shorter = [*ids[:place], *ids[place + 1 : -1]]
-        assert heard.importance == pytest.approx(whole - plain_odds(model, shorter, [], ids[-1], rivals), abs=2e-4)
+        assert heard.importance == pytest.approx(plainly.deleted(model, prompt, [place], token), abs=2e-4)
 
 
 def test_attention_as_a_method_is_the_mean_over_all_heads(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(method="attention")
+    found = seen.importance("w18", method="attention")
     parked = model.look("w3 " + TEXT)  # only to read maps of the same length
     assert len(found.words) == len(parked.words) - 2
     shares = [heard.importance for heard in found.words]
@@ -148,10 +117,14 @@ def test_attention_as_a_method_is_the_mean_over_all_heads(model: limelight.Model
     assert 0 < sum(shares) < 1  # the rest is parked on the separator
 
 
-def test_every_method_carries_the_same_check(seen: Seen) -> None:
-    checks = [seen.importance(method=method).check for method in METHODS]
-    assert len({(check.k, check.random_drop, check.random_sd) for check in checks if check}) == 1
-    assert len(checks) == len(METHODS)
+def test_every_method_carries_a_check_of_what_it_names(seen: Seen) -> None:
+    for method in METHODS:
+        found = seen.importance("w18", method=method)
+        assert (found.check is None) == (not found.named)
+        if found.check is not None:
+            assert found.check.words == tuple(sorted(found.named))
+            others = comb(7, len(found.named)) - 1
+            assert (found.check.way, found.check.sets, found.check.every) == ("deleted", others, True)
 
 
 def test_unknown_method_is_refused(seen: Seen) -> None:
@@ -159,10 +132,12 @@ def test_unknown_method_is_refused(seen: Seen) -> None:
         seen.importance(method="bloking")
 
 
-def test_too_few_words_have_no_check(model: limelight.Model) -> None:
-    found = model.look("w10 w11 w12").importance()
-    assert found.check is None
+def test_too_few_words_have_nothing_to_stand_out_from(model: limelight.Model) -> None:
+    found = model.look("w10 w11 w12").importance("w12", method="attention")
     assert len(found.words) == 2
+    assert found.check is not None
+    assert (found.check.sets, found.check.short, found.check.holds) == (0, True, False)
+    assert not found.trusted
 
 
 def test_attention_maps(model: limelight.Model, seen: Seen) -> None:
@@ -188,14 +163,13 @@ def test_links_are_the_largest_weights_of_all_heads(model: limelight.Model, seen
     for link in links:
         assert link.source == 6
         assert float(row[link.layer, link.head, link.target]) == pytest.approx(link.weight, abs=1e-6)
-    found = seen.importance()
+    found = seen.importance("w18", method="blocking")
     assert all(link.source - link.target >= 2 for link in found.links)
-    top = sorted(range(8), key=lambda i: -found.words[i].importance)[:3]
-    asking = [float(everything[:, :, 7, i].max()) for i in top if i < 7]
+    asking = [float(everything[:, :, 7, i].max()) for i in found.named if i < 6]
     most = next((weight for weight in asking if weight >= TELLING), found.links[0].weight)
     assert found.telling is not None
     assert found.telling.weight == pytest.approx(most, abs=1e-6)
-    one = model.look("w10 w11").importance().telling  # only one word, which can look at itself alone
+    one = model.look("w10 w11").importance("w11").telling  # only one word, which can look at itself alone
     assert one is not None
     assert (one.source, one.target) == (0, 0)
 
@@ -227,7 +201,7 @@ def test_next_words_are_the_distribution_behind_the_text(model: limelight.Model,
 
 def test_variants_in_batches_equal_variants_alone(model: limelight.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens = list(range(10, 34))
-    question = GivenWord((21, 22), (40, 41), ((50, 51), (52,)))
+    question = GivenWord((21, 22), (40, 41))
     variants = [
         Variant(),
         Variant(blocked=(range(3, 5), range(9, 10))),
@@ -265,12 +239,13 @@ def test_a_text_past_the_context_is_refused_with_both_numbers(model: limelight.M
 
 
 def test_log_probabilities_are_finite(seen: Seen) -> None:
-    assert all(math.isfinite(heard.importance) for heard in seen.importance().words)
+    assert all(math.isfinite(heard.importance) for heard in seen.importance("w18").words)
 
 
 def test_saved_and_opened_again_it_sees_the_same(model: limelight.Model, seen: Seen, tmp_path: Path) -> None:
     limelight.save(model, tmp_path / "again")
     again = limelight.open(tmp_path / "again").look(TEXT)
+    assert again.importance("w18") == seen.importance("w18")
     assert again.importance() == seen.importance()
 
 
@@ -291,7 +266,7 @@ def test_a_token_without_a_row_is_refused_by_name(beside: Callable[[int], limeli
     with pytest.raises(RequestError, match=r"the token ' ?w110'"):
         model.look("w10 w110 w11")
     with pytest.raises(RequestError, match=r"the token ' ?w119'"):
-        model.look(TEXT).importance(foil="w119")
+        model.look(TEXT).importance("w18", foil="w119")
     with pytest.raises(RequestError, match="number 119, which the model has no row for"):
         model.network(torch.tensor([[1, 119]]))
 
@@ -303,6 +278,6 @@ def test_rows_without_a_token_have_a_name(beside: Callable[[int], limelight.Mode
     assert "<unused 98>" in {
         token for layer in seen.lens("w18", n=99).layers for guess in layer for token, _ in guess.top
     }
-    assert len(seen.importance().alternatives) == 10
+    assert len(seen.importance("w18").words) == 8
     assert len(seen.steps(None, 0, 0).output.top) > 0
     assert len(model.complete(TEXT, max_tokens=20, logprobs=True).logprobs) > 0

@@ -1,21 +1,19 @@
 """The methods of importance: each against a plain way to get its numbers, in every family where that differs."""
 
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from limelight.look.blend import MADE
+from look import plainly
 from references import CONFIGS, saved
 from torch import Tensor
 
 import limelight
 from limelight.checkpoints.open import open_checkpoint
-from limelight.look import DEFAULT, METHODS, Seen
-from limelight.look.decompose import Trace, explained, mixing
+from limelight.look import METHODS, Seen
+from limelight.look.decompose import ALTERNATIVES, Trace, explained, mixing
 from limelight.look.linear import backward
-from limelight.look.perturb import REPLACEMENTS
 from limelight.look.question import GivenWord
 from limelight.look.record import record
 from limelight.look.session import DecoderSession, Variant
@@ -25,7 +23,7 @@ from limelight.models.build import build
 
 TOKENS = torch.randint(3, 99, (24,), generator=torch.Generator().manual_seed(3)).tolist()
 TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
-QUESTION = GivenWord((23,), (40,), ((50, 51, 52),))
+QUESTION = GivenWord((23,), (40,), 50)
 
 
 def post_norm() -> Decoder:
@@ -66,17 +64,19 @@ def seen(model: limelight.Model) -> Seen:
 
 
 def values(seen: Seen, method: str) -> list[float]:
-    return [heard.importance for heard in seen.importance(method=method, check=False).words]
+    return [heard.importance for heard in seen.importance("w18", method=method, check=False).words]
 
 
-def test_contributions_and_constant_sum_to_the_logit_explained(network: Decoder) -> None:
+@pytest.mark.parametrize("foil", [None, 50])
+def test_contributions_and_constant_sum_to_the_logit_explained(network: Decoder, foil: int | None) -> None:
     trace = Trace(network, TOKENS)
-    direction, offset = explained(network, QUESTION, 0, trace.hidden[0])
+    direction, offset = explained(network, GivenWord((23,), (40,), foil), 0, trace.hidden[0])
     shares = trace.shares(direction, offset)
     with torch.inference_mode():
         logits = network(torch.tensor([TOKENS]))[0, -1]
-    rivals = list(QUESTION.alternatives[0])
-    expected = float(logits[QUESTION.answer[0]] - logits[rivals] @ logits[rivals].softmax(-1))
+    others = [id for id in logits.argsort(descending=True).tolist() if id != 40][:ALTERNATIVES]
+    rivals = others if foil is None else [foil]
+    expected = float(logits[40] - logits[rivals] @ logits[rivals].softmax(-1))
     assert shares.total == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert float(shares.tokens.sum()) + shares.constant == pytest.approx(expected, rel=1e-4, abs=1e-5)
     assert float(shares.tokens.std()) > 1e-4
@@ -175,7 +175,7 @@ def test_mixing_is_each_vector_along_their_sum(network: Decoder) -> None:
 
 
 def test_alti_logit_by_word_and_rival(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(method="alti-logit", foil="w40", check=False)
+    found = seen.importance("w18", method="alti-logit", foil="w40", check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids][:-1]
     trace = Trace(model.network, ids)
     weight = model.network.head.proj.weight.detach()
@@ -206,46 +206,13 @@ def test_rollout_is_the_product_of_the_layers_mixing(network: Decoder, monkeypat
 
 
 @pytest.mark.parametrize("foil", [None, "w40"])
-def test_the_blend_adds_what_upper_layers_heard_and_what_the_answer_is_made_of(
+def test_gradient_input_is_the_derivative_of_scaling_a_word(
     model: limelight.Model, seen: Seen, foil: str | None
 ) -> None:
-    found = seen.importance(foil=foil, method="alti-blend", check=False)
-    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    with torch.inference_mode():
-        logits = model.network(torch.tensor([ids[:-1]]))[0, -1]
-    ten = GivenWord.likeliest([8], ids[-1:], logits[None])
-    trace = Trace(model.network, ids[:-1])
-    contrasts = [ten] if foil is None else [GivenWord((8,), (ids[-1],), ((model.tokenizer.id(foil),),)), ten]
-    given = [
-        trace.shares(*explained(model.network, each, 0, trace.hidden[0]), first=1).tokens[1:] for each in contrasts
-    ]
-    made = trace.rollout()[1:]
-    expected = sum(each / each.abs().max() for each in given) + MADE * made / made.max()
-    expected = expected * given[-1].abs().max()
-    assert [heard.importance for heard in found.words] == pytest.approx(expected.tolist(), rel=1e-3, abs=1e-5)
-
-
-def test_by_default_words_are_taken_away_only_where_nothing_speaks_for_the_answer(
-    seen: Seen, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for word in (3, 9):
-        for highest in (0.5, -0.5):
-            values = [highest - i for i in range(word - 1)]
-            monkeypatch.setitem(METHODS, DEFAULT, replace(METHODS[DEFAULT], run=lambda *_, values=values: values))
-            found = seen.importance(word)
-            taken_away = highest < 0 and word > 7  # with fewer words none can be missed
-            assert found.method == ("blocking" if taken_away else DEFAULT)
-            expected = values
-            if taken_away:
-                expected = [heard.importance for heard in seen.importance(word, method="blocking").words]
-            assert [heard.importance for heard in found.words] == expected
-
-
-def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Model, seen: Seen) -> None:
     network = model.network
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    found = seen.importance(method="gradient-input", check=False)
-    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.alternatives),))
+    found = seen.importance("w18", method="gradient-input", foil=foil, check=False)
+    question = GivenWord((8,), (ids[-1],), None if foil is None else model.tokenizer.id(foil))
 
     def at(place: int, scale: float) -> float:
         with torch.inference_mode():
@@ -262,13 +229,14 @@ def test_gradient_input_is_the_derivative_of_scaling_a_word(model: limelight.Mod
         assert found.words[place - 1].importance == pytest.approx(slope, rel=2e-2, abs=2e-3)
 
 
-def test_integrated_gradients_sum_to_what_the_odds_gain(
-    model: limelight.Model, seen: Seen, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("foil", [None, "w40"])
+def test_integrated_gradients_sum_to_what_the_answer_gains(
+    model: limelight.Model, seen: Seen, foil: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("limelight.look.gradients.STEPS", 300)
-    found = seen.importance(method="integrated-gradients", check=False)
+    found = seen.importance("w18", method="integrated-gradients", foil=foil, check=False)
     ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.alternatives),))
+    question = GivenWord((8,), (ids[-1],), None if foil is None else model.tokenizer.id(foil))
     with torch.inference_mode():
         rows = torch.tensor([ids[:-1], ids[:1] * 9])
         whole, empty = question.value(model.network(rows)[:, [8]]).tolist()
@@ -304,18 +272,15 @@ def test_value_weighted_attention_is_the_length_of_what_is_received(model: limel
     assert values(seen, "value-weighted") == pytest.approx(total[1:].tolist(), rel=1e-4)
 
 
-def test_replacing_is_the_largest_fall_among_likely_words(model: limelight.Model, seen: Seen) -> None:
-    found = seen.importance(method="leave-one-replaced", check=False)
-    ids = [model.tokenizer.separator, *model.tokenizer.encode(TEXT).ids]
-    question = GivenWord((8,), (ids[-1],), (tuple(model.tokenizer.id(token) for token in found.alternatives),))
-    with torch.inference_mode():
-        logits = model.network(torch.tensor([ids[:-1]]))[0]
-        whole = float(question.value(logits[None, [8]]))
-        for place in (1, 4, 8):
-            likely = [id for id in logits[place - 1].argsort(descending=True).tolist() if id != ids[place]]
-            rows = torch.tensor([[*ids[:place], other, *ids[place + 1 : -1]] for other in likely[:REPLACEMENTS]])
-            falls = whole - question.value(model.network(rows)[:, [8]])
-            assert found.words[place - 1].importance == pytest.approx(float(falls.max()), abs=2e-4)
+@pytest.mark.parametrize("foil", [None, "w40"])
+def test_replacing_is_the_smallest_fall_among_likely_words(
+    model: limelight.Model, seen: Seen, foil: str | None
+) -> None:
+    found = seen.importance("w18", method="leave-one-replaced", foil=foil, check=False)
+    *tokens, answer = plainly.ids_of(model, TEXT)
+    rival = None if foil is None else model.tokenizer.id(foil)
+    expected = [plainly.replaced(model, tokens, [place], answer, rival) for place in range(1, 9)]
+    assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=2e-4)
 
 
 def test_a_variant_may_put_fewer_tokens_in_the_place_of_many(model: limelight.Model) -> None:
@@ -327,16 +292,16 @@ def test_a_variant_may_put_fewer_tokens_in_the_place_of_many(model: limelight.Mo
     visible[0, 13:, 11:13] = False
     with torch.inference_mode():
         logits = model.network(torch.tensor([changed]), visible=visible)[:, -1:]
-    assert found == pytest.approx(float(GivenWord((22,), (40,), ((50, 51, 52),)).value(logits)), abs=1e-4)
+    assert found == pytest.approx(float(GivenWord((22,), (40,), 50).value(logits)), abs=1e-4)
 
 
 def test_long_texts_are_blocked_in_spans_first(model: limelight.Model, monkeypatch: pytest.MonkeyPatch) -> None:
     text = " ".join(f"w{3 + i * 7 % 96}" for i in range(101))
-    whole = values(model.look(text), "blocking")
+    whole = [heard.importance for heard in model.look(text).importance(101, method="blocking", check=False).words]
     monkeypatch.setattr("limelight.look.perturb.LONG", 60)
     monkeypatch.setattr("limelight.look.perturb.GROUP", 8)
     told: list[tuple[int, int]] = []
-    grouped = model.look(text).importance(method="blocking", check=False, progress=lambda *step: told.append(step))
+    grouped = model.look(text).importance(101, method="blocking", check=False, progress=lambda *step: told.append(step))
     found = [heard.importance for heard in grouped.words]
     assert len(found) == 100
     assert found[-1] == pytest.approx(whole[-1], abs=2e-4)
@@ -345,17 +310,6 @@ def test_long_texts_are_blocked_in_spans_first(model: limelight.Model, monkeypat
     assert max(found, key=lambda value: value) in [found[i] for i in exact]
     assert [done for done, _ in told] == sorted(done for done, _ in told)
     assert told[-1][0] == told[-1][1] < 40
-
-
-def test_the_check_holds_the_yardsticks_best_beside(seen: Seen) -> None:
-    by_blocking = seen.importance(method="blocking").check
-    assert by_blocking is not None
-    assert (by_blocking.best, by_blocking.best_drop) == (by_blocking.top, by_blocking.top_drop)
-    for method in ("attention", "alti-blend"):
-        check = seen.importance(method=method).check
-        assert check is not None
-        assert (check.k, check.best) == (by_blocking.k, by_blocking.best)
-        assert check.best_drop == pytest.approx(by_blocking.best_drop, abs=1e-5)
 
 
 def test_every_method_says_what_it_is() -> None:
@@ -374,11 +328,11 @@ def test_methods_measure_the_same_whatever_the_callers_gradient_mode(
     folder = tmp_path_factory.mktemp("modes")
     saved("llama", folder)
     options = {"check": False} | ({} if method is None else {"method": method})
-    expected = limelight.open(folder).look(TEXT).importance(**options)
+    expected = limelight.open(folder).look(TEXT).importance("w18", **options)
     with mode():
         model = limelight.open(folder)
-        found = model.look(TEXT).importance(**options)
-    outside = model.look(TEXT).importance(**options)
+        found = model.look(TEXT).importance("w18", **options)
+    outside = model.look(TEXT).importance("w18", **options)
     for other in (found, outside):
         assert [heard.importance for heard in other.words] == pytest.approx(
             [heard.importance for heard in expected.words], rel=1e-4, abs=1e-4
@@ -406,7 +360,7 @@ def halved(tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
 def test_a_model_in_bfloat16_is_explained_about_as_it_is_in_float32(
     method: str, foil: str | None, seen: Seen, halved: limelight.Model
 ) -> None:
-    found = (look.importance(method=method, foil=foil, check=False) for look in (seen, halved.look(TEXT)))
+    found = (look.importance("w18", method=method, foil=foil, check=False) for look in (seen, halved.look(TEXT)))
     exact, rounded = (torch.tensor([heard.importance for heard in each.words]) for each in found)
     assert rounded.isfinite().all()
     assert torch.corrcoef(torch.stack((exact, rounded)))[0, 1] > 0.8

@@ -152,7 +152,7 @@ def test_looking_is_exact_over_low_bit_layers(tmp_path: Path) -> None:
     write("llama-biases-tied", path, gguf.GGMLQuantizationType.Q4_1)
     packed, wide = limelight.open(path), limelight.open(path, dtype="float32")
     matrices = [module.matrix for module in packed.network.modules() if isinstance(module, LowBitLinear)]
-    ours, exact = (model.look("A,B;C!D?E").importance() for model in (packed, wide))
+    ours, exact = (model.look("A,B;C!D?E").importance("E") for model in (packed, wide))
     assert [h.importance for h in ours.words] == pytest.approx([h.importance for h in exact.words], abs=1e-4)
     assert ours.logprob == pytest.approx(exact.logprob, abs=1e-5)
     after = [module.matrix for module in packed.network.modules() if isinstance(module, LowBitLinear)]
