@@ -132,11 +132,10 @@ class _Search:
             return ()
         single = self._all_ways([(i,) for i in likely])
         least = self._inquiry.question.least
-        # By the mean over likely words, which says more of other words than the mildest of them does.
-        scale = [max(*map(fmean, losses), least) for losses in zip(*single.values(), strict=True)]
+        scale = [max(*map(_worth, losses), least) for losses in zip(*single.values(), strict=True)]
 
         def score(losses: Losses) -> float:
-            return sum(fmean(each) / most for each, most in zip(losses, scale, strict=True))
+            return sum(_worth(each) / most for each, most in zip(losses, scale, strict=True))
 
         followed = sorted(single, key=lambda chosen: -score(single[chosen]))
         partners = [i for (i,) in followed]
@@ -178,3 +177,9 @@ class _Search:
             text = "".join(session.spell(session.tokens[at]) for at in self._inquiry.spans[i])
             places.setdefault(text.strip().casefold(), []).append(i)
         return (tuple(same) for word, same in places.items() if len(same) > 1 and any(map(str.isalnum, word)))
+
+
+def _worth(losses: Sequence[float]) -> float:
+    """What a set is ranked by: between the mildest of its variants, which is told, and their mean, which says more of
+    other likely words."""
+    return (min(losses) + fmean(losses)) / 2
