@@ -68,10 +68,7 @@ def checked(found: "Importance") -> list[str]:
     if check.holds:
         return [*told, f"{other}, {how}."]
     if check.loss <= check.least:
-        return [
-            *told,
-            f"Deleted instead, they change nothing: {lost(found, check.loss)}. The ways to measure disagree here.",
-        ]
+        return [*told, f"Deleted instead, {lost(found, check.loss)}: the ways to measure disagree here."]
     return [*told, f"{other}, {how}: the ways to measure disagree here."]
 
 
