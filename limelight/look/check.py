@@ -5,7 +5,7 @@ answer as much, so that words drawn at random pass at most once in twenty times.
 """
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
@@ -17,10 +17,10 @@ MOST = 220
 """The most sets that are all tried; of more, so many are drawn."""
 
 READ = 1 << 13
-"""The most positions that are read to try all sets; of a long text fewer are drawn."""
+"""The most positions that are read to try all sets at once; beyond, they are tried as drawn ones are."""
 
 BATCH = 60
-"""Sets drawn at once; no more are drawn once it is clear whether at most one in twenty does as much."""
+"""Sets tried at once; no more are tried once it is clear whether at most one in twenty does as much."""
 
 ONE_IN = 20
 """One set in so many may do as much as the one that is checked."""
@@ -59,37 +59,37 @@ def check(inquiry: Inquiry, words: Sequence[int], progress: Progress | None = No
     only if it is among those checked."""
     pool = sorted({*inquiry.others, *words})
     chosen = tuple(sorted(words))
-    way, size = "deleted", comb(len(pool), len(chosen)) - 1
-    every = size <= MOST and size * len(inquiry.session.tokens) <= READ
+    way, others = "deleted", _others(pool, chosen)
+    every = len(others) == comb(len(pool), len(chosen)) - 1
+    at_once = len(others) if every and len(others) * len(inquiry.session.tokens) <= READ else BATCH
     (loss,) = inquiry.losses(WAYS[way], [chosen])
     tried = better = 0
-    for others in _others(pool, chosen, every):
-        batch = inquiry.losses(
-            WAYS[way], others, None if progress is None else _behind(progress, tried, min(size, MOST))
-        )
-        tried += len(others)
+    while tried < len(others):
+        tell = None if progress is None else _behind(progress, tried, len(others))
+        batch = inquiry.losses(WAYS[way], others[tried : tried + at_once], tell)
+        tried += len(batch)
         better += sum(other >= loss for other in batch)
-        if not every and _clear(better, tried):
+        if _clear(better, tried):
             break
-    return Check(chosen, way, loss, tried, every, better, inquiry.question.least)
+    if progress is not None:
+        progress(1, 1)
+    return Check(chosen, way, loss, tried, tried == len(others) and every, better, inquiry.question.least)
 
 
-def _others(pool: Sequence[int], chosen: tuple[int, ...], every: bool) -> Iterator[list[tuple[int, ...]]]:
-    """Other sets of the same size, all of them or as many as are drawn at once, by nothing but how many words there
-    are, so that they are the same for every method and every run."""
-    if every:
-        yield [each for each in combinations(pool, len(chosen)) if each != chosen]
-        return
+def _others(pool: Sequence[int], chosen: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Other sets of the same size, all of them or `MOST`, drawn by nothing but how many words there are, so that they
+    are the same for every method and every run."""
     generator = random.Random(0)
-    drawn = {chosen}
-    while len(drawn) <= MOST:
-        batch: list[tuple[int, ...]] = []
-        while len(batch) < min(BATCH, MOST + 1 - len(drawn)):
-            one = tuple(sorted(generator.sample(pool, len(chosen))))
-            if one not in drawn:
-                drawn.add(one)
-                batch.append(one)
-        yield batch
+    if comb(len(pool), len(chosen)) - 1 <= MOST:
+        every = list(combinations(pool, len(chosen)))
+        generator.shuffle(every)
+        return [each for each in every if each != chosen]
+    drawn: dict[tuple[int, ...], None] = {}  # a set that keeps its order
+    while len(drawn) < MOST:
+        one = tuple(sorted(generator.sample(pool, len(chosen))))
+        if one != chosen:
+            drawn[one] = None
+    return list(drawn)
 
 
 def _clear(better: int, tried: int) -> bool:
