@@ -164,9 +164,10 @@ class Model:
         text: a text, or the messages of a conversation, by the model's own chat template. answer: what was said behind
         it; a conversation that ends with the assistant's message has its answer, to another the model gives one, always
         taking the likeliest token but repeating itself little, of `ANSWER` tokens at most. What is looked at is a twin
-        over the same weights, whose low-bit layers multiply without rounding their inputs. A notebook shows the look at
-        a text as a page, see `limelight.notebook`. Raises RequestError for what cannot be looked at, TextError for
-        messages to a model without a template.
+        over the same weights, whose low-bit layers multiply without rounding their inputs; only what is measured by
+        changing the text is read as in use, which is twice as fast. A notebook shows the look at a text as a page, see
+        `limelight.notebook`. Raises RequestError for what cannot be looked at, TextError for messages to a model
+        without a template.
         """
         if isinstance(text, str) and answer is None:
             return self._looking()(text)
@@ -175,7 +176,8 @@ class Model:
         if answer is not None:
             given.text("answer", answer)
         if isinstance(text, str):
-            return SeenAnswer(self.opened, self.tokenizer, passage(self.tokenizer, text, answer or ""), self.title)
+            prompted = passage(self.tokenizer, text, answer or "")
+            return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
         messages = list(text)
         if answer is None and messages and messages[-1].get("role") == "assistant":
             answer = str(messages.pop().get("content"))
@@ -185,7 +187,8 @@ class Model:
             room = self.network.context - len(self.tokenizer.encode(self.tokenizer.chat(messages), special=True).ids)
             most = max(1, min(ANSWER, room))  # all of it is to be read again
             answer = "".join(self.chat(messages, max_tokens=most, sampling=Sampling(repetition=1.1)))
-        return SeenAnswer(self.opened, self.tokenizer, conversation(self.tokenizer, messages, answer), self.title)
+        prompted = conversation(self.tokenizer, messages, answer)
+        return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
 
     def look_all(self, texts: Iterable[str], *, layers: Iterable[int] = ()) -> Iterator[Seen]:
         """Looks at many texts of any lengths, in their order; each gives what `look` would give.
@@ -203,7 +206,7 @@ class Model:
         from limelight.look import Seen
         from limelight.views.frame import display
 
-        return partial(Seen, self.opened, self.tokenizer, title=self.title, display=display)
+        return partial(Seen, self.opened, self.tokenizer, title=self.title, display=display, quick=self._checked)
 
     def encode(self, text: str, *, sink: bool = False) -> list[int]:
         """The ids of the tokens that `complete` reads for `text`, those that the model begins with first.
@@ -215,6 +218,13 @@ class Model:
     def decode(self, ids: Iterable[int]) -> str:
         """The text of token ids, without special tokens. Raises RequestError for what is no id."""
         return self.tokenizer.decode(ids)
+
+    @property
+    def _checked(self) -> Decoder:
+        """A twin of the network as it is in use, which raises RequestError where its numbers are none."""
+        from limelight.look.record import numeric, twin
+
+        return numeric(twin(self.network))
 
     @property
     def opened(self) -> Decoder:

@@ -126,8 +126,16 @@ class SeenAnswer(View[CausalSession]):
     answer: the answer's text. words: those of the prompt and of the answer.
     """
 
-    def __init__(self, network: Decoder, tokenizer: Tokenizer, prompted: Prompted, title: str = "the model") -> None:
-        """Raises RequestError if the prompt or the answer has no words, or both are more than the model reads."""
+    def __init__(
+        self,
+        network: Decoder,
+        tokenizer: Tokenizer,
+        prompted: Prompted,
+        title: str = "the model",
+        quick: Decoder | None = None,
+    ) -> None:
+        """quick: see `limelight.Seen`. Raises RequestError if the prompt or the answer has no words, or both are more
+        than the model reads."""
         coded = tokenizer.encode(prompted.text, special=prompted.special)
         shift = len(prompted.front)
         found = [
@@ -149,7 +157,7 @@ class SeenAnswer(View[CausalSession]):
             tokenizer.spell,
         )
         self.answer = prompted.text[self._messages[-1][1][0].start :].strip()
-        super().__init__(session(network, reading.tokens, tokenizer.spell), tokenizer, reading, title)
+        super().__init__(session(network, reading.tokens, tokenizer.spell, quick), tokenizer, reading, title)
 
     def prompt(self, by: Level = "sentence") -> tuple[Segment, ...]:
         """The prompt cut into messages, sentences or words."""

@@ -40,7 +40,8 @@ class Seen(View[CausalSession]):
 
     words: the text's words, which are the axes of `attention`. reading: the same with their tokens. session: the text
     under the network, see `limelight.look.session`. title: what the model is called. pieces: whether each token is
-    taken for a word. display: how a notebook shows it; without one as text.
+    taken for a word. display: how a notebook shows it; without one as text. quick: the network as it is in use, by
+    which variants of the text are read, see `limelight.look.session.DecoderSession`.
 
     A word is asked for by its text or by its number from 1, as the pictures show it. Everything else counts from 0, as
     Python does: layers, heads, tokens, characters, and places in `words`.
@@ -54,6 +55,7 @@ class Seen(View[CausalSession]):
         title: str = "the model",
         pieces: bool = False,
         display: Display | None = None,
+        quick: Decoder | None = None,
     ) -> None:
         given.flag("pieces", pieces)
         given.callback("display", display)
@@ -62,7 +64,8 @@ class Seen(View[CausalSession]):
         given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
         reading = read(text, tokenizer, sink_tokens(tokenizer), pieces)
         self._pieces = pieces
-        super().__init__(session(network, reading.tokens, tokenizer.spell), tokenizer, reading, title)
+        self._quick = quick
+        super().__init__(session(network, reading.tokens, tokenizer.spell, quick), tokenizer, reading, title)
 
     @cached_property
     def ahead(self) -> "Seen":
@@ -74,10 +77,9 @@ class Seen(View[CausalSession]):
         seen.__dict__.pop("ahead", None)
         if len(self.reading.tokens) >= self._network.context:
             raise RequestError("the text fills all that the model sees, so that no word comes next; shorten it")
-        reading = continued(self._network, self._tokenizer, self.reading)
-        View.__init__(
-            seen, session(self._network, reading.tokens, self._tokenizer.spell), self._tokenizer, reading, self.title
-        )
+        reading = continued(self._quick or self._network, self._tokenizer, self.reading)
+        text = session(self._network, reading.tokens, self._tokenizer.spell, self._quick)
+        View.__init__(seen, text, self._tokenizer, reading, self.title)
         return seen
 
     def check_question(
@@ -291,7 +293,15 @@ class Seen(View[CausalSession]):
             made += [self.text[at : self.words[place].start], text]
             at = self.words[place].end
         text = "".join((*made, self.text[at:]))
-        return Seen(self._network, self._tokenizer, text, self.title, pieces=self._pieces, display=self._display)
+        return Seen(
+            self._network,
+            self._tokenizer,
+            text,
+            self.title,
+            pieces=self._pieces,
+            display=self._display,
+            quick=self._quick,
+        )
 
     def patch_into(
         self,

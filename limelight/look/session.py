@@ -234,11 +234,22 @@ class DecoderSession(CausalSession, StackSession):
     """A text under a transformer that continues it.
 
     Variants share the keys and values of the text up to the first position that they could change, and read on from
-    there in batches, each row with a mask of its own.
+    there in batches, each row with a mask of its own. quick: the same model, its low-bit layers rounding their inputs
+    as they do in use, by which variants are read; without it they take about twice as long.
     """
 
     kind = "a transformer that continues texts"
     causal = True
+
+    def __init__(
+        self,
+        network: Decoder,
+        tokens: Sequence[int],
+        spell: Callable[[int], str] = str,
+        quick: Decoder | None = None,
+    ) -> None:
+        super().__init__(network, tokens, spell)
+        self._quick = network if quick is None else quick
 
     def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
         """Variants that are read on from nearly the same position: all of a batch are read from the first of theirs."""
@@ -268,23 +279,26 @@ class DecoderSession(CausalSession, StackSession):
         state = self._state(length).select(torch.zeros(rows, dtype=torch.int64))
         state.rewind(start)
         tokens = torch.zeros(rows, length - start, dtype=torch.int64)
-        visible = torch.ones(rows, length - start, length, dtype=torch.bool)
+        # Only where something is hidden: a whole stack in one call knows no such masks.
+        hides = any(variant.blocked for variant in variants)
+        visible = torch.ones(rows, length - start, length, dtype=torch.bool) if hides else None
         counts = torch.empty(rows, dtype=torch.int64)
         for row, variant in enumerate(variants):
             changed = variant.tokens(read, start)
             counts[row] = len(changed)
             tokens[row, : len(changed)] = torch.tensor(changed)
             for part in variant.blocked:
+                assert visible is not None
                 at = variant.moved(part.start)
                 visible[row, max(0, at + len(part) - start) :, at : at + len(part)] = False
-        hidden = self.network.read(tokens.to(self.network.device), state, counts, visible)  # [B, T, W]
+        hidden = self._quick.read(tokens.to(self._quick.device), state, counts, visible)  # [B, T, W]
         return self._answers(hidden, question, variants, start)
 
     def _state(self, length: int) -> State:
         """The state behind the first `length` tokens; the last one asked for is kept."""
         if self._prefix is None or self._prefix[0] != length:
-            state = self.network.start(1, length)
-            self.network.read(torch.tensor([self.tokens[:length]], device=self.network.device), state)
+            state = self._quick.start(1, length)
+            self._quick.read(torch.tensor([self.tokens[:length]], device=self._quick.device), state)
             self._prefix = length, state
         return self._prefix[1]
 
@@ -327,10 +341,13 @@ class RecurrentSession(CausalSession):
         return self._answers(hidden, question, variants)
 
 
-def session(network: Decoder, tokens: Sequence[int], spell: Callable[[int], str] = str) -> CausalSession:
-    """The session for a network that continues texts."""
-    kind = DecoderSession if isinstance(network.decoder, Stack) else RecurrentSession
-    return kind(network, tokens, spell)
+def session(
+    network: Decoder, tokens: Sequence[int], spell: Callable[[int], str] = str, quick: Decoder | None = None
+) -> CausalSession:
+    """The session for a network that continues texts; quick: see `DecoderSession`."""
+    if isinstance(network.decoder, Stack):
+        return DecoderSession(network, tokens, spell, quick)
+    return RecurrentSession(network, tokens, spell)
 
 
 def stacked(session: Session) -> StackSession:
