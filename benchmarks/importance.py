@@ -242,7 +242,8 @@ def tables(result: dict[str, Any]) -> str:
             "ahead of the best peer": ahead(by_method, peer),
             "ahead of chance": ahead(by_method, lambda method: method == CHANCE),
         }
-        for method, own in [*((method, by_method[method]) for method in order), *margins.items()]:
+        told_margins = ((name, margin) for name, margin in margins.items() if margin)
+        for method, own in [*((method, by_method[method]) for method in order), *told_margins]:
             cells.append((method, *(_figure(own.get(kind)) for kind in kinds)))
         lines += [*markdown(cells, range(1, len(kinds) + 1)), ""]
     lines += [f"alignment error rate, {name}: {rate:.3f}" for name, rate in result.get("alignment", {}).items()]
@@ -328,7 +329,7 @@ def main() -> None:
         found = [
             *pictures(options.model or default_file(), todo[int(first) - 1 :: int(every)], options.peers, options.out)
         ]
-        result = result_of(found, {})
+        result = result_of(found, {} if options.peers else {"other methods": "--peers measures them"})
         text = "\n\n".join((*([shown(found, options.show)] if options.show else []), table(result)))
     if options.json:
         new = options.json.with_name(f"{options.json.name}.new")
