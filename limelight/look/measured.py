@@ -40,7 +40,7 @@ HIDDEN = 8
 FOLLOWED = 2
 """Sets of each size that are extended until they can be checked."""
 
-PARTNERS = 6
+PARTNERS = 4
 """Words by which those are extended, and half as many afterwards: those that do most alone."""
 
 ADDS = log(2)
