@@ -26,7 +26,7 @@ SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 LIKELY = 0.05
 """The least chance that the model gives an answer for the text to count."""
 
-SETS = 220
+SETS = 100
 """The most sets of words that are all tried; of more, so many are drawn."""
 
 RANDOM = 5
