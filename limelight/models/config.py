@@ -73,11 +73,28 @@ class LinearBias:
 
 
 @dataclass(frozen=True)
+class Disentangled:
+    """What positions say is also scored against their distance, see `limelight.nn.disentangled`.
+
+    span: how many distances there are before a position, and behind it. farthest: see `Distances`. to: what the query
+    says is scored ("c2p"). from_: what the key says is ("p2c"). projected: distances have projections of their own,
+    instead of those of queries and keys. norm: of the vectors of distances, which layers share.
+    """
+
+    span: int
+    farthest: int | None
+    to: bool
+    from_: bool
+    projected: bool = True
+    norm: Norm | None = None
+
+
+@dataclass(frozen=True)
 class Attention:
     """One attention layer. scale: what scores are multiplied by. cap: scores are softly limited to ±cap.
 
     window: each position sees this many last positions, itself included; in an encoder those that are less far away, on
-    both sides. bias: on q, k and v. out_bias: on out.
+    both sides. bias: on q, k and v. key_bias: False takes that of k away. out_bias: on out.
     norm: on each head of q and k. dropout: of the weights, in training. score_bias: added to the scores. sinks: each
     head has one more score that takes its share of the weight and gives nothing.
     """
@@ -93,8 +110,9 @@ class Attention:
     cap: float | None = None
     window: int | None = None
     dropout: float = 0.0
-    score_bias: RelativeBias | LinearBias | None = None
+    score_bias: RelativeBias | LinearBias | Disentangled | None = None
     sinks: bool = False
+    key_bias: bool = True
 
 
 @dataclass(frozen=True)
