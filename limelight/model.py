@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from limelight import given
 from limelight.completion import Completion, Opening, complete, stream
-from limelight.encoder import EncoderModel, kind_of
+from limelight.encoder import Embedder, EncoderModel, kind_of
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -430,7 +430,10 @@ def _opened(checkpoint: Opened, name: str) -> AnyModel:
 
     network, tokenizer, path = checkpoint.network, checkpoint.tokenizer, checkpoint.path
     if isinstance(network, Encoder):
-        return kind_of(network)(network, tokenizer, name, path)
+        kind = kind_of(network)
+        if kind is Embedder:
+            return Embedder(network, tokenizer, name, path, checkpoint.sentences)
+        return kind(network, tokenizer, name, path)
     if isinstance(network, Decoder) and not network.config.translates:
         return Model(network, tokenizer, name, path)
     from limelight.tasks import Language
@@ -461,6 +464,7 @@ def save(model: AnyModel, folder: str | Path) -> None:
             model.network, model.language.target, given.path("folder", folder), source=model.language.source
         )
     elif isinstance(model, Model | EncoderModel):
-        save_checkpoint(model.network, model.tokenizer, given.path("folder", folder))
+        said = model.sentences if isinstance(model, Embedder) else None
+        save_checkpoint(model.network, model.tokenizer, given.path("folder", folder), said=said)
     else:
         raise RequestError(f"model is {given.shown(model)}; it must be what limelight.open returns")

@@ -167,7 +167,7 @@ def table(config: c.ModelConfig) -> Table:
     if not isinstance(config.head, c.SequenceClassifier):
         ignored.append(f"{front}pooler.dense.{{p}}")
     mappings = (*body(front), *heads.get(type(config.head), ()))
-    return Table(mappings, front, tuple(ignored), tied if isinstance(config.head, c.MaskedLMHead) else {})
+    return Table(mappings, front, tuple(ignored), tied if isinstance(config.head, c.MaskedLMHead) else {}, body="bert.")
 
 
 FAMILY = Family("bert", architectures("Bert"), from_hf, write, table)

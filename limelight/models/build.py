@@ -148,7 +148,8 @@ def _span_head(head: c.SpanHead, config: c.ModelConfig) -> nn.Module:
 
 
 def _pooling(head: c.Pooling, config: c.ModelConfig) -> nn.Module:
-    return Pooling(head.pooled, normalised=head.normalised)
+    hidden = _hidden(head.hidden, config.width, head.width or config.width)
+    return Pooling(head.pooled, hidden, normalised=head.normalised)
 
 
 HEADS: dict[type, Callable[[Any, c.ModelConfig], nn.Module]] = {
@@ -254,14 +255,18 @@ class _Parts:
         self, a: c.Attention, bias: c.Disentangled, projections: Sequence[nn.Module], settings: Mapping[str, Any]
     ) -> Attention:
         wide = a.heads * a.head_width
-        if bias not in self._shared:
-            self._shared[bias] = Distances(self.width, bias.span, bias.farthest, _norm(bias.norm, self.width))
-        distances = self._shared[bias]
+        distances = self._score_bias(a)
         assert isinstance(distances, Distances)
-        q = nn.Linear(self.width, wide, bias=a.bias) if bias.projected and bias.from_ else None
-        k = nn.Linear(self.width, wide, bias=a.bias and a.key_bias) if bias.projected and bias.to else None
+        q = nn.Linear(self.width, wide, bias=a.bias) if bias.projected and bias.of_key else None
+        k = nn.Linear(self.width, wide, bias=a.bias and a.key_bias) if bias.projected and bias.of_query else None
         return DisentangledAttention(
-            *projections, distances=distances, to=bias.to, from_=bias.from_, distance_q=q, distance_k=k, **settings
+            *projections,
+            distances=distances,
+            of_query=bias.of_query,
+            of_key=bias.of_key,
+            distance_q=q,
+            distance_k=k,
+            **settings,
         )
 
     def _rotary(self, rotary: c.Rotary | None) -> nn.Module:
@@ -277,6 +282,10 @@ class _Parts:
             return NoBias()
         if isinstance(bias, c.LinearBias):
             return LinearBias(a.heads)
+        if isinstance(bias, c.Disentangled):
+            if bias not in self._shared:
+                self._shared[bias] = Distances(self.width, bias.span, bias.farthest, _norm(bias.norm, self.width))
+            return self._shared[bias]
         if bias.own or bias not in self._shared:
             self._shared[bias] = RelativeBias(a.heads, bias.buckets, bias.farthest, both_ways=bias.both_ways)
         return self._shared[bias]

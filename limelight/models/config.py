@@ -9,7 +9,7 @@ from limelight.errors import ConfigError
 from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
 
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
-Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh", "identity"]
 Pooled = Literal["first", "last", "mean", "max"]
 Order = Literal["pre", "bare", "post", "sandwich", "parallel"]
 
@@ -76,15 +76,15 @@ class LinearBias:
 class Disentangled:
     """What positions say is also scored against their distance, see `limelight.nn.disentangled`.
 
-    span: how many distances there are before a position, and behind it. farthest: see `Distances`. to: what the query
-    says is scored ("c2p"). from_: what the key says is ("p2c"). projected: distances have projections of their own,
-    instead of those of queries and keys. norm: of the vectors of distances, which layers share.
+    span: how many distances there are before a position, and behind it. farthest: see `Distances`. of_query: what
+    the query says is scored ("c2p"). of_key: what the key says is ("p2c"). projected: distances have projections of
+    their own, instead of those of queries and keys. norm: of the vectors of distances, which layers share.
     """
 
     span: int
     farthest: int | None
-    to: bool
-    from_: bool
+    of_query: bool
+    of_key: bool
     projected: bool = True
     norm: Norm | None = None
 
@@ -303,10 +303,13 @@ class SpanHead:
 
 @dataclass(frozen=True)
 class Pooling:
-    """No scores: one vector for a text. normalised: of length one."""
+    """No scores: one vector for a text. normalised: of length one. hidden: a layer behind the pooling. width: of the
+    vectors that it makes (None: that of the stack)."""
 
     pooled: Pooled = "mean"
     normalised: bool = True
+    hidden: Hidden | None = None
+    width: int | None = None
 
 
 TRANSLATION = "translation"

@@ -91,7 +91,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "relative_attention": bias is not None,
     }
     if isinstance(bias, c.Disentangled):
-        said["pos_att_type"] = [kind for kind, there in (("c2p", bias.to), ("p2c", bias.from_)) if there]
+        said["pos_att_type"] = [kind for kind, there in (("c2p", bias.of_query), ("p2c", bias.of_key)) if there]
         said["max_relative_positions"] = bias.farthest or bias.span
         if config.family == "deberta-v2":
             said["position_buckets"] = -1 if bias.farthest is None else bias.span
@@ -132,7 +132,8 @@ def table(config: c.ModelConfig) -> Table:
         WeightMapping(f"{front}encoder.rel_embeddings.weight", f"{shared}weight"),
         WeightMapping(f"{front}encoder.LayerNorm.{{p}}", f"{shared}norm.{{p}}"),
     ]
-    ignored, tied = [f"{front}embeddings.position_ids", "mask_predictions.{a}.{p}", "mask_predictions.{p}"], {}
+    ignored = [f"{front}embeddings.position_ids", "mask_predictions.{a}.{p}", "mask_predictions.{p}"]
+    tied: dict[str, str] = {}
     if config.transformer.embeddings.positions is None:
         ignored.append(f"{front}embeddings.position_embeddings.weight")
     match config.head:
@@ -158,7 +159,7 @@ def table(config: c.ModelConfig) -> Table:
             mappings.append(WeightMapping("classifier.{p}", "head.proj.{p}"))
         case c.SpanHead():
             mappings.append(WeightMapping("qa_outputs.{p}", "head.proj.{p}"))
-    return Table(tuple(mappings), front, tuple(ignored), tied)
+    return Table(tuple(mappings), front, tuple(ignored), tied, body="deberta.")
 
 
 def family(name: str, stem: str, vocab: int) -> Family:

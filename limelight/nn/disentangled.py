@@ -45,23 +45,23 @@ class Distances(nn.Module):
 class DisentangledAttention(Attention):
     """Attention whose scores are ``q · k + q · distance_k(d) + k · distance_q(d)``, scaled together (He et al., 2021).
 
-    d is the vector of the distance between the two positions. distances: of the vectors, a module that layers share.
-    to, from_: whether the second and the third part are there. distance_q, distance_k: make heads of the vectors; None:
-    the layer's own q and k do.
+    d is the vector of the distance between the two positions. distances: of the vectors, a module that layers
+    share. of_query, of_key: whether the second and the third part are there. distance_q, distance_k: make heads of
+    the vectors; None: the layer's own q and k do.
     """
 
     def __init__(
         self,
         *projections: nn.Module,
         distances: Distances,
-        to: bool,
-        from_: bool,
+        of_query: bool,
+        of_key: bool,
         distance_q: nn.Module | None,
         distance_k: nn.Module | None,
         **settings: Any,
     ) -> None:
         super().__init__(*projections, score_bias=distances, **settings)
-        self.to, self.from_ = to, from_
+        self.of_query, self.of_key = of_query, of_key
         self.distance_q, self.distance_k = distance_q, distance_k
 
     def scores(self, q: Tensor, k: Tensor, positions: Positions, mask: Mask) -> Scores:
@@ -71,10 +71,10 @@ class DisentangledAttention(Attention):
         assert index is not None
         vectors, (B, H, T, _), S = distances.vectors()[None], q.shape, k.shape[2]
         bias = q.new_zeros(())
-        if self.to:
+        if self.of_query:
             keys = self._heads((self.distance_k or self.k)(vectors))  # [1, H, 2 · span, D]
             bias = bias + (q @ keys.transpose(-1, -2)).gather(-1, index.expand(B, H, T, S))
-        if self.from_:
+        if self.of_key:
             queries = self._heads((self.distance_q or self.q)(vectors))
             back = (k @ queries.transpose(-1, -2)).gather(-1, index.T.expand(B, H, S, T))
             bias = bias + back.transpose(-1, -2)
