@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limelight.decode import Drafting, Sampling
     from limelight.look import Seen
     from limelight.look.hooks import Hook, PreHook
+    from limelight.look.means import Means
     from limelight.models.api import Decoder, LanguageModel
     from limelight.models.config import ModelConfig
     from limelight.tasks import Language, Translation
@@ -190,6 +191,17 @@ class Model:
         from limelight.quant.linear import exactly
 
         return numeric(exactly(twin(self.network)))
+
+    def means(self, texts: Iterable[str]) -> Means:
+        """What the parts of each layer put out on average over all places of some texts: what stands in the place of a
+        part that is ablated (`Seen.ablate` and `Seen.what_if`), so that it says nothing and later layers still read
+        what they are used to.
+
+        Raises RequestError for texts without tokens or that are too long, and for a recurrent model.
+        """
+        from limelight.look.means import means
+
+        return means(self.opened, self.tokenizer, texts)
 
     def hooked(self, hooks: Mapping[str, Hook] | None = None, pre_hooks: Mapping[str, PreHook] | None = None) -> Model:
         """A twin of the model, over the same weights, that calls functions whenever some of its modules run.

@@ -1,10 +1,13 @@
 """Looking inside: which words mattered, where heads look, what comes next."""
 
+from limelight.look.ablate import Ablation
 from limelight.look.answer import Heard, Importance
+from limelight.look.attribution import Attribution
 from limelight.look.edit import Change, Comparison, compare
 from limelight.look.importance import DEFAULT, METHODS, Check
 from limelight.look.lens import Guess, Lens
 from limelight.look.links import Link
+from limelight.look.means import Means
 from limelight.look.parts import PARTS
 from limelight.look.patch import Patching
 from limelight.look.plain import plain
@@ -17,6 +20,8 @@ __all__ = [
     "METHODS",
     "PARTS",
     "ROLES",
+    "Ablation",
+    "Attribution",
     "Change",
     "Check",
     "Comparison",
@@ -25,6 +30,7 @@ __all__ = [
     "Importance",
     "Lens",
     "Link",
+    "Means",
     "Patching",
     "Roles",
     "Seen",
