@@ -13,6 +13,7 @@ from limelight.look.patch import Patching
 from limelight.look.plain import plain
 from limelight.look.roles import ROLES, Roles
 from limelight.look.seen import Seen
+from limelight.look.steer import SteeringVector
 from limelight.look.steps import Steps
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "Patching",
     "Roles",
     "Seen",
+    "SteeringVector",
     "Steps",
     "compare",
     "plain",
