@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from limelight.decode import Sampling
     from limelight.encoder import Classifier, Embedder, EncoderModel, MaskedModel
     from limelight.look import Seen
-    from limelight.model import Model, Translator, open, save
+    from limelight.model import Model, Translator
+    from limelight.opening import open, save
 
 _ENVIRONMENT = {
     # Threads that wait for work spin for a while, which ruins them all where another program wants the same cores.
@@ -64,8 +65,8 @@ _HOMES = {
     "Sampling": "limelight.decode",
     "Seen": "limelight.look",
     "Translator": "limelight.model",
-    "open": "limelight.model",
-    "save": "limelight.model",
+    "open": "limelight.opening",
+    "save": "limelight.opening",
 }
 
 

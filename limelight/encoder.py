@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from limelight.errors import RequestError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limelight.checkpoints.sentences import Sentences
     from limelight.look.encoded import SeenEncoded
     from limelight.models.api import Encoder
     from limelight.models.config import ModelConfig
@@ -60,7 +62,10 @@ class EncoderModel:
     def answers(self, texts: Sequence[str]) -> list[Tensor]:
         """What the head answers for each text, in float32 on the CPU: [n] for a whole text, [T, n] for its T tokens,
         the model's own marks around it counted. Raises RequestError for a text that is longer than the model reads."""
-        return self._answers([self._ids(text) for _, text in given.many("texts", texts, "strings")])
+        return self._answers([self._ids(text) for text in self._texts(texts)])
+
+    def _texts(self, texts: Sequence[str]) -> list[str]:
+        return [given.text("text", text) for _, text in given.many("texts", texts, "strings")]
 
     def _ids(self, text: str) -> list[int]:
         tokenizer = self.tokenizer
@@ -91,19 +96,51 @@ class EncoderModel:
 
 @dataclass(frozen=True, repr=False)
 class Embedder(EncoderModel):
-    """An opened model that makes one vector of a text."""
+    """An opened model that makes one vector of a text. sentences: what a folder of sentence-transformers says of its
+    texts, if it comes from one."""
+
+    sentences: Sentences | None = None
 
     kind = "embeds texts"
 
-    def embed(self, texts: Sequence[str]) -> Tensor:
+    @property
+    def prompts(self) -> dict[str, str]:
+        """What can be put in front of a text for a use of its vector, by name."""
+        return {} if self.sentences is None else dict(self.sentences.prompts)
+
+    def embed(self, texts: Sequence[str], prompt: str | None = None) -> Tensor:
         """Vectors [N, W] in float32, pooled and normalised as the model declares; texts of any lengths are read
-        together and give what each would give alone. Raises RequestError for no texts, or one that is too long."""
+        together and give what each would give alone.
+
+        prompt: the name of one of `prompts`; without it the model's own choice, mostly none. Of a text longer than a
+        folder of sentence-transformers declares the end is left out, with a warning. Raises RequestError for no texts,
+        a text that is too long for a model from elsewhere, or a prompt that there is not.
+        """
         import torch
 
-        vectors = self.answers(texts)
+        vectors = self._answers(self._cut([self._ids(self._front(prompt) + text) for text in self._texts(texts)]))
         if not vectors:
             raise RequestError("there is no text to embed; give at least one")
         return torch.stack(vectors)
+
+    def _front(self, prompt: str | None) -> str:
+        name = prompt or (self.sentences and self.sentences.default)
+        if name is None:
+            return ""
+        if not self.prompts:
+            raise RequestError(f"{self.name} has no prompts; leave out {given.shown(name)}")
+        return self.prompts[given.one_of("prompt", name, tuple(self.prompts))]
+
+    def _cut(self, texts: Sequence[list[int]]) -> list[list[int]]:
+        """The texts, each no longer than the model's folder says that it is read."""
+        if self.sentences is None:
+            return list(texts)
+        longest = min(self.sentences.longest or self.network.context, self.network.context)
+        if long := [number for number, ids in enumerate(texts, 1) if len(ids) > longest]:
+            which = f"text {long[0]} is" if not long[1:] else f"text {long[0]} and {len(long) - 1} others are"
+            warnings.warn(f"{which} longer than {longest:,} tokens; what is beyond them is not read", stacklevel=3)
+        end = self.tokenizer.suffix
+        return [ids if len(ids) <= longest else [*ids[: longest - len(end)], *end] for ids in texts]
 
 
 @dataclass(frozen=True, repr=False)

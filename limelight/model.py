@@ -1,4 +1,4 @@
-"""The opened model: a network, its tokenizer, and what one does with them."""
+"""The opened model that writes: a network, its tokenizer, and what one does with them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal
 
 from limelight import given
 from limelight.completion import Completion, Opening, complete, stream
-from limelight.encoder import EncoderModel, kind_of
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
-    from limelight.checkpoints.open import Opened
     from limelight.decode import Drafting, Sampling
     from limelight.look import Seen, SeenAnswer
     from limelight.look.hooks import Hook, PreHook
+    from limelight.look.means import Means
+    from limelight.look.steer import SteeringVector
     from limelight.models.api import Decoder, LanguageModel
     from limelight.models.config import ModelConfig
     from limelight.tasks import Language, Translation
@@ -235,6 +235,39 @@ class Model:
 
         return numeric(exactly(twin(self.network)))
 
+    def means(self, texts: Iterable[str]) -> Means:
+        """What the parts of each layer put out on average over all places of some texts: what stands in the place of a
+        part that is ablated (`Seen.ablate` and `Seen.what_if`), so that it says nothing and later layers still read
+        what they are used to.
+
+        Raises RequestError for texts without tokens or that are too long, and for a recurrent model.
+        """
+        from limelight.look.means import means
+
+        return means(self.opened, self.tokenizer, texts)
+
+    def steering_vector(self, pairs: Iterable[tuple[str, str]], *, layer: int) -> SteeringVector:
+        """The direction from texts without something to texts with it: the mean, over pairs (with, without), of the
+        difference of the residual stream at their last tokens.
+
+        layer: where the stream is taken and will be steered, from 0, behind the embeddings, to L, behind the last
+        layer; as a rule one in the middle. Texts are read as `look` reads them. Raises RequestError for a layer that
+        does not exist, for pairs that are none, and for a recurrent model.
+        """
+        from limelight.look.steer import steering_vector
+
+        return steering_vector(self.opened, self.tokenizer, pairs, layer, self.title)
+
+    def steered(self, vector: SteeringVector, strength: float = 1.0) -> Model:
+        """A twin of the model, over the same weights, that adds a vector to its residual stream, at every place.
+
+        It does all that a model does, a little slower: its layers run one after another, not in one call. strength:
+        how many times the vector is added; below 0 it leads away. Raises RequestError for a vector that does not fit.
+        """
+        from limelight.look.steer import steered
+
+        return replace(self, network=steered(self.network, vector, strength))
+
     def hooked(self, hooks: Mapping[str, Hook] | None = None, pre_hooks: Mapping[str, PreHook] | None = None) -> Model:
         """A twin of the model, over the same weights, that calls functions whenever some of its modules run.
 
@@ -400,111 +433,3 @@ class Translator:
         if target is None:
             target = next(self.translate([source])).text
         return SeenTranslation(numeric(twin(self.network)), self.language, source, target)
-
-
-AnyModel: TypeAlias = Model | Translator | EncoderModel
-"""What `open` returns."""
-
-Kind = TypeVar("Kind", bound="Model | Translator | EncoderModel")
-
-
-@overload
-def open(
-    model: str | Path = ...,
-    *,
-    dtype: str | None = ...,
-    device: str = ...,
-    progress: Callable[[int, int, str], None] | None = ...,
-    kind: None = ...,
-) -> AnyModel: ...
-
-
-@overload
-def open(
-    model: str | Path = ...,
-    *,
-    dtype: str | None = ...,
-    device: str = ...,
-    progress: Callable[[int, int, str], None] | None = ...,
-    kind: type[Kind],
-) -> Kind: ...
-
-
-def open(
-    model: str | Path = "smollm2",
-    *,
-    dtype: str | None = None,
-    device: str = "cpu",
-    progress: Callable[[int, int, str], None] | None = None,
-    kind: type[Kind] | None = None,
-) -> AnyModel | Kind:
-    """Opens a model by short name, folder (also that of a training), file (.gguf, .safetensors, torch zip) or hub id
-    (org/name), as what it is: a Model, which continues texts; a Translator, an encoder–decoder or a language model that
-    has learnt to translate; an Embedder, a MaskedModel, a Classifier, or an EncoderModel with another head.
-
-    A model that is not on this machine is fetched first; one that is opens without any network call. dtype:
-    "float32", "bfloat16" or "float16"; without it weights keep the type they have in the file, and low-bit layers
-    stay low-bit; "q8_0" rounds float weights to 8 bits, for speed on a CPU. progress: called with bytes done, bytes in
-    all and a note while fetching. kind: the class that it must be, for a type checker and for who depends on it.
-    Raises a LimelightError that says what to do, RequestError if the model is of another kind.
-    """
-    given.path("model", model)
-    if dtype is not None:
-        given.text("dtype", dtype)
-    given.text("device", device)
-    given.callback("progress", progress)
-    if kind is not None and not (isinstance(kind, type) and issubclass(kind, Model | Translator | EncoderModel)):
-        raise RequestError(
-            f"kind is {given.shown(kind)}; it must be Model, Translator or another class of opened models"
-        )
-    import torch
-
-    from limelight.checkpoints.open import open_checkpoint
-
-    with torch.inference_mode(False):  # the weights are to be used outside of that mode, too
-        checkpoint = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
-    found = _opened(checkpoint, str(model))
-    if kind is not None and not isinstance(found, kind):
-        raise RequestError(f"{model} is a {type(found).__name__}, not a {kind.__name__}")
-    return found
-
-
-def _opened(checkpoint: Opened, name: str) -> AnyModel:
-    from limelight.models.api import Decoder, Encoder
-
-    network, tokenizer, path = checkpoint.network, checkpoint.tokenizer, checkpoint.path
-    if isinstance(network, Encoder):
-        return kind_of(network)(network, tokenizer, name, path)
-    if isinstance(network, Decoder) and not network.config.translates:
-        return Model(network, tokenizer, name, path)
-    from limelight.tasks import Language
-
-    said = network.config.extra
-    language = Language(
-        checkpoint.source, tokenizer, said.get("decoder_start_token_id"), said.get("forced_bos_token_id")
-    )
-    return Translator(network, language, name, path)
-
-
-def save(model: AnyModel, folder: str | Path) -> None:
-    """Writes `model` as a new Hugging Face folder, which transformers itself opens where it knows the family; low-bit
-    layers become float32.
-
-    Raises RequestError if the folder exists and is not empty, FileError if it cannot be written.
-    """
-    from limelight.checkpoints.save import save_checkpoint
-
-    if isinstance(model, AnyModel) and any(
-        each._forward_hooks or each._forward_pre_hooks for each in model.network.modules()
-    ):
-        raise RequestError(
-            "this model is changed by hooks, which are no weights to be saved; save the model it is a twin of"
-        )
-    if isinstance(model, Translator):
-        save_checkpoint(
-            model.network, model.language.target, given.path("folder", folder), source=model.language.source
-        )
-    elif isinstance(model, Model | EncoderModel):
-        save_checkpoint(model.network, model.tokenizer, given.path("folder", folder))
-    else:
-        raise RequestError(f"model is {given.shown(model)}; it must be what limelight.open returns")

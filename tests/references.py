@@ -89,6 +89,9 @@ DISTILBERT |= {"max_position_embeddings": 128, "pad_token_id": 0}
 MPNET = SIZES | {"max_position_embeddings": 130, "pad_token_id": 1, "bos_token_id": 0}
 MODERNBERT = SIZES | {"local_attention": 6}
 BIASED = {"attention_bias": True, "mlp_bias": True, "norm_bias": True, "classifier_bias": True, "decoder_bias": False}
+DEBERTA = SIZES | {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}
+DEBERTA3 = DEBERTA | {"position_buckets": 8, "max_relative_positions": 32, "norm_rel_ebd": "layer_norm"}
+DEBERTA3 |= {"share_att_key": True, "position_biased_input": False}
 
 ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     "bert-masked": (hf.BertConfig(**SIZES), hf.BertForMaskedLM),
@@ -134,6 +137,32 @@ ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
         hf.ModernBertConfig(**(MODERNBERT | {"layer_types": ["sliding_attention"] * 2 + ["full_attention"]})),
         hf.ModernBertModel,
     ),
+    "deberta-masked": (hf.DebertaConfig(**(DEBERTA | {"pos_att_type": "c2p|p2c"})), hf.DebertaForMaskedLM),
+    "deberta-classes": (
+        hf.DebertaConfig(**(DEBERTA | {"pos_att_type": ["p2c"], "type_vocab_size": 2}), **LABELS),
+        hf.DebertaForSequenceClassification,
+    ),
+    "deberta-tokens": (
+        hf.DebertaConfig(**(DEBERTA | {"relative_attention": False}), **LABELS),
+        hf.DebertaForTokenClassification,
+    ),
+    "deberta-spans": (
+        hf.DebertaConfig(**(DEBERTA | {"pos_att_type": ["c2p"], "position_biased_input": False})),
+        hf.DebertaForQuestionAnswering,
+    ),
+    "deberta-states": (hf.DebertaConfig(**(DEBERTA | {"max_relative_positions": 6})), hf.DebertaModel),
+    "deberta-v2-masked": (hf.DebertaV2Config(**DEBERTA3), hf.DebertaV2ForMaskedLM),
+    "deberta-v2-own-head": (hf.DebertaV2Config(**DEBERTA3, legacy=False), hf.DebertaV2ForMaskedLM),
+    "deberta-v2-classes": (
+        hf.DebertaV2Config(**DEBERTA3, **LABELS, pooler_hidden_act="tanh"),
+        hf.DebertaV2ForSequenceClassification,
+    ),
+    "deberta-v2-tokens": (
+        hf.DebertaV2Config(**(DEBERTA3 | {"share_att_key": False}), **LABELS),
+        hf.DebertaV2ForTokenClassification,
+    ),
+    "deberta-v2-spans": (hf.DebertaV2Config(**(DEBERTA3 | {"position_buckets": -1})), hf.DebertaV2ForQuestionAnswering),
+    "deberta-v2-states": (hf.DebertaV2Config(**(DEBERTA3 | {"norm_rel_ebd": "none"})), hf.DebertaV2Model),
     "electra-generator": (hf.ElectraConfig(**SIZES, embedding_size=32), hf.ElectraForMaskedLM),
     "electra-discriminator": (hf.ElectraConfig(**SIZES), hf.ElectraForPreTraining),
     "electra-classes": (hf.ElectraConfig(**SIZES, **LABELS, embedding_size=64), hf.ElectraForSequenceClassification),

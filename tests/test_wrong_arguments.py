@@ -64,6 +64,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     assert isinstance(model, limelight.Model)
     GOOD.update(model=model, network=model.network, tokenizer=model.tokenizer, name="tiny", path=model.path)
     GOOD.update(corrupted=model.look(SENTENCE).swap("cat", "mat"))
+    GOOD.update(pairs=[("The cat", "The mat")])
+    GOOD.update(vector=model.steering_vector(GOOD["pairs"], layer=0))
     GOOD.update(folder="saved", language=language(), target="hund ein")
     translator = limelight.Translator(network("transformer-modern-tiny"), language(), "small", Path("small"))
     waiting: list[Any] = [getattr(limelight, name) for name in limelight.__all__]

@@ -1,12 +1,15 @@
 """What a file is, by its first bytes and by its name; without torch, which takes a second to import."""
 
+import json
 import os
 import re
 import struct
 from pathlib import Path
+from typing import Any
 
 from limelight.errors import FileError
 
+CONFIG_LIMIT = 1 << 22  # bytes of a config; real ones take a few kB
 PARTS_LIMIT = 1 << 10  # files that one GGUF model may lie in
 
 
@@ -62,3 +65,22 @@ FOREIGN = {
 def foreign(first: bytes) -> str | None:
     """What a file is that begins so, if it is one that people take for a model."""
     return next((kind for magic, kind in FOREIGN.items() if first.startswith(magic)), None)
+
+
+def read_json(path: Path, why: str, kind: type = dict) -> Any:
+    """A small JSON object, or a list if that is the `kind`, from a file. Raises FileError saying `why` it is needed."""
+    try:
+        if path.exists() and not path.is_file():  # a pipe would block
+            raise FileError(f"{path}: not a regular file; {why}")
+        if path.stat().st_size > CONFIG_LIMIT:
+            raise FileError(f"{path}: more than {CONFIG_LIMIT:,} bytes, which no model's config takes")
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror}); {why}") from None
+    except (ValueError, RecursionError) as error:
+        raise FileError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(values, kind):
+        raise FileError(
+            f"{path}: holds a JSON {type(values).__name__}, not {'an object' if kind is dict else 'a list'}"
+        )
+    return values

@@ -1,25 +1,26 @@
 """From a name, a file or a folder to a model that runs."""
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from limelight import given
+from limelight.checkpoints import sentences
 from limelight.checkpoints.cache import Progress
+from limelight.checkpoints.files import read_json
 from limelight.checkpoints.reader import TensorReader, open_tensors
+from limelight.checkpoints.sentences import Sentences
 from limelight.checkpoints.source import fetch, resolve
 from limelight.errors import ConfigError, FileError, RequestError
 from limelight.models import gguf
 from limelight.models.api import Decoder, Encoder, Network
 from limelight.models.build import build
-from limelight.models.config import LMHead, MaskedLMHead, ModelConfig, Pooled, Pooling, TransformerStack
+from limelight.models.config import LMHead, MaskedLMHead, ModelConfig, TransformerStack
 from limelight.models.mapping import Move, Sinusoids, Table
 from limelight.models.registry import config_from_hf, family
 from limelight.models.ties import names, tie, ties
@@ -31,18 +32,18 @@ from limelight.text.tokenizer import Tokenizer
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ROUNDED = {"q8_0": "Q8_0"}  # low-bit formats that float weights can be rounded to while they are read
 SOURCE_TOKENIZER = "tokenizer-source"  # the folder in a translator's folder, where source and target have their own
-CONFIG_LIMIT = 1 << 22  # bytes; real ones take a few kB
 
 
 @dataclass(frozen=True)
 class Opened:
     """What a checkpoint holds, ready to run. path: the file or folder that was read. source: a translator's tokenizer
-    for the text that it reads; mostly the same one."""
+    for the text that it reads; mostly the same one. sentences: what a folder of sentence-transformers says of texts."""
 
     network: Network
     tokenizer: Tokenizer
     path: Path
     source: Tokenizer
+    sentences: Sentences | None = None
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Contents:
     reader: TensorReader
     tokenizer: Tokenizer
     path: Path
+    sentences: Sentences | None = None
 
 
 def open_checkpoint(
@@ -99,7 +101,7 @@ def open_checkpoint(
     fuse(network.eval())
     if place.type != "meta":
         _computes(network, found.path, dtype)
-    return Opened(network, found.tokenizer, found.path, source)
+    return Opened(network, found.tokenizer, found.path, source, found.sentences)
 
 
 def contents(path: Path) -> Contents:
@@ -107,6 +109,8 @@ def contents(path: Path) -> Contents:
 
     Whatever the config claims is held against the shapes of the file's tensors before anything of that size is made.
     """
+    whole = path if path.is_dir() else path.parent
+    path = sentences.network(path) if path.is_dir() else path
     reader = open_tensors(path)
     if "general.architecture" in reader.metadata:
         shapes = {name: reader.shape(name) for name in reader.names()}
@@ -118,37 +122,13 @@ def contents(path: Path) -> Contents:
         return Contents(config, network, moves, reader, Tokenizer.from_gguf(reader.metadata), path)
     folder = path if path.is_dir() else path.parent
     config = config_from_hf(read_json(folder / "config.json", "a model's folder needs one beside its weights"))
-    if isinstance(config.head, Pooling) and (folder / "modules.json").is_file():
-        config = replace(config, head=_pooling(folder))
-    config, network, moves = _fitted(config, family(config.family).table, reader, path)
-    return Contents(config, network, moves, reader, Tokenizer.from_folder(folder), path)
-
-
-POOLED: dict[str, Pooled] = {"cls_token": "first", "lasttoken": "last", "mean_tokens": "mean", "max_tokens": "max"}
-
-
-def _pooling(folder: Path) -> Pooling:
-    """How a folder of sentence-transformers says that a text becomes one vector.
-
-    Raises ConfigError for a module that is none of transformer, pooling and normalisation.
-    """
-    steps = read_json(folder / "modules.json", "it says how texts become vectors", list)
-    kinds = [str(step.get("type", "")).rpartition(".")[2] if isinstance(step, dict) else "" for step in steps]
-    if other := [kind for kind in kinds if kind not in ("Transformer", "Pooling", "Normalize")]:
-        raise ConfigError(
-            f"{folder}: its vectors pass a {other[0] or 'nameless'} module, which limelight does not know"
-        )
-    if "Pooling" not in kinds:
-        raise ConfigError(f"{folder / 'modules.json'}: names no pooling, so a text has no vector")
-    place = str(steps[kinds.index("Pooling")].get("path", ""))
-    said = read_json(folder / place / "config.json", "it says how positions become one vector")
-    chosen = [key for key, value in said.items() if key.startswith("pooling_mode_") and value is True]
-    if len(chosen) != 1 or chosen[0].removeprefix("pooling_mode_") not in POOLED:
-        names = " and ".join(chosen) or "no way"
-        raise ConfigError(
-            f"{folder / place / 'config.json'}: names {names} of pooling; limelight knows {', '.join(POOLED)}"
-        )
-    return Pooling(POOLED[chosen[0].removeprefix("pooling_mode_")], "Normalize" in kinds)
+    table_of, said = family(config.family).table, None
+    if config.decoder is None and (whole / sentences.MODULES).is_file():
+        found = sentences.read(whole)
+        config, reader, said = replace(config, head=found.head), found.joined(reader, path), found.sentences
+        table_of = sentences.with_dense(table_of)
+    config, network, moves = _fitted(config, table_of, reader, path)
+    return Contents(config, network, moves, reader, Tokenizer.from_folder(folder), path, said)
 
 
 def _fitted(
@@ -262,25 +242,6 @@ def _computes(network: Network, path: Path, dtype: str | None) -> None:
     if not all(number.isfinite() for number in found):
         why = f"; perhaps {dtype} is too narrow for it" if dtype == "float16" else ""
         raise FileError(f"{path}: the model computes no numbers (NaN or infinite): its weights are damaged{why}")
-
-
-def read_json(path: Path, why: str, kind: type = dict) -> Any:
-    """A small JSON object, or a list if that is the `kind`, from a file. Raises FileError saying `why` it is needed."""
-    try:
-        if path.exists() and not path.is_file():  # a pipe would block
-            raise FileError(f"{path}: not a regular file; {why}")
-        if path.stat().st_size > CONFIG_LIMIT:
-            raise FileError(f"{path}: more than {CONFIG_LIMIT:,} bytes, which no model's config takes")
-        values = json.loads(path.read_bytes())
-    except OSError as error:
-        raise FileError(f"{path}: cannot be read ({error.strerror}); {why}") from None
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"{path}: not valid JSON: {error}") from None
-    if not isinstance(values, kind):
-        raise FileError(
-            f"{path}: holds a JSON {type(values).__name__}, not {'an object' if kind is dict else 'a list'}"
-        )
-    return values
 
 
 def usable_device(device: str) -> torch.device:

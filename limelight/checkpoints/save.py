@@ -10,10 +10,13 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from limelight.checkpoints import sentences
 from limelight.checkpoints.open import SOURCE_TOKENIZER
+from limelight.checkpoints.sentences import Sentences
 from limelight.errors import FileError, RequestError
 from limelight.models.api import Network
 from limelight.models.build import build
+from limelight.models.config import Pooling
 from limelight.models.registry import config_to_hf, family
 from limelight.models.ties import names
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
@@ -23,11 +26,18 @@ SHARD = 5_000_000_000  # bytes of weights in one file
 
 
 def save_checkpoint(
-    network: Network, tokenizer: Tokenizer, folder: Path, shard: int = SHARD, *, source: Tokenizer | None = None
+    network: Network,
+    tokenizer: Tokenizer,
+    folder: Path,
+    shard: int = SHARD,
+    *,
+    source: Tokenizer | None = None,
+    said: Sentences | None = None,
 ) -> None:
     """Writes config.json, safetensors (in shards of at most `shard` bytes) and the tokenizer into a new folder.
 
-    source: the tokenizer of a translator's source, where that is another one.
+    source: the tokenizer of a translator's source, where that is another one. said: of texts, by a model that makes
+    vectors of them.
 
     Low-bit layers are written as float32, which holds their values exactly. The folder is made beside its place and
     renamed when it is whole. Raises RequestError if `folder` exists and is not empty, FileError if it cannot be
@@ -43,7 +53,7 @@ def save_checkpoint(
     except OSError as error:
         raise FileError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
-        _write(network, tokenizer, beside, shard)
+        _write(network, tokenizer, beside, shard, said)
         if source is not None and source is not tokenizer:
             source.save(beside / SOURCE_TOKENIZER)
         beside.chmod(0o755)
@@ -59,7 +69,9 @@ def export(network: Network) -> dict[str, Tensor]:
     config = network.config
     table = family(config.family).table(config)
     weights = {name: positions.tensor() for name, positions in table.sinusoids.items()}
-    for move in table.saves(sorted(names(build(config, "meta")))):
+    behind = "head." if isinstance(config.head, Pooling) else None  # a pooling's layer has a file of its own
+    ours = [name for name in names(build(config, "meta")) if behind is None or not name.startswith(behind)]
+    for move in table.saves(sorted(ours)):
         theirs = move.mapping.save([weight(network, name) for name in move.ours])
         weights.update(zip(move.theirs, theirs, strict=True))
     return weights
@@ -76,7 +88,7 @@ def weight(network: nn.Module, name: str) -> Tensor:
     return tensor.detach()
 
 
-def _write(network: Network, tokenizer: Tokenizer, folder: Path, shard: int) -> None:
+def _write(network: Network, tokenizer: Tokenizer, folder: Path, shard: int, said: Sentences | None) -> None:
     weights = export(network)
     config = config_to_hf(network.config)
     kinds = {w.dtype for w in weights.values()}
@@ -105,4 +117,10 @@ def _write(network: Network, tokenizer: Tokenizer, folder: Path, shard: int) -> 
         ends = {"eos_token_id": sorted(tokenizer.eos), "bos_token_id": tokenizer.bos, "pad_token_id": tokenizer.pad}
         given = {name: value for name, value in ends.items() if value is not None}
         (folder / "generation_config.json").write_text(json.dumps(given, indent=2) + "\n", encoding="utf-8")
+    if isinstance(network.config.head, Pooling):
+        pooling = network.config.head
+        dense = names(network.head) if pooling.hidden is not None else []
+        moves = [(f"linear.{name.rpartition('.')[2]}", f"head.{name}") for name in dense]
+        behind = {theirs: weight(network, ours) for theirs, ours in moves}
+        sentences.write(folder, pooling, network.config.width, said, behind)
     tokenizer.save(folder)

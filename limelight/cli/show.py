@@ -122,7 +122,7 @@ def _about(found: "Contents", parts: Parts) -> dict[str, Any]:
 
 def _kind(found: "Contents") -> str:
     """How the tokenizer cuts text, as far as the model's files say it in words."""
-    from limelight.checkpoints.open import read_json
+    from limelight.checkpoints.files import read_json
 
     kinds = {"gpt2": "byte-level BPE", "llama": "SentencePiece with byte fallback"}
     if named := kinds.get(found.reader.metadata.get("tokenizer.ggml.model", "")):

@@ -1,7 +1,8 @@
 """What if: a twin of the model with parts switched off, and what that changes.
 
 The twin shares all weights with the model, which goes on as it was. A head that is switched off still looks; what it
-heard is not passed on (Michel et al., 2019). A layer that is switched off lets the stream through as it came.
+heard is not passed on (Michel et al., 2019). A layer that is switched off lets the stream through as it came. Instead
+of nothing, what is off may put out what it does on average.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -15,6 +16,8 @@ from torch import Tensor, nn
 
 from limelight import given
 from limelight.errors import RequestError
+from limelight.look.means import Means, fitting
+from limelight.look.parts import change
 from limelight.look.record import block_of, stack_of, twin
 from limelight.models.api import Decoder
 from limelight.nn.positions import NoPositions, NoRotary
@@ -32,15 +35,22 @@ def edit(
     *,
     heads_off: Iterable[tuple[int, int]] = (),
     layers_off: Iterable[int] = (),
+    attention_off: Iterable[int] = (),
+    feedforward_off: Iterable[int] = (),
     positions: bool = True,
+    means: Means | None = None,
 ) -> Decoder:
-    """A twin of `network` without some heads, given as (layer, head), without some layers, or without positions.
+    """A twin of `network` without some heads, given as (layer, head), without some layers or their attention or
+    feed-forward alone, or without positions.
 
-    Without positions nothing is turned or added, and only the mask tells what came first: a word sees those before it
-    as a heap. Raises RequestError for a layer or head that does not exist, and for a recurrent model.
+    means: what stands in the place of what is off, everywhere; nothing (zero) if None. Without positions nothing is
+    turned or added, and only the mask tells what came first: a word sees those before it as a heap. Raises RequestError
+    for a layer or head that does not exist, and for a recurrent model.
     """
     other = twin(network)
     stack = stack_of(other)
+    if means is not None:
+        fitting(means, network)
     off: dict[int, set[int]] = {}
     for number, pair in given.many("heads_off", heads_off, "pairs (layer, head)"):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -49,10 +59,16 @@ def edit(
         block_of(other, layer, head)
         off.setdefault(layer, set()).add(head)
     for layer, heads in off.items():
-        attention = block_of(other, layer).attention
-        attention.out.register_forward_pre_hook(_without(heads, attention.head_width))
+        block = block_of(other, layer)
+        change(block, "heads", _without(heads, block.attention.head_width, _mean(means, "heads", layer)))
+    for part, layers in (("attention", attention_off), ("feedforward", feedforward_off)):
+        for _, layer in given.many(f"{part}_off", layers, "layers"):
+            block = block_of(other, layer)
+            change(block, part, torch.zeros_like if means is None else _like(means.of[part][layer]))
     for _, layer in given.many("layers_off", layers_off, "layers"):
-        block_of(other, layer).register_forward_hook(_as_it_came)
+        block = block_of(other, layer)
+        added = None if means is None else means.of["residual"][layer + 1] - means.of["residual"][layer]
+        block.register_forward_hook(_as_it_came(added))
     if not positions:
         stack.embeddings.positions = NoPositions()
         for layer in range(len(stack.blocks)):
@@ -105,16 +121,30 @@ def _aligned(before: Sequence["Heard"], after: Sequence["Heard"]) -> Iterator[Ch
             yield Change(name, *(None if heard is None else heard.importance for heard in (old, new)))
 
 
-def _without(heads: Collection[int], width: int) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
-    """A hook in front of an output matrix: what these heads heard [B, T, H · D] is set to zero."""
+def _mean(means: Means | None, part: str, layer: int) -> Tensor | None:
+    return None if means is None else means.of[part][layer]
+
+
+def _without(heads: Collection[int], width: int, mean: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """What the heads heard, [B, T, H · D], with nothing or the mean [H · D] in the place of some."""
     columns = torch.tensor([head * width + i for head in sorted(heads) for i in range(width)])
 
-    def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        (joined,) = inputs
-        return (joined.index_fill(-1, columns.to(joined.device), 0),)
+    def without(made: Tensor) -> Tensor:
+        made = made.clone()
+        made[..., columns] = 0 if mean is None else mean[columns].to(made)
+        return made
+
+    return without
+
+
+def _like(mean: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda made: mean.to(made).expand_as(made)
+
+
+def _as_it_came(added: Tensor | None) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    """A hook behind a layer: the stream as it was in front of it, or with what the layer adds on average, [W]."""
+
+    def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        return inputs[0] if added is None else inputs[0] + added.to(output)
 
     return hook
-
-
-def _as_it_came(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    return inputs[0]

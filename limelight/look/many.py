@@ -16,6 +16,9 @@ WINDOW = 64
 POSITIONS = 4096
 """The most positions read in one step, padding counted too."""
 
+KEPT = 512
+"""The most where what lies between the layers is kept."""
+
 
 def windows(texts: Iterable[str]) -> Iterator[list[str]]:
     """The texts in lots of `WINDOW`, none of which is asked for before it is needed."""
@@ -24,11 +27,11 @@ def windows(texts: Iterable[str]) -> Iterator[list[str]]:
         yield lot
 
 
-def batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """The places of texts of those lengths, as many at a time as are to be read together, the short ones first."""
+def batches(lengths: Sequence[int], positions: int = POSITIONS) -> Iterator[list[int]]:
+    """The places of texts of those lengths, at most so many positions at a time, the short ones first."""
     batch: list[int] = []
     for place in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if batch and (len(batch) + 1) * lengths[place] > POSITIONS:
+        if batch and (len(batch) + 1) * lengths[place] > positions:
             yield batch
             batch = []
         batch.append(place)
@@ -47,7 +50,7 @@ def together(
     take: called with a text's place, what the layers' `parts` put out, [T, ·] each (see `activations`), and the final
     hidden states [T, W]. Raises RequestError for parts of a recurrent model.
     """
-    for batch in batches([len(ids) for ids in texts]):
+    for batch in batches([len(ids) for ids in texts], KEPT if parts else POSITIONS):
         counts = torch.tensor([len(texts[place]) for place in batch])
         tokens = pad_sequence([torch.tensor(texts[place]) for place in batch], batch_first=True)
         if parts:

@@ -10,13 +10,16 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links, roles
+from limelight.look.ablate import Ablation, ablate
 from limelight.look.ahead import continued
 from limelight.look.answer import Importance, heard
+from limelight.look.attribution import Attribution, attribute
 from limelight.look.edit import edit
 from limelight.look.inquiry import Inquiry
 from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
 from limelight.look.many import together, windows
+from limelight.look.means import Means
 from limelight.look.parts import activations
 from limelight.look.patch import Patching, patch
 from limelight.look.question import GivenWord
@@ -253,15 +256,32 @@ class Seen(View[CausalSession]):
         return roles.measure(self._network, self._tokenizer, sentences)
 
     def what_if(
-        self, *, heads_off: Iterable[tuple[int, int]] = (), layers_off: Iterable[int] = (), positions: bool = True
+        self,
+        *,
+        heads_off: Iterable[tuple[int, int]] = (),
+        layers_off: Iterable[int] = (),
+        attention_off: Iterable[int] = (),
+        feedforward_off: Iterable[int] = (),
+        positions: bool = True,
+        means: Means | None = None,
     ) -> "Seen":
         """The same text looked at by a twin of the model without some heads, given as (layer, head), without some
-        layers, or without positions; `limelight.look.compare` puts the two side by side.
+        layers or their attention or feed-forward alone, or without positions; `limelight.look.compare` puts the two
+        side by side.
 
-        Raises RequestError for a layer or head that does not exist.
+        means: what stands in the place of what is off, see `limelight.Model.means`; nothing (zero) if None. Raises
+        RequestError for a layer or head that does not exist.
         """
         given.flag("positions", positions)
-        edited = edit(self._network, heads_off=heads_off, layers_off=layers_off, positions=positions)
+        edited = edit(
+            self._network,
+            heads_off=heads_off,
+            layers_off=layers_off,
+            attention_off=attention_off,
+            feedforward_off=feedforward_off,
+            positions=positions,
+            means=means,
+        )
         return Seen(
             edited, self._tokenizer, self.text, f"a changed {self.title}", pieces=self._pieces, display=self._display
         )
@@ -325,6 +345,34 @@ class Seen(View[CausalSession]):
         """
         given.a(Seen, "corrupted", corrupted, "another look, by the same model")
         return patch(self._tokenizer, self, corrupted, answer, foil, part, tokens, progress)
+
+    def ablate(
+        self,
+        answer: str | None = None,
+        *,
+        foil: str | None = None,
+        part: str = "heads",
+        means: Means | None = None,
+        tokens: bool = False,
+        progress: Progress | None = None,
+    ) -> Ablation:
+        """Ablation of one part of one layer at a time: what that does to the answer that comes behind the text.
+
+        answer: the likeliest token if None; foil: the likeliest other one; both by their first token. part, tokens:
+        where, as in `patch_into`. means: what stands in the part's place, see `limelight.Model.means`; nothing (zero)
+        if None. `what_if` is for several at once. Raises RequestError for an answer that is the foil, for means of
+        another model, and for a recurrent model.
+        """
+        return ablate(self._tokenizer, self, answer, foil, part, means, tokens, progress)
+
+    def logit_attribution(self, answer: str | None = None, *, foil: str | None = None) -> Attribution:
+        """Direct logit attribution: what each head and feed-forward itself adds to the answer that comes behind the
+        text, norms held at the scale they had. What they do by way of later layers is not in it; compare `ablate`.
+
+        answer: the likeliest token if None; foil: the likeliest other one; both by their first token. Raises
+        RequestError for an answer that is the foil, and for a recurrent model.
+        """
+        return attribute(self._tokenizer, self, answer, foil)
 
     def __repr__(self) -> str:
         return f"Seen({given.shown(self.text)}, {len(self.words)} words, by {self.title})"

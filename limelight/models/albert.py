@@ -87,7 +87,9 @@ def table(config: c.ModelConfig) -> Table:
     ignored = [f"{front}embeddings.position_ids", "sop_classifier.classifier.{p}"]
     if not isinstance(config.head, c.SequenceClassifier):
         ignored.append(f"{front}pooler.{{p}}")
-    return Table(tuple(mappings), front, tuple(ignored), words if isinstance(config.head, c.MaskedLMHead) else {})
+    return Table(
+        tuple(mappings), front, tuple(ignored), words if isinstance(config.head, c.MaskedLMHead) else {}, body="albert."
+    )
 
 
 FAMILY = Family("albert", bert.architectures("Albert"), from_hf, to_hf, table)

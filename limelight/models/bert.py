@@ -63,8 +63,8 @@ def stack(keys: ConfigReader, *, offset: int = 0, width: int | None = None) -> c
         norm,
         "post",
     )
-    positions, types = c.Learned(rows - offset, offset), keys.whole("type_vocab_size", 2)
-    embeddings = c.Embeddings(positions=positions, types=types, norm=norm, width=width)
+    positions, types = c.Learned(rows - offset, offset), keys.whole("type_vocab_size", 2, least=0)
+    embeddings = c.Embeddings(positions=positions, types=types or None, norm=norm, width=width)
     return c.TransformerStack(wide, (block,) * keys.layers("num_hidden_layers"), None, embeddings)
 
 
@@ -97,7 +97,7 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
         "intermediate_size": block.feedforward.hidden,
         "hidden_act": activation_name(block.feedforward.activation),
         "max_position_embeddings": config.context + (positions.offset if isinstance(positions, c.Learned) else 0),
-        "type_vocab_size": stack.embeddings.types,
+        "type_vocab_size": stack.embeddings.types or 0,
         "layer_norm_eps": block.norm.eps,
         "tie_word_embeddings": config.tied or not isinstance(config.head, c.MaskedLMHead),
     }
@@ -167,7 +167,7 @@ def table(config: c.ModelConfig) -> Table:
     if not isinstance(config.head, c.SequenceClassifier):
         ignored.append(f"{front}pooler.dense.{{p}}")
     mappings = (*body(front), *heads.get(type(config.head), ()))
-    return Table(mappings, front, tuple(ignored), tied if isinstance(config.head, c.MaskedLMHead) else {})
+    return Table(mappings, front, tuple(ignored), tied if isinstance(config.head, c.MaskedLMHead) else {}, body="bert.")
 
 
 FAMILY = Family("bert", architectures("Bert"), from_hf, write, table)

@@ -1,6 +1,6 @@
 """From a config to modules: the only place where one becomes the other."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +13,7 @@ from limelight.models.ties import tie
 from limelight.nn.attention import AdditiveWeights, Attention, Weigh, attention_weights
 from limelight.nn.bias import LinearBias, NoBias, RelativeBias
 from limelight.nn.block import ORDERS, Block
+from limelight.nn.disentangled import DisentangledAttention, Distances
 from limelight.nn.embeddings import Embeddings
 from limelight.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
 from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
@@ -147,7 +148,8 @@ def _span_head(head: c.SpanHead, config: c.ModelConfig) -> nn.Module:
 
 
 def _pooling(head: c.Pooling, config: c.ModelConfig) -> nn.Module:
-    return Pooling(head.pooled, normalised=head.normalised)
+    hidden = _hidden(head.hidden, config.width, head.width or config.width)
+    return Pooling(head.pooled, hidden, normalised=head.normalised)
 
 
 HEADS: dict[type, Callable[[Any, c.ModelConfig], nn.Module]] = {
@@ -209,7 +211,7 @@ class _Parts:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self._shared: dict[c.Rotary | c.RelativeBias, nn.Module] = {}
+        self._shared: dict[c.Rotary | c.RelativeBias | c.Disentangled, nn.Module] = {}
 
     def block(self, block: c.Block) -> Block:
         return _known(ORDERS, block.order, "order of a block")(
@@ -227,22 +229,44 @@ class _Parts:
             raise ConfigError(
                 f"of a head's {a.head_width} features {a.rotary.width} would turn; it must be an even number"
             )
-        return Attention(
+        projections = (
             nn.Linear(self.width, a.heads * a.head_width, bias=a.bias),
-            nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias),
+            nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias and a.key_bias),
             nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias),
             nn.Linear(a.heads * a.head_width, self.width, bias=a.out_bias),
-            kv_heads=a.kv_heads,
-            head_width=a.head_width,
-            rotary=self._rotary(a.rotary),
-            q_norm=_norm(a.norm, a.head_width),
-            k_norm=_norm(a.norm, a.head_width),
-            scale=a.scale,
-            cap=a.cap,
-            window=a.window,
-            score_bias=self._score_bias(a),
-            sinks=a.heads if a.sinks else 0,
-            dropout=a.dropout,
+        )
+        settings: dict[str, Any] = {
+            "kv_heads": a.kv_heads,
+            "head_width": a.head_width,
+            "rotary": self._rotary(a.rotary),
+            "q_norm": _norm(a.norm, a.head_width),
+            "k_norm": _norm(a.norm, a.head_width),
+            "scale": a.scale,
+            "cap": a.cap,
+            "window": a.window,
+            "sinks": a.heads if a.sinks else 0,
+            "dropout": a.dropout,
+        }
+        if isinstance(a.score_bias, c.Disentangled):
+            return self._disentangled(a, a.score_bias, projections, settings)
+        return Attention(*projections, score_bias=self._score_bias(a), **settings)
+
+    def _disentangled(
+        self, a: c.Attention, bias: c.Disentangled, projections: Sequence[nn.Module], settings: Mapping[str, Any]
+    ) -> Attention:
+        wide = a.heads * a.head_width
+        distances = self._score_bias(a)
+        assert isinstance(distances, Distances)
+        q = nn.Linear(self.width, wide, bias=a.bias) if bias.projected and bias.of_key else None
+        k = nn.Linear(self.width, wide, bias=a.bias and a.key_bias) if bias.projected and bias.of_query else None
+        return DisentangledAttention(
+            *projections,
+            distances=distances,
+            of_query=bias.of_query,
+            of_key=bias.of_key,
+            distance_q=q,
+            distance_k=k,
+            **settings,
         )
 
     def _rotary(self, rotary: c.Rotary | None) -> nn.Module:
@@ -258,6 +282,10 @@ class _Parts:
             return NoBias()
         if isinstance(bias, c.LinearBias):
             return LinearBias(a.heads)
+        if isinstance(bias, c.Disentangled):
+            if bias not in self._shared:
+                self._shared[bias] = Distances(self.width, bias.span, bias.farthest, _norm(bias.norm, self.width))
+            return self._shared[bias]
         if bias.own or bias not in self._shared:
             self._shared[bias] = RelativeBias(a.heads, bias.buckets, bias.farthest, both_ways=bias.both_ways)
         return self._shared[bias]

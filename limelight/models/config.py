@@ -9,7 +9,7 @@ from limelight.errors import ConfigError
 from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
 
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
-Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh"]
+Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh", "identity"]
 Pooled = Literal["first", "last", "mean", "max"]
 Order = Literal["pre", "bare", "post", "sandwich", "parallel"]
 
@@ -73,11 +73,28 @@ class LinearBias:
 
 
 @dataclass(frozen=True)
+class Disentangled:
+    """What positions say is also scored against their distance, see `limelight.nn.disentangled`.
+
+    span: how many distances there are before a position, and behind it. farthest: see `Distances`. of_query: what
+    the query says is scored ("c2p"). of_key: what the key says is ("p2c"). projected: distances have projections of
+    their own, instead of those of queries and keys. norm: of the vectors of distances, which layers share.
+    """
+
+    span: int
+    farthest: int | None
+    of_query: bool
+    of_key: bool
+    projected: bool = True
+    norm: Norm | None = None
+
+
+@dataclass(frozen=True)
 class Attention:
     """One attention layer. scale: what scores are multiplied by. cap: scores are softly limited to ±cap.
 
     window: each position sees this many last positions, itself included; in an encoder those that are less far away, on
-    both sides. bias: on q, k and v. out_bias: on out.
+    both sides. bias: on q, k and v. key_bias: False takes that of k away. out_bias: on out.
     norm: on each head of q and k. dropout: of the weights, in training. score_bias: added to the scores. sinks: each
     head has one more score that takes its share of the weight and gives nothing.
     """
@@ -93,8 +110,9 @@ class Attention:
     cap: float | None = None
     window: int | None = None
     dropout: float = 0.0
-    score_bias: RelativeBias | LinearBias | None = None
+    score_bias: RelativeBias | LinearBias | Disentangled | None = None
     sinks: bool = False
+    key_bias: bool = True
 
 
 @dataclass(frozen=True)
@@ -285,10 +303,13 @@ class SpanHead:
 
 @dataclass(frozen=True)
 class Pooling:
-    """No scores: one vector for a text. normalised: of length one."""
+    """No scores: one vector for a text. normalised: of length one. hidden: a layer behind the pooling. width: of the
+    vectors that it makes (None: that of the stack)."""
 
     pooled: Pooled = "mean"
     normalised: bool = True
+    hidden: Hidden | None = None
+    width: int | None = None
 
 
 TRANSLATION = "translation"

@@ -77,7 +77,7 @@ def table(config: c.ModelConfig) -> Table:
             mappings.append(WeightMapping("classifier.{p}", "head.proj.{p}"))
         case c.SpanHead():
             mappings.append(WeightMapping("qa_outputs.{p}", "head.proj.{p}"))
-    return Table(tuple(mappings), front, (f"{front}embeddings.position_ids",), tied)
+    return Table(tuple(mappings), front, (f"{front}embeddings.position_ids",), tied, body="distilbert.")
 
 
 FAMILY = Family("distilbert", bert.architectures("DistilBert"), from_hf, to_hf, table)

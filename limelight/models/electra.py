@@ -65,7 +65,7 @@ def table(config: c.ModelConfig) -> Table:
             mappings.append(WeightMapping("classifier.{p}", "head.proj.{p}"))
         case c.SpanHead():
             mappings.append(WeightMapping("qa_outputs.{p}", "head.proj.{p}"))
-    return Table(tuple(mappings), front, (f"{front}embeddings.position_ids",), tied)
+    return Table(tuple(mappings), front, (f"{front}embeddings.position_ids",), tied, body="electra.")
 
 
 FAMILY = Family("electra", bert.architectures("Electra"), from_hf, to_hf, table)

@@ -9,7 +9,7 @@ Exactly one mapping must match each tensor in each direction; anything else is a
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -226,6 +226,8 @@ class Table:
     that stand for it where it is missing; a head that differs is one of its own. repeated: the same of tensors that may
     not differ. zero: our name → shape of weights that a file may leave out, and are then
     zero. sinusoids: their name → positions that follow from the config; files may hold them, and an export does.
+    body: where there is no prefix, what the names of the body begin with in files of a model with a head; that head is
+    left out.
     """
 
     mappings: tuple[WeightMapping, ...]
@@ -235,6 +237,7 @@ class Table:
     repeated: dict[str, str] = field(default_factory=dict)
     zero: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sinusoids: dict[str, Sinusoids] = field(default_factory=dict)
+    body: str = ""
 
     def replaced(self, *mappings: WeightMapping, without: Sequence[str] = ()) -> "Table":
         """This table with `mappings`, in place of those for the same names of theirs or ours and of those for which one
@@ -254,8 +257,16 @@ class Table:
         Raises ConfigError naming the tensor that fits no mapping, fits two, is missing, or has no place in the model.
         """
         names, wanted = list(names), set(wanted)
+        if not self.prefix and self.body and any(name.startswith(self.body) for name in names):
+            within = {name.removeprefix(self.body): name for name in names if name.startswith(self.body)}
+            within |= {name: name for name in names if self._known(name)}
+            return self._loads(within, wanted)
         bare = bool(self.prefix) and not any(name.startswith(self.prefix) for name in names)
         full = {(self.prefix + name if bare and not self._known(name) else name): name for name in names}
+        return self._loads(full, wanted)
+
+    def _loads(self, full: Mapping[str, str], wanted: Set[str]) -> list[Move]:
+        """`loads`, of names as the table has them, each with the file's own."""
         ignored = [_regex(pattern) for pattern in self.ignored]
         known = {*self.tied, *self.repeated, *self.sinusoids}
         present = [n for n in full if n not in known and not any(pattern.fullmatch(n) for pattern in ignored)]

@@ -137,7 +137,7 @@ def table(config: c.ModelConfig) -> Table:
             f"{'decoder' if isinstance(config.head, c.MaskedLMHead) else 'classifier'}.{{p}}", "head.proj.{p}"
         ),
     ]
-    return Table(tuple(mappings), front, (), {"decoder.weight": "embed.weight"} if config.tied else {})
+    return Table(tuple(mappings), front, (), {"decoder.weight": "embed.weight"} if config.tied else {}, body="model.")
 
 
 FAMILY = Family("modernbert", bert.architectures("ModernBert"), from_hf, to_hf, table)

@@ -49,7 +49,9 @@ def table(config: c.ModelConfig) -> Table:
         *bert.feedforward(theirs, ours),
         WeightMapping(f"{front}encoder.relative_attention_bias.weight", "encoder.blocks.0.attention.score_bias.weight"),
     ]
-    return Table(tuple(mappings), front, (f"{front}embeddings.position_ids", f"{front}pooler.dense.{{p}}"), tied)
+    return Table(
+        tuple(mappings), front, (f"{front}embeddings.position_ids", f"{front}pooler.dense.{{p}}"), tied, body="mpnet."
+    )
 
 
 FAMILY = Family("mpnet", bert.architectures("MPNet"), from_hf, to_hf, table)

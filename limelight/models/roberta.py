@@ -30,7 +30,7 @@ def table(config: c.ModelConfig) -> Table:
     front = "" if isinstance(config.head, c.Pooling) else "roberta."
     mappings, tied = heads(config)
     ignored = (f"{front}embeddings.position_ids", f"{front}pooler.dense.{{p}}")
-    return Table((*bert.body(front), *mappings), front, ignored, tied)
+    return Table((*bert.body(front), *mappings), front, ignored, tied, body="roberta.")
 
 
 def heads(config: c.ModelConfig) -> tuple[list[WeightMapping], dict[str, str]]:

@@ -153,7 +153,7 @@ class Attention(nn.Module):
     def attend(self, x: Tensor, source: KeysValues, positions: Positions, mask: Mask) -> Tensor:
         """What x [B, T, W] hears from the source's keys and values: [B, T, W]."""
         q = self.rotary(self.q_norm(self._heads(self.q(x))), positions)
-        mixed = self.core(q, source.k, source.v, self.scores(positions, mask))  # [B, H, T, D]
+        mixed = self.core(q, source.k, source.v, self.scores(q, source.k, positions, mask))  # [B, H, T, D]
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
 
@@ -166,8 +166,8 @@ class Attention(nn.Module):
             own = KeysValues(*cache.append(own.k, own.v, starts))
         return self.attend(x, own, positions, mask)
 
-    def scores(self, positions: Positions, mask: Mask) -> Scores:
-        """How the queries of a step score the keys that they may see."""
+    def scores(self, q: Tensor, k: Tensor, positions: Positions, mask: Mask) -> Scores:
+        """How the queries q [B, H, T, D] of a step score the keys k [B, K, S, D] that they may see."""
         bias = None if isinstance(self.score_bias, NoBias) else positions.bias(self.score_bias)
         return Scores(mask, self.scale, self.cap, bias, self.sinks)
 

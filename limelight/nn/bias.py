@@ -31,7 +31,7 @@ class RelativeBias(nn.Module):
 
     def forward(self, positions: Positions) -> Tensor:
         """[1 or B, H, T, S] for the queries of a step and all keys up to the last."""
-        found = nn.functional.embedding(self._bucket(_offsets(positions)), self.weight)  # [.., T, S, H]
+        found = nn.functional.embedding(self._bucket(offsets(positions)), self.weight)  # [.., T, S, H]
         return _by_head(found.movedim(-1, -3))
 
     def _bucket(self, offset: Tensor) -> Tensor:
@@ -57,9 +57,9 @@ class LinearBias(nn.Module):
 
     def forward(self, positions: Positions) -> Tensor:
         """[1 or B, H, T, S] for the queries of a step and all keys up to the last."""
-        offsets = _offsets(positions)
-        slopes = torch.tensor(slopes_of(self.heads), device=offsets.device)
-        return _by_head(-offsets.abs()[..., None, :, :] * slopes[:, None, None])
+        away = offsets(positions)
+        slopes = torch.tensor(slopes_of(self.heads), device=away.device)
+        return _by_head(-away.abs()[..., None, :, :] * slopes[:, None, None])
 
 
 def slopes_of(heads: int) -> list[float]:
@@ -70,7 +70,7 @@ def slopes_of(heads: int) -> list[float]:
     return slopes + [2 ** (-4 * (2 * i + 1) / power) for i in range(heads - power)]
 
 
-def _offsets(positions: Positions) -> Tensor:
+def offsets(positions: Positions) -> Tensor:
     """How far each key stands behind (+) or before (-) each query: [T, S] or [B, T, S]."""
     keys = torch.arange(positions.longest, device=positions.index.device)
     return keys - positions.index[..., None]

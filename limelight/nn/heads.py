@@ -93,16 +93,18 @@ class SequenceClassifier(nn.Module):
 
 
 class Pooling(nn.Module):
-    """One vector for a text (Reimers & Gurevych, 2019). normalised: of length one, so that a product is a cosine."""
+    """One vector for a text (Reimers & Gurevych, 2019): ``hidden(pooled)``; hidden may be none. normalised: of length
+    one, so that a product is a cosine."""
 
-    def __init__(self, pooled: Pooled, *, normalised: bool) -> None:
+    def __init__(self, pooled: Pooled, hidden: nn.Module, *, normalised: bool) -> None:
         super().__init__()
         self.pooled = pooled
+        self.hidden = hidden
         self.normalised = normalised
 
-    def forward(self, hidden: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, states: Tensor, lengths: Tensor) -> Tensor:
         """Hidden states [B, T, W] and the rows' lengths [B] → vectors [B, W]."""
-        vector = pool(hidden, lengths, self.pooled).float()
+        vector = self.hidden(pool(states, lengths, self.pooled)).float()
         return F.normalize(vector, dim=-1) if self.normalised else vector
 
 

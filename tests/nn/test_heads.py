@@ -24,9 +24,9 @@ def test_pooling_sees_no_padding() -> None:
 
 
 def test_normalised_vectors_are_of_length_one() -> None:
-    vectors = Pooling("mean", normalised=True)(HIDDEN, LENGTHS)
+    vectors = Pooling("mean", nn.Identity(), normalised=True)(HIDDEN, LENGTHS)
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(3))
-    plain = Pooling("mean", normalised=False)(HIDDEN, LENGTHS)
+    plain = Pooling("mean", nn.Identity(), normalised=False)(HIDDEN, LENGTHS)
     torch.testing.assert_close(plain / plain.norm(dim=-1, keepdim=True), vectors)
 
 
@@ -69,6 +69,7 @@ def encoder(head: c.Head) -> Encoder:
         (c.TokenClassifier(("a", "b", "c")), (2, 4, 3)),
         (c.SpanHead(), (2, 4, 2)),
         (c.Pooling("first", normalised=False), (2, 8)),
+        (c.Pooling("max", True, c.Hidden("tanh"), 5), (2, 5)),
     ],
     ids=lambda value: type(value).__name__,
 )

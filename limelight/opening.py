@@ -1,0 +1,126 @@
+"""Opening a model as what it is, and saving it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
+
+from limelight import given
+from limelight.encoder import Embedder, EncoderModel, kind_of
+from limelight.errors import RequestError
+from limelight.model import Model, Translator
+
+if TYPE_CHECKING:
+    from limelight.checkpoints.open import Opened
+
+AnyModel: TypeAlias = Model | Translator | EncoderModel
+"""What `open` returns."""
+
+Kind = TypeVar("Kind", bound="Model | Translator | EncoderModel")
+
+
+@overload
+def open(
+    model: str | Path = ...,
+    *,
+    dtype: str | None = ...,
+    device: str = ...,
+    progress: Callable[[int, int, str], None] | None = ...,
+    kind: None = ...,
+) -> AnyModel: ...
+
+
+@overload
+def open(
+    model: str | Path = ...,
+    *,
+    dtype: str | None = ...,
+    device: str = ...,
+    progress: Callable[[int, int, str], None] | None = ...,
+    kind: type[Kind],
+) -> Kind: ...
+
+
+def open(
+    model: str | Path = "smollm2",
+    *,
+    dtype: str | None = None,
+    device: str = "cpu",
+    progress: Callable[[int, int, str], None] | None = None,
+    kind: type[Kind] | None = None,
+) -> AnyModel | Kind:
+    """Opens a model by short name, folder (also that of a training), file (.gguf, .safetensors, torch zip) or hub id
+    (org/name), as what it is: a Model, which continues texts; a Translator, an encoder–decoder or a language model that
+    has learnt to translate; an Embedder, a MaskedModel, a Classifier, or an EncoderModel with another head.
+
+    A model that is not on this machine is fetched first; one that is opens without any network call. dtype:
+    "float32", "bfloat16" or "float16"; without it weights keep the type they have in the file, and low-bit layers
+    stay low-bit; "q8_0" rounds float weights to 8 bits, for speed on a CPU. progress: called with bytes done, bytes in
+    all and a note while fetching. kind: the class that it must be, for a type checker and for who depends on it.
+    Raises a LimelightError that says what to do, RequestError if the model is of another kind.
+    """
+    given.path("model", model)
+    if dtype is not None:
+        given.text("dtype", dtype)
+    given.text("device", device)
+    given.callback("progress", progress)
+    if kind is not None and not (isinstance(kind, type) and issubclass(kind, Model | Translator | EncoderModel)):
+        raise RequestError(
+            f"kind is {given.shown(kind)}; it must be Model, Translator or another class of opened models"
+        )
+    import torch
+
+    from limelight.checkpoints.open import open_checkpoint
+
+    with torch.inference_mode(False):  # the weights are to be used outside of that mode, too
+        checkpoint = open_checkpoint(model, dtype=dtype, device=device, progress=progress)
+    found = _opened(checkpoint, str(model))
+    if kind is not None and not isinstance(found, kind):
+        raise RequestError(f"{model} is a {type(found).__name__}, not a {kind.__name__}")
+    return found
+
+
+def _opened(checkpoint: Opened, name: str) -> AnyModel:
+    from limelight.models.api import Decoder, Encoder
+
+    network, tokenizer, path = checkpoint.network, checkpoint.tokenizer, checkpoint.path
+    if isinstance(network, Encoder):
+        kind = kind_of(network)
+        if kind is Embedder:
+            return Embedder(network, tokenizer, name, path, checkpoint.sentences)
+        return kind(network, tokenizer, name, path)
+    if isinstance(network, Decoder) and not network.config.translates:
+        return Model(network, tokenizer, name, path)
+    from limelight.tasks import Language
+
+    said = network.config.extra
+    language = Language(
+        checkpoint.source, tokenizer, said.get("decoder_start_token_id"), said.get("forced_bos_token_id")
+    )
+    return Translator(network, language, name, path)
+
+
+def save(model: AnyModel, folder: str | Path) -> None:
+    """Writes `model` as a new Hugging Face folder, which transformers itself opens where it knows the family; low-bit
+    layers become float32.
+
+    Raises RequestError if the folder exists and is not empty, FileError if it cannot be written.
+    """
+    from limelight.checkpoints.save import save_checkpoint
+
+    if isinstance(model, AnyModel) and any(
+        each._forward_hooks or each._forward_pre_hooks for each in model.network.modules()
+    ):
+        raise RequestError(
+            "this model is changed by hooks, which are no weights to be saved; save the model it is a twin of"
+        )
+    if isinstance(model, Translator):
+        save_checkpoint(
+            model.network, model.language.target, given.path("folder", folder), source=model.language.source
+        )
+    elif isinstance(model, Model | EncoderModel):
+        said = model.sentences if isinstance(model, Embedder) else None
+        save_checkpoint(model.network, model.tokenizer, given.path("folder", folder), said=said)
+    else:
+        raise RequestError(f"model is {given.shown(model)}; it must be what limelight.open returns")
