@@ -36,8 +36,10 @@ def test_models_and_looks_are_one_line(model: limelight.Model) -> None:
 
 def test_an_importance_is_a_table(model: limelight.Model) -> None:
     found = model.look(SENTENCE).importance("it", method="blocking")
-    head, *rows = str(found).splitlines()
-    assert head.startswith("Importance for 'it' by blocking, ")
+    lines = str(found).splitlines()
+    told = found.told()
+    assert lines[: len(told)] == told
+    rows = lines[len(told) :]
     assert len(rows) == 7
     ranked = found.ranked()
     for row, heard in zip(rows, ranked, strict=True):

@@ -79,7 +79,7 @@ _METHODS = (
         "Blocking",
         "How much less likely is the answer when no other position may attend to the word?",
         "compare Geva et al. (2023), Dissecting Recall of Factual Associations in Auto-Regressive Language Models",
-        "T variants of the text, T / 8 above 200 words",
+        "T variants of the text, T / 8 or 50 above 200 words",
         "importance",
         blocking,
         Session,

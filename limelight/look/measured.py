@@ -146,12 +146,15 @@ class _Search:
             if size <= needed:
                 grown = self._grown(followed[:FOLLOWED], partners[:PARTNERS], size)
             else:
-                grown = self._grown([named], partners[: PARTNERS // 2 + size - 1], size)
+                one_less = [named] if len(named) == size - 1 else []
+                grown = self._grown(one_less, partners[: PARTNERS // 2 + size - 1], size)
+            if not grown:
+                continue
             losses = self._all_ways(grown)
             followed = sorted(losses, key=lambda chosen: -score(losses[chosen]))
-            more = losses[followed[0]]
-            if size > needed and any(min(new) < min(old) + ADDS for new, old in zip(more, worth, strict=True)):
-                break
+            more, adds = losses[followed[0]], ADDS * (size - len(named))
+            if size > needed and any(min(new) < min(old) + adds for new, old in zip(more, worth, strict=True)):
+                continue  # words that are said thrice may do together what no two of them do
             named, worth = followed[0], more
         if self._progress is not None:
             self._progress(1, 1)

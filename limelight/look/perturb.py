@@ -9,6 +9,9 @@ LONG = 200
 GROUP = 32
 """Words in the first groups; halved until single words are left."""
 
+REFINED = 4
+"""Groups that are always looked into, one more than words are named."""
+
 
 def blocking(inquiry: Inquiry, progress: Progress | None) -> list[float]:
     """The loss when no other position may attend to a word; the one that asks is left out instead."""
@@ -34,12 +37,12 @@ def _one_by_one(inquiry: Inquiry, way: Way, progress: Progress | None) -> list[f
 def in_groups(inquiry: Inquiry, progress: Progress | None) -> list[float]:
     """Blocking for long texts: groups of words, of which the most important are halved again and again.
 
-    About one variant for eight words. The words of a group that is not looked into share its loss equally.
+    About one variant for eight words, or fifty. The words of a group that is not looked into share its loss equally.
     """
     others, blocked = inquiry.others, WAYS["blocked"]
     groups = [others[start : start + GROUP] for start in range(0, len(others), GROUP)]
     rounds = GROUP.bit_length() - 1
-    refined = max(2, (len(others) // 8 - len(groups)) // (2 * rounds))
+    refined = max(REFINED, (len(others) // 8 - len(groups)) // (2 * rounds))
     ahead = len(groups) + 1 + 2 * rounds * refined
     done = 0
 

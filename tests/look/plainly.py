@@ -35,27 +35,34 @@ def said(
 @torch.inference_mode()
 def alternatives(model: limelight.Model, tokens: Sequence[int], place: int, n: int = REPLACEMENTS) -> list[int]:
     """What is put in the place of one token: first the nearest in meaning of those that are likely there, half of n,
-    then the likeliest others. Every token of the tests' vocabulary is of one shape."""
+    then the likeliest others. All but the first three of the tests' tokens are words, of one shape."""
     own = tokens[place]
     likely = scores(model, tokens[:place])[-1].log_softmax(-1).tolist()
     rows = model.network.embed(torch.arange(len(likely)))
     near = torch.cosine_similarity(rows, rows[own], dim=-1).tolist()
-    others = sorted((id for id in range(len(likely)) if id != own), key=lambda other: -likely[other])
+    others = sorted((id for id in range(3, len(likely)) if id != own), key=lambda other: -likely[other])
     close = sorted(others, key=lambda other: -(likely[other] + NEARNESS * near[other]))[: (n + 1) // 2]
     return [*close, *(id for id in others if id not in close)][:n]
 
 
-def replaced(
+def by_other(
     model: limelight.Model, tokens: Sequence[int], places: Sequence[int], answer: int, foil: int | None = None
-) -> float:
-    """What the answer behind the tokens loses, by the mildest, when others stand in some places."""
+) -> list[float]:
+    """What the answer behind the tokens loses when others stand in some places, by each that does."""
     whole = said(model, tokens, answer, foil)
     others = {place: alternatives(model, tokens, place) for place in places}
     falls = []
     for turn in range(max(map(len, others.values()))):
         changed = [others[at][turn % len(others[at])] if at in others else id for at, id in enumerate(tokens)]
         falls.append(whole - said(model, changed, answer, foil))
-    return min(falls)
+    return falls
+
+
+def replaced(
+    model: limelight.Model, tokens: Sequence[int], places: Sequence[int], answer: int, foil: int | None = None
+) -> float:
+    """What the answer loses, by the mildest, when others stand in some places."""
+    return min(by_other(model, tokens, places, answer, foil))
 
 
 def blocked(

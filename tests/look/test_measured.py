@@ -1,0 +1,251 @@
+"""The default method: its values against plain forwards, and each rule by which words are named."""
+
+import random
+from collections.abc import Callable
+from itertools import combinations
+from math import comb, log
+from statistics import fmean
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from look import plainly
+from look.made_up import MadeUp, added, inquiry, text
+from references import saved
+
+import limelight
+from limelight.look import Seen
+from limelight.look.measured import ADDS, ALL, CERTAIN, DECIDES, MOST, PROPOSED, Found, measured, smallest
+from limelight.look.question import GivenWord
+
+TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
+WHOLE = GivenWord.least * DECIDES
+"""What words must do together to be named."""
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma2", "gpt2"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> limelight.Model:
+    folder = tmp_path_factory.mktemp(request.param)
+    saved(request.param, folder)
+    return limelight.open(folder, kind=limelight.Model)
+
+
+@pytest.fixture
+def seen(model: limelight.Model) -> Seen:
+    return model.look(TEXT)
+
+
+def found(words: int | list[str], lost: Callable[[str, frozenset[int]], float], *, blocks: bool = True) -> Found:
+    """What is measured of words and one more, which asks."""
+    names = text(words) if isinstance(words, int) else words
+    session = MadeUp([*names, "asks"], lambda way, places, turn: lost(way, places), blocks=blocks)
+    return measured(inquiry(session))
+
+
+@pytest.mark.parametrize("foil", [None, "w40"])
+def test_a_word_is_worth_what_the_mildest_of_the_likely_words_costs(
+    model: limelight.Model, seen: Seen, foil: str | None
+) -> None:
+    answer = seen.importance("w18", foil=foil)
+    assert answer.method == "measured"
+    *prompt, token = plainly.ids_of(model, TEXT)
+    rival = None if foil is None else model.tokenizer.id(foil)
+    expected = [plainly.replaced(model, prompt, [place], token, rival) for place in range(1, 9)]
+    assert [heard.importance for heard in answer.words] == pytest.approx(expected, abs=2e-4)
+    assert [heard.asks for heard in answer.words] == [False] * 7 + [True]  # which is replaced as all others
+    assert answer.unit == ("log-probability" if foil is None else "log-odds")
+
+
+@pytest.mark.parametrize("foil", [None, "w40"])
+def test_what_is_named_does_most_of_all_pairs(
+    model: limelight.Model, seen: Seen, foil: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of seven words two make sets enough to be checked; of a random model none does enough to be named otherwise."""
+    monkeypatch.setattr("limelight.look.measured.DECIDES", -100)
+    answer = seen.importance("w18", foil=foil)
+    *prompt, token = plainly.ids_of(model, TEXT)
+    rival = None if foil is None else model.tokenizer.id(foil)
+
+    def ways(*words: int) -> tuple[float, float]:
+        places = [i + 1 for i in words]
+        replaced = plainly.by_other(model, prompt, places, token, rival)
+        return (min(replaced) + fmean(replaced)) / 2, plainly.blocked(model, prompt, places, token, rival)
+
+    scale = [max(GivenWord.least, *alone) for alone in zip(*map(ways, range(7)), strict=True)]
+
+    def does(*words: int) -> float:
+        return sum(loss / most for loss, most in zip(ways(*words), scale, strict=True))
+
+    every = {pair: does(*pair) for pair in combinations(range(7), 2)}
+    assert tuple(sorted(answer.named)) == max(every, key=lambda pair: every[pair])
+    assert does(answer.named[0]) >= does(answer.named[1])  # the strongest first
+
+
+@pytest.mark.parametrize("words", range(40))
+def test_as_many_words_are_needed_as_make_twenty_sets(words: int) -> None:
+    enough = [size for size in range(1, MOST + 1) if comb(words, size) >= CERTAIN]
+    assert smallest(words) == min(enough, default=1)
+
+
+values = st.lists(st.floats(0.0, 8.0).map(lambda value: round(value, 3)), min_size=2, max_size=8, unique=True)
+
+
+@settings(max_examples=80, deadline=None)
+@given(values, st.booleans())
+def test_of_words_that_do_nothing_to_one_another_the_highest_are_named(worth: list[float], blocks: bool) -> None:
+    """One word at a time finds what all sets together would."""
+    words = len(worth)
+    answer = found(words, lambda way, places: added(worth, places), blocks=blocks)
+    assert answer.values == (*worth, 0.0)
+    ranked = sorted(range(words), key=lambda i: -worth[i])
+    size = min(smallest(words), max(1, words // 2))
+    while size < min(MOST, words // 2) and worth[ranked[size]] >= ADDS:
+        size += 1
+    best = max(combinations(range(words), size), key=lambda chosen: added(worth, chosen))
+    assert sorted(best) == sorted(ranked[:size])
+    decides = added(worth, best) >= WHOLE
+    assert answer.named == (tuple(ranked[:size]) if decides else ())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 40), st.booleans(), st.integers(0, 9))
+def test_whatever_words_do_to_one_another_what_is_named_is_worth_it(words: int, blocks: bool, seed: int) -> None:
+    def lost(way: str, places: frozenset[int]) -> float:
+        return random.Random(f"{seed} {way} {sorted(places)}").gauss(0, 2)
+
+    answer = found(words, lost, blocks=blocks)
+    if not answer.named:
+        return
+    assert len(set(answer.named)) == len(answer.named) <= MOST
+    assert set(answer.named) <= set(range(words))
+    assert len(answer.named) in (1, *range(2, words // 2 + 1))
+    if words > 5:
+        assert len(answer.named) >= smallest(words)
+    assert lost("replaced", frozenset(answer.named)) >= WHOLE
+    if len(answer.named) > smallest(words):
+        fewer = [lost("replaced", frozenset(each)) for each in combinations(answer.named, smallest(words))]
+        assert lost("replaced", frozenset(answer.named)) >= min(fewer) + ADDS
+
+
+@pytest.mark.parametrize("way", ["replaced", "blocked"])
+def test_one_more_word_must_add_enough_in_every_way(way: str) -> None:
+    for more, size in ((ADDS - 0.01, 1), (ADDS + 0.01, 2)):
+        worth = {4: 3.0, 9: more}
+
+        def lost(kind: str, places: frozenset[int], worth: dict[int, float] = worth) -> float:
+            return added(worth if kind == way else {4: 3.0, 9: 2.0}, places)
+
+        assert found(22, lost).named == (4, 9)[:size]
+
+
+def test_words_said_more_than_once_are_tried_together() -> None:
+    for times in (2, 3):
+        for words in (8, 24, 40):
+            for spelled in ("Mary", "mary", " Mary"):
+                names = text(words)
+                places = [1, words // 2, words - 2][:times]
+                for at, name in zip(places, ["Mary", spelled, "MARY"], strict=False):
+                    names[at] = name
+                answer = found(names, lambda way, gone, places=places: 4.0 * (set(places) <= gone))
+                assert sorted(answer.named) == places, (times, words)
+                if words <= ALL:
+                    assert answer.values == (0.0,) * (words + 1)
+
+
+def test_signs_said_more_than_once_are_not_a_word() -> None:
+    names = text(24)
+    names[2] = names[20] = ","
+    assert found(names, lambda way, gone: 4.0 * ({2, 20} <= gone)).named == ()
+
+
+@pytest.mark.parametrize("most", [-2.0, 0.0, WHOLE - 0.01])
+def test_nothing_is_named_where_no_few_words_lower_the_answer(most: float) -> None:
+    def lost(way: str, places: frozenset[int]) -> float:
+        return most if places else 0.0
+
+    for words in (1, 2, 5, 8, 22, 40):
+        assert found(words, lost).named == ()
+    assert found(8, lambda way, places: WHOLE + 0.01).named != ()
+
+
+def test_the_word_that_asks_is_replaced_but_never_named() -> None:
+    names = text(9)
+    session = MadeUp(names, lambda way, places, turn: 9.0 * (8 in places) + 1.0 * (2 in places))
+    answer = measured(inquiry(session))
+    assert answer.values[8] == 9.0
+    assert 8 not in answer.named
+    assert answer.named[0] == 2
+    assert {places for way, places in session.asked if 8 in places} == {frozenset([8])}
+    assert ("blocked", frozenset([8])) not in session.asked
+
+
+def test_the_only_word_asks_and_nothing_is_named() -> None:
+    session = MadeUp(["asks"], lambda way, places, turn: 5.0)
+    assert measured(inquiry(session)) == Found((5.0,), ())
+
+
+def test_a_word_counts_for_the_mildest_that_stands_in_its_place() -> None:
+    session = MadeUp(text(9), lambda way, places, turn: (3.0, 0.5, 7.0)[turn] * (4 in places))
+    answer = measured(inquiry(session))
+    assert answer.values[4] == 0.5
+
+
+@settings(max_examples=15, deadline=None)
+@given(words=st.integers(ALL + 1, 120), draw=st.randoms(use_true_random=False))
+def test_of_a_long_text_only_what_is_proposed_is_measured(words: int, draw: random.Random) -> None:
+    heavy = draw.sample(range(words), 3)
+    worth = {i: draw.uniform(0, 0.01) for i in range(words)} | dict(zip(heavy, (6.0, 5.0, 4.0), strict=True))
+    session = MadeUp([*text(words), "asks"], lambda way, places, turn: added(worth, places))
+    answer = measured(inquiry(session))
+    known = [i for i, value in enumerate(answer.values) if value is not None]
+    assert len(known) == PROPOSED + 1
+    assert known[-1] == words  # the word that asks
+    assert {*heavy} <= {*known}
+    assert answer.named == tuple(heavy)
+    for i in known[:-1]:
+        assert answer.values[i] == pytest.approx(worth[i])
+    assert {places for way, places in session.asked if way == "replaced" and len(places) == 1} == {
+        frozenset([i]) for i in known
+    }
+
+
+def test_a_decoder_proposes_what_gave_most_to_the_answer_by_one_reading(model: limelight.Model) -> None:
+    draw = random.Random(0)
+    seen = model.look(" ".join(f"w{draw.randrange(3, 99)}" for _ in range(40)))
+    answer = seen.importance(40)
+    given_ = seen.importance(40, method="alti-logit", check=False)
+    highest = sorted(range(38), key=lambda i: -(given_.words[i].importance or 0.0))[:PROPOSED]
+    assert [i for i, heard in enumerate(answer.words) if heard.importance is not None] == [*sorted(highest), 38]
+    *prompt, token = plainly.ids_of(model, seen.text)
+    for i in (*highest[:3], 38):
+        assert answer.words[i].importance == pytest.approx(plainly.replaced(model, prompt, [i + 1], token), abs=2e-4)
+    assert [heard.start for heard in answer.ranked()] == [
+        heard.start
+        for heard in sorted(answer.words, key=lambda h: -(h.importance or 0))
+        if heard.importance is not None
+    ]
+    assert {heard.times is None for heard in answer.words} == {True, False}
+
+
+@pytest.mark.parametrize("words", [1, 2, 5, 8, 23, 40])
+@pytest.mark.parametrize("blocks", [True, False])
+@pytest.mark.parametrize("heavy", [0.0, 5.0])
+def test_progress_goes_on_to_the_end(words: int, blocks: bool, heavy: float) -> None:
+    told: list[tuple[int, int]] = []
+    session = MadeUp([*text(words), "asks"], lambda way, places, turn: heavy * (0 in places), blocks=blocks)
+    measured(inquiry(session), lambda *step: told.append(step))
+    parts = [done / total for done, total in told]
+    assert parts == sorted(parts)
+    assert parts[-1] == 1
+    assert min(parts) >= 0
+
+
+def test_what_was_measured_is_kept() -> None:
+    session = MadeUp(text(9), lambda way, places, turn: added([3.0, 2.0, 1.0], places))
+    first = measured(inquiry(session))
+    asked = len(session.asked)
+    assert measured(inquiry(session)) == first
+    assert len(session.asked) == asked
+    taken = [(way, places) for way, places in session.asked if way == "blocked"]
+    assert len(taken) == len(set(taken))  # nor is anything measured twice
+    assert log(2) == ADDS
