@@ -8,7 +8,7 @@ from limelight.look.text import Reading
 from limelight.models.api import Decoder
 from limelight.text.stream import TextStream
 from limelight.text.tokenizer import Tokenizer
-from limelight.text.words import Word
+from limelight.text.words import Word, pieces, words
 
 LONGEST = 16
 """Tokens after which a word is taken for whole."""
@@ -17,43 +17,74 @@ END = "(the end)"
 """What stands for the token by which a text ends."""
 
 
+class _Said:
+    """What is said behind a text, token by token. offsets: the characters of each id whose text is known."""
+
+    def __init__(self, tokenizer: Tokenizer, after: Sequence[int]) -> None:
+        self._spell = tokenizer.spell
+        self._stream = TextStream(tokenizer, after=after)
+        self.text = ""
+        self.ids: list[int] = []
+        self.offsets: list[tuple[int, int]] = []
+
+    def push(self, id: int) -> None:
+        piece, own = self._stream.push(id), self._spell(id)
+        if own and piece.endswith(own):
+            self._show(piece.removesuffix(own))  # held back by the tokens in front of it, as a run of bytes is
+            piece = own
+        self.ids.append(id)
+        self._show(piece)
+
+    def close(self) -> None:
+        """Shows what is held back, and leaves out white space behind the last word."""
+        self._show(self._stream.close())
+        if self.text.strip():
+            self.text = self.text.rstrip()
+            self.offsets = [span for span in self.offsets if span[0] < len(self.text)]
+
+    def _show(self, piece: str) -> None:
+        """Adds a piece of text, the part of all tokens whose text was not known."""
+        if piece:
+            span = len(self.text), len(self.text) + len(piece)
+            self.offsets += [span] * (len(self.ids) - len(self.offsets))
+            self.text += piece
+
+    @property
+    def enough(self) -> bool:
+        """Whether the first word is whole: "don" and "'" may still become "don't"."""
+        return len(self.text.split()) > 1 or len(words(self.text, self.offsets)) > 2
+
+
 @torch.inference_mode()
-def continued(network: Decoder, tokenizer: Tokenizer, reading: Reading) -> Reading:
+def continued(network: Decoder, tokenizer: Tokenizer, reading: Reading, tokens: bool = False) -> Reading:
     """The text with the next word behind it, as the last of its words, always the likeliest token being taken.
 
-    White space in front of the word is part of it. Where the model would end the text, the word is `END`.
+    White space in front of the word is part of the text. Where the model would end the text, the word is `END`.
+    tokens: whether each token is a word, see `limelight.look.text.read`.
     """
-    stream = TextStream(tokenizer, after=reading.tokens)
-    state = network.start(1, len(reading.tokens) + LONGEST)
-    ids: list[int] = []
-    said, unseen, last = "", 0, list(reading.tokens)  # unseen: tokens at the end that have shown no text yet
-    while len(ids) < LONGEST:
+    said = _Said(tokenizer, reading.tokens)
+    most = min(LONGEST, network.context - len(reading.tokens))
+    state = network.start(1, len(reading.tokens) + most)
+    last: Sequence[int] = reading.tokens
+    while len(said.ids) < most and not said.enough:
         id = int(network.step(torch.tensor([last], device=network.device), state, last=True)[0, -1].argmax())
         if id in tokenizer.controls:
             break
-        piece = stream.push(id)
-        if said.strip() and piece and not _joins(said, piece):
-            ids = ids[: len(ids) - unseen]
-            break
-        ids.append(id)
-        said, unseen, last = said + piece, 0 if piece else unseen + 1, [id]
-    else:
-        said += stream.close()
-    if not said.strip():
-        said, ids = ("", [id]) if not ids else (said, ids)
-    return _with(reading, said, ids)
+        said.push(id)
+        last = [id]
+    if not said.ids:
+        return _with(reading, "", [id], Word(END, 0, 0, range(1)))
+    said.close()
+    found = (pieces if tokens else words)(said.text, said.offsets)
+    word = found[0] if found else Word(said.text, 0, len(said.text), range(len(said.ids)))
+    stop = word.tokens.stop
+    end = max([word.end, *(span[1] for span in said.offsets[:stop])])
+    return _with(reading, said.text[:end], said.ids[:stop], word)
 
 
-def _joins(said: str, piece: str) -> bool:
-    """Whether a piece goes on with the word at the end of what was said."""
-    return said[-1].isalnum() and piece[0].isalnum()
-
-
-def _with(reading: Reading, said: str, ids: Sequence[int]) -> Reading:
-    first = len(reading.tokens)
-    start = len(reading.text) + len(said) - len(said.lstrip())
-    shown = said.strip() or (said if said else END)
-    word = Word(
-        shown, min(start, len(reading.text) + len(said)), len(reading.text) + len(said), range(first, first + len(ids))
-    )
-    return Reading(reading.text + said, (*reading.tokens, *ids), (*reading.words, word), reading.spell)
+def _with(reading: Reading, said: str, ids: Sequence[int], word: Word) -> Reading:
+    """The text with `said`, in which a word stands, behind it."""
+    at, first = len(reading.text), len(reading.tokens)
+    place = range(first + word.tokens.start, first + word.tokens.stop)
+    last = Word(word.text, at + word.start, at + word.end, place)
+    return Reading(reading.text + said, (*reading.tokens, *ids), (*reading.words, last), reading.spell)

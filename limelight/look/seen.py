@@ -80,7 +80,7 @@ class Seen(View[CausalSession]):
         seen.__dict__.pop("ahead", None)
         if len(self.reading.tokens) >= self._network.context:
             raise RequestError("the text fills all that the model sees, so that no word comes next; shorten it")
-        reading = continued(self._quick or self._network, self._tokenizer, self.reading)
+        reading = continued(self._quick or self._network, self._tokenizer, self.reading, self._pieces)
         text = session(self._network, reading.tokens, self._tokenizer.spell, self._quick)
         View.__init__(seen, text, self._tokenizer, reading, self.title)
         return seen
