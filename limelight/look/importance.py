@@ -3,7 +3,8 @@
 Whatever the method, what is told of the words that it names is measured on this text: what the answer loses when other
 likely words stand in their places, when they are hidden from all others (attention knockout, Geva et al., 2023), and,
 as the check, when they are deleted. The last word before the one in question is where a decoder asks from. It cannot be
-hidden from itself, and without it the model asks from another; so it can be replaced, and is named by no method.
+hidden from itself, and without it the model asks from another; so it is replaced, and named only by the default method
+and where that alone outweighs all else.
 """
 
 from collections.abc import Callable, Sequence

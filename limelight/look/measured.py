@@ -86,7 +86,20 @@ def _measured(inquiry: Inquiry, progress: Progress | None) -> Found:
     search = _Search(inquiry, progress)
     spread = search.spread(inquiry.ways[0], [(i,) for i in singles])
     alone = {i: min(losses) for i, losses in zip(singles, spread, strict=True)}
-    return Found(tuple(alone.get(i) for i in range(len(inquiry.spans))), search.best({i: alone[i] for i in candidates}))
+    named = search.best({i: alone[i] for i in candidates})
+    if inquiry.asks is not None:
+        named = _with_asking(inquiry, named, alone[inquiry.asks])
+    return Found(tuple(alone.get(i) for i in range(len(inquiry.spans))), named)
+
+
+def _with_asking(inquiry: Inquiry, named: tuple[int, ...], loss: float) -> tuple[int, ...]:
+    """The words that are named, behind the one that asks where that alone does more than they do together: whatever
+    likely word stood there. It takes the place of the last of as many as the check needs."""
+    assert inquiry.asks is not None
+    (together,) = inquiry.losses(WAYS[inquiry.ways[0]], [named]) if named else [0.0]
+    if loss < inquiry.question.least * DECIDES or loss <= together:
+        return named
+    return (inquiry.asks, *named[: max(0, smallest(len(inquiry.spans)) - 1)])
 
 
 def proposed(inquiry: Inquiry, n: int) -> list[int]:
