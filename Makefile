@@ -7,7 +7,7 @@ MADE_FROM := pyproject.toml constraints.txt hatch_build.py scripts/torch_build.p
 .PHONY: run page test fuzz lint mutants bench clean
 
 run: .venv/installed
-	@$(BIN)/limelight look "The cat sat on the mat because it was tired" --seed 2
+	@$(BIN)/limelight look "When Tom and Anna went to the store, Tom gave the money to" --seed 2
 
 page: .venv/installed
 	@$(BIN)/limelight page

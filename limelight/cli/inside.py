@@ -8,8 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.picture import LOOKS, SHOWN, VIOLET, bar, colour, figure, fit, percent, shade, spelled
+from limelight.cli.picture import LOOKS, SHOWN, VIOLET, bar, colour, figure, fit, shade, spelled
 from limelight.cli.screen import clean
+from limelight.look import ROLES
+from limelight.look.told import percent
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod
@@ -67,8 +69,6 @@ def lens(found: "Lens", word: str, width: int) -> RenderableType:
 
 def heads(measured: "Roles", here: "Roles", width: int) -> RenderableType:
     """The map of all layers and heads, each with the letter of its role, and the best head of each role."""
-    from limelight.look import ROLES
-
     layers, count = next(iter(measured.strengths.values())).shape
     label = len(str(layers - 1))
     wide = len(str(count - 1)) + 1 if count * (len(str(count - 1)) + 1) + label + 1 <= width else 1
@@ -93,12 +93,12 @@ def heads(measured: "Roles", here: "Roles", width: int) -> RenderableType:
         own = f"{float(here.strengths[role][layer, head]):.2f}" if role in here.strengths else ""
         name = f"layer {layer}, head {head}"
         table.add_row(LETTERS[role], ROLES[role], str(len(places)), name, f"{strength:.2f}", own)
-    parked = float(here.strengths["first"].mean()) if "first" in here.strengths else 0.0
+    resting = float(here.strengths["first"].mean()) if "first" in here.strengths else 0.0
     notes = [
         "The brighter a letter, the stronger the role: 1 is all of a head's attention. Roles are measured on texts "
         "made for that; “here” is this text.",
-        f"- parks its attention on the first token, having nothing to look at; · does something else. In this text, "
-        f"heads park {percent(parked)} of their attention.",
+        f"- rests on the first position, having nothing to look at; · does something else. In this text, "
+        f"{percent(resting)} of all attention rests there.",
         "To look closer at one: --attention --layer L --head H.",
     ]
     if shown < count:
@@ -202,7 +202,7 @@ def _position(found: "Steps", width: int) -> Text:
 
 
 def _arithmetic(found: "Steps") -> Text:
-    """One score written out: that of the piece that gets the largest share, parking aside."""
+    """One score written out: that of the piece that gets the largest share, the first position aside."""
     at, scores, weights = found.projected, found.scores, found.weights
     shares = weights.values.clone()
     if found.tokens.place > 0:

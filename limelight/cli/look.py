@@ -9,18 +9,17 @@ from limelight import given
 from limelight.cli import options as o
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import RenderableType
 
-    from limelight import Model, Sampling, Seen
+    from limelight import Model, Seen
     from limelight.look import Importance
 
 _PANEL = "What to ask"
 _FILES = "Files to write instead of showing a picture"
-_AHEAD = 16
-"""Tokens in which the first word that the model adds is looked for."""
+_WAITING = "taking words away"
 
 METHODS = (
-    *("blocking", "alti-logit", "alti-blend", "leave-one-out", "leave-one-replaced", "gradient-input"),
+    *("measured", "blocking", "alti-logit", "leave-one-out", "leave-one-replaced", "gradient-input"),
     *("integrated-gradients", "attention", "attention-rollout", "value-weighted"),
 )
 """The names in `limelight.look.METHODS`, which takes too long to import for a help text."""
@@ -37,13 +36,10 @@ def look(
         str | None,
         typer.Option(
             metavar="WORD",
-            help="The word to ask about, or its number from 1; the last one by default.",
+            help="A word of the text to ask about, or its number from 1; by default the word that the model says next.",
             rich_help_panel=_PANEL,
         ),
     ] = None,
-    next: Annotated[
-        bool, typer.Option("--next", help="Ask about the first word that the model adds.", rich_help_panel=_PANEL)
-    ] = False,
     foil: Annotated[
         str | None,
         typer.Option(
@@ -88,8 +84,8 @@ def look(
             rich_help_panel=_PANEL,
         ),
     ] = None,
-    go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show first how the model continues.")] = True,
-    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it adds.")] = 24,
+    go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show how the model goes on.")] = True,
+    tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
     temperature: Annotated[
         float, typer.Option(metavar="T", help="How freely it continues; 0 always takes the likeliest token.")
     ] = o.TEMPERATURE,
@@ -128,25 +124,24 @@ def look(
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Continue a sentence and show which words made the model say its last one.
+    """Show what the model says next, and which words made it say so.
 
-    Each earlier word is scored by what it did to the odds of the word in
-    question. As a check, the model is then made deaf to the top words, and to
-    random ones: that shows whether the picture can be trusted.
+    Each word is replaced by others that are likely there: how much less
+    likely does the answer become? The few words that do most are named, and
+    checked by deleting them.
 
     Example:
 
-      limelight look "The cat sat on the mat because it was tired"
+      limelight look "She opened her umbrella because it started to"
       limelight look "The cat sat on the mat because it was tired" --word it
-      limelight look "Mary and John went out. John gave a drink to" --next
-      limelight look "The keys to the cabinet are" --why-not is
-      limelight look "The keys to the cabinet are" --method alti-logit
-      limelight look "The keys to the cabinet are" --lens
-      limelight look "The keys to the cabinet are" --heads
-      limelight look "The keys to the cabinet are" --steps --layer 13 --head 8
-      limelight look "The keys to the cabinet are" --attention
-      limelight look "The keys to the cabinet are" --html keys.html
-      limelight look "The keys to the cabinet are" --npz keys.npz
+      limelight look "The keys to the cabinet are" --word are --why-not is
+      limelight look "The keys to the cabinet" --method alti-logit
+      limelight look "The keys to the cabinet" --lens
+      limelight look "The keys to the cabinet" --heads
+      limelight look "The keys to the cabinet" --steps --layer 13 --head 8
+      limelight look "The keys to the cabinet" --attention
+      limelight look "The keys to the cabinet" --html keys.html
+      limelight look "The keys to the cabinet" --npz keys.npz
     """
     import limelight
     from limelight.cli import numbers, picture, screen
@@ -169,10 +164,10 @@ def look(
     if isinstance(opened, limelight.Translator):
         from limelight.cli import aligned
 
-        known = {"text", "model", "word", "target", "layer", "json", "device", "dtype"}
+        known = {"text", "model", "word", "foil", "method", "target", "layer", "json", "device", "dtype"}
         others = {parameter.name or "" for parameter in ctx.command.params} - known
         o.refuse(ctx, others, "asks nothing of a model that translates; leave it out")
-        aligned.show(console, opened, prompt, target, word, layer, json)
+        aligned.show(console, opened, prompt, target, word, foil, method, layer, json)
         return
     if target is not None:
         raise RequestError(f"{opened.name} does not translate; leave out --target")
@@ -182,25 +177,18 @@ def look(
         raise o.Misused("--layer and --head choose what --attention and --steps show; add one of them")
     needed = bool(json or files or not asked or ((attention or steps) and layer is None))
     seen = opened.look(prompt)
-    _check_question(opened, seen, None if next else word, next, foil, method, layer, head, bool(asked), needed)
+    _check_question(opened, seen, word, foil, method, layer, head, bool(asked), needed)
+    about = seen if word is not None or not (needed or lens) else seen.ahead  # with the word in question
     if npz is not None or parquet is not None:
-        numbers.fits(opened, seen)
-    continuation = None
-    if json and shown:
-        continuation = opened.complete(prompt, max_tokens=tokens, sampling=sampling, sink=True).text
-    elif shown:
-        _stream(console, opened, prompt, tokens, sampling)
-        o.tell_seed(sampling, seed)
-    if next:
-        seen = opened.look(_with_next_word(opened, prompt, sampling))
+        numbers.fits(opened, about)
     if html is not None:
         _save(html, opened, seen, word, foil, method)
     tables = [(file, write) for file, write in ((npz, numbers.npz), (parquet, numbers.parquet)) if file is not None]
     found = None
     if needed and (json or tables or not files):
-        with screen.progress("listening without each word", quiet=json, unit=str, after=0.5) as tell:
+        with screen.progress(_WAITING, quiet=json, unit=str, after=0.5) as tell:
             found = seen.importance(word, foil=foil, method=method, progress=tell)
-            arrays = numbers.numbers(opened, seen, found, foil, tell) if tables else {}
+            arrays = numbers.numbers(opened, seen, about, found, tell) if tables else {}
         for file, write in tables:
             write(file, arrays)
     if files and not json:
@@ -210,15 +198,25 @@ def look(
         return
     if layer is None or head is None:  # the one that looks hardest at the words that mattered most
         layer, head = (found.telling.layer, found.telling.head) if found and found.telling else (0, 0)
+    added = ""
+    if shown and not (found and found.target.start == found.target.end):  # where the model ends the text
+        with screen.progress("going on", quiet=json, after=0.5):
+            added = opened.complete(about.text, max_tokens=tokens, sampling=sampling, sink=True).text
     if json and found is not None:
-        drawn = sampling.seed if shown or next else None
-        answer = {"model": opened.name, "prompt": prompt, "continuation": continuation, "seed": drawn}
-        views = {name: _numbers(name, seen, word, layer, head) for name in asked}
-        screen.print_json(answer | _as_json(seen, found) | views)
+        answer = {
+            "model": opened.name,
+            "prompt": prompt,
+            "continuation": about.text[len(prompt) :] + added if shown else None,
+            "seed": sampling.seed if shown else None,
+        }
+        views = {name: _numbers(name, seen, about, word, layer, head) for name in asked}
+        screen.print_json(answer | _as_json(about, found) | views)
     elif found is not None and not asked:
-        console.print(picture.importance(seen.text, seen.words, found, foil, console.width))
+        console.print(picture.importance(about.text, found, added, console.width))
+        if shown:
+            o.tell_seed(sampling, seed)
     else:
-        console.print(_drawn(asked[0], seen, word, layer, head, console.width))
+        console.print(_drawn(asked[0], seen, about, word, layer, head, console.width))
 
 
 def _check_options(ctx: typer.Context, asked: list[str], files: bool, shown: bool) -> None:
@@ -227,11 +225,10 @@ def _check_options(ctx: typer.Context, asked: list[str], files: bool, shown: boo
     asked: the views. shown: whether the continuation is.
     """
     params = ctx.params
-    if params["word"] is not None and params["next"]:
-        raise o.Misused("--word and --next ask for two different words; give one of them")
     if not shown:
-        names = ("tokens",) if params["next"] else ("tokens", "temperature", "seed")
-        o.refuse(ctx, names, "is about the continuation, which is not shown here; leave it out")
+        o.refuse(
+            ctx, ("tokens", "temperature", "seed"), "is about the continuation, which is not shown here; leave it out"
+        )
     if params["json"]:
         return
     if files and asked:
@@ -248,7 +245,6 @@ def _check_question(
     model: "Model",
     seen: "Seen",
     word: str | None,
-    next: bool,
     foil: str | None,
     method: str | None,
     layer: int | None,
@@ -258,8 +254,7 @@ def _check_question(
 ) -> None:
     """Refuses what cannot be answered, before anything is computed.
 
-    next: whether the word in question is still to be written. instead: whether a view is asked for. importance: whether
-    it is needed.
+    instead: whether a view is asked for. importance: whether it is needed.
     """
     from limelight.look import METHODS
     from limelight.look.record import block_of, stack_of
@@ -268,16 +263,16 @@ def _check_question(
         stack_of(model.network)
     if layer is not None:
         block_of(model.network, layer, head)
-    if next and method is not None:
-        given.one_of("method", method, METHODS)
-    elif importance and not next:
+    if method is not None:
+        given.one_of("method", method, METHODS)  # before the next word is looked for
+    if importance:
         seen.check_question(word, foil=foil, method=method)
-    elif not next:
+    else:
         seen.place(word)
 
 
-def _numbers(view: str, seen: "Seen", word: str | None, layer: int, head: int) -> dict[str, Any]:
-    """One of VIEWS as an object."""
+def _numbers(view: str, seen: "Seen", about: "Seen", word: str | None, layer: int, head: int) -> dict[str, Any]:
+    """One of VIEWS as an object. about: the text with the word in question."""
     from limelight.look import plain
 
     numbers: dict[str, Any]
@@ -288,17 +283,18 @@ def _numbers(view: str, seen: "Seen", word: str | None, layer: int, head: int) -
         case "heads":
             numbers = {"measured": plain(seen.roles())["strengths"], "here": plain(seen.heads())["strengths"]}
         case "lens":
-            numbers = plain(seen.lens(seen.place(word) + 1))
+            numbers = plain(about.lens(about.place(word) + 1))
         case _:
             numbers = plain(seen.steps(word, layer, head))
     return numbers
 
 
-def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, width: int) -> "RenderableType":
-    """One of VIEWS as a picture."""
+def _drawn(
+    view: str, seen: "Seen", about: "Seen", word: str | None, layer: int, head: int, width: int
+) -> "RenderableType":
+    """One of VIEWS as a picture. about: the text with the word in question."""
     from limelight.cli import inside, picture, screen
 
-    place = seen.place(word)
     match view:
         case "attention":
             return picture.head(seen, word, layer, head, width)
@@ -307,68 +303,29 @@ def _drawn(view: str, seen: "Seen", word: str | None, layer: int, head: int, wid
                 return inside.heads(seen.roles(), seen.heads(), width)
         case "lens":
             with screen.progress("reading every layer", quiet=False):
-                return inside.lens(seen.lens(place + 1), seen.words[place].text, width)
+                place = about.place(word)
+                return inside.lens(about.lens(place + 1), about.words[place].text, width)
         case _:
-            return inside.steps(seen.steps(word, layer, head), seen.words[place].text, width)
+            return inside.steps(seen.steps(word, layer, head), seen.words[seen.place(word)].text, width)
 
 
 def _save(file: Path, model: "Model", seen: "Seen", word: str | None, foil: str | None, method: str | None) -> None:
-    """Writes the page about one word into a file."""
+    """Writes the page about one question into a file."""
     from limelight.cli import screen
     from limelight.views import saved
 
-    with screen.progress("listening without each word", quiet=False, unit=str, after=0.5) as tell:
-        place = seen.place(word)
+    with screen.progress(_WAITING, quiet=False, unit=str, after=0.5) as tell:
+        place = None if word is None else seen.place(word)
         page = saved.look(model, seen.text, word=place, foil=foil, method=method, progress=tell)
     with screen.beside(file) as stream:
         stream.write(page.encode())
 
 
-def _stream(console: "Console", model: "Model", prompt: str, tokens: int, sampling: "Sampling") -> None:
-    """Shows the text as it was given, and how the model goes on."""
-    from limelight.cli import screen
-
-    pieces = model.stream(prompt, max_tokens=tokens, sampling=sampling, sink=True)
-    screen.put(console, screen.clean(prompt))
-    for piece in pieces:
-        screen.put(console, screen.clean(piece), screen.ADDED)
-    screen.put(console, "\n\n")
-
-
-def _with_next_word(model: "Model", prompt: str, sampling: "Sampling") -> str:
-    """The text with the first word that the model adds."""
-    from limelight.errors import RequestError
-
-    text = prompt + model.complete(prompt, max_tokens=_AHEAD, sampling=sampling, sink=True).text
-    for word in model.look(text).words:
-        if word.end > len(prompt):
-            return text[: word.end]
-    raise RequestError("the model ends the text here, so there is no next word to ask about")
-
-
 def _as_json(seen: "Seen", found: "Importance") -> dict[str, Any]:
-    from dataclasses import asdict
+    from limelight.cli.numbers import as_json
 
-    target, check = found.target, found.check
     return {
-        "target": {
-            "word": target.text,
-            "start": target.start,
-            "end": target.end,
-            "logprob": found.logprob,
-            "against": list(found.alternatives),
-        },
-        "method": found.method,
-        "words": [asdict(heard) for heard in found.words],
-        "check": None
-        if check is None
-        else {
-            "k": check.k,
-            "top_drop": check.top_drop,
-            "random_drop": check.random_drop,
-            "random_sd": check.random_sd,
-            "holds": check.holds,
-        },
+        **as_json(found),
         "links": [
             {
                 "layer": link.layer,

@@ -1,13 +1,15 @@
-"""What `limelight look --npz` and `--parquet` write: every number behind the pictures, under a name of its own."""
+"""What `limelight look --json`, `--npz` and `--parquet` write: every number behind the pictures, under its own name."""
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limelight.cli.picture import folds
 from limelight.cli.screen import beside
 from limelight.errors import RequestError
 from limelight.models.config import Block, TransformerStack
@@ -42,18 +44,52 @@ def _blocks(model: "Model") -> Sequence[Block]:
     return stack.blocks if isinstance(stack, TransformerStack) else ()
 
 
-def numbers(model: "Model", seen: "Seen", found: "Importance", foil: str | None, progress: "Progress | None") -> Arrays:
-    """All numbers about one answer: importance by word and by token, attention, next words, and the lens."""
+def as_json(found: "Importance") -> dict[str, Any]:
+    """The answer as an object."""
+    target, check = found.target, found.check
+    return {
+        "target": {"word": target.text, "start": target.start, "end": target.end},
+        "logprob": found.logprob,
+        "rank": found.rank,
+        "expected": found.expected,
+        "foil": found.foil,
+        "method": found.method,
+        "unit": found.unit,
+        "words": [
+            {
+                "word": heard.word,
+                "start": heard.start,
+                "end": heard.end,
+                "importance": heard.importance,
+                "times": heard.times if folds(found) else None,
+                "asks": heard.asks,
+            }
+            for heard in found.words
+        ],
+        "named": list(found.named),
+        "losses": dict(found.losses),
+        "times": found.times,
+        "told": found.told(),
+        "check": None if check is None else {**asdict(check), "holds": check.holds, "short": check.short},
+    }
+
+
+def numbers(model: "Model", given: "Seen", seen: "Seen", found: "Importance", progress: "Progress | None") -> Arrays:
+    """All numbers about one answer: importance by word and by token, attention, next words, and the lens.
+
+    given: the text. seen: the text with the word in question, which may be one that the model says next.
+    """
     blocks, tokens = _blocks(model), seen.tokens
     asked = len(found.words)
     of = np.full(len(tokens), -1, np.int32)
     for place, word in enumerate(seen.words):
         of[word.tokens.start : word.tokens.stop] = place
     by_word, by_token = np.full(len(seen.words), np.nan, np.float32), np.full(len(tokens), np.nan, np.float32)
-    by_word[:asked] = [heard.importance for heard in found.words]
-    for place, value in seen.token_importance(asked + 1, foil=foil, method=found.method, progress=progress).items():
+    by_word[:asked] = [np.nan if heard.importance is None else heard.importance for heard in found.words]
+    measured = seen.token_importance(asked + 1, foil=found.foil, method=found.method, progress=progress)
+    for place, value in measured.items():
         by_token[place] = value
-    following = seen.next_words(NEXT)
+    following = given.next_words(NEXT)
     arrays = {
         "model": np.array(model.name),
         "text": np.array(seen.text),
@@ -61,18 +97,29 @@ def numbers(model: "Model", seen: "Seen", found: "Importance", foil: str | None,
         "word_characters": np.array([(word.start, word.end) for word in seen.words], np.int32),
         "tokens": np.array(tokens),
         "token_words": of,
+        "given": np.array(len(given.tokens), np.int32),
         "asked": np.array(asked, np.int32),
-        "against": np.array(found.alternatives),
         "logprob": np.array(found.logprob, np.float32),
+        "rank": np.array(found.rank, np.int32),
+        "expected": np.array(found.expected),
+        "foil": np.array(found.foil or ""),
         "method": np.array(found.method),
+        "unit": np.array(found.unit),
         "word_importance": by_word,
         "token_importance": by_token,
+        "named": np.array(found.named, np.int32),
+        "ways": np.array(list(found.losses), np.str_),
+        "losses": np.array(list(found.losses.values()), np.float32),
         "next_tokens": np.array([token for token, _ in following]),
         "next_probabilities": np.array([share for _, share in following], np.float32),
     }
     if check := found.check:
-        drops = [check.top_drop, check.random_drop, check.random_sd, check.best_drop]
-        arrays |= {"check_words": np.array(check.top, np.int32), "check_drops": np.array(drops, np.float32)}
+        arrays |= {
+            "check_sets": np.array(check.sets, np.int32),
+            "check_every": np.array(check.every),
+            "check_better": np.array(check.better, np.int32),
+            "check_holds": np.array(check.holds),
+        }
     if blocks:
         layers = seen.lens(asked + 1, LENS).layers
         tops = [[guess.top for guess in row] for row in layers]
@@ -121,7 +168,10 @@ def parquet(file: Path, arrays: Arrays) -> None:
             writer.write_table(pa.table(columns, schema=schema))
 
 
-ABOUT = ("model", "text", "words", "tokens", "asked", "against", "logprob", "method", "check_words", "check_drops")
+ABOUT = (
+    *("model", "text", "words", "tokens", "given", "asked", "logprob", "rank", "expected", "foil", "method", "unit"),
+    *("named", "ways", "losses", "check_sets", "check_every", "check_better", "check_holds"),
+)
 """Arrays that describe a table as a whole."""
 
 
@@ -135,7 +185,7 @@ def _views(arrays: Arrays) -> Iterator[dict[str, Any]]:
     heard = {"other": measured, "text": tokens[measured], "value": by_token[measured]}
     yield {"view": "token importance", "place": own[0], **heard}
     following = {"text": arrays["next_tokens"], "value": arrays["next_probabilities"]}
-    yield {"view": "next", "place": len(tokens), **following}
+    yield {"view": "next", "place": int(arrays["given"]), **following}
     if "attention" not in arrays:
         return
     for layer, shares in enumerate(arrays["lens_probabilities"]):  # [n, k]

@@ -1,23 +1,21 @@
 """How `limelight look` draws: importance in amber and blue, attention in violet, and never the one like the other."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Group, RenderableType
-from rich.padding import Padding
 from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.screen import clean
+from limelight.cli.screen import ADDED, clean
+from limelight.look import METHODS, told
+from limelight.look.question import Likelihood
+from limelight.text.words import find
 
 if TYPE_CHECKING:
     from limelight import Seen
-    from limelight.look import Importance
-    from limelight.look.importance import Check
-    from limelight.look.links import Link
-    from limelight.text.words import Word
+    from limelight.look import Heard, Importance
 
 Hue = tuple[int, int, int]
 AMBER: Hue = (255, 176, 32)
@@ -32,31 +30,43 @@ _BAR = 30
 _CELL = 5
 _LABEL = 14
 _EIGHTHS = " ▏▎▍▌▋▊▉"
-_FALLS = ("blocking", "leave-one-out", "leave-one-replaced")  # what they measure is how far the odds fall
-_COUNTS = {1: "one random word", 2: "two random words", 3: "three random words"}
+_TAKEN = {
+    "measured": "with each word replaced",
+    "leave-one-replaced": "with each word replaced",
+    "blocking": "with each word hidden",
+    "leave-one-out": "with each word left out",
+}
+"""Methods whose numbers are what the answer loses → what they do to each word."""
+_ASKS = "  the last word, never named"
+_TOGETHER = "only together with others"
 LOOKS = "Attention is where the model looks, not what changes its answer."
 
 
-def importance(text: str, words: "Sequence[Word]", found: "Importance", foil: str | None, width: int) -> RenderableType:
-    """The sentence in colour, its words ranked, the check, and the strongest single heads."""
-    asked = f"“{clean(found.target.text)}”"
-    looks = _looks(found)
-    title = f"Where does the model look before {asked}?" if looks else f"Which words made the model say {asked}?"
-    if foil is not None and not looks:
-        title = f"Which words made the model say {asked} and not “{clean(foil)}”?"
-    parts: list[RenderableType] = [
-        Text(title, "bold"),
-        Padding(_sentence(text, found), (1, 2), expand=False),
+def importance(text: str, found: "Importance", added: str, width: int) -> RenderableType:
+    """The text in colour with what the model adds to it, and the answer.
+
+    text: up to the word in question at least. added: what follows it.
+    """
+    return Group(_sentence(text, found, added), Text(), answer(found, width))
+
+
+def answer(found: "Importance", width: int) -> RenderableType:
+    """The answer in words, the words ranked, and how they were measured. Doubt is told in grey."""
+    method = METHODS[found.method]
+    note = " Bars are logarithmic." if folds(found) else f" {LOOKS}" if _looks(found) else ""
+    checked = " ".join(told.checked(found))
+    said = [
+        (told.expected(found), ""),
+        (told.hangs(found), "" if found.named else "dim"),
+        (checked, "" if found.trusted else "dim"),
+    ]
+    return Group(
+        *(Text(clean(sentence), style) for sentence, style in said if sentence),
+        Text(),
         _ranking(found, width),
         Text(),
-        _explained(found, asked),
-        Text(),
-        _odds(found, asked),
-        _checked(found.check, words, asked),
-    ]
-    if found.links:
-        parts += [Text(), _links(found.links, words)]
-    return Group(*parts)
+        Text(f"{method.title}: {method.answers}{note}", "dim"),
+    )
 
 
 def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> RenderableType:
@@ -64,8 +74,6 @@ def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> R
 
     Where not all words fit into `width` cells, those up to the word in question are shown.
     """
-    from limelight.text.words import find
-
     weights = seen.attention(layer, head).tolist()
     words = [clean(word.text) for word in seen.words]
     last = len(words) if word is None else find(seen.words, word) + 1
@@ -90,7 +98,7 @@ def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> R
     title = Text.assemble(("Where one head looks: ", "bold"), (f"layer {layer}, head {head}", "bold"))
     notes = [
         f"Each row is a word that looks; its numbers say how much it looks at each word; "
-        f"what they lack to 1 is parked. {LOOKS}"
+        f"what they lack to 1 rests on the first position, which is no word. {LOOKS}"
     ]
     if cut := len(words) - len(shown):
         notes.append(
@@ -100,107 +108,86 @@ def head(seen: "Seen", word: str | None, layer: int, head: int, width: int) -> R
     return Group(title, Text(), *lines, Text(), *(Text(note, "dim") for note in notes))
 
 
-def _sentence(text: str, found: "Importance") -> Text:
-    """The text, each word on a ground as strong as it mattered."""
+def _sentence(text: str, found: "Importance", added: str) -> Text:
+    """The text, each word on a ground as strong as it mattered, those that are named underlined."""
     drawn = Text()
     at = 0
     most = _most(found)
+    named = {found.words[place].start for place in found.named}
     for heard in found.words:
         drawn.append(clean(text[at : heard.start]))
-        drawn.append(clean(heard.word), shade(_hue(found, heard.importance), abs(heard.importance) / most))
+        value = heard.importance or 0.0
+        style = shade(_hue(found, value), abs(value) / most if _counts(found, value) else 0.0)
+        drawn.append(clean(heard.word), style + Style(underline=heard.start in named))
         at = heard.end
-    drawn.append(clean(text[at : found.target.start]))
-    drawn.append(clean(found.target.text), "bold underline")
-    drawn.append(clean(text[found.target.end :]), "dim")
+    target = found.target
+    drawn.append(clean(text[at : target.start]))
+    if target.end == target.start and drawn.plain[-1:].strip():
+        drawn.append(" ")  # the end of a text stands nowhere in it
+    drawn.append(clean(target.text) if target.text.strip() else spelled(target.text), "bold")
+    drawn.append(clean(text[target.end :]), "dim")
+    drawn.append(clean(added.rstrip()), ADDED)
     return drawn
 
 
 def _ranking(found: "Importance", width: int) -> Group:
+    """The words with what each did, strongest first; those that did nothing, and those not measured, in a line."""
+    places = {heard.start: place for place, heard in enumerate(found.words, 1)}
+    named = {found.words[place].start for place in found.named}
+    ranked = found.ranked()
+    counting = [heard for heard in ranked if _counts(found, heard.importance) or heard.start in named]
     table = Table.grid(padding=(0, 1))
     table.add_column(justify="right", style="dim")
     table.add_column(max_width=_WORD, no_wrap=True, overflow="ellipsis")
-    table.add_column(justify="right")
+    table.add_column(justify="right", no_wrap=True)
     table.add_column(no_wrap=True)
     most = _most(found)
-    places = {heard.start: place for place, heard in enumerate(found.words, 1)}
-    mark = Text("  asks: left out, not blocked" if found.method == "blocking" else "  asks", "dim italic")
-    longest = max(cell_len(clean(heard.word)) for heard in found.words)
-    room = max(8, min(_BAR, width - min(_WORD, longest) - len(mark) - 12))  # 12: number, value and gaps
-    ranked = found.ranked()
-    for heard in ranked[:SHOWN]:
-        drawn = bar(abs(heard.importance) / most, room)
+    numbers = {heard.start: _number(found, heard) for heard in counting}
+    longest = max((cell_len(clean(heard.word)) for heard in counting), default=0)
+    number = max(map(len, numbers.values()), default=0)
+    room = max(8, min(_BAR, width - min(_WORD, longest) - number - len(_ASKS) - len(str(len(places))) - 3))
+    for heard in counting[:SHOWN]:
+        value = heard.importance or 0.0
+        drawn = bar(abs(value) / most, room) if numbers[heard.start] else ""
+        mark = _ASKS if heard.asks else "" if numbers[heard.start] else _TOGETHER
         table.add_row(
             str(places[heard.start]),
-            Text(clean(heard.word), "bold"),
-            _number(found, heard.importance),
-            Text.assemble((drawn, colour(_hue(found, heard.importance))), mark if heard.asks else ""),
+            Text(clean(heard.word), "bold" if heard.start in named else ""),
+            numbers[heard.start],
+            Text.assemble((drawn, colour(_hue(found, value))), (mark, "dim italic")),
         )
-    parts: list[RenderableType] = [table]
-    if rest := ranked[SHOWN:]:
-        span = f"from {_number(found, rest[0].importance)} to {_number(found, rest[-1].importance)}"
-        parts.append(Text(f"and {len(rest)} more, {span}", "dim"))
+    parts: list[RenderableType] = [Text(_heading(found), "dim"), table] if counting else []
+    if more := len(counting) - SHOWN:
+        parts += [Text(f"and {more} more with less", "dim")] if more > 0 else []
+    if still := [heard for heard in ranked if heard not in counting]:
+        names = ", ".join(f"{places[heard.start]} {clean(heard.word)}" for heard in sorted(still, key=_place))
+        parts.append(Text(f"Little or no difference: {names}", "dim"))
+    if unknown := len(found.words) - len(ranked):
+        parts.append(Text(f"{unknown} other {'word was' if unknown == 1 else 'words were'} not measured.", "dim"))
     return Group(*parts)
 
 
-def _explained(found: "Importance", asked: str) -> Text:
-    from limelight.look import METHODS
-
-    method = METHODS[found.method]
-    if method.kind == "attention":
-        unit = "lengths" if found.method == "value-weighted" else "shares of attention"
-        return Text(f"{method.answers} The numbers are {unit}. {LOOKS}", "dim")
-    if method.name in _FALLS:
-        units = (
-            "natural logarithms: 0.7 halves the odds, 2.3 leaves a tenth of them, 4.6 a hundredth; below 0 they rise."
-        )
-        return Text(f"{method.answers} “The odds” are those of {asked}. The numbers are {units}", "dim")
-    return Text(
-        f"{method.answers} “The odds” are those of {asked}. Above 0 a word speaks for {asked}, below 0 against it; "
-        "only relative sizes mean something.",
-        "dim",
-    )
+def _place(heard: "Heard") -> int:
+    return heard.start
 
 
-def _odds(found: "Importance", asked: str) -> Text:
-    from math import exp
-
-    rivals = list(dict.fromkeys(clean(rival).strip() or spelled(rival) for rival in found.alternatives))
-    chance = percent(exp(found.logprob))
-    return Text(
-        f"The model gave {asked} a probability of {chance} here. It was compared with {_listed(rivals, 'or')}.", "dim"
-    )
+def _heading(found: "Importance") -> str:
+    """What the numbers of a ranking are."""
+    if not folds(found):
+        return f"{found.unit.capitalize()}, by word:"
+    beside = f" beside {told.quoted(found.foil)}" if found.foil else ""
+    return clean(f"How much less likely {told.quoted(found.target.text)} is{beside} {_TAKEN[found.method]}:")
 
 
-def _checked(check: "Check | None", words: "Sequence[Word]", asked: str) -> Text:
-    """The check in one sentence, and what follows from it."""
-    if check is None:
-        return Text("There are too few words to compare this picture with random ones.", "bold")
-    top = _listed([clean(words[place].text) for place in check.top])
-    return Text.assemble(
-        f"When the model is deaf to {top}, the odds of {asked} {moved(check.top_drop)}; deaf to {_COUNTS[check.k]}, "
-        f"they {moved(check.random_drop)} ± {check.random_sd:.1f}. ",
-        ("This picture can be trusted.", "bold green")
-        if check.holds
-        else ("This picture cannot be trusted here.", "bold red"),
-    )
-
-
-def _links(links: "Sequence[Link]", words: "Sequence[Word]") -> Group:
-    table = Table.grid(padding=(0, 2))
-    for link in links:
-        source, target = clean(words[link.source].text), clean(words[link.target].text)
-        table.add_row(
-            f"layer {link.layer}, head {link.head}:",
-            Text(f"{source} → {target}", "bold"),
-            Text.assemble((f"{link.weight:.2f} ", ""), (bar(link.weight, 12), colour(VIOLET))),
-        )
-    return Group(Text("The heads that look hardest at the strongest words", "bold"), table, Text(LOOKS, "dim"))
-
-
-def _number(found: "Importance", value: float) -> Text:
-    if _looks(found):
-        return Text(f"{value:.2f}")
-    return Text(figure(value, "+.1f"))
+def _number(found: "Importance", heard: "Heard") -> str:
+    """What a word did: how many times less or more likely the answer is without it, or a number in the method's unit;
+    nothing where it makes no difference."""
+    value = heard.importance or 0.0
+    if not _counts(found, value):
+        return ""
+    if folds(found):
+        return f"{told.fold(value)} × {'less' if value > 0 else 'more'}"
+    return f"{value:.2f}" if _looks(found) else figure(value, "+.2f")
 
 
 def figure(value: float, spec: str) -> str:
@@ -208,31 +195,23 @@ def figure(value: float, spec: str) -> str:
     return f"{value:{spec}}".replace("-", "−")
 
 
-def moved(drop: float) -> str:
-    return f"{'fall' if drop >= 0 else 'rise'} by {abs(drop):.1f}"
-
-
-def percent(probability: float) -> str:
-    hundred = 100 * probability
-    if hundred < 0.01:
-        return "less than 0.01 %"
-    return f"{hundred:.0f} %" if hundred >= 10 else f"{hundred:.2g} %"
-
-
-def _listed(names: Sequence[str], last: str = "and") -> str:
-    names = [name if any(map(str.isalnum, name)) else f"“{name}”" for name in names]  # punctuation is in quotes
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {last} {names[-1]}"
-
-
 def spelled(token: str) -> str:
     """A token that would not be seen, such as a line break, in quotes and by its escapes."""
     return f"“{token.encode('unicode_escape').decode()}”"
 
 
+def folds(found: "Importance") -> bool:
+    """Whether the words' values are what the answer loses, which can be told as “30 times less likely”."""
+    return found.method in _TAKEN
+
+
+def _counts(found: "Importance", value: float | None) -> bool:
+    """Whether a value is measured and large enough to be told."""
+    return value is not None and (abs(value) > Likelihood.least if folds(found) else abs(value) >= 0.005)
+
+
 def _looks(found: "Importance") -> bool:
     """Whether the numbers say where the model looks, and not what changed its answer."""
-    from limelight.look import METHODS
-
     return METHODS[found.method].kind == "attention"
 
 
@@ -243,7 +222,7 @@ def _hue(found: "Importance", value: float) -> Hue:
 
 
 def _most(found: "Importance") -> float:
-    return max(abs(heard.importance) for heard in found.words) or 1.0
+    return max((abs(heard.importance or 0.0) for heard in found.words), default=0.0) or 1.0
 
 
 def colour(hue: Hue) -> Style:

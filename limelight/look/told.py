@@ -1,18 +1,19 @@
-"""An answer in plain words, the same for every kind of model: what was said, what it hangs on, whether that holds."""
+"""An answer in plain words, the same for every kind of model: what was said, what that depends on, and the check."""
 
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from limelight.look.question import Likelihood
+
 if TYPE_CHECKING:
     from limelight.look.answer import Importance
 
+SETS = {1: "words", 2: "pairs of words", 3: "sets of three words"}
+"""How many words are taken away together → what sets of as many are called; more of them by their number."""
+
 CERTAIN = 1e6
 """Times less likely beyond which no number is told."""
-
-
-LONG = 60
-"""Characters of a text in a sentence; of a longer one its beginning and its end stand there."""
 
 
 def times(loss: float) -> float:
@@ -40,36 +41,45 @@ def hangs(found: "Importance") -> str:
     """The words that are named and what the answer loses without them."""
     said = quoted(found.target.text)
     if not found.named:
-        return f"No few words decide: {said} hangs on all of the text a little."
-    names = listed([quoted(found.words[place].word) for place in found.named])
+        if len(found.words) == 1:
+            return "The text is a single word, so there is nothing to compare it with."
+        return f"No few words decide: {said} depends a little on all of the text."
+    names = listed([_name(found, place) for place in found.named])
     one = len(found.named) == 1
-    if (loss := found.losses.get("replaced")) is not None:
-        instead = "another likely word in its place" if one else "other likely words in their place"
-        return f"It hangs most on {names}: with {instead} {lost(found, loss, 'at least ')}."
-    return (
-        f"It hangs most on {names}: without {'it' if one else 'them'} {lost(found, next(iter(found.losses.values())))}."
-    )
+    without = f"without {'it' if one else 'them'}"
+    if "replaced" in found.losses:
+        without = f"with {'another likely word in its place' if one else 'other likely words in their place'}"
+    loss = next(iter(found.losses.values()))
+    if loss <= 0:  # named by a method that measures something else
+        return f"{names} {'ranks' if one else 'rank'} highest, yet {without}, {lost(found, loss)}."
+    return f"It depends most on {names}: {without}, {lost(found, loss, 'at least ')}."
+
+
+def _name(found: "Importance", place: int) -> str:
+    """A word in quotes, with its number where the text has it more than once."""
+    word = found.words[place].word
+    again = sum(heard.word == word for heard in found.words) > 1
+    return f"{quoted(word)} (word {place + 1})" if again else quoted(word)
 
 
 def checked(found: "Importance") -> list[str]:
     """The check in a sentence, and another where the ways to take words away disagree."""
     told = []
+    they = "it is" if len(found.named) == 1 else "they are"
     replaced, blocked = found.losses.get("replaced"), found.losses.get("blocked")
     if replaced is not None and blocked is not None and blocked <= replaced / 4:
-        told.append(f"Hidden from all other words instead, {lost(found, blocked)}.")
+        told.append(f"If {they} hidden from all other words instead, {lost(found, blocked)}.")
     if (check := found.check) is None:
         return told
+    sets = SETS.get(len(check.words), f"sets of {len(check.words)} words")
     if check.short:
-        return [*told, "The text is too short to tell whether these stand out."]
-    other = f"Of {'all ' if check.every else ''}{check.sets} other ways to delete as many"
-    how = {0: "none lowers it as much", 1: "one lowers it as much"}.get(
-        check.better, f"{check.better} lower it as much"
-    )
-    if check.holds:
-        return [*told, f"{other}, {how}."]
+        return [*told, f"The text is too short to check this: it has only {check.sets + 1} {sets} to delete."]
     if check.loss <= check.least:
-        return [*told, f"Deleted instead, {lost(found, check.loss)}: the ways to measure disagree here."]
-    return [*told, f"{other}, {how}: the ways to measure disagree here."]
+        return [*told, f"The check disagrees: if {they} deleted instead, {lost(found, check.loss)}."]
+    others = f"of all {check.sets} other {sets}" if check.every else f"of {check.sets} other {sets} drawn at random"
+    few = "only " if check.holds else ""
+    how = {0: "none lowers", 1: f"{few}one lowers"}.get(check.better, f"{few}{check.better} lower")
+    return [*told, f"{'Check' if check.holds else 'The check disagrees'}: {others}, {how} it as much when deleted."]
 
 
 def lost(found: "Importance", loss: float, bound: str = "") -> str:
@@ -79,16 +89,20 @@ def lost(found: "Importance", loss: float, bound: str = "") -> str:
         name = "the score" if found.unit == "score" else "the similarity"
         return f"{name} {'falls' if loss >= 0 else 'rises'} by {bound if loss >= 0 else ''}{abs(loss):.2f}"
     beside = f" beside {quoted(found.foil)}" if found.foil else ""
-    if abs(loss) <= 0.14:
+    if abs(loss) <= Likelihood.least:
         return f"{said} stays about as likely{beside}"
     return f"{said} is {bound if loss > 0 else ''}{folded(loss)} likely{beside}"
 
 
 def folded(loss: float) -> str:
     """A loss as “30 times less” or “2 times more”."""
-    fold = times(abs(loss))
-    said = "more than a million" if fold > CERTAIN else f"{fold:,.0f}" if fold >= 10 else f"{fold:.1f}"
-    return f"{said} times {'less' if loss >= 0 else 'more'}"
+    return f"{fold(loss)} times {'less' if loss >= 0 else 'more'}"
+
+
+def fold(loss: float) -> str:
+    """How many times less or more likely, by two digits: “1.4”, “30”, “23,000”."""
+    found = times(abs(loss))
+    return "more than a million" if found > CERTAIN else f"{float(f'{found:.2g}'):,.{0 if found >= 9.95 else 1}f}"
 
 
 def percent(probability: float) -> str:
@@ -100,11 +114,9 @@ def percent(probability: float) -> str:
 
 
 def quoted(text: str) -> str:
-    """A word, or a longer text, as it stands in a sentence; white space alone by its escapes."""
+    """A word as it stands in a sentence; line breaks by their escapes."""
     shown = text if text.strip() else text.encode("unicode_escape").decode()
-    if len(shown) > LONG:
-        shown = f"{shown[: LONG // 2].rstrip()} … {shown[-LONG // 2 :].lstrip()}"
-    return f"“{' '.join(shown.split())}”"
+    return f"“{shown}”"
 
 
 def listed(names: Sequence[str]) -> str:

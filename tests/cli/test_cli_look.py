@@ -16,7 +16,7 @@ import limelight
 from limelight.cli import look as look_command
 from limelight.cli import picture
 from limelight.cli.screen import clean
-from limelight.look import METHODS, Check, Heard, Importance, Link
+from limelight.look import METHODS, Check, Heard, Importance
 from limelight.text.words import Word
 
 ESCAPES = re.compile(r"\x1b\[[\d;]*m")
@@ -40,39 +40,49 @@ def test_json_says_what_the_library_says(look: Callable, tiny: Path) -> None:
     answer = look(SENTENCE, "--tokens", "5", "--temperature", "0")
     model = limelight.open(tiny)
     found = model.look(SENTENCE).importance()
-    assert list(answer) == ["model", "prompt", "continuation", "seed", "target", "method", "words", "check", "links"]
+    assert list(answer) == [
+        *("model", "prompt", "continuation", "seed", "target", "logprob", "rank", "expected", "foil", "method", "unit"),
+        *("words", "named", "losses", "times", "told", "check", "links"),
+    ]
     assert answer["model"] == str(tiny)
     assert answer["prompt"] == SENTENCE
-    assert answer["continuation"] == model.complete(SENTENCE, max_tokens=5, sink=True).text
-    assert answer["method"] == found.method
-    assert answer["target"] == {
-        "word": "tired",
-        "start": 38,
-        "end": 43,
-        "logprob": pytest.approx(found.logprob),
-        "against": list(found.alternatives),
-    }
+    text = model.look(SENTENCE).ahead.text
+    assert answer["continuation"] == text[len(SENTENCE) :] + model.complete(text, max_tokens=5, sink=True).text
+    assert answer["target"] == {"word": found.target.text, "start": found.target.start, "end": found.target.end}
+    assert answer["logprob"] == pytest.approx(found.logprob)
+    assert (answer["method"], answer["unit"], answer["foil"]) == ("measured", "log-probability", None)
+    assert (answer["rank"], answer["expected"]) == (found.rank, found.expected)
     for said, heard in zip(answer["words"], found.words, strict=True):
-        assert list(said) == ["word", "start", "end", "importance", "asks"]
+        assert list(said) == ["word", "start", "end", "importance", "times", "asks"]
         assert said["word"] == SENTENCE[said["start"] : said["end"]] == heard.word
         assert said["importance"] == pytest.approx(heard.importance, abs=1e-5)
-    assert [said["word"] for said in answer["words"] if said["asks"]] == ["was"]
-    assert found.check is not None
-    assert answer["check"] == {
-        "k": 3,
-        "top_drop": pytest.approx(found.check.top_drop, abs=1e-5),
-        "random_drop": pytest.approx(found.check.random_drop, abs=1e-5),
-        "random_sd": pytest.approx(found.check.random_sd, abs=1e-5),
-        "holds": found.check.holds,
-    }
+        assert said["times"] == pytest.approx(heard.times, rel=1e-4)
+    assert [said["word"] for said in answer["words"] if said["asks"]] == ["tired"]
+    assert answer["named"] == list(found.named)
+    assert answer["losses"] == pytest.approx(dict(found.losses), abs=1e-4)
+    assert answer["told"] == found.told()
+    check = found.check
+    assert check is not None
+    assert list(answer["check"]) == ["words", "way", "loss", "sets", "every", "better", "least", "holds", "short"]
+    assert (answer["check"]["words"], answer["check"]["way"]) == (sorted(found.named), "deleted")
+    assert answer["check"]["loss"] == pytest.approx(check.loss, abs=1e-4)
+    for name in ("sets", "every", "better", "holds", "short"):
+        assert answer["check"][name] == getattr(check, name)
     assert answer["links"]
     for link in answer["links"]:
         assert list(link) == ["layer", "head", "from", "to", "weight"]
         assert 0 <= link["weight"] <= 1
 
 
+def test_times_are_told_only_of_what_the_answer_loses(look: Callable) -> None:
+    for method in METHODS:
+        answer = look(SENTENCE, "--no-continue", "--method", method)
+        told = [word["times"] is not None for word in answer["words"] if word["importance"] is not None]
+        assert set(told) == {answer["unit"] == "log-probability"}, method
+
+
 def test_json_without_a_continuation_or_a_check(look: Callable) -> None:
-    answer = look("The cat", "--no-continue")
+    answer = look("The cat", "--no-continue", "--word", "cat")
     assert answer["continuation"] is None
     assert answer["check"] is None
     assert [word["word"] for word in answer["words"]] == ["The"]
@@ -97,30 +107,30 @@ def test_the_word_in_question_by_text_and_by_number(look: Callable) -> None:
 
 
 def test_not_asks_against_one_word(look: Callable) -> None:
-    assert look(SENTENCE, "--not", "cat")["target"]["against"] == [" cat"]
+    answer = look(SENTENCE, "--not", "cat", "--no-continue")
+    assert (answer["foil"], answer["unit"]) == ("cat", "log-odds")
 
 
-def test_next_asks_for_the_first_word_that_the_model_adds(run: Run, parrot: Callable[[str], Path]) -> None:
-    # "The cat" goes on with "sat", and a word cut in two by the end of the prompt is asked for as a whole.
-    for prompt, token, word, start in (("The cat", "Ġsat", "sat", 8), ("The ca", "t", "catttttttttttttttt", 4)):
-        code, out, _ = run(
-            "look", prompt, "-m", parrot(token), "--next", "--no-continue", "--temperature", "0", "--json"
-        )
-        assert code == 0
-        target = json.loads(out)["target"]
-        assert (target["word"], target["start"]) == (word, start)
+def test_the_question_is_what_the_model_says_next(run: Run, parrot: Callable[[str], Path]) -> None:
+    code, out, _ = run("look", "The cat", "-m", parrot("Ġsat"), "--tokens", "2", "--temperature", "0", "--json")
+    assert code == 0
+    answer = json.loads(out)
+    assert answer["target"] == {"word": "sat", "start": 8, "end": 11}
+    assert [word["word"] for word in answer["words"]] == ["The", "cat"]
+    assert answer["continuation"] == " sat sat sat"  # the word in question, and as many tokens as were asked for
 
 
-def test_next_without_a_next_word(run: Run, parrot: Callable[[str], Path]) -> None:
-    code, out, err = run("look", "The cat", "-m", parrot("<|im_end|>"), "--next", "--temperature", "0", "--json")
-    assert (code, out) == (1, "")
-    assert "the model ends the text here" in err
+def test_where_the_model_ends_the_text_nothing_is_added(run: Run, parrot: Callable[[str], Path]) -> None:
+    code, out, _ = run("look", "The cat", "-m", parrot("<|im_end|>"), "--seed", "1")
+    assert code == 0
+    assert out.startswith("The cat (the end)\n")
+    assert "The model says “(the end)”" in out
 
 
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--word", "it", "--next"), "two different words"),
+        (("--next",), "No such option: --next"),
         (("--attention", "--layer", "1"), "both --layer and --head"),
         (("--layer", "1", "--head", "1"), "choose what --attention and --steps show"),
         (("--attention", "--lens"), "--attention and --lens are two pictures"),
@@ -140,7 +150,7 @@ def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[st
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (("--method", "blockin"), "it must be one of blocking, alti-logit, alti-blend, "),
+        (("--method", "blockin"), "it must be one of measured, blocking, alti-logit, "),
         (("--method", "blockin"), "did you mean 'blocking'?"),
         (("--word", "dog"), "no word is 'dog'; the words are: 1 The, 2 cat"),
         (("--word", "1"), "nothing before it"),
@@ -155,7 +165,7 @@ def test_options_that_contradict_each_other(run: Run, tiny: Path, args: tuple[st
     ],
 )
 def test_what_cannot_be_done_is_said(run: Run, tiny: Path, args: tuple[str, ...], message: str) -> None:
-    for shown in ([], ["--next"] if args[0] in ("--method", "--attention", "--device") else [], ["--json"]):
+    for shown in ([], ["--word", "it"] if args[0] in ("--method", "--attention", "--device") else [], ["--json"]):
         code, out, err = run("look", SENTENCE, "-m", tiny, *shown, *args)
         assert (code, out) == (1, "")
         assert message in err
@@ -167,9 +177,9 @@ def test_an_empty_text_is_refused_before_it_is_continued(run: Run, tiny: Path, t
     assert (code, out, err) == (1, "", "limelight: the text has no words to look at; give at least one\n")
 
 
-def test_the_continuation_is_drawn_and_the_next_word_is_its_first(run: Run, tiny: Path) -> None:
-    first = json.loads(run("look", SENTENCE, "-m", tiny, "--json", "--next").out)
-    again = json.loads(run("look", SENTENCE, "-m", tiny, "--json", "--next", "--seed", first["seed"]).out)
+def test_the_continuation_is_drawn_behind_the_next_word(run: Run, tiny: Path) -> None:
+    first = json.loads(run("look", SENTENCE, "-m", tiny, "--json").out)
+    again = json.loads(run("look", SENTENCE, "-m", tiny, "--json", "--seed", first["seed"]).out)
     assert again == first
     word = first["target"]["word"]
     assert (SENTENCE + first["continuation"])[first["target"]["start"] :].startswith(word)
@@ -182,28 +192,36 @@ def test_the_help_names_every_method() -> None:
 
 
 def test_the_picture_fits_into_80_columns_and_has_all_its_parts(run: Run, tiny: Path) -> None:
-    code, out, err = run("look", SENTENCE, "-m", tiny, "--no-continue", "--method", "blocking")
+    code, out, err = run("look", SENTENCE, "-m", tiny, "--no-continue")
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
+    seen = limelight.open(tiny).look(SENTENCE)
+    found = seen.importance()
     told = " ".join(out.split())
-    assert "Which words made the model say “tired”?" in told
-    assert all(re.search(rf"^ *{n} {word} +[+−]\d", out, re.M) for n, word in enumerate(SENTENCE.split()[:-1], 1))
-    assert re.search(r"^9 was .*asks: left out, not blocked", out, re.M)
-    assert "logarithms" in told
-    assert re.search(r"The model gave “tired” a probability of .* % here. It was compared with .* or .*\.", told)
-    assert re.search(
-        r"When the model is deaf to \S+, \S+ and \S+, the odds of “tired” (fall|rise) by \d+\.\d; deaf to three "
-        r"random words, they (fall|rise) by \d+\.\d ± \d+\.\d\. This picture can(not)? be trusted",
-        told,
-    )
-    assert re.search(r"layer \d, head \d: +\w+ → \w+ +[01]\.\d\d", out)
+    assert told.startswith(f"{seen.ahead.text} The model says “{found.target.text}” (")
+    assert all(clean(sentence) in told for sentence in found.told())
+    assert f"How much less likely “{found.target.text}” is with each word replaced:" in told
+    still = re.search(r"^Little or no difference: (.*)$", out, re.M)
+    for number, heard in enumerate(found.words, 1):
+        row = re.search(rf"^ *{number} {heard.word} +([\d.,]+) × (less|more) [█▏▎▍▌▋▊▉]+", out, re.M)
+        assert heard.times is not None
+        if row is None:
+            assert abs(heard.importance or 0.0) <= 0.14
+            assert number - 1 in found.named or (still and f"{number} {heard.word}" in still[1].split(", "))
+        else:
+            times = float(row[1].replace(",", ""))
+            assert (times if row[2] == "less" else 1 / times) == pytest.approx(heard.times, rel=0.06)
+    assert re.search(r"^10 tired .*the last word, never named$|Little or no difference: .*tired", out, re.M)
+    assert "logarithms" not in told
 
 
 def test_the_continuation_comes_first(run: Run, tiny: Path) -> None:
-    continuation = limelight.open(tiny).complete(SENTENCE, max_tokens=6, sink=True).text
+    model = limelight.open(tiny)
+    text = model.look(SENTENCE).ahead.text
+    continuation = model.complete(text, max_tokens=6, sink=True).text
     _, out, _ = run("look", SENTENCE, "-m", tiny, "--tokens", "6", "--temperature", "0", "--method", "leave-one-out")
     assert out.startswith(SENTENCE)
-    assert clean(continuation).split()[0] in out.partition("Which words")[0]
+    assert clean(continuation).split()[0] in out.partition("The model says")[0]
 
 
 def test_colours_say_sign_and_kind(run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,16 +229,18 @@ def test_colours_say_sign_and_kind(run: Run, tiny: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("TERM", "xterm-256color")
     _, heard, _ = run("look", SENTENCE, "-m", tiny, "--no-continue")
-    above, _, links = heard.partition("The heads that look")
     amber, blue, violet = ("38;2;{};{};{}".format(*hue) for hue in (picture.AMBER, picture.BLUE, picture.VIOLET))
-    for line in above.splitlines():
-        if number := re.match(r"^ *\d+ \S+ +([+−])", ESCAPES.sub("", line)):
-            assert (amber if number[1] == "+" else blue) in line or "█" not in line
-    assert violet not in above
-    assert violet in links
+    rows = 0
+    for line in heard.splitlines():
+        if number := re.match(r"^ *\d+ \S+ +\S+ × (less|more)", ESCAPES.sub("", line)):
+            assert (amber if number[1] == "less" else blue) in line
+            rows += 1
+    assert rows > 3
+    assert violet not in heard
     _, looks, _ = run("look", SENTENCE, "-m", tiny, "--no-continue", "--method", "attention")
     assert amber not in looks
     assert blue not in looks
+    assert violet in looks
     assert "where the model looks, not what changes its answer" in " ".join(ESCAPES.sub("", looks).split())
     monkeypatch.setenv("NO_COLOR", "1")
     _, plain, _ = run("look", SENTENCE, "-m", tiny, "--no-continue")
@@ -271,16 +291,19 @@ def test_text_from_standard_input(run: Run, tiny: Path) -> None:
     assert json.loads(out)["prompt"] == SENTENCE
 
 
-def drawn(check: Check | None, values: tuple[float, ...] = (5.0, -1.0, 0.0)) -> str:
-    """The picture of made-up importances for the words a, b and c before d."""
+def drawn(
+    check: Check | None, values: tuple[float | None, ...] = (5.0, -1.0, 0.0), named: tuple[int, ...] = (0, 1)
+) -> str:
+    """The picture of made-up importances for the words a, b and c before d, with its escapes."""
     text = "a b c d"
     words = [Word(c, 2 * i, 2 * i + 1, range(i, i + 1)) for i, c in enumerate("abcd")]
     heard = tuple(Heard(w.text, w.start, w.end, v, w.text == "c") for w, v in zip(words[:3], values, strict=True))
-    links = (Link(1, 2, 2, 0, 0.5),)
-    found = Importance(words[3], -0.1, (" x", "\n"), "blocking", heard, check, links)
-    console = Console(width=80, file=io.StringIO(), record=True)
-    console.print(picture.importance(text, words, found, None, 80))
-    return " ".join(console.export_text().split())
+    losses = {"replaced": 5.5, "blocked": 5.0, "deleted": 1.0} if named else {}
+    found = Importance(words[3], -0.1, "measured", heard, named, losses, check, (), rank=1, expected="d")
+    console = Console(width=80, file=io.StringIO(), force_terminal=True, color_system="truecolor")
+    console.print(picture.importance(text, found, "", 80))
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
 
 
 def test_the_sign_survives_on_a_terminal_with_16_colours() -> None:
@@ -294,46 +317,87 @@ def test_the_sign_survives_on_a_terminal_with_16_colours() -> None:
         assert ground(picture.BLUE, strength) in (4, 12)  # dark and bright blue
 
 
+def plain(picture: str) -> str:
+    return " ".join(ESCAPES.sub("", picture).split())
+
+
 def test_the_check_in_words() -> None:
-    trusted = drawn(Check(2, (0, 1), 6.14, 1.5, 1.2, (0, 1), 6.14))
-    told = "the odds of “d” fall by 6.1; deaf to two random words, they fall by 1.5 ± 1.2."
-    assert f"When the model is deaf to a and b, {told}" in trusted
-    assert "This picture can be trusted." in trusted
-    assert "It was compared with x or “\\n”." in trusted
-    doubted = drawn(Check(1, (0,), -0.5, 0.2, 0.1, (1,), 0.3))
-    assert (
-        "When the model is deaf to a, the odds of “d” rise by 0.5; deaf to one random word, they fall by 0.2 ± 0.1."
-        in doubted
+    trusted = drawn(Check((0, 1), "deleted", 6.0, 40, True, 0, 0.14))
+    assert "It depends most on “a” and “b”: with other likely words in their place, “d” is at least 240 times" in plain(
+        trusted
     )
-    assert "This picture cannot be trusted here." in doubted
-    assert "too few words to compare" in drawn(None)
+    assert "Check: of all 40 other pairs of words, none lowers it as much when deleted." in plain(trusted)
+    doubted = drawn(Check((0, 1), "deleted", 1.0, 220, False, 20, 0.14))
+    assert (
+        "The check disagrees: of 220 other pairs of words drawn at random, 20 lower it as much when deleted."
+        in plain(doubted)
+    )
+    against = drawn(Check((0, 1), "deleted", -1.0, 220, False, 20, 0.14))
+    assert "The check disagrees: if they are deleted instead, “d” is 2.7 times more likely." in plain(against)
+    short = drawn(Check((0, 1), "deleted", 6.0, 2, True, 0, 0.14))
+    assert "The text is too short to check this: it has only 3 pairs of words to delete." in plain(short)
+    assert "heck" not in plain(drawn(None))
 
 
-def test_a_picture_of_nothing() -> None:
-    assert "1 a +0.0" in drawn(None, (0.0, 0.0, 0.0))
+def test_doubt_is_grey_and_never_red() -> None:
+    red = re.compile(r"\x1b\[[\d;]*\b(?:31|91|41|101)\b")
+    dim = "\x1b[2m"
+    doubted = drawn(Check((0, 1), "deleted", 1.0, 220, False, 20, 0.14))
+    nothing = drawn(None, (0.0, 0.0, 0.0), ())
+    assert f"{dim}The check disagrees" in doubted
+    assert f"{dim}No few words decide: “d” depends a little on all of the text." in nothing
+    assert f"{dim}Check: of" not in drawn(Check((0, 1), "deleted", 6.0, 40, True, 0, 0.14))
+    assert not any(red.search(each) for each in (doubted, nothing))
+
+
+def test_words_that_do_nothing_have_no_bar() -> None:
+    told = plain(drawn(None, (5.0, 0.1, -0.1)))
+    assert "1 a 150 × less █" in told
+    assert "2 b only together with others" in told  # it is named
+    assert "Little or no difference: 3 c" in told
+    nothing = plain(drawn(None, (0.0, 0.0, 0.0), ()))
+    assert "Little or no difference: 1 a, 2 b, 3 c" in nothing
+    assert "█" not in nothing
+
+
+def test_a_word_that_is_said_twice_is_named_by_its_number(run: Run, tiny: Path) -> None:
+    _, out, _ = run("look", "cat cat cat", "-m", tiny, "--no-continue", "--method", "blocking")
+    told = " ".join(out.split())
+    assert "“cat” (word 1)" in told or "“cat” (word 2)" in told
+
+
+def test_words_that_were_not_measured_are_counted() -> None:
+    assert "1 other word was not measured." in plain(drawn(None, (5.0, None, 0.3)))
+    assert "2 other words were not measured." in plain(drawn(None, (5.0, None, None)))
+    assert "not measured" not in plain(drawn(None))
 
 
 def test_many_words_are_ranked_up_to_a_point(run: Run, tiny: Path) -> None:
-    _, out, _ = run("look", " ".join([SENTENCE] * 3), "-m", tiny, "--no-continue")
-    assert len(re.findall(r"^ *\d+ \w+ +[+−]", out, re.M)) == picture.SHOWN
-    assert re.search(r"^and 9 more, from [+−][\d.]+ to [+−][\d.]+$", out, re.M)
+    _, out, _ = run("look", " ".join([SENTENCE] * 3), "-m", tiny, "--no-continue", "--method", "attention")
+    assert len(re.findall(r"^ *\d+ \w+ +0\.", out, re.M)) == picture.SHOWN
+    shown = re.search(r"^and (\d+) more with less$", out, re.M)
+    still = re.search(r"^Little or no difference: (.*)$", out, re.M)
+    assert shown
+    assert int(shown[1]) + (len(still[1].split(", ")) if still else 0) == 10
 
 
-@pytest.mark.parametrize("method", [name for name in METHODS if name != "blocking"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_method_says_what_it_answers(run: Run, tiny: Path, method: str) -> None:
     code, out, err = run("look", SENTENCE, "-m", tiny, "--no-continue", "--method", method)
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= 80
     told = " ".join(out.split())
     assert METHODS[method].answers in told
-    assert ("logarithms" in told) == (method in ("leave-one-out", "leave-one-replaced"))
-    assert ("Where does the model look" in told) == (METHODS[method].kind == "attention")
+    assert bool(re.search(r"\d × (less|more) ", told)) == (METHODS[method].unit is None)
+    assert ("Attention is where the model looks" in told) == (METHODS[method].kind == "attention")
+    unit = METHODS[method].unit
+    assert (f"{unit.capitalize()}, by word:" if unit else "How much less likely") in told
 
 
 def test_every_view_has_an_example(run: Run) -> None:
     code, out, _ = run("look", "--help")
     assert code == 0
     examples = [line for line in out.splitlines() if line.strip().startswith("limelight look")]
-    for option in ("word", "next", "why-not", "method", "lens", "heads", "steps", "attention", "html", "npz"):
+    for option in ("word", "why-not", "method", "lens", "heads", "steps", "attention", "html", "npz"):
         assert any(f"--{option}" in line for line in examples), option
     assert max(map(len, out.splitlines())) <= 80

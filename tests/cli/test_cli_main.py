@@ -104,7 +104,7 @@ def test_an_error_is_one_line_and_code_1(run: Run, command: tuple[str, ...], tmp
 def test_an_error_leaves_stdout_empty_under_json(run: Run, tiny: Path) -> None:
     code, out, err = run("look", SENTENCE, "-m", tiny, "--method", "magic", "--json")
     assert (code, out) == (1, "")
-    assert "it must be one of blocking, alti-logit, alti-blend" in err
+    assert "it must be one of measured, blocking, alti-logit" in err
 
 
 def test_an_error_cannot_drive_the_terminal(run: Run) -> None:

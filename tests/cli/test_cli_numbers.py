@@ -15,8 +15,9 @@ from limelight.look import Seen
 
 TEXT = "The cat sat on the mat catatonically because"  # with a word of several tokens before the one in question
 NAMES = {
-    *("model", "text", "method", "words", "word_characters", "tokens", "token_words", "asked", "against", "logprob"),
-    *("word_importance", "token_importance", "check_words", "check_drops", "attention"),
+    *("model", "text", "method", "unit", "words", "word_characters", "tokens", "token_words", "given", "asked"),
+    *("logprob", "rank", "expected", "foil", "word_importance", "token_importance", "named", "ways", "losses"),
+    *("check_sets", "check_every", "check_better", "check_holds", "attention"),
     *("next_tokens", "next_probabilities", "lens_tokens", "lens_probabilities", "lens_ranks", "lens_entropies"),
 }
 
@@ -28,6 +29,12 @@ def seen(tiny: Path) -> Seen:
     return model.look(TEXT)
 
 
+def loaded(file: Path) -> dict[str, Any]:
+    """All arrays of a file."""
+    with np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
 def written(run: Run, tiny: Path, file: Path, *args: object) -> None:
     code, out, err = run("look", TEXT, "-m", tiny, f"--{file.suffix[1:]}", file, *args)
     assert (code, out.strip(), err) == (0, f"{file} holds the numbers.", "")
@@ -35,9 +42,9 @@ def written(run: Run, tiny: Path, file: Path, *args: object) -> None:
 
 
 def test_npz_holds_what_the_library_says(run: Run, tiny: Path, tmp_path: Path, seen: Seen) -> None:
-    written(run, tiny, tmp_path / "out.npz")
-    arrays = np.load(tmp_path / "out.npz", allow_pickle=False)
-    found = seen.importance()
+    written(run, tiny, tmp_path / "out.npz", "--word", "because")
+    arrays = loaded(tmp_path / "out.npz")
+    found = seen.importance("because")
     count, words = len(seen.tokens), len(seen.words)
     assert set(arrays) == NAMES
     assert (str(arrays["model"]), str(arrays["text"]), str(arrays["method"])) == (str(tiny), TEXT, found.method)
@@ -45,13 +52,17 @@ def test_npz_holds_what_the_library_says(run: Run, tiny: Path, tmp_path: Path, s
     assert [TEXT[start:end] for start, end in arrays["word_characters"]] == TEXT.split()
     assert arrays["tokens"].tolist() == list(seen.tokens)
     assert "".join(arrays["tokens"][arrays["token_words"] == 6]) == " catatonically"
-    assert (int(arrays["asked"]), arrays["against"].tolist()) == (words - 1, list(found.alternatives))
+    assert (int(arrays["asked"]), int(arrays["given"]), str(arrays["foil"])) == (words - 1, count, "")
+    assert (int(arrays["rank"]), str(arrays["expected"])) == (found.rank, found.expected)
     assert float(arrays["logprob"]) == pytest.approx(found.logprob, abs=1e-5)
     assert arrays["word_importance"][:-1] == pytest.approx([heard.importance for heard in found.words], abs=1e-4)
     assert np.isnan(arrays["word_importance"][-1])
     assert found.check is not None
-    assert arrays["check_words"].tolist() == list(found.check.top)
-    assert arrays["check_drops"][0] == pytest.approx(found.check.top_drop, abs=1e-4)
+    assert arrays["named"].tolist() == list(found.named)
+    assert arrays["ways"].tolist() == list(found.losses) == ["replaced", "blocked", "deleted"]
+    assert arrays["losses"] == pytest.approx(list(found.losses.values()), abs=1e-4)
+    for name in ("sets", "every", "better", "holds"):
+        assert arrays[f"check_{name}"] == getattr(found.check, name)
     assert arrays["attention"].shape == (3, 4, count, count)
     for layer, head in ((0, 0), (1, 3), (2, 2)):
         assert arrays["attention"][layer, head] == pytest.approx(
@@ -66,11 +77,25 @@ def test_npz_holds_what_the_library_says(run: Run, tiny: Path, tmp_path: Path, s
     assert arrays["lens_probabilities"].shape == arrays["lens_tokens"].shape == (3, len(layers[0]), 5)
 
 
+def test_the_next_word_is_the_last_of_the_words(run: Run, tiny: Path, tmp_path: Path, seen: Seen) -> None:
+    written(run, tiny, tmp_path / "out.npz")
+    arrays, found = loaded(tmp_path / "out.npz"), seen.importance()
+    assert str(arrays["text"]) == seen.ahead.text != TEXT
+    assert arrays["words"].tolist() == [*TEXT.split(), found.target.text]
+    assert (int(arrays["asked"]), int(arrays["given"])) == (len(seen.words), len(seen.tokens))
+    assert arrays["word_importance"][:-1] == pytest.approx([heard.importance for heard in found.words], abs=1e-4)
+    # what could follow the text that was given stands in the place of the word in question
+    first = int(np.flatnonzero(arrays["token_words"] == arrays["asked"])[0])
+    assert first == arrays["given"]
+    assert arrays["next_tokens"][0] == arrays["tokens"][first]
+    assert arrays["next_tokens"].tolist() == [token for token, _ in seen.next_words(50)]
+
+
 def test_importance_by_token(run: Run, tiny: Path, tmp_path: Path, seen: Seen) -> None:
     written(run, tiny, tmp_path / "out.npz", "--word", "because", "--method", "leave-one-out", "--why-not", "cat")
-    arrays = np.load(tmp_path / "out.npz")
+    arrays = loaded(tmp_path / "out.npz")
     of, by_word, by_token = (arrays[name] for name in ("token_words", "word_importance", "token_importance"))
-    assert (str(arrays["method"]), arrays["against"].tolist()) == ("leave-one-out", [" cat"])
+    assert (str(arrays["method"]), str(arrays["foil"]), str(arrays["unit"])) == ("leave-one-out", "cat", "log-odds")
     found = seen.token_importance("because", foil="cat", method="leave-one-out")
     assert (
         sorted(found) == np.flatnonzero(~np.isnan(by_token)).tolist() == np.flatnonzero((of >= 0) & (of < 7)).tolist()
@@ -85,12 +110,17 @@ def test_importance_by_token(run: Run, tiny: Path, tmp_path: Path, seen: Seen) -
 
 def test_parquet_holds_the_same_numbers(run: Run, tiny: Path, tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed")
-    code, _, err = run("look", TEXT, "-m", tiny, "--npz", tmp_path / "a.npz", "--parquet", tmp_path / "a.parquet")
+    word = ("--word", "because")
+    code, _, err = run(
+        "look", TEXT, "-m", tiny, *word, "--npz", tmp_path / "a.npz", "--parquet", tmp_path / "a.parquet"
+    )
     assert (code, err) == (0, "")
-    table, arrays = parquet.read_table(tmp_path / "a.parquet"), np.load(tmp_path / "a.npz")
+    table, arrays = parquet.read_table(tmp_path / "a.parquet"), loaded(tmp_path / "a.npz")
     assert table.column_names == ["view", "layer", "head", "place", "other", "text", "value"]
     about = json.loads(table.schema.metadata[b"limelight"])
     assert (about["text"], about["words"], about["asked"]) == (TEXT, TEXT.split(), 7)
+    assert (about["unit"], about["named"]) == ("log-probability", arrays["named"].tolist())
+    assert all("against" not in name and "drops" not in name for name in about)
     rows: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         rows.setdefault(row["view"], []).append(row)

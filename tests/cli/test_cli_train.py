@@ -425,17 +425,20 @@ def test_a_translation_is_looked_at(run: Run, trained: Callable[[str], Path]) ->
     assert [max(range(3), key=row.__getitem__) for row in answer["alignment"]] == [0, 1, 2]
     heard = {each["word"]: each["importance"] for each in answer["importance"]["words"]}
     assert max(heard, key=heard.__getitem__) == "dog"
-    assert answer["importance"]["method"] == "leave-one-out"
+    assert answer["importance"]["method"] == "measured"
     said = run("look", "red dog runs", "-m", trained("gru-attention"), "--target", "rot katze", "--word", 2).out
-    assert "made the model say “katze”?" in said
+    assert "The model expected “hund”; “katze” is its no. " in said
+    assert "How much less likely “katze” is with each word replaced:" in said
+    options = ("--method", "leave-one-out", "--not", "katze", "--word", "hund")
+    against = run("look", "red dog runs", "-m", trained("gru-attention"), *options).out
+    assert "How much less likely “hund” is beside “katze” with each word left out:" in against
 
 
-def test_a_transformer_is_made_deaf_to_source_words(trained: Callable[[str], Path]) -> None:
+def test_a_source_word_is_hidden_from_a_transformer(trained: Callable[[str], Path]) -> None:
     model = limelight.open(trained("transformer2017-tiny"))
     assert isinstance(model, limelight.Translator)
     seen = model.look("red dog runs", "rot hund")
-    found = seen.importance("hund")
-    assert found.method == "blocking"
+    found = seen.importance("hund", method="blocking")
     marks, source = model.language.marks, model.language.read("red dog runs")
     target = model.language.target.encode("rot hund").ids
     visible = torch.tensor([[True, False, True, True]])
@@ -444,9 +447,8 @@ def test_a_transformer_is_made_deaf_to_source_words(trained: Callable[[str], Pat
         memory = model.network.encode(torch.tensor([[*source, marks.end]]), None, visible)
         return model.network.step(torch.tensor([[marks.start, *target]]), model.network.start(memory, 3))[0, 1]
 
-    rivals = [model.language.target.id(token) for token in found.alternatives]
-    whole, deaf = (scores[target[1]] - scores[rivals].logsumexp(0) for scores in (logits(None), logits(visible)))
-    assert found.words[1].importance == pytest.approx(float(whole - deaf), abs=1e-4)
+    whole, hidden = (scores.log_softmax(0)[target[1]] for scores in (logits(None), logits(visible)))
+    assert found.words[1].importance == pytest.approx(float(whole - hidden), abs=1e-4)
     assert seen.alignment(0).shape == (2, 3)
     with pytest.raises(RequestError, match="there is no layer 4"):
         seen.alignment(4)
@@ -480,17 +482,18 @@ def test_language_models_continue_and_are_looked_at(run: Run, written: Callable[
     out = written(model)
     assert len(run("complete", "the quick", "-m", out, "--max-tokens", 5).out) == 6
     answer = json.loads(run("look", "the quick brown", "-m", out, "--json", "--no-continue").out)
-    assert answer["method"] == ("leave-one-out" if model == "gru" else "alti-blend")
-    assert [heard["word"] for heard in answer["words"]] == ["the", "quick"]
+    assert answer["method"] == "measured"
+    assert [heard["word"] for heard in answer["words"]] == ["the", "quick", "brown"]
 
 
 def test_a_recurrent_model_says_what_it_lacks(run: Run, written: Callable[[str], Path]) -> None:
     model = limelight.open(written("gru"))
     seen = model.look("the quick brown fox jumps over")
-    found = seen.importance()
+    found = seen.importance("over", method="leave-one-out")
     assert found.check is not None
+    assert list(found.losses) == ["replaced", "deleted"]  # nothing can be hidden
     front = model.tokenizer.prefix
-    one = seen.importance(foil="a")  # asks for one token alone
+    one = seen.importance("over", foil="a", method="leave-one-out")  # asks for one token alone
     a, o = model.tokenizer.id("a"), model.tokenizer.id("o")
 
     def contrast(text: str) -> float:
