@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Message = Mapping[str, Any]
 """One turn of a conversation: a "role" and a "content", and whatever else the model's template knows."""
 
-ANSWER = 256
+ANSWER = 64
 """The most tokens of an answer that is written to be looked at."""
 
 
@@ -184,10 +184,10 @@ class Model:
         if answer is None:
             from limelight.decode import Sampling
 
-            room = self.network.context - len(self.tokenizer.encode(self.tokenizer.chat(messages), special=True).ids)
-            most = max(1, min(ANSWER, room))  # all of it is to be read again
-            answer = "".join(self.chat(messages, max_tokens=most, sampling=Sampling(repetition=1.1)))
-        prompted = conversation(self.tokenizer, messages, answer)
+            said = "".join(self.chat(messages, max_tokens=ANSWER, sampling=Sampling(repetition=1.1)))
+            prompted = conversation(self.tokenizer, messages, said, self.network.context)
+        else:
+            prompted = conversation(self.tokenizer, messages, answer)
         return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
 
     def look_all(self, texts: Iterable[str], *, layers: Iterable[int] = ()) -> Iterator[Seen]:

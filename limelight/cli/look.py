@@ -84,6 +84,12 @@ def look(
             rich_help_panel=_PANEL,
         ),
     ] = None,
+    chat: Annotated[
+        bool,
+        typer.Option(
+            "--chat", help="Say TEXT to the model, and show what its answer rests on.", rich_help_panel=_PANEL
+        ),
+    ] = False,
     go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show how the model goes on.")] = True,
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
     temperature: Annotated[
@@ -133,6 +139,7 @@ def look(
     Example:
 
       limelight look "She opened her umbrella because it started to"
+      limelight look --chat "I live in Lisbon. Where do I live?"
       limelight look "The cat sat on the mat because it was tired" --word it
       limelight look "The keys to the cabinet are" --word are --why-not is
       limelight look "The keys to the cabinet" --method alti-logit
@@ -168,6 +175,13 @@ def look(
         others = {parameter.name or "" for parameter in ctx.command.params} - known
         o.refuse(ctx, others, "asks nothing of a model that translates; leave it out")
         aligned.show(console, opened, prompt, target, word, foil, method, layer, json)
+        return
+    if chat:
+        from limelight.cli import answered
+
+        others = {parameter.name or "" for parameter in ctx.command.params} - answered.OPTIONS
+        o.refuse(ctx, others, "asks nothing of a whole answer; leave it or --chat out")
+        answered.show(console, opened, prompt, json)
         return
     if target is not None:
         raise RequestError(f"{opened.name} does not translate; leave out --target")

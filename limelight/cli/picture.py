@@ -37,7 +37,7 @@ _TAKEN = {
     "leave-one-out": "with each word left out",
 }
 """Methods whose numbers are what the answer loses → what they do to each word."""
-_ASKS = "  the last word, never named"
+_ASKS = "  the last word"
 _TOGETHER = "only together with others"
 LOOKS = "Attention is where the model looks, not what changes its answer."
 

@@ -95,9 +95,12 @@ class Prompted:
     special: bool = False
 
 
-def conversation(tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], answer: str) -> Prompted:
-    """Messages by the model's own chat template, with its answer behind them. Raises TextError as `Tokenizer.chat`
-    does, RequestError where the template does not show a message as it is."""
+def conversation(
+    tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], answer: str, most: int | None = None
+) -> Prompted:
+    """Messages by the model's own chat template, with its answer behind them; of that only as much as makes at most
+    `most` tokens in all. Raises TextError as `Tokenizer.chat` does, RequestError where the template does not show a
+    message as it is."""
     opened = tokenizer.chat(messages)
     parts: list[tuple[int, int, str | None]] = []
     at = 0
@@ -110,6 +113,8 @@ def conversation(tokenizer: Tokenizer, messages: Sequence[Mapping[str, Any]], an
         if content:
             parts.append((start, at, str(message.get("role"))))
     said = answer.rstrip()
+    while most is not None and said and len(tokenizer.encode(opened + said, special=True).ids) > most:
+        said = said[: 9 * len(said) // 10].rstrip()
     return Prompted(opened + said, (*parts, (len(opened), len(opened) + len(said), "assistant")), special=True)
 
 

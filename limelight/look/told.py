@@ -16,6 +16,10 @@ CERTAIN = 1e6
 """Times less likely beyond which no number is told."""
 
 
+LONG = 60
+"""Characters of a text that stand in a sentence."""
+
+
 def times(loss: float) -> float:
     """How many times less likely an answer is whose log-probability is lower by `loss`; below 1 it is likelier."""
     return math.exp(min(loss, 700.0))
@@ -114,8 +118,10 @@ def percent(probability: float) -> str:
 
 
 def quoted(text: str) -> str:
-    """A word as it stands in a sentence; line breaks by their escapes."""
-    shown = text if text.strip() else text.encode("unicode_escape").decode()
+    """A word as it stands in a sentence, a longer text by its beginning and end; white space alone by its escapes."""
+    shown = " ".join(text.split()) or text.encode("unicode_escape").decode()
+    if len(shown) > LONG:
+        shown = f"{shown[: LONG // 2].rstrip()} … {shown[-LONG // 2 :].lstrip()}"
     return f"“{shown}”"
 
 
