@@ -416,7 +416,7 @@ def test_a_whole_answer_is_looked_at(run: Run, tiny: Path) -> None:
     assert [each["word"] for each in found["importance"]["words"]] == [part.text for part in seen.prompt("word")]
     code, out, err = run("look", said, "--chat", "-m", tiny)
     assert (code, err) == (0, "")
-    assert " ".join(out.split()).startswith(" ".join(seen.answer.split()))
+    assert " ".join(out.split()).startswith(" ".join(clean(seen.answer).split()))
     code, out, err = run("look", said, "--chat", "--lens", "-m", tiny)
     assert code == 2
     assert "--lens asks nothing of a whole answer; leave it or --chat out" in " ".join(err.split())

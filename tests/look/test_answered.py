@@ -124,6 +124,7 @@ def test_a_conversation_by_the_models_own_template(tmp_path: Path) -> None:
     assert model.look([*messages, {"role": "assistant", "content": "w20 w21 ."}]).text == seen.text
     written = model.look(messages)  # the model gives an answer of its own
     assert written.text.startswith(seen.text[: -len("w20 w21 .")])
+    (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("m.content", "m.content | upper"))
+    loud = limelight.open(tmp_path, kind=limelight.Model)
     with pytest.raises(RequestError, match="changes message 1"):
-        (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("m.content", "m.content | upper"))
-        limelight.open(tmp_path, kind=limelight.Model).look(messages, "w20")
+        loud.look(messages, "w20")
