@@ -124,9 +124,11 @@ class Embedder(EncoderModel):
         return torch.stack(vectors)
 
     def _front(self, prompt: str | None) -> str:
-        name = prompt or (self.sentences and self.sentences.default)
-        if name is None:
+        if prompt is None and self.sentences is not None:
+            prompt = self.sentences.default
+        if prompt is None:
             return ""
+        name = given.text("prompt", prompt)
         if not self.prompts:
             raise RequestError(f"{self.name} has no prompts; leave out {given.shown(name)}")
         return self.prompts[given.one_of("prompt", name, tuple(self.prompts))]

@@ -13,6 +13,9 @@ import transformers
 from references import ENCODERS, saved
 from test_config_keys import LEFT_OUT, NAMES, TOKENS, outcome
 
+from limelight.models.config import SequenceClassifier
+from limelight.models.registry import config_from_hf
+
 VALUES: dict[str, list[Any]] = {
     "activation": ["relu", "tanh"],
     "add_cross_attention": [True],
@@ -117,3 +120,12 @@ def test_every_key_means_what_it_means_to_the_reference(name: str, tmp_path: Pat
             compared += 1
     assert not wrong, "\n".join(wrong)
     assert compared > 10
+
+
+def test_as_many_labels_as_the_config_counts_where_it_names_others(tmp_path: Path) -> None:
+    """Old configs name the two labels that a model had before it was trained on more."""
+    said = {"num_hidden_layers": 1, "architectures": ["BertForSequenceClassification"], "model_type": "bert"}
+    said |= {"num_labels": 50, "id2label": {"0": "LABEL_0", "1": "LABEL_1"}}
+    head = config_from_hf(said).head
+    assert isinstance(head, SequenceClassifier)
+    assert head.labels == tuple(transformers.BertConfig(**said).id2label.values())
