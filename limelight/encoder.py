@@ -124,9 +124,11 @@ class Embedder(EncoderModel):
         return torch.stack(vectors)
 
     def _front(self, prompt: str | None) -> str:
-        name = prompt or (self.sentences and self.sentences.default)
-        if name is None:
+        if prompt is None and self.sentences is not None:
+            prompt = self.sentences.default
+        if prompt is None:
             return ""
+        name = given.text("prompt", prompt)
         if not self.prompts:
             raise RequestError(f"{self.name} has no prompts; leave out {given.shown(name)}")
         return self.prompts[given.one_of("prompt", name, tuple(self.prompts))]
@@ -152,25 +154,13 @@ class MaskedModel(EncoderModel):
     def fill(self, text: str, n: int = 5) -> list[list[tuple[str, float]]]:
         """For each mask in `text` the n likeliest tokens, as text, and their probabilities.
 
-        Raises RequestError if the text has no mask or is too long.
+        Raises RequestError if the text has no mask, spells out another mark of the model, or is too long.
         """
-        given.text("text", text)
         given.whole("n", n, 1)
         tokenizer = self.tokenizer
-        mask = tokenizer.mask
-        if mask is None:
-            raise RequestError("this model's tokenizer has no mask to fill")
-        spelled = tokenizer.token(mask)
-        parts = text.split(spelled)
-        if len(parts) < 2:
-            raise RequestError(f"the text has no gap to fill; write {spelled} where a word is missing")
-        ids, places = list(tokenizer.prefix), []
-        for number, part in enumerate(parts):
-            if number:
-                places.append(len(ids))
-                ids.append(mask)
-            ids += tokenizer.encode(part).ids
-        (logits,) = self._answers([[*ids, *tokenizer.suffix]])
+        ids = [*tokenizer.prefix, *tokenizer.encode_masked(text), *tokenizer.suffix]
+        places = [place for place, id in enumerate(ids) if id == tokenizer.mask]
+        (logits,) = self._answers([ids])
         likeliest = logits[places].softmax(-1).topk(min(n, self.network.vocab))
         return [
             [(tokenizer.spell(id).strip(), value) for id, value in zip(ids, values, strict=True)]

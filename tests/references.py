@@ -250,3 +250,18 @@ def write_tokenizer(folder: Path, vocab: int = 99) -> None:
     hf.PreTrainedTokenizerFast(
         tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
     ).save_pretrained(folder)
+
+
+def write_marked_tokenizer(folder: Path) -> None:
+    """A word-level tokenizer of 99 words that puts <s> and </s> around a text and knows a mask, [MASK]."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = ["<pad>", "<s>", "</s>", *(f"w{i}" for i in range(3, 98)), "[MASK]"]
+    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="w3"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    hf.PreTrainedTokenizerFast(
+        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>", mask_token="[MASK]"
+    ).save_pretrained(folder)

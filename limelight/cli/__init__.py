@@ -26,6 +26,8 @@ COMMANDS = {
     "chat": "Talk with a model.",
     "train": "Train a model on your own text.",
     "translate": "Translate lines.",
+    "embed": "Make vectors of texts, and show how near they are.",
+    "fill": "Show the likeliest words for the gaps in a text.",
     "eval": "Score translations or word alignments.",
     "models": "List the models on this machine, and those to fetch by name.",
     "pull": "Fetch a model.",

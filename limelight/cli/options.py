@@ -2,12 +2,14 @@
 
 from collections.abc import Collection
 from secrets import randbelow
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
 if TYPE_CHECKING:
     import limelight
+
+E = TypeVar("E", bound="limelight.EncoderModel")
 
 
 def default_model() -> str:
@@ -215,8 +217,29 @@ def open_any(
 
         opened = limelight.open(name, dtype=dtype, device=device, progress=tell)
     if isinstance(opened, limelight.EncoderModel):
-        raise RequestError(f"{opened.name} {opened.kind} and writes no text; open it from Python with limelight.open")
+        verb = {"Embedder": "limelight embed", "MaskedModel": "limelight fill"}.get(type(opened).__name__)
+        how = f"use {verb}" if verb else "open it from Python with limelight.open"
+        raise RequestError(f"{opened.name} {opened.kind} and writes no text; {how}")
     return opened
+
+
+def open_encoder(model: str, kind: "type[E]", does: str, *, device: str, dtype: str | None, quiet: bool) -> "E":
+    """Opens a model that must be of a kind of encoder. does: what that kind does, in words.
+
+    Raises RequestError for a model of another kind.
+    """
+    from limelight.cli.screen import progress
+    from limelight.errors import RequestError
+
+    with progress(f"opening {model}", quiet=quiet) as tell:
+        import limelight
+
+        opened = limelight.open(model, dtype=dtype, device=device, progress=tell)
+    if isinstance(opened, kind):
+        return opened
+    what = {limelight.Model: "continues texts", limelight.Translator: "translates texts"}
+    found = opened.kind if isinstance(opened, limelight.EncoderModel) else what[type(opened)]
+    raise RequestError(f"{model} {found}; name a model that {does}")
 
 
 def open_translator(model: str, *, device: str, dtype: str | None, quiet: bool) -> "limelight.Translator":

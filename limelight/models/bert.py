@@ -6,7 +6,6 @@ Those that came of it share its parts: `stack`, `write` and `body`, and the head
 from collections.abc import Mapping
 from typing import Any
 
-from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, activation_name, architecture, head_width, labels
@@ -53,8 +52,9 @@ def stack(keys: ConfigReader, *, offset: int = 0, width: int | None = None) -> c
     wide, heads = keys.whole("hidden_size", 768), keys.whole("num_attention_heads", 12)
     rows, head = keys.whole("max_position_embeddings", 512, least=offset + 1), head_width(keys, wide, heads)
     norm = c.LayerNorm(keys.number("layer_norm_eps", 1e-12))
-    if keys.truth("is_decoder", False) or keys.truth("add_cross_attention", False):
-        raise ConfigError("this model is a decoder by its config ('is_decoder'); limelight opens it as an encoder only")
+    for key in ("is_decoder", "add_cross_attention"):
+        if keys.truth(key, False):
+            raise keys.refused(key, True, "false: limelight opens this family as encoders only")
     if (kind := keys.take("position_embedding_type", "absolute")) != "absolute":
         raise keys.refused("position_embedding_type", kind, "'absolute', the only one that transformers still reads")
     block = c.Block(

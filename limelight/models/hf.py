@@ -25,6 +25,7 @@ INERT = frozenset(
     summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params temperature
     tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version
     typical_p use_bfloat16 use_cache use_sliding_window
+    eos_token_ids output_past
     """.split()
 )
 """Keys that do not change what the model computes when it runs; they are kept in `ModelConfig.extra`."""
@@ -173,11 +174,11 @@ def architecture(values: Mapping[str, Any]) -> str:
 
 
 def labels(keys: ConfigReader) -> tuple[str, ...]:
-    """A classifier's labels by their numbers, from ``id2label`` or, without names, ``num_labels``."""
+    """A classifier's labels by their numbers, from ``id2label`` or, without names for as many, ``num_labels``."""
     keys.keep("id2label", "label2id", "num_labels")
-    named = keys.take("id2label")
-    if named is None:
-        return tuple(f"LABEL_{i}" for i in range(keys.whole("num_labels", 2)))
+    named, count = keys.take("id2label"), keys.whole("num_labels", None)
+    if named is None or (count is not None and isinstance(named, dict) and len(named) != count):
+        return tuple(f"LABEL_{i}" for i in range(count or 2))
     if not isinstance(named, dict) or {str(key) for key in named} != {str(i) for i in range(len(named))}:
         raise keys.refused("id2label", named, "an object that gives each number from 0 on a label")
     return tuple(str(named[key]) for key in sorted(named, key=int))

@@ -128,6 +128,23 @@ class Tokenizer:
             coded = self._inner.encode(text, add_special_tokens=False)
         return Encoding(coded.ids if special else self._plain(coded.ids), coded.offsets)
 
+    def encode_masked(self, text: str) -> list[int]:
+        """The ids of a text in which the mask, as the model spells it, stands for each word that is missing.
+
+        As the reference has it: the mask may take the space in front of it along. Raises RequestError if the model has
+        no mask, the text none either, or if it spells out another of the model's marks.
+        """
+        given.text("text", text)
+        if self.mask is None:
+            raise RequestError("this model's tokenizer has no mask to fill")
+        spelled = self.token(self.mask)
+        ids = self.encode(text, special=True).ids
+        if self.mask not in ids:
+            raise RequestError(f"the text has no gap to fill; write {spelled} where a word is missing")
+        if marks := self.controls.intersection(ids) - {self.mask, self._unk}:
+            raise RequestError(f"the text holds {self.token(min(marks))}, one of the model's own marks; leave it out")
+        return ids
+
     def encode_many(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of many texts, each as by `encode`, by all threads at once. Raises RequestError."""
         texts = given.texts("texts", texts)

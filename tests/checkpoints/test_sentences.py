@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
-from references import SIZES
+from references import SIZES, write_marked_tokenizer
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
 
 import limelight
@@ -24,18 +23,6 @@ MODES = ("cls_token", "mean_tokens", "max_tokens", "lasttoken", "weightedmean_to
 def ids(text: str, longest: int = 1000) -> list[int]:
     """As the tokenizer of these folders has them, cut as sentence-transformers cuts."""
     return [*[1, *(int(word[1:]) for word in text.split())][: longest - 1], 2]
-
-
-def tokenizer(folder: Path) -> None:
-    words = ["<pad>", "<s>", "</s>", *(f"w{i}" for i in range(3, 98)), "[MASK]"]
-    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="w3"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-    )
-    hf.PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>", mask_token="[MASK]"
-    ).save_pretrained(folder)
 
 
 def put(path: Path, values: Any) -> None:
@@ -67,7 +54,7 @@ def make(tmp_path: Path) -> Make:
                 drawn = torch.randn_like(parameter) * 0.3
                 parameter.copy_(drawn if parameter.dim() > 1 else 2 * drawn + 0.3)
         network.save_pretrained(folder / inside)
-        tokenizer(folder / inside)
+        write_marked_tokenizer(folder / inside)
         kinds = ["Transformer", "Pooling", *(["Dense"] if dense else []), *(["Normalize"] if normalised else [])]
         places = [inside, *(f"{i}_{kind}" for i, kind in enumerate(kinds) if i)]
         put(folder / "modules.json", [

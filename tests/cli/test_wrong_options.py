@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from references import saved, write_marked_tokenizer
 from tasks.small_languages import language, network
 from tiny_models import SENTENCE, Result, Run
 
@@ -32,6 +33,8 @@ GOOD = {
     "complete": ["SENTENCE", "-m", "MODEL", "--max-tokens", "1", "--seed", "1"],
     "chat": ["-m", "MODEL", "--max-tokens", "1", "--seed", "1"],
     "translate": ["ein hund", "-m", "TRANSLATOR"],
+    "embed": ["w10", "-m", "EMBEDDER"],
+    "fill": ["w10 [MASK]", "-m", "MASKED"],
     "eval": ["translate", "-m", "TRANSLATOR", "--test", "pairs.tsv", "--beam", "1"],
     "train": ["translate", "--out", "run", "--train", "pairs.tsv", "--steps", "1"],
     "page": ["--no-browser", "-m", "MODEL"],
@@ -54,7 +57,11 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     save_checkpoint(network("transformer-modern-tiny"), words.target, tmp_path / "translator")
     pairs = "ein hund\thund ein\nein kleiner hund\thund kleiner ein\n"
     (tmp_path / "pairs.tsv").write_text(pairs * 20, encoding="utf-8")
-    return {"SENTENCE": SENTENCE, "MODEL": str(tiny), "TRANSLATOR": str(tmp_path / "translator")}
+    for name, reference in (("embedder", "bert-states"), ("masked", "bert-masked")):
+        saved(reference, tmp_path / name)
+        write_marked_tokenizer(tmp_path / name)
+    folders = {name.upper(): str(tmp_path / name) for name in ("translator", "embedder", "masked")}
+    return {"SENTENCE": SENTENCE, "MODEL": str(tiny), **folders}
 
 
 def parameters(command: str) -> Iterator[tuple[Any, str]]:
