@@ -45,10 +45,10 @@ class Importance:
     place among all that the model could have said there, from 1; expected: what that found likeliest. foil: what it was
     held against. words: all words that were judged, in the text's order. named: the places in `words` of those that
     together did most, the strongest first; none where no few words decide. losses: what the answer loses without
-    those, in `unit`: "replaced" by other likely words, at least; "blocked", hidden from all others; "deleted". check:
-    see `limelight.look.check`; None where it was not asked for, or no word is named. links: the strongest single heads
-    from later words to the words that are named. telling: the one that says most about it; see `links.behind`. unit:
-    what the words' importance is measured in.
+    those: "replaced" by other likely words, at least; "blocked", hidden from all others; "deleted". check: see
+    `limelight.look.check`; None where it was not asked for, or no word is named. links: the strongest single heads from
+    later words to the words that are named. telling: the one that says most about it; see `links.behind`. unit: what
+    the words' importance is measured in; answer_unit: what the losses and the check are.
     """
 
     target: Word
@@ -61,6 +61,7 @@ class Importance:
     links: tuple[Link, ...]
     telling: Link | None = None
     unit: str = "log-probability"
+    answer_unit: str = "log-probability"
     rank: int | None = None
     expected: str | None = None
     foil: str | None = None

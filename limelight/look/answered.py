@@ -229,6 +229,7 @@ class SeenAnswer(View[CausalSession]):
             check=found.check,
             links=(),
             unit=found.unit,
+            answer_unit=found.answer_unit,
         )
 
     def _within(self, question: GivenWord) -> tuple[Segment, ...]:

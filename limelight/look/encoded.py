@@ -82,6 +82,7 @@ class SeenEncoded(View[EncoderSession]):
             links=tuple(behind),
             telling=next(iter(behind), None),
             unit=found.unit,
+            answer_unit=found.answer_unit,
         )
 
     def _question(self, asked: str | int | None, foil: str | None) -> tuple[EncoderSession, Question, Word, Question]:

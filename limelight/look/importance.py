@@ -192,13 +192,15 @@ def chosen(name: str, session: Session) -> Method:
 
 @dataclass(frozen=True)
 class Measured:
-    """method: by which was measured. unit: of the values, one for each span, None where it was not measured. named: the
-    spans that the method names, the strongest first; none where no word lowers the answer. losses: what the answer
-    loses without those, by the ways of `look.inquiry.WAYS` in which they can be taken away; the one by which they are
-    checked is there only if they were. check: None where it was not asked for, or no word is named."""
+    """method: by which was measured. unit: of the values, one for each span, None where it was not measured.
+    answer_unit: of the answer, and so of the losses and the check. named: the spans that the method names, the
+    strongest first; none where no word lowers the answer. losses: what the answer loses without those, by the ways of
+    `look.inquiry.WAYS` in which they can be taken away; the one by which they are checked is there only if they were.
+    check: None where it was not asked for, or no word is named."""
 
     method: str
     unit: str
+    answer_unit: str
     values: tuple[float | None, ...]
     named: tuple[int, ...]
     losses: dict[str, float]
@@ -221,7 +223,8 @@ def measure(inquiry: Inquiry, name: str | None, progress: Progress | None = None
         if checked:
             found = check(inquiry, named, progress)
             losses[found.way] = found.loss
-    return Measured(method.name, method.unit or inquiry.question.unit, tuple(values), named, losses, found)
+    unit = inquiry.question.unit
+    return Measured(method.name, method.unit or unit, unit, tuple(values), named, losses, found)
 
 
 def _highest(inquiry: Inquiry, values: Values) -> tuple[int, ...]:

@@ -194,6 +194,7 @@ class Seen(View[CausalSession]):
             links=tuple(behind),
             telling=telling,
             unit=found.unit,
+            answer_unit=found.answer_unit,
         )
 
     def token_importance(

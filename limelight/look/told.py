@@ -15,7 +15,6 @@ SETS = {1: "words", 2: "pairs of words", 3: "sets of three words"}
 CERTAIN = 1e6
 """Times less likely beyond which no number is told."""
 
-
 LONG = 60
 """Characters of a text that stand in a sentence."""
 
@@ -50,13 +49,14 @@ def hangs(found: "Importance") -> str:
         return f"No few words decide: {said} depends a little on all of the text."
     names = listed([_name(found, place) for place in found.named])
     one = len(found.named) == 1
-    without = f"without {'it' if one else 'them'}"
+    without, bound = f"without {'it' if one else 'them'}", ""
     if "replaced" in found.losses:
+        bound = "at least "
         without = f"with {'another likely word in its place' if one else 'other likely words in their place'}"
     loss = next(iter(found.losses.values()))
     if loss <= 0:  # named by a method that measures something else
         return f"{names} {'ranks' if one else 'rank'} highest, yet {without}, {lost(found, loss)}."
-    return f"It depends most on {names}: {without}, {lost(found, loss, 'at least ')}."
+    return f"It depends most on {names}: {without}, {lost(found, loss, bound)}."
 
 
 def _name(found: "Importance", place: int) -> str:
@@ -71,11 +71,13 @@ def checked(found: "Importance") -> list[str]:
     told = []
     they = "it is" if len(found.named) == 1 else "they are"
     replaced, blocked = found.losses.get("replaced"), found.losses.get("blocked")
-    if replaced is not None and blocked is not None and blocked <= replaced / 4:
+    if replaced is not None and blocked is not None and 0 < replaced >= 4 * blocked:
         told.append(f"If {they} hidden from all other words instead, {lost(found, blocked)}.")
     if (check := found.check) is None:
         return told
     sets = SETS.get(len(check.words), f"sets of {len(check.words)} words")
+    if not check.sets:
+        return [*told, "The text is too short to check this: it has nothing else to delete."]
     if check.short:
         return [*told, f"The text is too short to check this: it has only {check.sets + 1} {sets} to delete."]
     if check.loss <= check.least:
@@ -89,13 +91,14 @@ def checked(found: "Importance") -> list[str]:
 def lost(found: "Importance", loss: float, bound: str = "") -> str:
     """What an answer loses, as a clause."""
     said = quoted(found.target.text)
-    if found.unit in ("score", "cosine"):
-        name = "the score" if found.unit == "score" else "the similarity"
+    if found.answer_unit in ("score", "cosine"):
+        name = "the score" if found.answer_unit == "score" else "the similarity"
         return f"{name} {'falls' if loss >= 0 else 'rises'} by {bound if loss >= 0 else ''}{abs(loss):.2f}"
     beside = f" beside {quoted(found.foil)}" if found.foil else ""
     if abs(loss) <= Likelihood.least:
         return f"{said} stays about as likely{beside}"
-    return f"{said} is {bound if loss > 0 else ''}{folded(loss)} likely{beside}"
+    bound = bound if 0 < loss <= math.log(CERTAIN) else ""
+    return f"{said} is {bound}{folded(loss)} likely{beside}"
 
 
 def folded(loss: float) -> str:

@@ -154,6 +154,7 @@ class SeenTranslation:
             check=found.check,
             links=(),
             unit=found.unit,
+            answer_unit=found.answer_unit,
         )
 
     def _at(self, asked: Word) -> range:
