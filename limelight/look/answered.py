@@ -20,7 +20,7 @@ from limelight.look.answer import Importance, heard
 from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.session import CausalSession, Progress, session
-from limelight.look.text import Reading, sink_tokens
+from limelight.look.text import Reading, sink_tokens, speller
 from limelight.look.told import folded, quoted
 from limelight.look.view import View
 from limelight.models.api import Decoder
@@ -162,7 +162,7 @@ class SeenAnswer(View[CausalSession]):
             tokenizer.spell,
         )
         self.answer = prompted.text[self._messages[-1][1][0].start :].strip()
-        super().__init__(session(network, reading.tokens, tokenizer.spell, quick), tokenizer, reading, title)
+        super().__init__(session(network, reading.tokens, speller(tokenizer), quick), tokenizer, reading, title)
 
     def prompt(self, by: Level = "sentence") -> tuple[Segment, ...]:
         """The prompt cut into messages, sentences or words."""

@@ -14,7 +14,7 @@ from limelight.look.encoder import EncoderSession
 from limelight.look.inquiry import Inquiry
 from limelight.look.question import Class, Likelihood, MaskedWord, Question, Score, Similarity, Tag
 from limelight.look.session import Progress
-from limelight.look.text import Reading, known, read
+from limelight.look.text import Reading, known, read, speller
 from limelight.look.view import View
 from limelight.models.api import Encoder
 from limelight.text.tokenizer import Tokenizer
@@ -167,4 +167,4 @@ def _between(text: str, tokenizer: Tokenizer) -> Reading:
 
 
 def _session(network: Encoder, tokenizer: Tokenizer, tokens: Sequence[int]) -> EncoderSession:
-    return EncoderSession(network, tokens, tokenizer.spell, mask=tokenizer.mask)
+    return EncoderSession(network, tokens, speller(tokenizer), mask=tokenizer.mask)

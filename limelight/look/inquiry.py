@@ -51,7 +51,7 @@ class Inquiry:
         as many as there are; a span for which there is none is left out."""
         others = {i: self._likely(self.spans[i]) for i in chosen}
         gone = tuple(self.spans[i] for i in chosen if not others[i])
-        rounds = range(max(1, *(len(found) for found in others.values())))
+        rounds = range(max([1, *(len(found) for found in others.values())]))
         return [
             Variant(
                 left_out=gone,

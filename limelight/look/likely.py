@@ -23,7 +23,7 @@ CHUNK = 4096
 Ids = list[tuple[int, ...]]
 
 Spell = Callable[[int], str]
-"""A token's text."""
+"""A token's text; nothing for one that is never part of a text."""
 
 
 def fitting(network: Network, spell: Spell, own: Sequence[int], scores: Tensor, n: int) -> Ids:
@@ -53,7 +53,7 @@ def near(embed: nn.Module, vocab: int, device: torch.device, spell: Spell, own: 
 def alike(token: str, own: str) -> bool:
     """Whether a token could stand where another does: it begins a word if that does, with a capital if that does, and
     is made of letters, of digits or of signs as that is."""
-    return _shape(token) == _shape(own)
+    return token != "" and _shape(token) == _shape(own)
 
 
 def _shape(token: str) -> tuple[bool, bool, bool, bool]:

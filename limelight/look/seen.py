@@ -27,7 +27,7 @@ from limelight.look.record import stack_of
 from limelight.look.roles import Roles
 from limelight.look.session import CausalSession, DecoderSession, Progress, session
 from limelight.look.steps import Steps, steps
-from limelight.look.text import known, read, sink_tokens
+from limelight.look.text import known, read, sink_tokens, speller
 from limelight.look.view import View
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
@@ -68,7 +68,7 @@ class Seen(View[CausalSession]):
         reading = read(text, tokenizer, sink_tokens(tokenizer), pieces)
         self._pieces = pieces
         self._quick = quick
-        super().__init__(session(network, reading.tokens, tokenizer.spell, quick), tokenizer, reading, title)
+        super().__init__(session(network, reading.tokens, speller(tokenizer), quick), tokenizer, reading, title)
 
     @cached_property
     def ahead(self) -> "Seen":
@@ -81,7 +81,7 @@ class Seen(View[CausalSession]):
         if len(self.reading.tokens) >= self._network.context:
             raise RequestError("the text fills all that the model sees, so that no word comes next; shorten it")
         reading = continued(self._quick or self._network, self._tokenizer, self.reading, self._pieces)
-        text = session(self._network, reading.tokens, self._tokenizer.spell, self._quick)
+        text = session(self._network, reading.tokens, self.session.spell, self._quick)
         View.__init__(seen, text, self._tokenizer, reading, self.title)
         return seen
 

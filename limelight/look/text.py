@@ -49,6 +49,11 @@ def known(ids: Sequence[int], tokenizer: Tokenizer, vocab: int) -> Sequence[int]
     return ids
 
 
+def speller(tokenizer: Tokenizer) -> Callable[[int], str]:
+    """What each token is in a text: nothing if it only steers the model, or if the tokenizer has none of that id."""
+    return lambda token: "" if token in tokenizer.controls or token >= tokenizer.vocab else tokenizer.spell(token)
+
+
 def sink_tokens(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The tokens to stand in front of a text whose words are judged: the model's own document separator.
 

@@ -13,6 +13,7 @@ from limelight.look.inquiry import Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.seq2seq import Seq2SeqSession
 from limelight.look.session import Progress
+from limelight.look.text import speller
 from limelight.models.api import Seq2Seq
 from limelight.tasks.align import Asking, by_word, listening, steps
 from limelight.tasks.translate import Language
@@ -40,7 +41,7 @@ class SeenTranslation:
                 raise RequestError(
                     f"the {side} has {len(tokens):,} tokens and the model reads at most {network.context:,}; shorten it"
                 )
-        self.session = Seq2SeqSession(network, ours, theirs, language.target.spell, language.source.spell)
+        self.session = Seq2SeqSession(network, ours, theirs, speller(language.target), speller(language.source))
 
     def __repr__(self) -> str:
         return f"SeenTranslation({given.shown(self.source)} → {given.shown(self.target)})"

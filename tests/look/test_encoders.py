@@ -111,7 +111,7 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
     assert (found.unit, found.foil) == ("log-probability" if foil is None else "log-odds", foil)
     assert found.logprob == pytest.approx(float(scores.log_softmax(-1)[13]), abs=1e-4)
     order = scores.argsort(descending=True).tolist()
-    assert (found.rank, found.expected) == (order.index(13) + 1, seen.session.spell(order[0]).strip())
+    assert (found.rank, found.expected) == (order.index(13) + 1, seen.reading.spell(order[0]).strip())
     assert [heard.word for heard in found.words] == [word for word in TEXT.split() if word != "w13"]
     assert not any(heard.asks for heard in found.words)
     places = [1, 2, 3, 5, 6, 7]
