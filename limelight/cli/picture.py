@@ -25,6 +25,7 @@ VIOLET: Hue = (180, 70, 255)
 SHOWN = 20
 """The most words in a ranking."""
 
+_FEW = 8  # words that are named though they make no difference
 _WORD = 20
 _BAR = 30
 _CELL = 5
@@ -159,16 +160,15 @@ def _ranking(found: "Importance", width: int) -> Group:
     parts: list[RenderableType] = [Text(_heading(found), "dim"), table] if counting else []
     if more := len(counting) - SHOWN:
         parts += [Text(f"and {more} more with less", "dim")] if more > 0 else []
-    if still := [heard for heard in ranked if heard not in counting]:
-        names = ", ".join(f"{places[heard.start]} {clean(heard.word)}" for heard in sorted(still, key=_place))
+    still = sorted((heard for heard in ranked if heard not in counting), key=lambda heard: heard.start)
+    if len(still) > _FEW:
+        parts.append(Text(f"{len(still)} other words make little or no difference.", "dim"))
+    elif still:
+        names = ", ".join(f"{places[heard.start]} {clean(heard.word)}" for heard in still)
         parts.append(Text(f"Little or no difference: {names}", "dim"))
     if unknown := len(found.words) - len(ranked):
         parts.append(Text(f"{unknown} other {'word was' if unknown == 1 else 'words were'} not measured.", "dim"))
     return Group(*parts)
-
-
-def _place(heard: "Heard") -> int:
-    return heard.start
 
 
 def _heading(found: "Importance") -> str:

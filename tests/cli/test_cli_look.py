@@ -1,5 +1,6 @@
 """``limelight look``: its picture, its JSON, and what it refuses."""
 
+import dataclasses
 import io
 import json
 import re
@@ -355,9 +356,27 @@ def test_words_that_do_nothing_have_no_bar() -> None:
     assert "1 a 150 × less █" in told
     assert "2 b only together with others" in told  # it is named
     assert "Little or no difference: 3 c" in told
+    assert "█" in told
     nothing = plain(drawn(None, (0.0, 0.0, 0.0), ()))
     assert "Little or no difference: 1 a, 2 b, 3 c" in nothing
     assert "█" not in nothing
+
+
+def test_one_word_is_compared_with_none(run: Run, tiny: Path) -> None:
+    _, out, _ = run("look", "cat", "-m", tiny, "--no-continue")
+    assert "1 words" not in out
+    assert "No few words" not in out
+    assert "nothing to compare it with" in out or "nothing else to delete" in out
+
+
+def test_many_words_that_do_nothing_are_counted(run: Run, tiny: Path) -> None:
+    found = limelight.open(tiny).look(SENTENCE).importance()
+    flat = dataclasses.replace(
+        found, words=tuple(dataclasses.replace(heard, importance=0.01) for heard in found.words), named=(), losses={}
+    )
+    console = Console(width=80, file=io.StringIO(), record=True)
+    console.print(picture.answer(flat, 80))
+    assert "10 other words make little or no difference." in console.export_text()
 
 
 def test_a_word_that_is_said_twice_is_named_by_its_number(run: Run, tiny: Path) -> None:

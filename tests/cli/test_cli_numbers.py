@@ -42,9 +42,10 @@ def written(run: Run, tiny: Path, file: Path, *args: object) -> None:
 
 
 def test_npz_holds_what_the_library_says(run: Run, tiny: Path, tmp_path: Path, seen: Seen) -> None:
-    written(run, tiny, tmp_path / "out.npz", "--word", "because")
+    written(run, tiny, tmp_path / "out.npz", "--word", "because", "--method", "blocking")
     arrays = loaded(tmp_path / "out.npz")
-    found = seen.importance("because")
+    found = seen.importance("because", method="blocking")
+    assert found.named
     count, words = len(seen.tokens), len(seen.words)
     assert set(arrays) == NAMES
     assert (str(arrays["model"]), str(arrays["text"]), str(arrays["method"])) == (str(tiny), TEXT, found.method)
