@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from limelight import given
 
 if TYPE_CHECKING:
-    from limelight.decode import Drafting, Engine, Finish, Request, Sampling, StopStrings
+    from limelight.decode import Drafting, Engine, Finish, Request, Rules, Sampling, StopStrings
     from limelight.models.api import LanguageModel
     from limelight.text.tokenizer import Tokenizer
 
@@ -32,12 +32,13 @@ class Opening:
     """What stands before a text that a model writes, in token ids.
 
     prompt: what the decoder reads first. source: what the encoder reads, where there is one. after: the tokens that the
-    text goes on from; none where it is a text of its own.
+    text goes on from; none where it is a text of its own. rules: what the model wants of the text, if anything.
     """
 
     prompt: Sequence[int]
     source: Sequence[int] = ()
     after: Sequence[int] = ()
+    rules: Rules | None = None
 
 
 def stream(
@@ -94,7 +95,7 @@ def _started(
     draft: Drafting | None,
     logprobs: bool,
 ) -> tuple[Engine, list[Request], list[_Row]]:
-    from limelight.decode import Sampling, StopStrings
+    from limelight.decode import Rules, Sampling, StopStrings
     from limelight.decode.loop import start
 
     engine, requests = start(
@@ -106,6 +107,7 @@ def _started(
         stop=tokenizer.eos,
         logprobs=0 if given.flag("logprobs", logprobs) else None,
         draft=draft,
+        rules=[opening.rules or Rules() for opening in openings],
     )
     return engine, requests, [_Row(tokenizer, opening.after, StopStrings(stop)) for opening in openings]
 

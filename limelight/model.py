@@ -335,13 +335,29 @@ class Translator:
             return None
         return Model(self.network, self.language.target, self.name, self.path)
 
+    def between(self, source: str | None, target: str) -> Translator:
+        """The same translator from one of its languages into another: ``translator.between("en", "fr")``.
+
+        source, target: codes as the model knows them ("eng_Latn", "en_XX", "en"), or what stands before the underscore.
+        source is None for a model that is only told what to translate into. Raises RequestError for a model of two
+        languages, and for a language that it does not know, with the nearest that it knows.
+        """
+        return replace(self, language=self.language.between(source, target))
+
     def translate(
-        self, lines: Iterable[str], *, beam: int = 5, alpha: float = 1.0, best: int = 1, window: int = 2048
+        self,
+        lines: Iterable[str],
+        *,
+        beam: int | None = None,
+        alpha: float | None = None,
+        best: int = 1,
+        window: int = 2048,
     ) -> Iterator[Translation]:
         """Translates line by line, in order, by beam search; see `limelight.tasks.translate`.
 
-        beam: hypotheses that are followed (1: greedy). alpha: length penalty. best: translations of each line. window:
-        lines that are read ahead, which is faster; 1 answers each line at once.
+        beam: hypotheses that are followed (1: greedy). alpha: length penalty. Without them both are what the model's
+        files say, or else 5 and 1. best: translations of each line. window: lines that are read ahead, which is faster;
+        1 answers each line at once.
         """
         from limelight.tasks import translate
 
@@ -358,7 +374,8 @@ class Translator:
     ) -> Iterator[str]:
         """Writes behind `source`, from left to right, yielding pieces of the text as they are known.
 
-        As it stands this is a beam of one, but nothing is forbidden and the text may have lines. All else is as in
+        As it stands this is a beam of one, but only what the model's files forbid is forbidden, and the text may have
+        lines. All else is as in
         `Model.stream`; where the draft is an encoder–decoder, it hears the source, too. Raises RequestError if the
         source is empty or does not fit the model's context, or if the model cannot use the draft.
         """
@@ -417,7 +434,7 @@ class Translator:
         if not ids:
             raise RequestError(f"{name} is empty; give at least one word to write behind")
         heard, begins = self.language.opening(self.network, ids)
-        return Opening(begins, source=heard)
+        return Opening(begins, source=heard, rules=self.language.rules(heard))
 
     def look(self, source: str, target: str | None = None) -> SeenTranslation:
         """Looks at a translation of `source`, the model's own if none is given: what each word listens to, and which

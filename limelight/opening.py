@@ -93,10 +93,18 @@ def _opened(checkpoint: Opened, name: str) -> AnyModel:
     if isinstance(network, Decoder) and not network.config.translates:
         return Model(network, tokenizer, name, path)
     from limelight.tasks import Language
+    from limelight.tasks.generation import Generation
 
-    said = network.config.extra
+    config = network.config
+    generation = Generation() if isinstance(network, Decoder) else Generation.read(checkpoint.generation, config)
     language = Language(
-        checkpoint.source, tokenizer, said.get("decoder_start_token_id"), said.get("forced_bos_token_id")
+        checkpoint.source,
+        tokenizer,
+        generation.start,
+        generation.forced,
+        framed=not config.family.startswith("limelight-") and not isinstance(network, Decoder),
+        generation=generation,
+        shortlist=checkpoint.shortlist,
     )
     return Translator(network, language, name, path)
 
@@ -116,8 +124,13 @@ def save(model: AnyModel, folder: str | Path) -> None:
             "this model is changed by hooks, which are no weights to be saved; save the model it is a twin of"
         )
     if isinstance(model, Translator):
+        language = model.language
         save_checkpoint(
-            model.network, model.language.target, given.path("folder", folder), source=model.language.source
+            model.network,
+            language.target,
+            given.path("folder", folder),
+            source=language.source,
+            generation=language.generation.said,
         )
     elif isinstance(model, Model | EncoderModel):
         said = model.sentences if isinstance(model, Embedder) else None

@@ -10,6 +10,7 @@ from typing import Any
 from limelight.errors import FileError
 
 CONFIG_LIMIT = 1 << 22  # bytes of a config; real ones take a few kB
+MARIAN = struct.pack("<Q", 1)  # what Marian's binary files begin with, the version
 PARTS_LIMIT = 1 << 10  # files that one GGUF model may lie in
 
 
@@ -28,7 +29,7 @@ def holds_tensors(path: Path) -> bool:
     """Whether a file begins as GGUF, torch zip and safetensors files do, whatever it is called."""
     try:
         first = head(path)
-        return first[:4] in {b"GGUF", b"PK\3\4"} or is_safetensors(first, path.stat().st_size)
+        return first[:4] in {b"GGUF", b"PK\3\4"} or first[:8] == MARIAN or is_safetensors(first, path.stat().st_size)
     except (FileError, OSError):
         return False
 

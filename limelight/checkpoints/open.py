@@ -3,8 +3,9 @@
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +14,12 @@ from limelight import given
 from limelight.checkpoints import sentences
 from limelight.checkpoints.cache import Progress
 from limelight.checkpoints.files import read_json
+from limelight.checkpoints.marian import OPTIONS
 from limelight.checkpoints.reader import TensorReader, open_tensors
 from limelight.checkpoints.sentences import Sentences
 from limelight.checkpoints.source import fetch, resolve
 from limelight.errors import ConfigError, FileError, RequestError
-from limelight.models import gguf
+from limelight.models import gguf, marian_nmt
 from limelight.models.api import Decoder, Encoder, Network
 from limelight.models.build import build
 from limelight.models.config import LMHead, MaskedLMHead, ModelConfig, TransformerStack
@@ -27,6 +29,9 @@ from limelight.models.ties import names, tie, ties
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear, fits, low_bit
 from limelight.quant.packed import Packed, pack
 from limelight.quant.program import fuse
+from limelight.text.folder import has_source
+from limelight.text.shortlist import Shortlist
+from limelight.text.shortlist import read as read_shortlist
 from limelight.text.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -37,19 +42,23 @@ SOURCE_TOKENIZER = "tokenizer-source"  # the folder in a translator's folder, wh
 @dataclass(frozen=True)
 class Opened:
     """What a checkpoint holds, ready to run. path: the file or folder that was read. source: a translator's tokenizer
-    for the text that it reads; mostly the same one. sentences: what a folder of sentence-transformers says of texts."""
+    for the text that it reads; mostly the same one. sentences: what a folder of sentence-transformers says of texts.
+    shortlist: what a translation may be made of, where a file says it. generation: what generation_config.json says."""
 
     network: Network
     tokenizer: Tokenizer
     path: Path
     source: Tokenizer
     sentences: Sentences | None = None
+    shortlist: Shortlist | None = None
+    generation: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Contents:
     """A checkpoint whose weights have not been read, and fit its config. network: its modules, without weights (on
-    "meta"). moves: how the file's tensors become the network's."""
+    "meta"). moves: how the file's tensors become the network's. source: the tokenizer of a translator's source, where
+    that is another one."""
 
     config: ModelConfig
     network: Network
@@ -58,6 +67,8 @@ class Contents:
     tokenizer: Tokenizer
     path: Path
     sentences: Sentences | None = None
+    source: Tokenizer | None = None
+    shortlist: Shortlist | None = None
 
 
 def open_checkpoint(
@@ -96,12 +107,14 @@ def open_checkpoint(
                 _assign(network, name, weight.dequantize(number).to(place))
     _swap(network, packed, number)
     _tie(network, repeated)
-    other = found.path / SOURCE_TOKENIZER
-    source = Tokenizer.from_folder(other) if other.is_dir() else found.tokenizer
+    folder = found.path if found.path.is_dir() else found.path.parent
     fuse(network.eval())
     if place.type != "meta":
         _computes(network, found.path, dtype)
-    return Opened(network, found.tokenizer, found.path, source, found.sentences)
+    said = folder / "generation_config.json"
+    generation = read_json(said, "it says how texts begin and end") if said.exists() else {}
+    source = found.source or found.tokenizer
+    return Opened(network, found.tokenizer, found.path, source, found.sentences, found.shortlist, generation)
 
 
 def contents(path: Path) -> Contents:
@@ -121,6 +134,13 @@ def contents(path: Path) -> Contents:
         config, network, moves = _fitted(config, gguf.table, reader, path)
         return Contents(config, network, moves, reader, Tokenizer.from_gguf(reader.metadata), path)
     folder = path if path.is_dir() else path.parent
+    if OPTIONS in reader.metadata:
+        config = marian_nmt.config_from_marian(reader.metadata[OPTIONS])
+        config, network, moves = _fitted(config, marian_nmt.table, reader, path)
+        target, source = (Tokenizer.from_marian(folder, source=side) for side in (False, True))
+        listed = sorted(folder.glob("lex*.bin"))
+        shortlist = read_shortlist(listed[0], config.vocab - 1) if len(listed) == 1 else None
+        return Contents(config, network, moves, reader, target, path, source=source, shortlist=shortlist)
     config = config_from_hf(read_json(folder / "config.json", "a model's folder needs one beside its weights"))
     table_of, said = family(config.family).table, None
     if config.decoder is None and (whole / sentences.MODULES).is_file():
@@ -128,7 +148,14 @@ def contents(path: Path) -> Contents:
         config, reader, said = replace(config, head=found.head), found.joined(reader, path), found.sentences
         table_of = sentences.with_dense(table_of)
     config, network, moves = _fitted(config, table_of, reader, path)
-    return Contents(config, network, moves, reader, Tokenizer.from_folder(folder), path, said)
+    return Contents(config, network, moves, reader, Tokenizer.from_folder(folder), path, said, _source(folder))
+
+
+def _source(folder: Path) -> Tokenizer | None:
+    """The tokenizer of what a translator reads, where it is not that of what it writes."""
+    if (folder / SOURCE_TOKENIZER).is_dir():
+        return Tokenizer.from_folder(folder / SOURCE_TOKENIZER)
+    return Tokenizer.from_folder(folder, source=True) if has_source(folder) else None
 
 
 def _fitted(
@@ -146,7 +173,7 @@ def _fitted(
     network, table = build(config, "meta"), table_of(config)
     claimed = sum(weight.numel() for name, weight in network.named_parameters() if name not in table.zero)  # ties once
     held = sum(math.prod(reader.shape(name)) for name in there)
-    if claimed > held:
+    if claimed - table.spare > held:
         raise ConfigError(
             f"{path}: the config describes a model of {claimed:,} numbers, but the file's tensors hold {held:,}"
         )

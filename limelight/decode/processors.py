@@ -134,3 +134,71 @@ class MinP:
     def __call__(self, logits: Tensor, history: History) -> Tensor:
         # p_i < share · p_max is a difference of scores, so no softmax is needed.
         return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(self.share), -torch.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Forbidden:
+    """Never these tokens; `first`: not as the first that is generated."""
+
+    ids: tuple[int, ...]
+    first: bool = False
+
+    def __call__(self, logits: Tensor, history: History) -> Tensor:
+        if self.first and history.generated.shape[1]:
+            return logits
+        return logits.index_fill(1, torch.tensor(self.ids, device=logits.device), -torch.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """These tokens and no others."""
+
+    ids: tuple[int, ...]
+
+    def __call__(self, logits: Tensor, history: History) -> Tensor:
+        ids = torch.tensor(self.ids, device=logits.device)
+        return torch.full_like(logits, -torch.inf).index_copy(1, ids, logits[:, ids])
+
+
+@dataclass(frozen=True, slots=True)
+class ForbiddenPhrases:
+    """Never these tokens one behind the other: the last of a phrase is forbidden where the rest of it stands."""
+
+    phrases: tuple[tuple[int, ...], ...]
+
+    def __call__(self, logits: Tensor, history: History) -> Tensor:
+        logits = logits.clone()
+        for row, tokens in enumerate(history.tokens.tolist()):
+            for *before, last in self.phrases:
+                if tokens[len(tokens) - len(before) :] == before:
+                    logits[row, last] = -torch.inf
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class NoRepeat:
+    """No run of `n` tokens twice in a text, what it was given included (Paulus et al. 2018, section 2.5)."""
+
+    n: int
+
+    def __call__(self, logits: Tensor, history: History) -> Tensor:
+        logits = logits.clone()
+        for row, tokens in enumerate(history.tokens.tolist()):
+            runs = [tokens[at : at + self.n] for at in range(len(tokens) - self.n + 1)]
+            end = tokens[len(tokens) - self.n + 1 :]
+            seen = [run[-1] for run in runs if run[:-1] == end]
+            logits[row, seen] = -torch.inf
+        return logits
+
+
+@dataclass(frozen=True, slots=True)
+class NoEnd:
+    """None of these tokens, which end a text, before it has `least` tokens, what it was given included."""
+
+    ids: tuple[int, ...]
+    least: int
+
+    def __call__(self, logits: Tensor, history: History) -> Tensor:
+        if history.tokens.shape[1] >= self.least:
+            return logits
+        return logits.index_fill(1, torch.tensor(self.ids, device=logits.device), -torch.inf)

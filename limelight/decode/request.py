@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
-from limelight.decode.processors import History
+from limelight.decode.processors import History, LogitsProcessor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +20,17 @@ CHUNK = 512
 
 Finish: TypeAlias = Literal["stop", "length", "context"]
 """Why a row ended: a stop token, `max_tokens` reached, or the model's context full."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a model wants of the texts that it writes, whoever draws them.
+
+    processors: applied before those of the sampling. last: the token that a text ends in where it comes to its limit.
+    """
+
+    processors: tuple[LogitsProcessor, ...] = ()
+    last: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +60,8 @@ class Request:
 
     row: its number, in the order of submission. tokens: the prompt, `given` tokens, and behind it what was generated.
     limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. source: what
-    an encoder–decoder writes behind; otherwise empty. finish: why it ended; None while it goes on, and for ever if it
-    was cancelled.
+    an encoder–decoder writes behind; otherwise empty. rules: see `Engine.submit`. finish: why it ended; None while it
+    goes on, and for ever if it was cancelled.
     """
 
     row: int
@@ -64,7 +75,13 @@ class Request:
     logprobs: int | None
     draft: Draft | None
     source: tuple[int, ...] = ()
+    rules: Rules = Rules()
     finish: Finish | None = None
+
+    @property
+    def greedy(self) -> bool:
+        """Whether it always goes on by what the model thinks likeliest."""
+        return self.sampling.greedy and self.rules == Rules()
 
     @property
     def generated(self) -> list[int]:
@@ -92,14 +109,19 @@ class Request:
 
     def choose(self, logits: Tensor) -> int:
         """The next token, from the logits [1, V] behind the last one."""
-        sampling = self.sampling
-        history = History(torch.tensor([self.tokens if sampling.remembers else []], device=logits.device), self.given)
+        if self.rules.last is not None and self.left == 1:
+            return self.rules.last
+        sampling, processors = self.sampling, self.rules.processors
+        remembered = self.tokens if sampling.remembers or processors else []
+        history = History(torch.tensor([remembered], device=logits.device), self.given)
+        for processor in processors:
+            logits = processor(logits, history)
         return int(sampling.choose(logits, history, [self.generator]))
 
     def add(self, id: int, scores: Tensor | None) -> Token:
         """Goes on by one token. scores: [V], the model's log-probabilities, if they are asked for."""
         self.tokens.append(id)
-        if id in self.stop:
+        if id in self.stop and (self.left or self.rules.last is None):
             self.finish = "stop"
         elif not self.left:
             self.finish = "length" if self.limit == self.max_tokens else "context"

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limelight import given
 from limelight.look.asked import asked, spelled, value
-from limelight.look.grid import Grid
+from limelight.look.grid import Grid, heads
 from limelight.look.means import Means, fitting
 from limelight.look.parts import PARTS
 from limelight.look.patch import places
@@ -74,6 +74,6 @@ def ablate(
     spans, columns = places(seen, tokens)
     found = replaced(network, seen.ids, Spots(part, spans), instead, question, progress)
     if part == "heads":
-        columns = tuple(map(str, range(found.shape[1])))
+        columns = heads(found.shape[1])
     to = "zero" if means is None else "mean"
     return Ablation(part, to, *spelled(seen, question), columns, found, value(seen, question))

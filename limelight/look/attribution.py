@@ -14,7 +14,7 @@ from torch import Tensor
 from limelight.errors import RequestError
 from limelight.look.asked import asked, spelled
 from limelight.look.decompose import explained
-from limelight.look.grid import Grid
+from limelight.look.grid import Grid, heads
 from limelight.look.linear import along_bias, backward, pull
 from limelight.look.parts import PARTS, activations
 from limelight.look.record import block_of, stack_of
@@ -45,7 +45,7 @@ class Attribution(Grid):
     @property
     def columns(self) -> tuple[str, ...]:  # type: ignore[override]
         """The heads by number, what their output's bias gave, and the feed-forward."""
-        return (*map(str, range(self.heads.shape[1])), "bias", "feedforward")
+        return (*heads(self.heads.shape[1]), "bias", "feedforward")
 
     @property
     def values(self) -> Tensor:
@@ -72,7 +72,7 @@ def attribute(tokenizer: Tokenizer, seen: "Seen", answer: str | None, foil: str 
     log_odds = float(direction @ hidden[0, -1].float()) + offset
     rest = offset + along_bias(stack.norm, direction)
     direction = pull(stack.norm, stream[-1], direction)
-    heads, attention, feedforward = [], [], []
+    by_head, attention, feedforward = [], [], []
     for layer in reversed(range(len(stack.blocks))):
         block = block_of(network, layer)
         if len(block.joins) != 2:
@@ -92,7 +92,7 @@ def attribute(tokenizer: Tokenizer, seen: "Seen", answer: str | None, foil: str 
         toward = backward(
             block.attention.out, len(mixed), pull(first.inner, heard.float(), direction)[None], network.dtype
         )
-        heads.append((toward[0] * mixed).view(-1, block.attention.head_width).sum(-1))
-    by_head, heard_in_all, fed_in_all = (torch.stack(each[::-1]).cpu() for each in (heads, attention, feedforward))
+        by_head.append((toward[0] * mixed).view(-1, block.attention.head_width).sum(-1))
     brought = float(direction @ stream[0])
-    return Attribution(*spelled(seen, question), log_odds, brought, by_head, heard_in_all, fed_in_all, rest)
+    heads_gave, attention_gave, fed_gave = (torch.stack(each[::-1]).cpu() for each in (by_head, attention, feedforward))
+    return Attribution(*spelled(seen, question), log_odds, brought, heads_gave, attention_gave, fed_gave, rest)

@@ -16,6 +16,11 @@ SHOWN = 16
 """Columns that a printed table has; of more, those with the largest numbers."""
 
 
+def heads(n: int) -> tuple[str, ...]:
+    """The names of a layer's heads, from 0."""
+    return tuple(f"head {number}" for number in range(n))
+
+
 class Grid(ABC):
     """columns: what stands behind each other in a layer, as text, each once."""
 

@@ -5,7 +5,6 @@ et al., 2022, section 2, for the stream by layer and place; Wang et al., 2023, s
 """
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look.asked import asked, spelled, value
-from limelight.look.grid import Grid
+from limelight.look.grid import Grid, heads
 from limelight.look.parts import PARTS, activations
 from limelight.look.record import stack_of
 from limelight.look.replaced import Spots, replaced
@@ -84,39 +83,51 @@ def patch(
     theirs, _ = activations(source, torch.tensor([clean.ids]), [part], lambda made: made[0])
     found = replaced(target, corrupted.ids, Spots(part, places), theirs[part], question, progress)
     if part == "heads":
-        columns = tuple(map(str, range(found.shape[1])))
+        columns = heads(found.shape[1])
     return Patching(part, *spelled(clean, question), columns, found, wanted, before)
 
 
 def places(seen: "Seen", tokens: bool) -> tuple[tuple[range, ...], tuple[str, ...]]:
     """The words of a text, or its tokens: where they stand, and their names, words by number."""
+    spans = tuple(range(i, i + 1) for i in range(len(seen.ids))) if tokens else tuple(w.tokens for w in seen.words)
+    return spans, _numbered(_names(seen, tokens), 0 if tokens else 1)
+
+
+def _names(seen: "Seen", tokens: bool) -> list[str]:
     if tokens:
-        return tuple(range(i, i + 1) for i in range(len(seen.ids))), _numbered(seen.tokens, 0)
-    return tuple(word.tokens for word in seen.words), _numbered([word.text for word in seen.words], 1)
+        return [token.strip() or repr(token) for token in seen.tokens]
+    return [word.text for word in seen.words]
 
 
 def _paired(clean: "Seen", corrupted: "Seen", tokens: bool) -> tuple[tuple[range, ...], tuple[str, ...]]:
-    """As `places`, for two texts at once. Raises RequestError where they are not of as many tokens, word by word."""
-    for number, (one, other) in enumerate(zip_longest(clean.words, corrupted.words), 1):
-        if one is None or other is None:
-            raise RequestError(
-                f"the clean text has {len(clean.words)} words and the corrupted one {len(corrupted.words)}; to be "
-                "patched they must have as many, each of as many tokens as the one in its place"
-            )
-        if one.tokens != other.tokens and not (tokens and len(clean.ids) == len(corrupted.ids)):
+    """As `places`, for two texts at once. Raises RequestError where they are not of as many tokens, word by word, or,
+    if it is by tokens, in all."""
+    if not tokens or len(clean.ids) != len(corrupted.ids):
+        _check(clean, corrupted)
+    found, _ = places(clean, tokens)
+    sides = zip(_names(corrupted, tokens), _names(clean, tokens), strict=True)
+    names = [a if a == b else f"{a} → {b}" for a, b in sides]
+    return found, _numbered(names, 0 if tokens else 1)
+
+
+def _check(clean: "Seen", corrupted: "Seen") -> None:
+    """Raises RequestError naming the first word that is not of as many tokens as the one in its place."""
+    for number, (one, other) in enumerate(zip(clean.words, corrupted.words, strict=False), 1):
+        if one.tokens != other.tokens:
             raise RequestError(
                 f"word {number} is {_counted(one.text, len(one.tokens))} in the clean text and "
                 f"{_counted(other.text, len(other.tokens))} in the corrupted one; to be patched they must be of as many"
             )
-    found, _ = places(clean, tokens)
-    sides = [seen.tokens if tokens else [word.text for word in seen.words] for seen in (corrupted, clean)]
-    names = [a if a == b else f"{a} → {b}" for a, b in zip(*sides, strict=True)]
-    return found, _numbered(names, 0 if tokens else 1)
+    if len(clean.words) != len(corrupted.words) or len(clean.ids) != len(corrupted.ids):
+        raise RequestError(
+            f"the clean text has {len(clean.words)} words and {len(clean.ids)} tokens, the corrupted one "
+            f"{len(corrupted.words)} and {len(corrupted.ids)}; to be patched they must have as many"
+        )
 
 
 def _counted(word: str, tokens: int) -> str:
     return f"“{word}”, {tokens} token{'s' if tokens > 1 else ''},"
 
 
-def _numbered(names: "list[str] | tuple[str, ...]", first: int) -> tuple[str, ...]:
+def _numbered(names: list[str], first: int) -> tuple[str, ...]:
     return tuple(f"{number} {name}" for number, name in enumerate(names, first))

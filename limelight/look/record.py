@@ -58,7 +58,8 @@ def record(
     blocks = _stack(recording.network).blocks
     for layer in attention:
         part = _layer(blocks, layer).attention
-        assert isinstance(part, Attention)
+        if not isinstance(part, Attention):
+            raise RequestError(f"layer {layer} has a recurrent unit in the place of attention, so it has no weights")
         part.core = _recording_core(part.weigh, keep, partial(recording.attention.__setitem__, layer))
     crosses = _stack(recording.network).crosses
     for layer in cross:

@@ -1,7 +1,7 @@
 """From a config to modules: the only place where one becomes the other."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -28,6 +28,7 @@ from limelight.nn.recurrent import (
     RecurrentEncoder,
     RecurrentLayer,
 )
+from limelight.nn.ssru import SSRU
 from limelight.nn.stack import Stack
 
 T = TypeVar("T")
@@ -69,6 +70,10 @@ def _check(config: c.ModelConfig) -> None:
     if isinstance(config.head, c.LMHead) == (decoder is None):
         what = "an encoder alone scores no next word" if decoder is None else "a decoder must score the next word"
         raise ConfigError(f"{what}: its head cannot be of the type {type(config.head).__name__!r}")
+    for stack, behind in ((encoder, False), (decoder, encoder is not None)):
+        units = isinstance(stack, c.TransformerStack) and any(isinstance(b.attention, c.SSRU) for b in stack.blocks)
+        if units and not behind:
+            raise ConfigError("a recurrent unit (SSRU) can stand in the blocks of a decoder behind an encoder alone")
     if encoder is None:
         if decoder is None:
             raise ConfigError("a model needs a decoder, an encoder or both")
@@ -215,12 +220,16 @@ class _Parts:
 
     def block(self, block: c.Block) -> Block:
         return _known(ORDERS, block.order, "order of a block")(
-            self.attention(block.attention),
+            # A unit is called as attention is; only decoders behind an encoder have one, and nobody looks into those.
+            cast("Attention", self.ssru()) if isinstance(block.attention, c.SSRU) else self.attention(block.attention),
             None if block.cross is None else self.attention(block.cross),
             _feedforward(block.feedforward, self.width),
             lambda: _norm(block.norm, self.width),
             _dropout(block.dropout),
         )
+
+    def ssru(self) -> SSRU:
+        return SSRU(nn.Linear(self.width, self.width, bias=False), nn.Linear(self.width, self.width), self.width)
 
     def attention(self, a: c.Attention) -> Attention:
         if a.heads % a.kv_heads:

@@ -116,6 +116,12 @@ class Attention:
 
 
 @dataclass(frozen=True)
+class SSRU(Attention):
+    """A recurrent unit in the place of self-attention, see `limelight.nn.ssru.SSRU`; as attention goes it has one head
+    of the model's width, and none of the rest."""
+
+
+@dataclass(frozen=True)
 class FeedForward:
     """``down(activation(up(x)))``. dropout: of the hidden layer, in training."""
 
@@ -144,7 +150,7 @@ class Block:
     attention to a source, between the two. dropout: of what each part adds to the stream, in training.
     """
 
-    attention: Attention
+    attention: Attention | SSRU
     feedforward: FeedForward | GatedFeedForward
     norm: Norm
     order: Order = "pre"

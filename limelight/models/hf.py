@@ -20,11 +20,11 @@ INERT = frozenset(
     id2label initializer_factor initializer_range is_decoder is_encoder_decoder is_llama_config label2id
     length_penalty max_length max_window_layers min_length n_ctx no_repeat_ngram_size num_beam_groups num_beams
     num_return_sequences output_attentions output_hidden_states output_scores pad_token_id prefix pretraining_tp
-    problem_type pruned_heads remove_invalid_values reorder_and_upcast_attn repetition_penalty resid_pdrop return_dict
-    return_dict_in_generate rope_interleaved sep_token_id summary_activation summary_first_dropout
-    summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params temperature
-    tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config transformers_version
-    typical_p use_bfloat16 use_cache use_sliding_window
+    problem_type pruned_heads remove_invalid_values renormalize_logits reorder_and_upcast_attn repetition_penalty
+    resid_pdrop return_dict return_dict_in_generate rope_interleaved sep_token_id summary_activation
+    summary_first_dropout summary_proj_to_labels summary_type summary_use_proj suppress_tokens task_specific_params
+    temperature tf_legacy_loss tokenizer_class top_k top_p torch_dtype torchscript transformers.js_config
+    transformers_version typical_p use_bfloat16 use_cache use_sliding_window
     eos_token_ids output_past
     """.split()
 )

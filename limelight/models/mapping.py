@@ -228,6 +228,7 @@ class Table:
     zero. sinusoids: their name → positions that follow from the config; files may hold them, and an export does.
     body: where there is no prefix, what the names of the body begin with in files of a model with a head; that head is
     left out.
+    spare: how many numbers of our weights no file has.
     """
 
     mappings: tuple[WeightMapping, ...]
@@ -238,6 +239,7 @@ class Table:
     zero: dict[str, tuple[int, ...]] = field(default_factory=dict)
     sinusoids: dict[str, Sinusoids] = field(default_factory=dict)
     body: str = ""
+    spare: int = 0
 
     def replaced(self, *mappings: WeightMapping, without: Sequence[str] = ()) -> "Table":
         """This table with `mappings`, in place of those for the same names of theirs or ours and of those for which one

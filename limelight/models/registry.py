@@ -21,6 +21,7 @@ from limelight.models import (
     llama,
     m2m100,
     marian,
+    marian_nmt,
     mbart,
     mistral,
     modernbert,
@@ -72,6 +73,7 @@ FAMILIES: dict[str, Family] = {
         pegasus,
         marian,
         m2m100,
+        marian_nmt,
         transformer2017,
         recurrent,
     )

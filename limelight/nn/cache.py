@@ -33,9 +33,9 @@ class KVCache:
             self.keys[:, :, starts:end] = keys
             self.values[:, :, starts:end] = values
         else:
-            place = (starts[:, None] + torch.arange(steps, device=starts.device))[:, None, :, None].expand_as(keys)
-            self.keys.scatter_(2, place, keys.to(self.keys.dtype))
-            self.values.scatter_(2, place, values.to(self.values.dtype))
+            place = (starts[:, None] + torch.arange(steps, device=starts.device))[:, None, :, None]
+            self.keys.scatter_(2, place.expand_as(keys), keys.to(self.keys.dtype))
+            self.values.scatter_(2, place.expand_as(values), values.to(self.values.dtype))
             end = int(starts.max()) + steps
         self.written = max(self.written, end)
         return self.keys[:, :, :end].to(keys.dtype), self.values[:, :, :end].to(values.dtype)

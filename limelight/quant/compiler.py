@@ -87,6 +87,7 @@ class Compiler:
         self.size = 0
         self.kernel = -1
         _need(not stack.training and not any(map(hooked, (*stack.blocks.modules(), stack.norm))))
+        _need(all(isinstance(block.attention, Attention) for block in stack.blocks))
         first = cast("Attention", stack.blocks[0].attention)
         for layer, block in enumerate(stack.blocks):
             self._taken = 0

@@ -64,9 +64,9 @@ def error_rate(found: Iterable[Iterable[Link]], gold: Iterable[Gold]) -> float:
 def attention(network: LanguageModel, language: Language, source: str, target: str) -> Tensor:
     """How much the decoder listens to each source token at each step: [L, T, S] on the CPU, the mean over heads.
 
-    L: the layers that attend to the source; one in a recurrent model. T: the steps at which the start mark and then
-    the tokens of `target` are the input. S: the tokens of `source` and the mark of its end. Raises RequestError for a
-    model that does not attend to a source and for an empty text.
+    L: the layers that attend to the source; one in a recurrent model. T: the steps at which the last mark of the start
+    and then the tokens of `target` are the input. S: the tokens of `source` and the first mark of its end. Raises
+    RequestError for a model that does not attend to a source and for an empty text.
     """
     if isinstance(network, Decoder) or not network.crosses:
         raise RequestError("this model has no attention to a source, and so no alignment by it")
@@ -76,12 +76,14 @@ def attention(network: LanguageModel, language: Language, source: str, target: s
     layers = range(len(network.crosses))
     recording = record(network, cross=layers, keep=lambda weights: weights[0].mean(0).cpu())  # [T, S]
     with torch.inference_mode():
-        device, marks = network.device, language.marks
-        memory = recording.network.encode(torch.tensor([[*ours, marks.end]], device=device))
+        device = network.device
+        memory = recording.network.encode(torch.tensor([language.heard(ours)], device=device))
         recording.network.read(
-            torch.tensor([[marks.start, *theirs]], device=device), recording.network.start(memory, 0)
+            torch.tensor([[*language.begins, *theirs]], device=device), recording.network.start(memory, 0)
         )
-    return torch.stack([torch.cat(recording.cross[layer]) for layer in layers])
+    ahead, first = len(language.front), len(language.begins) - 1
+    whole = torch.stack([torch.cat(recording.cross[layer]) for layer in layers])
+    return whole[:, first:, ahead : ahead + len(ours) + 1]
 
 
 def steps(network: LanguageModel) -> tuple[Asking, ...]:

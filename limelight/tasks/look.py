@@ -34,8 +34,8 @@ class SeenTranslation:
         self.target = given.text("target", target).strip()
         self.source_words = _words(self.source, language.source.encode(self.source).offsets)
         self.target_words = _words(self.target, language.target.encode(self.target).offsets)
-        ours = [*language.read(self.source), language.marks.end]
-        theirs = [language.marks.start, *language.target.encode(self.target).ids]
+        ours = language.heard(language.read(self.source))
+        theirs = [*language.begins, *language.target.encode(self.target).ids]
         for side, tokens in (("source", ours), ("translation", theirs)):
             if len(tokens) > network.context:
                 raise RequestError(
@@ -134,8 +134,8 @@ class SeenTranslation:
             other = self._language.target.encode(f"{self._gap(asked)}{foil.strip()}").ids
             question = GivenWord.against(at, tokens, other, foil)
         before = [each for each in self.target_words if each.tokens.stop <= asked.tokens.start] if written else []
-        shift = self.session.split + 1  # behind the source and the mark of the start
-        spans = [each.tokens for each in self.source_words]
+        ahead, shift = len(self._language.front), self.session.split + len(self._language.begins)
+        spans = [range(each.tokens.start + ahead, each.tokens.stop + ahead) for each in self.source_words]
         spans += [range(each.tokens.start + shift, each.tokens.stop + shift) for each in before]
         inquiry = Inquiry(self.session, question, tuple(spans))
         if method is not None:
@@ -159,8 +159,8 @@ class SeenTranslation:
         )
 
     def _at(self, asked: Word) -> range:
-        """The positions of the session whose next tokens are those of a target word; the start mark comes first."""
-        first = self.session.split + asked.tokens.start
+        """The positions of the session whose next tokens are those of a target word; what begins it comes first."""
+        first = self.session.split + len(self._language.begins) - 1 + asked.tokens.start
         return range(first, first + len(asked.tokens))
 
     def _answers(self, asked: Word) -> Tensor:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import final
@@ -12,10 +13,15 @@ from torch.nn.utils.rnn import pad_sequence
 
 from limelight import given
 from limelight.decode.beam import Hypothesis, beam_search
+from limelight.decode.processors import Allowed
+from limelight.decode.request import Rules
 from limelight.errors import RequestError
 from limelight.models.api import LanguageModel, Seq2Seq, begin
 from limelight.models.config import TRANSLATION, ModelConfig
 from limelight.nn.state import State
+from limelight.tasks.generation import Generation
+from limelight.tasks.languages import code, codes_of
+from limelight.text.shortlist import Shortlist
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Marks
 
@@ -57,11 +63,21 @@ class Language:
     """Text to the ids that a translation model reads, and its ids to text, as it was trained.
 
     source, target: the tokenizers of both sides; they may be one. start: what a target begins with (None: the
-    tokenizer's own mark). forced: the first token of every target, where the model wants one.
+    tokenizer's own mark). forced: the first token of every target, where the model wants one. framed: whether a source
+    stands between the tokens that its tokenizer puts around a text, or in front of the mark of the end alone, as in
+    training. generation: what else the model's files say of its targets. shortlist: what a target may be made of.
     """
 
     def __init__(
-        self, source: Tokenizer, target: Tokenizer, start: int | None = None, forced: int | None = None
+        self,
+        source: Tokenizer,
+        target: Tokenizer,
+        start: int | None = None,
+        forced: int | None = None,
+        *,
+        framed: bool = False,
+        generation: Generation = Generation(),  # noqa: B008 (frozen)
+        shortlist: Shortlist | None = None,
     ) -> None:
         self.source = source
         self.target = target
@@ -69,10 +85,61 @@ class Language:
         self.marks = marks if start is None else replace(marks, start=start)
         self.begins = (self.marks.start,) if forced is None else (self.marks.start, forced)
         self.stop = target.eos
+        self.generation = generation
+        self.shortlist = shortlist
+        self.front = source.prefix if framed else ()
+        self.back = source.suffix if framed and source.suffix else (self.marks.end,)
+        self.codes, self._of_targets = codes_of(source)
+        # A model of many languages writes in one that nobody chose unless its files name one.
+        self._open = bool(self.codes) and not {*self.begins} & {*self.codes.values()}
+
+    def rules(self, heard: Sequence[int]) -> Rules:
+        """What the model's files say must hold of a target behind a source, given as `heard`."""
+        rules = self.generation.rules(self.stop)
+        if self.shortlist is None:
+            return rules
+        return Rules((Allowed(tuple(self.shortlist.allowed(heard))), *rules.processors), rules.last)
+
+    def between(self, source: str | None, target: str) -> "Language":
+        """The same from one language into another, called by their codes, such as "en" and "fr".
+
+        source: None for a model that is only told what to translate into. Raises RequestError for a model of two
+        languages, and for a language that it does not know, with the nearest that it knows.
+        """
+        if not self.codes:
+            raise RequestError("this model has no codes of languages: it translates between those it was made for")
+        into, other = code("target", target, self.codes), copy(self)
+        if self._of_targets:
+            other.front = (into,)
+        else:
+            if source is None:
+                raise RequestError("source is None; this model must be told the language that it translates from")
+            spoken, codes = code("source", source, self.codes), {*self.codes.values()}
+            other.front, other.back = (
+                tuple(spoken if id in codes else id for id in side) for side in (self.front, self.back)
+            )
+            if not {*self.front, *self.back} & codes:
+                other.front = (spoken, *self.front)
+            begun = self.marks.start
+            other.begins = (into,) if begun in codes or begun == self.target.bos else (begun, into)
+            other.marks = replace(self.marks, start=other.begins[0])
+        other._open = False
+        return other
 
     def read(self, line: str) -> list[int]:
         """A source line's ids, without marks; none for an empty line."""
         return self.source.encode(line.strip()).ids
+
+    def heard(self, ids: Sequence[int]) -> list[int]:
+        """What an encoder reads of a source, given as ids without marks. Raises RequestError where a model of many
+        languages has not been told which."""
+        if self._open:
+            some = ", ".join(sorted(self.codes)[:3])
+            raise RequestError(
+                f"this model knows {len(self.codes)} languages ({some}, …); choose with translator.between(source, "
+                "target), or --from and --to"
+            )
+        return [*self.front, *ids, *self.back]
 
     def write(self, ids: Sequence[int]) -> str:
         """The text of target ids, on one line."""
@@ -84,12 +151,12 @@ class Language:
         A language model has no encoder: its decoder reads all of it.
         """
         if isinstance(network, Seq2Seq):
-            return [*source, self.marks.end], list(self.begins)
+            return self.heard(source), list(self.begins)
         return [], [*source, self.marks.start]
 
     def forbidden(self, vocab: int) -> set[int]:
         """Ids that are no part of a text: special tokens, and what a model has beyond its tokenizer."""
-        return {*self.target.controls, *range(self.target.vocab, vocab)} - self.stop
+        return {*(id for id in self.target.controls if id < vocab), *range(self.target.vocab, vocab)} - self.stop
 
 
 def translate(
@@ -97,8 +164,8 @@ def translate(
     language: Language,
     lines: Iterable[str],
     *,
-    beam: int = 5,
-    alpha: float = 1.0,
+    beam: int | None = None,
+    alpha: float | None = None,
     best: int = 1,
     batch_tokens: int = 1024,
     window: int = 2048,
@@ -106,11 +173,14 @@ def translate(
     """Translates line by line, in order; an empty line stays empty.
 
     network: an encoder–decoder, or a language model trained on source and target as one text. beam, alpha, best: see
-    `beam_search`. batch_tokens: source tokens that are translated together, padding counted. window: so many lines are
+    `beam_search`; where beam and alpha are not given, the model's files say them, or else they are 5 and 1.
+    batch_tokens: source tokens that are translated together, padding counted. window: so many lines are
     read ahead and sorted by length, which is faster; no more than these are ever held. A line longer than the model's
     context is translated as far as it goes (`Translation.left_out`). Raises RequestError, at once, for a number out of
     range, and while it is read for a line that is not text.
     """
+    beam = max(language.generation.beam, best) if beam is None else beam
+    alpha = language.generation.alpha if alpha is None else alpha
     given.whole("beam", beam, 1, WIDEST)
     given.whole("best", best, 1, beam)
     if not -10 <= given.number("alpha", alpha) <= 10:
@@ -132,7 +202,8 @@ def _translated(
     batch_tokens: int,
     window: int,
 ) -> Iterator[Translation]:
-    most = network.context - 1 if isinstance(network, Seq2Seq) else network.context // 2
+    around = len(language.front) + len(language.back)
+    most = network.context - around if isinstance(network, Seq2Seq) else network.context // 2
     while read := list(islice(lines, window)):
         sources = [language.read(line) for line in read]
         found: dict[int, list[Hypothesis]] = {}
@@ -150,7 +221,8 @@ def search(
 ) -> list[list[Hypothesis]]:
     """The `best` translations of every source, given as ids without marks, all in one batch; see `beam_search`."""
     factor, more = LIMIT
-    wanted = [int(factor * len(source)) + more for source in sources]
+    generation, begun = language.generation, len(language.begins)
+    wanted = [generation.limit(int(factor * len(source)) + more, begun) for source in sources]
     with torch.inference_mode():
         state, tokens, counts, limits = _started(network, language, sources, wanted)
         return beam_search(
@@ -164,6 +236,8 @@ def search(
             alpha=alpha,
             best=best,
             forbidden=language.forbidden(network.vocab),
+            processors=[language.rules(heard).processors for heard in sources],
+            shared=generation.shared,
         )
 
 

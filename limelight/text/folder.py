@@ -7,30 +7,48 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken
+from tokenizers import AddedToken, processors
 
 from limelight import given
 from limelight.errors import TextError
+from limelight.text import sentencepiece
 from limelight.text.foreign import guarded, tried
 from limelight.text.gguf import LONGEST_VOCABULARY, byte_level_bpe, surround
 from limelight.text.parts import Parts
+from limelight.text.sentencepiece import vocabulary
 
 _LARGEST_FILE = 256 * 2**20  # bytes
 _MOST_IDS = 2**32  # the library's ids are that wide
 _CONFIG = "tokenizer_config.json"
+_FAIRSEQ = "sentencepiece.bpe.model"
+# The languages of M2M-100 (Fan et al., 2021) and of Facebook's entry to WMT 2021, in the order of their tokens.
+M2M_100 = {
+    "m2m100": "af am ar ast az ba be bg bn br bs ca ceb cs cy da de el en es et fa ff fi fr fy ga gd gl gu ha he hi hr "
+    "ht hu hy id ig ilo is it ja jv ka kk km kn ko lb lg ln lo lt lv mg mk ml mn mr ms my ne nl no ns oc or pa pl ps "
+    "pt ro ru sd si sk sl so sq sr ss su sv sw ta th tl tn tr uk ur uz vi wo xh yi yo zh zu",
+    "wmt21": "en ha is ja cs ru zh de",
+}
 # Tokenizer classes that vocab.json and merges.txt describe completely, and how each cuts words.
 _BYTE_LEVEL = {None: "gpt-2", "GPT2Tokenizer": "gpt-2", "GPT2TokenizerFast": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
 
-def read(folder: Path) -> Parts:
-    """The tokenizer in `folder`. Raises TextError if there is none, or naming the file that is damaged."""
+def read(folder: Path, *, source: bool = False) -> Parts:
+    """The tokenizer in `folder`; `source`: that of the text which a translator reads, where its files lie there, too.
+
+    Raises TextError if there is none, or naming the file that is damaged.
+    """
     config = _json(folder / "special_tokens_map.json") | _json(folder / _CONFIG)
     named = {name: _spelling(config.get(f"{name}_token")) for name in ("bos", "eos", "pad", "unk")}
-    if (folder / "tokenizer.json").is_file():
+    if (folder / "tokenizer.json").is_file() and not source:
         inner = _definition(folder / "tokenizer.json")
+        _put_language(inner, config, named["eos"])
+    elif has_source(folder):
+        inner = _marian(folder, config, named, source)
+    elif (folder / "vocab.json").is_file() and (folder / _FAIRSEQ).is_file():
+        inner = _m2m_100(folder, config, named)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
         inner = _byte_level(folder, config, named)
-    elif (folder / "tokenizer.model").is_file():
+    elif any((folder / name).is_file() for name in ("tokenizer.model", "spiece.model", _FAIRSEQ)):
         raise TextError(
             f"{folder} has its tokenizer only as a SentencePiece file; make a tokenizer.json of it with transformers: "
             f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
@@ -46,6 +64,50 @@ def read(folder: Path) -> Parts:
         what=f"the tokenizer in {folder}",
         others=others,
     )
+
+
+def has_source(folder: Path) -> bool:
+    """Whether a translator's folder holds two SentencePiece models, as Marian's do, and no tokenizer.json."""
+    there = [(folder / name).is_file() for name in ("source.spm", "target.spm", "vocab.json")]
+    return all(there) and not (folder / "tokenizer.json").is_file()
+
+
+def read_marian(folder: Path, *, source: bool = False) -> Parts:
+    """The tokenizer beside a model file of Marian's own: a SentencePiece model for both sides, or one for each, whose
+    pieces have the numbers of their places or those of a ``vocab.yml``.
+
+    Raises TextError if there is none, or naming the file that is damaged.
+    """
+    found = sorted(folder.glob("*.spm"))
+    sides = [path for path in found if path.name.startswith(("source", "src") if source else ("target", "trg"))]
+    chosen = sides if len(found) == 2 else found
+    if len(chosen) != 1:
+        there = ", ".join(path.name for path in found) or "none"
+        raise TextError(
+            f"{folder} has no SentencePiece model for both sides, nor one for each that is called source… and target… "
+            f"or src… and trg…; there is {there}"
+        )
+    lists = sorted(folder.glob("*.yml")) if len(found) == 2 else []
+    lists = [path for path in lists if "vocab" in path.name]
+    ids = _listed(lists[0]) if len(lists) == 1 else None
+    model = sentencepiece.read(chosen[0])
+    inner = sentencepiece.build(model) if ids is None else _pieces(model, ids)
+    with guarded(f"{chosen[0]} is damaged"):
+        surround(inner, None, "</s>")
+    return Parts(inner, eos="</s>", unk="<unk>", what=f"the tokenizer in {folder}")
+
+
+def _listed(path: Path) -> dict[str, int]:
+    """The pieces and numbers of a ``vocab.yml``, one pair a line."""
+    ids: dict[str, Any] = {}
+    for number, line in enumerate(_text(path).splitlines(), 1):
+        piece, _, id = line.rpartition(":")
+        try:
+            quoted = json.loads(piece) if piece.startswith('"') else piece.strip("'").replace("''", "'")
+            ids[quoted] = int(id)
+        except (ValueError, TypeError):
+            raise TextError(f"{path} is damaged: line {number} is no piece and its number") from None
+    return vocabulary(path, ids)
 
 
 def write(folder: Path, definition: str, parts: Parts) -> None:
@@ -99,6 +161,70 @@ def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str
             add([AddedToken(token["content"], special=bool(token.get("special")), **flags)])
         surround(inner, named["bos"] if config.get("add_bos_token") else None, None)
     return inner
+
+
+def _marian(
+    folder: Path, config: Mapping[str, Any], named: dict[str, str | None], source: bool
+) -> tokenizers.Tokenizer:
+    """One side of a Marian model: a SentencePiece model, and a vocabulary that both sides share or each has."""
+    named |= {name: named[name] or token for name, token in (("eos", "</s>"), ("unk", "<unk>"), ("pad", "<pad>"))}
+    own = "target_vocab.json" if config.get("separate_vocabs") and not source else "vocab.json"
+    ids = vocabulary(folder / own, _json(folder / own))
+    inner = _pieces(sentencepiece.read(folder / ("source.spm" if source else "target.spm")), ids)
+    codes = [token for token in ids if token.startswith(">>") and token.endswith("<<")]
+    inner.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in codes])
+    with guarded(f"{own} in {folder} is damaged"):
+        surround(inner, None, named["eos"])
+    return inner
+
+
+def _m2m_100(folder: Path, config: Mapping[str, Any], named: dict[str, str | None]) -> tokenizers.Tokenizer:
+    """M2M-100's: the codes of its languages stand behind the vocabulary."""
+    defaults = {"bos": "<s>", "eos": "</s>", "pad": "<pad>", "unk": "<unk>"}
+    named |= {name: named[name] or token for name, token in defaults.items()}
+    ids = vocabulary(folder / "vocab.json", _json(folder / "vocab.json"))
+    known = config.get("language_codes") or "m2m100"
+    if known not in M2M_100:
+        raise TextError(
+            f"{folder / _CONFIG}: language_codes is {given.shown(known)}; limelight knows {' and '.join(M2M_100)}"
+        )
+    codes = [code for language in M2M_100[known].split() if (code := f"__{language}__") not in ids]
+    inner = _pieces(sentencepiece.read(folder / _FAIRSEQ), {**ids, **{c: len(ids) + n for n, c in enumerate(codes)}})
+    inner.add_special_tokens([AddedToken(code, normalized=False, special=True) for code in codes])
+    _put_language(inner, {"tokenizer_class": "M2M100Tokenizer", **config}, named["eos"])
+    return inner
+
+
+def _pieces(model: sentencepiece.Pieces, ids: Mapping[str, int]) -> tokenizers.Tokenizer:
+    """A SentencePiece model over a vocabulary of the translator's own.
+
+    What it cuts and the vocabulary lacks becomes a special token behind it: the tokenizer then reads it as unknown.
+    """
+    strange = sentencepiece.lacking(model, ids)
+    inner = sentencepiece.build(model, {**ids, **{piece: len(ids) + n for n, piece in enumerate(strange)}})
+    inner.add_special_tokens([AddedToken(piece, normalized=False, special=True) for piece in strange])
+    return inner
+
+
+_FIRST = ("NllbTokenizer", "MBart50Tokenizer", "M2M100Tokenizer")
+_LAST = ("MBartTokenizer",)
+_SPOKEN = {"NllbTokenizer": "eng_Latn", "M2M100Tokenizer": "en"}
+
+
+def _put_language(inner: tokenizers.Tokenizer, config: Mapping[str, Any], eos: str | None) -> None:
+    """Puts the code of the source's language where the model's class puts it, whatever its tokenizer.json says: files
+    written by older versions say it otherwise."""
+    kind = str(config.get("tokenizer_class")).removesuffix("Fast")
+    if kind not in (*_FIRST, *_LAST) or eos is None:
+        return
+    spoken = config.get("src_lang") or _SPOKEN.get(kind, "en_XX")
+    code = f"__{spoken}__" if kind == "M2M100Tokenizer" else str(spoken)
+    if inner.token_to_id(code) is None or inner.token_to_id(eos) is None:
+        return
+    last = kind in _LAST or bool(config.get("legacy_behaviour"))
+    around = ["$A", eos, code] if last else [code, "$A", eos]
+    special = [(token, inner.token_to_id(token)) for token in (code, eos)]
+    inner.post_processor = processors.TemplateProcessing(single=around, special_tokens=special)
 
 
 def _numbered(path: Path, vocab: Any) -> None:

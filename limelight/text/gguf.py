@@ -113,24 +113,28 @@ def sentencepiece_bpe(
 
     `spaced` puts a space in front of the text, as Llama does and Gemma does not.
     """
-    pieces = [(piece, id) for piece, id in vocab.items() if types[id] not in (_UNKNOWN, _CONTROL, _BYTE)]
-    if sum(len(piece) ** 2 for piece, _ in pieces) > _MOST_WORK:
-        longest = max(len(piece) for piece, _ in pieces)
-        raise TextError(f"tokenizer.ggml.tokens has pieces of up to {longest:,} characters, too long for SentencePiece")
-    usable = {piece for piece, _ in pieces}
-    ranked = sorted(
-        (-scores[id], -cut, piece[:cut], piece[cut:])
-        for piece, id in pieces
-        for cut in range(1, len(piece))
-        if piece[:cut] in usable and piece[cut:] in usable
-    )
-    merges = [(left, right) for _, _, left, right in ranked]
+    usable = {piece: scores[id] for piece, id in vocab.items() if types[id] not in (_UNKNOWN, _CONTROL, _BYTE)}
+    merges = merges_of(usable)
     inner = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token=unk, fuse_unk=True, byte_fallback=True))
     space = normalizers.Replace(" ", "▁")
     inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), space]) if spaced else space
     text: list[decoders.Decoder] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
     inner.decoder = decoders.Sequence([*text, decoders.Strip(" ", 1, 0)] if spaced else text)
     return inner
+
+
+def merges_of(scores: Mapping[str, float]) -> list[tuple[str, str]]:
+    """The pairs of pieces that make a piece, that of the highest score first."""
+    if sum(len(piece) ** 2 for piece in scores) > _MOST_WORK:
+        longest = max(len(piece) for piece in scores)
+        raise TextError(f"this tokenizer has pieces of up to {longest:,} characters, too long for SentencePiece")
+    ranked = sorted(
+        (-score, -cut, piece[:cut], piece[cut:])
+        for piece, score in scores.items()
+        for cut in range(1, len(piece))
+        if piece[:cut] in scores and piece[cut:] in scores
+    )
+    return [(left, right) for _, _, left, right in ranked]
 
 
 def surround(inner: tokenizers.Tokenizer, front: str | None, back: str | None) -> None:

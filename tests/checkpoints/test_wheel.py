@@ -232,6 +232,13 @@ def test_a_transfer_that_stays_broken_can_be_tried_again(index: Index, monkeypat
     assert wheel.fetch(model).read_bytes() == CONTENT
 
 
+def test_a_wheel_for_one_machine_is_fetched_on_any() -> None:
+    assert wheel._built_for("tiny_model-1.0-py3-none-any.whl") == []
+    found = wheel._built_for("tiny-1.0-cp38-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl")
+    platforms = ["--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64"]
+    assert found == [*platforms, "--abi", "abi3", "--implementation", "cp", "--python-version", "38"]
+
+
 def test_without_network_it_says_how_to_do_it_by_hand(monkeypatch: pytest.MonkeyPatch, index: Index) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     model = named(index.body)

@@ -1,14 +1,19 @@
 """Direct logit attribution: its parts are the whole, and each is what its name says."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cli.tiny_models import trained
 from references import saved
 from torch import Tensor
 
 import limelight
 from limelight.errors import RequestError
+from limelight.models.build import build
+from limelight.models.gpt import gpt
 
 TEXT = "w10 w11 w12 w13 w14 w15"
 NAMES = ["llama", "llama-biases-tied", "qwen2", "gemma2", "gpt2", "gpt_neox", "gpt_neox-serial-tied", "phi3-longrope"]
@@ -85,11 +90,29 @@ def test_each_part_is_its_vector_through_the_final_norm_and_the_head(
 
 def test_an_attribution_is_a_table(model: limelight.Model) -> None:
     found = model.look(TEXT).logit_attribution("w20", foil="w30")
-    assert found.columns == ("0", "1", "2", "3", "bias", "feedforward")
+    assert found.columns == (*(f"head {i}" for i in range(4)), "bias", "feedforward")
     head, names, *rows = str(found).splitlines()
     assert head.startswith("Logit attribution: “w20” rather than “w30” ")
-    assert names.split() == ["layer", *found.columns]
+    assert names.split() == " ".join(["layer", *found.columns]).split()
     assert len(rows) == 3
     (layer, column, value), _ = found.strongest(2)
     assert float(found.values[layer, found.columns.index(column)]) == value
     assert abs(value) == float(found.values.abs().max())
+
+
+def test_norms_behind_the_parts_are_held_too(tmp_path: Path) -> None:
+    tokenizer = trained()
+    config = gpt(vocab=tokenizer.vocab, context=64, layers=3, width=32, heads=4, dropout=0.0)
+    stack = config.transformer
+    blocks = tuple(replace(block, order="post") for block in stack.blocks)
+    network = build(replace(config, decoder=replace(stack, blocks=blocks, norm=None))).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3 + 0.1)
+    seen = limelight.Model(network, tokenizer, "post", tmp_path).look("The cat sat on the")
+    found = seen.logit_attribution("mat", foil="cat")
+    ids = [tokenizer.encode(f" {word}").ids[0] for word in ("mat", "cat")]
+    assert found.log_odds == pytest.approx(float(seen.logits()[-1, ids[0]] - seen.logits()[-1, ids[1]]), abs=1e-4)
+    parts = found.embeddings + float(found.values.sum()) + found.rest
+    assert parts == pytest.approx(found.log_odds, abs=1e-4)
+    torch.testing.assert_close(found.values[:, :5].sum(1), found.attention, rtol=1e-4, atol=1e-5)

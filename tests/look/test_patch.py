@@ -184,7 +184,9 @@ def test_texts_that_do_not_fit_are_refused_by_the_word(
     llama: limelight.Model, tiny: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     clean = llama.look(CLEAN)
-    with pytest.raises(RequestError, match="the clean text has 8 words and the corrupted one 9; to be patched"):
+    with pytest.raises(
+        RequestError, match="the clean text has 8 words and 9 tokens, the corrupted one 9 and 10; to be"
+    ):
         clean.patch_into(llama.look(CORRUPTED + " w1"))
     with pytest.raises(RequestError, match="corrupted is 'w1'; it must be another look"):
         clean.patch_into("w1")  # type: ignore[arg-type]
@@ -204,6 +206,14 @@ def test_texts_that_do_not_fit_are_refused_by_the_word(
         RequestError, match=r"word 2 is “cat”, 1 token, in the clean text and “zebra”, \d tokens, in the corrupted one"
     ):
         cat.patch_into(cat.replace("cat", "zebra"))
+    with pytest.raises(RequestError, match="word 2 is “cat”, 1 token"):
+        cat.patch_into(cat.replace("cat", "zebra"), tokens=True)
+    parted, whole = cat.replace("cat", "bat"), cat.replace("cat", "cat cat cat")  # one word of three tokens, or three
+    found = parted.patch_into(whole, "mat", foil="tired", tokens=True)
+    assert found.log_odds.shape == (4, len(parted.ids))
+    assert found.columns[1:5] == ("1 The", "2 cat → ' '", "3 cat → b", "4 cat → at")
+    with pytest.raises(RequestError, match="word 2 is “bat”, 3 tokens, in the clean text and “cat”, 1 token, in the"):
+        parted.patch_into(whole, "mat", foil="tired")
     ends = other.look("The cat sat on the ")
     with pytest.raises(RequestError, match="answer 'mat' becomes one token with the end of the text"):
         ends.patch_into(ends.replace("sat", "was"), "mat")

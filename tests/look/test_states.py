@@ -1,6 +1,6 @@
 """Numbers by layer and place, of one text and of many, and texts with other words: against the reference."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -9,6 +9,7 @@ from references import saved
 
 import limelight
 from limelight.errors import RequestError
+from limelight.look import SteeringVector
 from limelight.look.many import POSITIONS, batches
 
 TEXT = "w10 w11 w12 w13 w14 w15 w16"
@@ -157,6 +158,16 @@ def test_a_recurrent_model_has_logits_but_no_residual_stream(tmp_path_factory: p
     found = list(model.look_all(texts))
     for seen in found:
         torch.testing.assert_close(seen.logits(), model.look(seen.text).logits(), rtol=1e-5, atol=1e-5)
-    for ask in (lambda: found[0].hidden(0), lambda: next(model.look_all(texts, layers=[0]))):
+    asked: list[Callable[[], object]] = [
+        lambda: found[0].hidden(0),
+        lambda: next(model.look_all(texts, layers=[0])),
+        lambda: found[0].patch_into(found[0].replace(1, "John")),
+        found[0].ablate,
+        found[0].logit_attribution,
+        lambda: model.means(texts),
+        lambda: model.steering_vector([("Mary gave", "John gave")], layer=0),
+        lambda: model.steered(SteeringVector(torch.ones(16), 0, "lstm")),
+    ]
+    for ask in asked:
         with pytest.raises(RequestError, match="this model is recurrent"):
             ask()
