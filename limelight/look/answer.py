@@ -42,7 +42,8 @@ class Importance:
     """Which words mattered for `target`; printed, the answer in words and a table of them.
 
     logprob: natural logarithm of its probability where it stands, not a number where the head gives none. rank: its
-    place among all that the model could have said there, from 1; expected: what that found likeliest. foil: what it was
+    place among all that the model could have said there, from 1, the worst of its tokens'; expected: what the model
+    found likeliest there. foil: what it was
     held against. words: all words that were judged, in the text's order. named: the places in `words` of those that
     together did most, the strongest first; none where no few words decide. losses: what the answer loses without
     those: "replaced" by other likely words, at least; "blocked", hidden from all others; "deleted". check: see

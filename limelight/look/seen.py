@@ -172,7 +172,7 @@ class Seen(View[CausalSession]):
         found = importance.measure(inquiry, method, progress, check)
         at, tokens = self._said(asked)
         logits = self.session.logits(slice(at[0], at[-1] + 1))
-        first = logits[0]
+        ranks = [1 + int((row > row[token]).sum()) for row, token in zip(logits, tokens, strict=True)]
         behind: list[Link] = []
         telling = None
         if isinstance(self.session, DecoderSession):
@@ -183,8 +183,8 @@ class Seen(View[CausalSession]):
         return Importance(
             target=asked,
             logprob=float(GivenWord(at, tokens).logprob(logits[None])[0]),
-            rank=1 + int((first > first[tokens[0]]).sum()),
-            expected=self._tokenizer.spell(int(first.argmax())).strip(),
+            rank=max(ranks),
+            expected=self._tokenizer.spell(int(logits[0].argmax())).strip(),
             foil=foil,
             method=found.method,
             words=heard(before, found, inquiry.asks),
