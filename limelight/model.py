@@ -178,6 +178,9 @@ class Model:
         if isinstance(text, str):
             prompted = passage(self.tokenizer, text, answer or "")
             return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
+        if not isinstance(text, Sequence) or not all(isinstance(message, Mapping) for message in text):
+            wanted = 'a string, or a list of messages such as {"role": "user", "content": "Hello"}'
+            raise RequestError(f"text is {given.shown(text)}; it must be {wanted}")
         messages = list(text)
         if answer is None and messages and messages[-1].get("role") == "assistant":
             answer = str(messages.pop().get("content"))
