@@ -178,7 +178,7 @@ class Model:
         if isinstance(text, str):
             prompted = passage(self.tokenizer, text, answer or "")
             return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
-        messages = list(text)
+        messages = _messages(text)
         if answer is None and messages and messages[-1].get("role") == "assistant":
             answer = str(messages.pop().get("content"))
         if answer is None:
@@ -450,3 +450,11 @@ class Translator:
         if target is None:
             target = next(self.translate([source])).text
         return SeenTranslation(numeric(twin(self.network)), self.language, source, target)
+
+
+def _messages(text: object) -> list[Message]:
+    """The messages of a conversation. Raises RequestError if it is none."""
+    if not isinstance(text, Sequence) or not all(isinstance(message, Mapping) for message in text):
+        wanted = 'a string, or a list of messages such as {"role": "user", "content": "Hello"}'
+        raise RequestError(f"text is {given.shown(text)}; it must be {wanted}")
+    return list(text)

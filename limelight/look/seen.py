@@ -65,6 +65,8 @@ class Seen(View[CausalSession]):
         self._display = display
         self._network = given.a(Decoder, "network", network, "the network of a model that continues texts")
         given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
+        if quick is not None:
+            given.a(Decoder, "quick", quick, "the same network, as it is in use")
         reading = read(text, tokenizer, sink_tokens(tokenizer), pieces)
         self._pieces = pieces
         self._quick = quick
