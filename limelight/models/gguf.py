@@ -12,7 +12,7 @@ from limelight.errors import ConfigError
 from limelight.models.config import Block, ModelConfig
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import REQUIRED, ConfigReader, head_width, is_number
-from limelight.models.mapping import Operation, Shift, Split, Table, WeightMapping, interleaved_rotary
+from limelight.models.mapping import Operation, Shift, Split, Table, Unstack, WeightMapping, interleaved_rotary
 from limelight.models.registry import FAMILIES, config_from_hf
 from limelight.nn.positions import LongRopeScaling
 
@@ -176,15 +176,30 @@ def table(config: ModelConfig) -> Table:
     shift = (Shift(1.0),) if row.shifted else ()
 
     def turned(heads: int) -> tuple[Operation, ...]:
-        return (interleaved_rotary(heads, attention.head_width),) if row.interleaved else ()
+        if not row.interleaved:
+            return ()
+        rotary = next((b.attention.rotary for b in config.transformer.blocks if b.attention.rotary is not None), None)
+        return (interleaved_rotary(heads, attention.head_width, None if rotary is None else rotary.width),)
 
     mappings = [
         WeightMapping("token_embd.weight", "embed.weight"),
+        WeightMapping("token_embd_norm.{p}", "decoder.embeddings.norm.{p}"),
         WeightMapping("position_embd.weight", "decoder.embeddings.positions.weight"),
         WeightMapping("output_norm.{p}", "decoder.norm.{p}", *shift),
         WeightMapping("output.{p}", "head.proj.{p}"),
     ]
-    for own, name in {**NAMES, **row.names}.items():
+    names = {own: name for own, name in {**NAMES, **row.names}.items() if own not in row.without}
+    if row.halves:
+        del names["feedforward.gate"], names["feedforward.up"]
+        gate, up = f"{ours}feedforward.gate.{{p}}", f"{ours}feedforward.up.{{p}}"
+        hidden = config.transformer.blocks[0].feedforward.hidden
+        mappings.append(WeightMapping(f"{theirs}ffn_up.{{p}}", (gate, up), Split((hidden, hidden))))
+    if attention.normed == "own":
+        for part, heads in (("q", attention.heads), ("k", attention.kv_heads)):
+            norms = tuple(f"{ours}attention.{part}_norm.heads.{h}.weight" for h in range(heads))
+            del names[f"attention.{part}_norm"]
+            mappings.append(WeightMapping(f"{theirs}attn_{part}_norm.weight", norms, Unstack(heads), *turned(1)))
+    for own, name in names.items():
         is_norm = own.endswith(("norm", "after"))
         mappings.append(WeightMapping(f"{theirs}{name}.{{p}}", f"{ours}{own}.{{p}}", *(shift if is_norm else ())))
     q, k, v = (f"{ours}attention.{part}.{{p}}" for part in "qkv")

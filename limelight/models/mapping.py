@@ -156,15 +156,37 @@ class Zeros:
         return []
 
 
-def interleaved_rotary(heads: int, width: int) -> Permute:
-    """Rotary pairs (2i, 2i + 1) within each head of theirs ↔ (i, i + width / 2) in ours."""
-    head = torch.cat((torch.arange(0, width, 2), torch.arange(1, width, 2)))
+@dataclass(frozen=True)
+class Unstack:
+    """One tensor ↔ its `count` parts along the first dimension, which is lost."""
+
+    count: int
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        (whole,) = weights
+        exactly_rows(whole, self.count)
+        if not isinstance(whole, Tensor):
+            raise ConfigError("a packed low-bit tensor cannot be taken apart")
+        return list(whole.unbind(0))
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.stack(list(weights))]
+
+
+def interleaved_rotary(heads: int, width: int, turned: int | None = None) -> Permute:
+    """Rotary pairs (2i, 2i + 1) within each head of theirs ↔ (i, i + width / 2) in ours; turned: in so many of its
+    features (None: in all)."""
+    end = width if turned is None else turned
+    head = torch.cat((torch.arange(0, end, 2), torch.arange(1, end, 2), torch.arange(end, width)))
     return Permute((torch.arange(heads)[:, None] * width + head).flatten())
 
 
-def grouped_by_head(heads: int, width: int, parts: int) -> Permute:
-    """Rows [head, part, width] of theirs ↔ [part, head, width] in ours."""
-    return Permute(torch.arange(heads * parts * width).view(heads, parts, width).transpose(0, 1).flatten())
+def grouped_by_head(kv_heads: int, width: int, queries: int = 1) -> tuple[Permute, Split]:
+    """One tensor of theirs in which behind each group of `queries` heads stand their key and value ↔ q, k and v."""
+    rows = torch.arange(kv_heads * (queries + 2) * width).view(kv_heads, queries + 2, width)
+    parts = (rows[:, :queries], rows[:, queries], rows[:, queries + 1])
+    sizes = (kv_heads * queries * width, kv_heads * width, kv_heads * width)
+    return Permute(torch.cat([part.flatten() for part in parts])), Split(sizes)
 
 
 class WeightMapping:

@@ -14,8 +14,14 @@ def gelu_tanh(x: Tensor) -> Tensor:
     return F.gelu(x, approximate="tanh")
 
 
+def relu_squared(x: Tensor) -> Tensor:
+    """The square of ReLU (So et al., 2021)."""
+    return F.relu(x).square()
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "relu": F.relu,
+    "relu_squared": relu_squared,
     "gelu": F.gelu,
     "gelu_tanh": gelu_tanh,
     "silu": F.silu,

@@ -62,10 +62,10 @@ class ThirdNorm(Norm):
         return nn.functional.rms_norm(x, self.weight.shape, self.gain, self.eps)
 
 
-class OutputNormBlock(Block):
+class LateNormBlock(Block):
     """Each part reads the stream as it is, and what it adds is normalised (OLMo 2)."""
 
-    order = "output"
+    order = "late"
 
     def __init__(
         self,
@@ -118,8 +118,8 @@ def new(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> c.Mo
     if "norm" in request.param:
         monkeypatch.setitem(NORMS, HalvedNorm, HalvedNormModule if request.param == "norm" else ThirdNorm)
         return config(HalvedNorm(1e-5), "sandwich")
-    monkeypatch.setitem(ORDERS, "output", OutputNormBlock)
-    return config(c.RMSNorm(1e-6), "output")
+    monkeypatch.setitem(ORDERS, "late", LateNormBlock)
+    return config(c.RMSNorm(1e-6), "late")
 
 
 def drawn(made: c.ModelConfig) -> Decoder:
@@ -178,8 +178,8 @@ def test_it_is_taken_apart(new: c.ModelConfig) -> None:
 def test_what_is_in_no_table_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="norm 'HalvedNorm'"):
         build(config(HalvedNorm(1e-5), "pre"))
-    with pytest.raises(ConfigError, match="order of a block 'output'"):
-        build(config(c.RMSNorm(1e-6), "output"))
+    with pytest.raises(ConfigError, match="order of a block 'late'"):
+        build(config(c.RMSNorm(1e-6), "late"))
     made = config(c.RMSNorm(1e-6), "pre")
     encoder = replace(made, decoder=None, encoder=made.decoder, head=Parity())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="head 'Parity'"):

@@ -17,8 +17,9 @@ from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 
 TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2))
 CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2"]
+CASES += ["olmo", "olmo2", "smollm3", "granite", "starcoder2", "phi", "stablelm", "cohere", "cohere2", "glm4"]
 
-ARCHITECTURES = {"gemma3_text": "gemma3"}
+ARCHITECTURES = {"gemma3_text": "gemma3", "phi": "phi2", "cohere": "command-r"}
 """What llama.cpp calls them, where that is not transformers' name."""
 
 OTHER_KEYS: dict[str, dict[str, Any]] = {
@@ -30,6 +31,18 @@ OTHER_KEYS: dict[str, dict[str, Any]] = {
         "rope.freq_base_swa": 300.0,
         "rope.scaling.factor": 4.0,
     },
+    "olmo": {"attention.clamp_kqv": "clip_qkv"},
+    "granite": {
+        "embedding_scale": "embedding_multiplier",
+        "attention.scale": "attention_multiplier",
+        "residual_scale": "residual_multiplier",
+        "logit_scale": "logits_scaling",
+    },
+    "phi2": {"rope.dimension_count": 8},
+    "stablelm": {"rope.dimension_count": 4, "use_parallel_residual": False},
+    "command-r": {"logit_scale": "logit_scale"},
+    "cohere2": {"logit_scale": "logit_scale", "attention.sliding_window": "sliding_window"},
+    "glm4": {"rope.dimension_count": 8},
 }
 """What each architecture says beyond the rest: metadata keys and the config's, or a value."""
 
@@ -40,7 +53,7 @@ def converted(name: str, weight: Tensor, architecture: str, config: transformers
         weight = weight.t()
     if architecture.startswith("gemma") and weight.dim() == 1:
         weight = weight + 1
-    if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
+    if architecture in {"llama", "olmo", "smollm3", "granite"} and ("q_proj" in name or "k_proj" in name):
         heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
         weight = weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).transpose(1, 2).reshape(weight.shape)
     return weight
@@ -68,8 +81,14 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
         writer.add_feed_forward_length(config.intermediate_size)
         writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_key_length(getattr(config, "head_dim", width // heads))
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_rope_freq_base(10000.0)
+        for own in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon"):
+            if hasattr(config, own):
+                (writer.add_layer_norm_rms_eps if own == "rms_norm_eps" else writer.add_layer_norm_eps)(
+                    getattr(config, own)
+                )
+        if architecture == "olmo":
+            writer.add_layer_norm_eps(1e-5)
+        writer.add_rope_freq_base(config.rope_parameters.get("rope_theta", 10000.0))
     for key, own in OTHER_KEYS.get(architecture, {}).items():
         value = getattr(config, own) if isinstance(own, str) else own
         add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
@@ -109,10 +128,7 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
 @pytest.mark.parametrize("name", CASES)
 def test_every_architecture(name: str, tmp_path: Path) -> None:
     theirs = write(name, tmp_path / "model.gguf")
-    if name in {
-        "gemma2",
-        "gemma3_text",
-    }:  # the file does not say the scale of the scores: it is the head width's, except for 27B
+    if name in {"gemma2", "gemma3_text"}:  # the file has no scale of the scores: it is the head's, except for 27B
         for layer in theirs.model.layers:
             layer.self_attn.scaling = CONFIGS[name].head_dim ** -0.5
     ours = open_checkpoint(tmp_path / "model.gguf").network
