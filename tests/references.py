@@ -29,6 +29,8 @@ def _rope(kind: str, **values: object) -> dict[str, object]:
 FALCON = {name: value for name, value in SIZES.items() if name != "intermediate_size"}
 OPT = {name: value for name, value in SIZES.items() if name != "intermediate_size"} | {"ffn_dim": 96}
 
+SPARSE = GROUPED | {"num_experts_per_tok": 2}
+
 HALVES = {"short_factor": [1.0 + 0.1 * i for i in range(8)], "long_factor": [1.0 + 0.5 * i for i in range(8)]}
 
 CONFIGS: dict[str, hf.PretrainedConfig] = {
@@ -89,7 +91,7 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "glm": hf.GlmConfig(**GROUPED, head_dim=16),
     "glm4": hf.Glm4Config(**GROUPED, head_dim=16),
     "falcon": hf.FalconConfig(**FALCON, bias=True),
-    "falcon-serial": hf.FalconConfig(**FALCON, parallel_attn=False, multi_query=False, alibi=True, bias=True),
+    "falcon-serial": hf.FalconConfig(**FALCON, parallel_attn=False, multi_query=False),
     "falcon-grouped": hf.FalconConfig(**FALCON, new_decoder_architecture=True, num_kv_heads=2),
     "gptj": hf.GPTJConfig(
         n_embd=64, n_head=4, n_layer=3, n_positions=128, rotary_dim=8, vocab_size=99, bos_token_id=1, eos_token_id=2
@@ -109,12 +111,25 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
         attn_config={"clip_qkv": 1.5},
     ),
     "arcee": hf.ArceeConfig(**GROUPED, mlp_bias=True),
+    "mixtral": hf.MixtralConfig(**SPARSE, num_local_experts=4),
+    "qwen2_moe": hf.Qwen2MoeConfig(
+        **SPARSE, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40
+    ),
+    "qwen2_moe-some-dense": hf.Qwen2MoeConfig(
+        **SPARSE, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40, mlp_only_layers=[1],
+        norm_topk_prob=True,
+    ),
+    "qwen3_moe": hf.Qwen3MoeConfig(
+        **SPARSE, head_dim=32, num_experts=4, moe_intermediate_size=32, norm_topk_prob=True
+    ),
+    "olmoe": hf.OlmoeConfig(**SPARSE, num_experts=4),
+    "gpt_oss": hf.GptOssConfig(**SPARSE, head_dim=16, num_local_experts=4, sliding_window=5),
     "gpt_neox": hf.GPTNeoXConfig(**SIZES),
     "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
 }  # fmt: skip
 
-ANOTHER_ORDER = {"gemma", "olmo"}
-"""Those whose reference adds up in another order than we do, with scores large enough for it to show."""
+ANOTHER_ORDER = {"gemma": 1.0, "olmo": 10.0}
+"""Those whose reference adds up in another order than we do, and how large their states are."""
 
 FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")
 """Those whose rotary frequencies follow the length of the text, beyond 32 tokens."""

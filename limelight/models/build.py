@@ -1,5 +1,6 @@
 """From a config to modules: the only place where one becomes the other."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -15,7 +16,8 @@ from limelight.nn.bias import LinearBias, NoBias, RelativeBias
 from limelight.nn.block import ORDERS, Block, Scaled
 from limelight.nn.disentangled import DisentangledAttention, Distances
 from limelight.nn.embeddings import Embeddings
-from limelight.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
+from limelight.nn.experts import Experts, Router
+from limelight.nn.feedforward import ACTIVATIONS, ClampedFeedForward, FeedForward, GatedFeedForward
 from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
 from limelight.nn.norm import (
     AcrossHeads,
@@ -311,7 +313,12 @@ class _Parts:
         return self._shared[bias]
 
 
-def _feedforward(part: c.FeedForward | c.GatedFeedForward, width: int) -> nn.Module:
+def _feedforward(part: c.FeedForward | c.GatedFeedForward | c.ClampedFeedForward | c.Experts, width: int) -> nn.Module:
+    if isinstance(part, c.Experts):
+        return _experts(part, width)
+    if isinstance(part, c.ClampedFeedForward):
+        gate, up = (nn.Linear(width, part.hidden, bias=part.bias) for _ in range(2))
+        return ClampedFeedForward(gate, up, nn.Linear(part.hidden, width, bias=part.bias), part.alpha, part.limit)
     activation = ACTIVATIONS[part.activation]
     up = nn.Linear(width, part.hidden, bias=part.bias)
     down = nn.Linear(part.hidden, width, bias=part.bias)
@@ -319,6 +326,18 @@ def _feedforward(part: c.FeedForward | c.GatedFeedForward, width: int) -> nn.Mod
     if isinstance(part, c.GatedFeedForward):
         return GatedFeedForward(nn.Linear(width, part.hidden, bias=part.bias), up, down, activation, dropout)
     return FeedForward(up, down, activation, dropout)
+
+
+def _experts(part: c.Experts, width: int) -> nn.Module:
+    r = part.router
+    if not r.chosen <= part.count // r.groups * r.open or part.count % r.groups or not r.open <= r.groups:
+        raise ConfigError(
+            f"of {part.count} experts in {r.groups} groups, {r.open} of which are open, {r.chosen} cannot be chosen"
+        )
+    router = Router(width, part.count, **dataclasses.asdict(r))
+    shared = None if part.shared is None else _feedforward(part.shared, width)
+    share = nn.Linear(width, 1, bias=False) if part.weighed else None
+    return Experts(router, [_feedforward(part.expert, width) for _ in range(part.count)], shared, share)
 
 
 def _norm(norm: c.Norm | None, width: int) -> nn.Module:

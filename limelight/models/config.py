@@ -158,6 +158,67 @@ class GatedFeedForward:
 
 
 @dataclass(frozen=True)
+class ClampedFeedForward:
+    """``down((up(x) + 1) · gate(x) · sigmoid(alpha · gate(x)))``, gate and up cut off at `limit` (gpt-oss)."""
+
+    hidden: int
+    alpha: float
+    limit: float
+    bias: bool = True
+    activation: Activation = "silu"
+
+
+@dataclass(frozen=True)
+class Router:
+    """Chooses experts, see `limelight.nn.experts.Router`.
+
+    chosen: how many at each position. normalised: whether the weights of those sum to one. scale: what weights are
+    multiplied by. sigmoid: whether each score is a sigmoid, instead of a softmax over all. bias: on the scores.
+    corrected: whether a number for each expert is added for the choice alone. groups: of experts, `open` of which may
+    be chosen from, by the sum of their `best` scores.
+    """
+
+    chosen: int
+    normalised: bool = True
+    scale: float = 1.0
+    sigmoid: bool = False
+    bias: bool = False
+    corrected: bool = False
+    groups: int = 1
+    open: int = 1
+    best: int = 1
+
+
+@dataclass(frozen=True)
+class Experts:
+    """As many feed-forwards, of which a router chooses some at each position, see `limelight.nn.experts.Experts`.
+
+    shared: one that all positions pass. weighed: whether that is weighed by a sigmoid of its own.
+    """
+
+    expert: GatedFeedForward | ClampedFeedForward
+    count: int
+    router: Router
+    shared: GatedFeedForward | None = None
+    weighed: bool = False
+
+    @property
+    def hidden(self) -> int:
+        """How wide the hidden layer of each expert is."""
+        return self.expert.hidden
+
+    @property
+    def activation(self) -> Activation:
+        """That of each expert."""
+        return self.expert.activation
+
+    @property
+    def bias(self) -> bool:
+        """Whether each expert has biases."""
+        return self.expert.bias
+
+
+@dataclass(frozen=True)
 class Block:
     """Attention and feed-forward; `order` says where the norms stand and how the parts are joined.
 
@@ -168,7 +229,7 @@ class Block:
     """
 
     attention: Attention | SSRU
-    feedforward: FeedForward | GatedFeedForward
+    feedforward: FeedForward | GatedFeedForward | ClampedFeedForward | Experts
     norm: Norm
     order: Order = "pre"
     cross: Attention | None = None

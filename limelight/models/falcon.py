@@ -112,5 +112,11 @@ FAMILY = Family(
     from_hf,
     to_hf,
     table,
-    Gguf("falcon", ("attention.layer_norm_epsilon", "layer_norm_epsilon"), complete=_said, joint=True),
+    Gguf(
+        "falcon",
+        ("attention.layer_norm_epsilon", "layer_norm_epsilon"),
+        tensors={"bias": "blk.0.attn_qkv.bias"},
+        complete=_said,
+        joint=True,
+    ),
 )

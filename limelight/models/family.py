@@ -21,8 +21,7 @@ class Gguf:
     where the file has such a tensor. fixed: what every foreign config of the family says. complete: changes the keys
     so found where a rule is needed. names: of parts of our blocks; without: those that it has not. joint: whether q, k
     and v are one tensor; halves: whether gate and up are. interleaved: whether the rows of q and k are in the order
-    that turns neighbouring pairs. shifted: whether one was added to the norms. experts: whether the file says how many
-    experts there are.
+    that turns neighbouring pairs. shifted: whether one was added to the norms. experts: whether the file holds experts.
     """
 
     architecture: str

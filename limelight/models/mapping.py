@@ -165,12 +165,35 @@ class Unstack:
     def load(self, weights: Sequence[Weight]) -> list[Weight]:
         (whole,) = weights
         exactly_rows(whole, self.count)
-        if not isinstance(whole, Tensor):
-            raise ConfigError("a packed low-bit tensor cannot be taken apart")
-        return list(whole.unbind(0))
+        if isinstance(whole, Tensor):
+            return list(whole.unbind(0))
+        rows = whole.shape[1]
+        return [whole.rows(slice(i * rows, (i + 1) * rows)) for i in range(self.count)]
 
     def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
         return [torch.stack(list(weights))]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Each of theirs, whose rows belong to two of ours in turn ↔ those two."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [weight[i::2].contiguous() for weight in weights if isinstance(weight, Tensor) for i in range(2)]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.stack(pair, 1).flatten(0, 1) for pair in zip(weights[::2], weights[1::2], strict=True)]
+
+
+@dataclass(frozen=True)
+class AsRow:
+    """[n] or [1, n] → [1, n]."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [weight.view(1, -1) if isinstance(weight, Tensor) else weight for weight in weights]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return list(weights)
 
 
 def interleaved_rotary(heads: int, width: int, turned: int | None = None) -> Permute:

@@ -8,7 +8,7 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family, Gguf
-from limelight.models.hf import ConfigReader, rotary
+from limelight.models.hf import ConfigReader, renamed, rotary
 from limelight.models.mapping import Table, WeightMapping
 from limelight.models.phi import part_turns
 
@@ -59,6 +59,10 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    return renamed(part_turns(values), {}, ("head_dim",))
+
+
 FAMILY = Family(
     "stablelm",
     {c.LMHead: "StableLmForCausalLM"},
@@ -71,6 +75,6 @@ FAMILY = Family(
         whole={"rope.dimension_count": "rotary_dim"},
         truths={"use_parallel_residual": "use_parallel_residual"},
         tensors={"use_qkv_bias": "blk.0.attn_q.bias", "qk_layernorm": "blk.0.attn_q_norm.weight"},
-        complete=part_turns,
+        complete=_said,
     ),
 )

@@ -46,6 +46,25 @@ class FeedForward(nn.Module):
         return out
 
 
+class ClampedFeedForward(nn.Module):
+    """``down((up(x) + 1) · gate(x) · sigmoid(alpha · gate(x)))``, gate cut off at `limit` and up at ±limit (gpt-oss;
+    OpenAI, 2025)."""
+
+    def __init__(self, gate: nn.Module, up: nn.Module, down: nn.Module, alpha: float, limit: float) -> None:
+        super().__init__()
+        self.gate = gate
+        self.up = up
+        self.down = down
+        self.alpha = alpha
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [.., W] → [.., W]."""
+        gate, up = self.gate(x).clamp(max=self.limit), self.up(x).clamp(-self.limit, self.limit)
+        out: Tensor = self.down((up + 1) * gate * (self.alpha * gate).sigmoid())
+        return out
+
+
 class GatedFeedForward(nn.Module):
     """``down(activation(gate(x)) · up(x))`` (Shazeer, 2020); dropout acts on the hidden layer."""
 
