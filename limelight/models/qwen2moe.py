@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models import llama, moe
 from limelight.models.family import Family, Gguf
@@ -54,6 +55,8 @@ def _windows(keys: ConfigReader) -> list[int | None]:
     keys.take("sliding_window")
     keys.keep("sliding_window", "use_sliding_window", "max_window_layers")
     slides = keys.truth("use_sliding_window", False)
+    if slides and keys.take("sliding_window") == 0:  # as configs have it where no layer slides
+        raise ConfigError(f"{keys.called('use_sliding_window')} asks for windows, but 'sliding_window' is 0")
     window = keys.whole("sliding_window", 4096) if slides else None
     sliding = ["sliding_attention" if (i + 1) % 2 and i < first and slides else "full_attention" for i in range(layers)]
     types = kinds(keys, layers) or sliding

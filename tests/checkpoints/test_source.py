@@ -129,14 +129,14 @@ def test_the_table_of_names_is_sound() -> None:
         assert model.title
         assert model.family
         assert model.licence
-        for wheel in model.wheels:
-            assert "==" in wheel.requirement
-            for digest in (model.sha256, wheel.sha256):
+        for part in model.wheels:
+            assert "==" in part.requirement
+            for digest in (model.sha256, part.sha256):
                 assert re.fullmatch("[0-9a-f]{64}", digest)
-            for file in (model.file, wheel.file):  # they become paths of ours
+            for file in (model.file, part.file):  # they become paths of ours
                 assert Path(file).name == file
-            assert wheel.file.endswith(".whl")
-        assert len({wheel.file for wheel in model.wheels}) == len(model.wheels)
+            assert part.file.endswith(".whl")
+        assert len({part.file for part in model.wheels}) == len(model.wheels)
         assert not model.terms or model.terms.startswith("https://")
 
 
