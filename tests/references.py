@@ -111,6 +111,7 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
         attn_config={"clip_qkv": 1.5},
     ),
     "arcee": hf.ArceeConfig(**GROUPED, mlp_bias=True),
+    "helium": hf.HeliumConfig(**GROUPED, head_dim=16),
     "mixtral": hf.MixtralConfig(**SPARSE, num_local_experts=4),
     "qwen2_moe": hf.Qwen2MoeConfig(
         **SPARSE, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40

@@ -58,13 +58,11 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 def table(config: c.ModelConfig) -> Table:
     attention = config.transformer.blocks[0].attention
     theirs, ours = "model.layers.{i}.self_attn.", "decoder.blocks.{i}.attention."
-    width = attention.head_width
-    new = []
+    new = list(llama.interleaved(config))
     for part, heads in (("q", attention.heads), ("k", attention.kv_heads)):
-        turned = interleaved_rotary(heads, width)
-        new.append(WeightMapping(f"{theirs}{part}_proj.{{p}}", f"{ours}{part}.{{p}}", turned))
         norms = tuple(f"{ours}{part}_norm.heads.{h}.weight" for h in range(heads))
-        new.append(WeightMapping(f"{theirs}{part}_norm.weight", norms, Unstack(heads), interleaved_rotary(1, width)))
+        turned = interleaved_rotary(1, attention.head_width)
+        new.append(WeightMapping(f"{theirs}{part}_norm.weight", norms, Unstack(heads), turned))
     return llama.table(config).replaced(*new)
 
 

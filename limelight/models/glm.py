@@ -9,7 +9,7 @@ from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, rotary
-from limelight.models.mapping import Split, Table, WeightMapping, interleaved_rotary
+from limelight.models.mapping import Split, Table, WeightMapping
 
 
 def read(family: str, values: Mapping[str, Any], order: c.Order) -> c.ModelConfig:
@@ -41,17 +41,10 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    block = config.transformer.blocks[0]
-    attention, hidden = block.attention, block.feedforward.hidden
-    assert attention.rotary is not None
+    hidden = config.transformer.blocks[0].feedforward.hidden
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
-    turned = [
-        interleaved_rotary(n, attention.head_width, attention.rotary.width)
-        for n in (attention.heads, attention.kv_heads)
-    ]
     return llama.table(config).replaced(
-        WeightMapping(f"{theirs}self_attn.q_proj.{{p}}", f"{ours}attention.q.{{p}}", turned[0]),
-        WeightMapping(f"{theirs}self_attn.k_proj.{{p}}", f"{ours}attention.k.{{p}}", turned[1]),
+        *llama.interleaved(config),
         WeightMapping(
             f"{theirs}mlp.gate_up_proj.weight",
             (f"{ours}feedforward.gate.weight", f"{ours}feedforward.up.weight"),

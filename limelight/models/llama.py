@@ -9,7 +9,7 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import REQUIRED, ConfigReader, activation_name, head_width, rope_keys, rotary
-from limelight.models.mapping import Table, WeightMapping
+from limelight.models.mapping import Table, WeightMapping, interleaved_rotary
 
 Turning = Callable[[ConfigReader, int, int], c.Rotary | None]
 """Reads rotary positions from a config, for heads of this width and this context; None: the family has none."""
@@ -157,6 +157,21 @@ def table(config: c.ModelConfig) -> Table:
         prefix="model.",
         ignored=("model.layers.{i}.self_attn.rotary_emb.inv_freq", "model.rotary_emb.inv_freq"),
         tied={"lm_head.weight": "embed.weight"} if config.tied else {},
+    )
+
+
+def interleaved(config: c.ModelConfig) -> tuple[WeightMapping, ...]:
+    """The names of queries and keys in checkpoints whose heads turn by neighbouring features."""
+    attention = config.transformer.blocks[0].attention
+    turned = next((b.attention.rotary for b in config.transformer.blocks if b.attention.rotary is not None), None)
+    features = attention.head_width if turned is None else turned.width
+    return tuple(
+        WeightMapping(
+            f"model.layers.{{i}}.self_attn.{part}_proj.{{p}}",
+            f"decoder.blocks.{{i}}.attention.{part}.{{p}}",
+            interleaved_rotary(heads, attention.head_width, features),
+        )
+        for part, heads in (("q", attention.heads), ("k", attention.kv_heads))
     )
 
 
