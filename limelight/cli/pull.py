@@ -35,10 +35,13 @@ def pull(
             show(done, total, f"{note} {name}")
 
         path = fetch(source, tell)
-    digest = catalog()[source.name].sha256 if source.kind == "named" else None
+    entry = catalog()[source.name] if source.kind == "named" else None
+    digest = None if entry is None else entry.sha256
     if json:
         screen.print_json({"name": name, "path": str(path), "fetched": fetched, "sha256": digest})
         return
     checked = "" if digest is None else f"\nIts SHA-256 is as expected: {digest}."
+    if entry is not None and entry.terms:
+        checked += f"\nIt comes under the licence {entry.licence}: {entry.terms}."
     start = f"{name} was fetched to" if fetched else f"{name} is already on this machine:"
     screen.stdout().print(Text(screen.clean(f"{start} {path}{checked}")), soft_wrap=True)

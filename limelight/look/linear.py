@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
+from limelight.nn.block import Scaled
 from limelight.nn.norm import Norm
 
 
@@ -23,7 +24,7 @@ def spread(norm: nn.Module, point: Tensor) -> Tensor:
 def push(norm: nn.Module, point: Tensor, x: Tensor) -> Tensor:
     """What a norm makes of x [.., W] without its bias, its spread held as at point [.., W]; linear in x."""
     if _kept(norm):
-        return x
+        return x * fixed(norm)
     assert isinstance(norm, Norm)
     if norm.centred:
         x = x - x.mean(-1, keepdim=True)
@@ -33,7 +34,7 @@ def push(norm: nn.Module, point: Tensor, x: Tensor) -> Tensor:
 def pull(norm: nn.Module, point: Tensor, direction: Tensor) -> Tensor:
     """`push` transposed: ``direction · push(x) = pull(direction) · x``."""
     if _kept(norm):
-        return direction
+        return direction * fixed(norm)
     assert isinstance(norm, Norm)
     scaled = direction * norm.gain.float() / spread(norm, point)
     return scaled - scaled.mean(-1, keepdim=True) if norm.centred else scaled
@@ -47,11 +48,16 @@ def along_bias(norm: nn.Module, direction: Tensor) -> float:
     return 0.0 if norm.bias is None else float(direction @ norm.bias.float())
 
 
+def fixed(part: nn.Module) -> float:
+    """What a module that is no norm multiplies by."""
+    return part.scale if isinstance(part, Scaled) else 1.0
+
+
 def _kept(norm: nn.Module) -> bool:
-    """Whether a module leaves everything as it is (dropout does, outside training)."""
+    """Whether a module leaves everything as it is (dropout does, outside training), but for a fixed number."""
     if isinstance(norm, Norm):
         return False
-    if isinstance(norm, nn.Identity | nn.Dropout):
+    if isinstance(norm, nn.Identity | nn.Dropout | Scaled):
         return True
     raise RequestError(f"{type(norm).__name__} is not a norm that can be held fixed; use leave-one-out instead")
 

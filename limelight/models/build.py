@@ -1,5 +1,6 @@
 """From a config to modules: the only place where one becomes the other."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
@@ -12,12 +13,22 @@ from limelight.models.api import Decoder, Encoder, Network, Seq2Seq
 from limelight.models.ties import tie
 from limelight.nn.attention import AdditiveWeights, Attention, Weigh, attention_weights
 from limelight.nn.bias import LinearBias, NoBias, RelativeBias
-from limelight.nn.block import ORDERS, Block
+from limelight.nn.block import ORDERS, Block, Scaled
 from limelight.nn.disentangled import DisentangledAttention, Distances
 from limelight.nn.embeddings import Embeddings
-from limelight.nn.feedforward import ACTIVATIONS, FeedForward, GatedFeedForward
+from limelight.nn.experts import Experts, Router
+from limelight.nn.feedforward import ACTIVATIONS, ClampedFeedForward, FeedForward, GatedFeedForward
 from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
-from limelight.nn.norm import LayerNorm, Norm, RMSNorm, ShiftedRMSNorm, UnbiasedLayerNorm
+from limelight.nn.norm import (
+    AcrossHeads,
+    LayerNorm,
+    Norm,
+    OwnNorms,
+    RMSNorm,
+    ShiftedRMSNorm,
+    UnbiasedLayerNorm,
+    WeightlessLayerNorm,
+)
 from limelight.nn.positions import LearnedPositions, NoPositions, NoRotary, Rotary, SinusoidalPositions
 from limelight.nn.recurrent import (
     BahdanauDecoder,
@@ -38,6 +49,7 @@ NORMS: dict[type, Callable[[int, float], Norm]] = {
     c.ShiftedRMSNorm: ShiftedRMSNorm,
     c.LayerNorm: LayerNorm,
     c.UnbiasedLayerNorm: UnbiasedLayerNorm,
+    c.WeightlessLayerNorm: WeightlessLayerNorm,
 }
 """The module for each kind of norm that a config may name."""
 
@@ -225,7 +237,7 @@ class _Parts:
             None if block.cross is None else self.attention(block.cross),
             _feedforward(block.feedforward, self.width),
             lambda: _norm(block.norm, self.width),
-            _dropout(block.dropout),
+            _added(block),
         )
 
     def ssru(self) -> SSRU:
@@ -248,12 +260,13 @@ class _Parts:
             "kv_heads": a.kv_heads,
             "head_width": a.head_width,
             "rotary": self._rotary(a.rotary),
-            "q_norm": _norm(a.norm, a.head_width),
-            "k_norm": _norm(a.norm, a.head_width),
+            "q_norm": _heads_norm(a, a.heads),
+            "k_norm": _heads_norm(a, a.kv_heads),
             "scale": a.scale,
             "cap": a.cap,
             "window": a.window,
             "sinks": a.heads if a.sinks else 0,
+            "clip": a.clip,
             "dropout": a.dropout,
         }
         if isinstance(a.score_bias, c.Disentangled):
@@ -290,7 +303,7 @@ class _Parts:
         if bias is None:
             return NoBias()
         if isinstance(bias, c.LinearBias):
-            return LinearBias(a.heads)
+            return LinearBias(a.heads, bias.scale, bias.steepest)
         if isinstance(bias, c.Disentangled):
             if bias not in self._shared:
                 self._shared[bias] = Distances(self.width, bias.span, bias.farthest, _norm(bias.norm, self.width))
@@ -300,7 +313,12 @@ class _Parts:
         return self._shared[bias]
 
 
-def _feedforward(part: c.FeedForward | c.GatedFeedForward, width: int) -> nn.Module:
+def _feedforward(part: c.FeedForward | c.GatedFeedForward | c.ClampedFeedForward | c.Experts, width: int) -> nn.Module:
+    if isinstance(part, c.Experts):
+        return _experts(part, width)
+    if isinstance(part, c.ClampedFeedForward):
+        gate, up = (nn.Linear(width, part.hidden, bias=part.bias) for _ in range(2))
+        return ClampedFeedForward(gate, up, nn.Linear(part.hidden, width, bias=part.bias), part.alpha, part.limit)
     activation = ACTIVATIONS[part.activation]
     up = nn.Linear(width, part.hidden, bias=part.bias)
     down = nn.Linear(part.hidden, width, bias=part.bias)
@@ -310,8 +328,36 @@ def _feedforward(part: c.FeedForward | c.GatedFeedForward, width: int) -> nn.Mod
     return FeedForward(up, down, activation, dropout)
 
 
+def _experts(part: c.Experts, width: int) -> nn.Module:
+    r = part.router
+    if not r.chosen <= part.count // r.groups * r.open or part.count % r.groups or not r.open <= r.groups:
+        raise ConfigError(
+            f"of {part.count} experts in {r.groups} groups, {r.open} of which are open, {r.chosen} cannot be chosen"
+        )
+    router = Router(width, part.count, **dataclasses.asdict(r))
+    shared = None if part.shared is None else _feedforward(part.shared, width)
+    share = nn.Linear(width, 1, bias=False) if part.weighed else None
+    return Experts(router, [_feedforward(part.expert, width) for _ in range(part.count)], shared, share)
+
+
 def _norm(norm: c.Norm | None, width: int) -> nn.Module:
     return nn.Identity() if norm is None else _known(NORMS, type(norm), "norm")(width, norm.eps)
+
+
+def _heads_norm(a: c.Attention, heads: int) -> nn.Module:
+    """The norm of as many heads of q or k."""
+    if a.norm is None or a.normed == "each":
+        return _norm(a.norm, a.head_width)
+    if a.normed == "all":
+        return AcrossHeads(_norm(a.norm, heads * a.head_width))
+    return OwnNorms([_norm(a.norm, a.head_width) for _ in range(heads)])
+
+
+def _added(block: c.Block) -> nn.Module:
+    """What acts on what each part of a block adds."""
+    if block.scale == 1.0:
+        return _dropout(block.dropout)
+    return nn.Sequential(Scaled(block.scale), _dropout(block.dropout)) if block.dropout else Scaled(block.scale)
 
 
 def _known(table: Mapping[Any, T], key: Any, what: str) -> T:

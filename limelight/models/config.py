@@ -9,9 +9,9 @@ from limelight.errors import ConfigError
 from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
 
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
-Activation = Literal["relu", "gelu", "gelu_tanh", "silu", "tanh", "identity"]
+Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu", "tanh", "identity"]
 Pooled = Literal["first", "last", "mean", "max"]
-Order = Literal["pre", "bare", "post", "sandwich", "parallel"]
+Order = Literal["pre", "bare", "post", "output", "sandwich", "parallel", "shared"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,14 @@ class UnbiasedLayerNorm:
     eps: float
 
 
-Norm = RMSNorm | ShiftedRMSNorm | LayerNorm | UnbiasedLayerNorm
+@dataclass(frozen=True)
+class WeightlessLayerNorm:
+    """Mean and variance norm without weights."""
+
+    eps: float
+
+
+Norm = RMSNorm | ShiftedRMSNorm | LayerNorm | UnbiasedLayerNorm | WeightlessLayerNorm
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,13 @@ class RelativeBias:
 
 @dataclass(frozen=True)
 class LinearBias:
-    """Scores fall with the distance at a fixed rate for each head, see `limelight.nn.bias.LinearBias`."""
+    """Scores fall with the distance at a fixed rate for each head, see `limelight.nn.bias.LinearBias`.
+
+    scale: what the rates are multiplied by. steepest: the power of one half that the last head's rate is.
+    """
+
+    scale: float = 1.0
+    steepest: float = 8.0
 
 
 @dataclass(frozen=True)
@@ -94,9 +107,10 @@ class Attention:
     """One attention layer. scale: what scores are multiplied by. cap: scores are softly limited to ±cap.
 
     window: each position sees this many last positions, itself included; in an encoder those that are less far away, on
-    both sides. bias: on q, k and v. key_bias: False takes that of k away. out_bias: on out.
-    norm: on each head of q and k. dropout: of the weights, in training. score_bias: added to the scores. sinks: each
-    head has one more score that takes its share of the weight and gives nothing.
+    both sides. bias: on q, k and v. key_bias: False takes that of k away. out_bias: on out. norm: on q and k, `normed`:
+    each head, each head by weights of its own, or all heads as one vector. clip: what q, k and v are cut off at.
+    dropout: of the weights, in training. score_bias: added to the scores. sinks: each head has one more score that
+    takes its share of the weight and gives nothing.
     """
 
     heads: int
@@ -113,6 +127,8 @@ class Attention:
     score_bias: RelativeBias | LinearBias | Disentangled | None = None
     sinks: bool = False
     key_bias: bool = True
+    normed: Literal["each", "own", "all"] = "each"
+    clip: float | None = None
 
 
 @dataclass(frozen=True)
@@ -142,20 +158,83 @@ class GatedFeedForward:
 
 
 @dataclass(frozen=True)
+class ClampedFeedForward:
+    """``down((up(x) + 1) · gate(x) · sigmoid(alpha · gate(x)))``, gate and up cut off at `limit` (gpt-oss)."""
+
+    hidden: int
+    alpha: float
+    limit: float
+    bias: bool = True
+    activation: Activation = "silu"
+
+
+@dataclass(frozen=True)
+class Router:
+    """Chooses experts, see `limelight.nn.experts.Router`.
+
+    chosen: how many at each position. normalised: whether the weights of those sum to one. scale: what weights are
+    multiplied by. sigmoid: whether each score is a sigmoid, instead of a softmax over all. bias: on the scores.
+    corrected: whether a number for each expert is added for the choice alone. groups: of experts, `open` of which may
+    be chosen from, by the sum of their `best` scores.
+    """
+
+    chosen: int
+    normalised: bool = True
+    scale: float = 1.0
+    sigmoid: bool = False
+    bias: bool = False
+    corrected: bool = False
+    groups: int = 1
+    open: int = 1
+    best: int = 1
+
+
+@dataclass(frozen=True)
+class Experts:
+    """As many feed-forwards, of which a router chooses some at each position, see `limelight.nn.experts.Experts`.
+
+    shared: one that all positions pass. weighed: whether that is weighed by a sigmoid of its own.
+    """
+
+    expert: GatedFeedForward | ClampedFeedForward
+    count: int
+    router: Router
+    shared: GatedFeedForward | None = None
+    weighed: bool = False
+
+    @property
+    def hidden(self) -> int:
+        """How wide the hidden layer of each expert is."""
+        return self.expert.hidden
+
+    @property
+    def activation(self) -> Activation:
+        """That of each expert."""
+        return self.expert.activation
+
+    @property
+    def bias(self) -> bool:
+        """Whether each expert has biases."""
+        return self.expert.bias
+
+
+@dataclass(frozen=True)
 class Block:
     """Attention and feed-forward; `order` says where the norms stand and how the parts are joined.
 
     pre: a norm before each part. bare: a norm before the feed-forward alone. post: a norm behind each part, on the
-    stream itself. sandwich: a norm before and after each part. parallel: both parts read the same stream. cross:
-    attention to a source, between the two. dropout: of what each part adds to the stream, in training.
+    stream itself. output: a norm on what each part adds. sandwich: a norm before and after each part. parallel: both
+    parts read the same stream; shared: through one norm. cross: attention to a source, between the two. dropout: of
+    what each part adds to the stream, in training. scale: what that is multiplied by.
     """
 
     attention: Attention | SSRU
-    feedforward: FeedForward | GatedFeedForward
+    feedforward: FeedForward | GatedFeedForward | ClampedFeedForward | Experts
     norm: Norm
     order: Order = "pre"
     cross: Attention | None = None
     dropout: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from limelight.models import bert
 from limelight.models import config as c
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, architecture
-from limelight.models.mapping import Split, Table, WeightMapping, grouped_by_head
+from limelight.models.mapping import Table, WeightMapping, grouped_by_head
 
 
 def read(name: str, stem: str, vocab: int, values: Mapping[str, Any]) -> c.ModelConfig:
@@ -111,9 +111,7 @@ def table(config: c.ModelConfig) -> Table:
     if config.family == "deberta":
         parts = tuple(f"{ours}.{part}.weight" for part in "qkv")
         mappings = [
-            WeightMapping(
-                f"{theirs}self.in_proj.weight", parts, grouped_by_head(heads, width, 3), Split((heads * width,) * 3)
-            ),
+            WeightMapping(f"{theirs}self.in_proj.weight", parts, *grouped_by_head(heads, width)),
             WeightMapping(f"{theirs}self.q_bias", f"{ours}.q.bias"),
             WeightMapping(f"{theirs}self.v_bias", f"{ours}.v.bias"),
             WeightMapping(f"{theirs}self.pos_proj.{{p}}", f"{ours}.distance_k.{{p}}"),

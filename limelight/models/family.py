@@ -19,9 +19,9 @@ class Gguf:
     architecture: its name there. eps: the metadata key of the norms' epsilon. whole, numbers, truths: more keys of the
     architecture, and the keys of a foreign config that they stand for. tensors: keys of a foreign config that are true
     where the file has such a tensor. fixed: what every foreign config of the family says. complete: changes the keys
-    so found where a rule is needed. names: of parts of our blocks. joint: whether q, k and v are one tensor.
-    interleaved: whether the rows of q and k are in the order that turns neighbouring pairs. shifted: whether one was
-    added to the norms. experts: whether the file says how many experts there are.
+    so found where a rule is needed. names: of parts of our blocks; without: those that it has not. joint: whether q, k
+    and v are one tensor; halves: whether gate and up are. interleaved: whether the rows of q and k are in the order
+    that turns neighbouring pairs. shifted: whether one was added to the norms. experts: whether the file holds experts.
     """
 
     architecture: str
@@ -33,7 +33,9 @@ class Gguf:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     complete: Callable[[Mapping[str, Any]], dict[str, Any]] = _as_it_is
     names: Mapping[str, str] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
     joint: bool = False
+    halves: bool = False
     interleaved: bool = False
     shifted: bool = False
     experts: bool = False

@@ -89,9 +89,9 @@ def table(config: c.ModelConfig) -> Table:
     base = llama.table(config)
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
     return base.replaced(
-        WeightMapping(f"{theirs}post_attention_layernorm.weight", f"{ours}attention_after.weight"),
-        WeightMapping(f"{theirs}pre_feedforward_layernorm.weight", f"{ours}feedforward_norm.weight"),
-        WeightMapping(f"{theirs}post_feedforward_layernorm.weight", f"{ours}feedforward_after.weight"),
+        WeightMapping(f"{theirs}post_attention_layernorm.{{p}}", f"{ours}attention_after.{{p}}"),
+        WeightMapping(f"{theirs}pre_feedforward_layernorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
+        WeightMapping(f"{theirs}post_feedforward_layernorm.{{p}}", f"{ours}feedforward_after.{{p}}"),
     )
 
 

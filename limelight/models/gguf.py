@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.errors import ConfigError
-from limelight.models.config import Block, ModelConfig
+from limelight.models.config import Block, Experts, ModelConfig
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import REQUIRED, ConfigReader, head_width, is_number
-from limelight.models.mapping import Operation, Shift, Split, Table, WeightMapping, interleaved_rotary
+from limelight.models.mapping import AsRow, Operation, Shift, Split, Table, Unstack, WeightMapping, interleaved_rotary
 from limelight.models.registry import FAMILIES, config_from_hf
 from limelight.nn.positions import LongRopeScaling
 
@@ -73,15 +73,16 @@ NAMES = {
 
 
 def families() -> dict[tuple[str, bool], Family]:
-    """The families that are read from GGUF, by their architecture and whether the file names experts."""
+    """The families that are read from GGUF, by their architecture and whether the file holds experts."""
     return {(own.gguf.architecture, own.gguf.experts): own for own in FAMILIES.values() if own.gguf is not None}
 
 
-def family_of(metadata: Mapping[str, Any]) -> tuple[Family, Gguf]:
+def family_of(metadata: Mapping[str, Any], shapes: Mapping[str, Any]) -> tuple[Family, Gguf]:
     """The family of a GGUF file, and how llama.cpp has it. Raises ConfigError if it is not known."""
     known, named = families(), metadata.get("general.architecture")
-    asked = (named if isinstance(named, str) else "", bool(metadata.get(f"{named}.expert_count")))
-    found = known.get(asked) or known.get((asked[0], False))
+    architecture = named if isinstance(named, str) else ""
+    experts = any(name.endswith(".ffn_gate_inp.weight") for name in shapes)
+    found = known.get((architecture, experts)) or known.get((architecture, not experts))
     if found is None or found.gguf is None:
         names = ", ".join(dict.fromkeys(architecture for architecture, _ in known))
         raise ConfigError(f"limelight does not read the GGUF architecture {named!r:.60}; it reads {names}")
@@ -94,7 +95,7 @@ def config_from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int
     Raises ConfigError if the architecture is not known or a key is missing or impossible; a warning names each key of
     the architecture that is not known.
     """
-    family, row = family_of(metadata)
+    family, row = family_of(metadata, shapes)
     embedding = shapes.get("token_embd.weight", ())
     if len(embedding) != 2:
         raise ConfigError("the GGUF file has no table 'token_embd.weight', so it holds no language model")
@@ -176,15 +177,32 @@ def table(config: ModelConfig) -> Table:
     shift = (Shift(1.0),) if row.shifted else ()
 
     def turned(heads: int) -> tuple[Operation, ...]:
-        return (interleaved_rotary(heads, attention.head_width),) if row.interleaved else ()
+        if not row.interleaved:
+            return ()
+        rotary = next((b.attention.rotary for b in config.transformer.blocks if b.attention.rotary is not None), None)
+        return (interleaved_rotary(heads, attention.head_width, None if rotary is None else rotary.width),)
 
     mappings = [
         WeightMapping("token_embd.weight", "embed.weight"),
+        WeightMapping("token_embd_norm.{p}", "decoder.embeddings.norm.{p}"),
         WeightMapping("position_embd.weight", "decoder.embeddings.positions.weight"),
         WeightMapping("output_norm.{p}", "decoder.norm.{p}", *shift),
         WeightMapping("output.{p}", "head.proj.{p}"),
+        WeightMapping("blk.{i}.attn_sinks.weight", "decoder.blocks.{i}.attention.sinks"),
     ]
-    for own, name in {**NAMES, **row.names}.items():
+    names = {own: name for own, name in {**NAMES, **row.names}.items() if own not in row.without}
+    if row.halves:
+        del names["feedforward.gate"], names["feedforward.up"]
+        gate, up = f"{ours}feedforward.gate.{{p}}", f"{ours}feedforward.up.{{p}}"
+        hidden = config.transformer.blocks[0].feedforward.hidden
+        mappings.append(WeightMapping(f"{theirs}ffn_up.{{p}}", (gate, up), Split((hidden, hidden))))
+    if attention.normed == "own":
+        for part, heads in (("q", attention.heads), ("k", attention.kv_heads)):
+            norms = tuple(f"{ours}attention.{part}_norm.heads.{h}.weight" for h in range(heads))
+            del names[f"attention.{part}_norm"]
+            mappings.append(WeightMapping(f"{theirs}attn_{part}_norm.weight", norms, Unstack(heads), *turned(1)))
+    mappings += _experts(config)
+    for own, name in names.items():
         is_norm = own.endswith(("norm", "after"))
         mappings.append(WeightMapping(f"{theirs}{name}.{{p}}", f"{ours}{own}.{{p}}", *(shift if is_norm else ())))
     q, k, v = (f"{ours}attention.{part}.{{p}}" for part in "qkv")
@@ -198,6 +216,23 @@ def table(config: ModelConfig) -> Table:
             WeightMapping(f"{theirs}attn_v.{{p}}", v),
         ]
     return Table(tuple(mappings), ignored=("rope_freqs.weight",))
+
+
+def _experts(config: ModelConfig) -> list[WeightMapping]:
+    """The names of experts, each layer of which is one tensor for all."""
+    theirs, ours = "blk.{i}.", "decoder.blocks.{i}.feedforward."
+    found = next((b.feedforward for b in config.transformer.blocks if isinstance(b.feedforward, Experts)), None)
+    if found is None:
+        return []
+    made = [
+        WeightMapping(f"{theirs}ffn_gate_inp.{{p}}", f"{ours}router.{{p}}"),
+        WeightMapping(f"{theirs}ffn_gate_inp_shexp.weight", f"{ours}share.weight", AsRow()),
+    ]
+    for part in ("gate", "up", "down"):
+        own = tuple(f"{ours}experts.{e}.{part}.{{p}}" for e in range(found.count))
+        made.append(WeightMapping(f"{theirs}ffn_{part}_exps.{{p}}", own, Unstack(found.count)))
+        made.append(WeightMapping(f"{theirs}ffn_{part}_shexp.{{p}}", f"{ours}shared.{part}.{{p}}"))
+    return made
 
 
 def _scaling(keys: ConfigReader) -> dict[str, Any] | None:

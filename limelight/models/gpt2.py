@@ -6,7 +6,7 @@ from typing import Any
 from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models.family import Family, Gguf
-from limelight.models.hf import ConfigReader, head_width
+from limelight.models.hf import ConfigReader, head_width, merged, renamed
 from limelight.models.mapping import Split, Table, Transpose, WeightMapping
 
 OTHER_NAMES = {
@@ -19,8 +19,7 @@ OTHER_NAMES = {
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    others = {OTHER_NAMES[name]: value for name, value in values.items() if name in OTHER_NAMES}
-    keys = ConfigReader({name: value for name, value in values.items() if name not in OTHER_NAMES} | others)
+    keys = ConfigReader(merged(values, OTHER_NAMES))
     width, heads, layers = keys.whole("n_embd"), keys.whole("n_head"), keys.layers("n_layer")
     context = keys.whole("n_positions")
     norm = c.LayerNorm(keys.number("layer_norm_epsilon", 1e-5))
@@ -98,8 +97,7 @@ def table(config: c.ModelConfig) -> Table:
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:
     names = {**OTHER_NAMES, "intermediate_size": "n_inner"}
-    drop = {"rope_scaling", "num_key_value_heads", "head_dim"}
-    return {names.get(name, name): value for name, value in values.items() if name not in drop}
+    return renamed(values, names, ("rope_scaling", "num_key_value_heads", "head_dim"))
 
 
 FAMILY = Family(

@@ -6,7 +6,7 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, activation_name, head_width, rope_keys, rotary
-from limelight.models.mapping import Split, Table, WeightMapping, grouped_by_head
+from limelight.models.mapping import Table, WeightMapping, grouped_by_head
 
 OLD_NAMES = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 """The rotary keys in this family's configs, which are older than the others'."""
@@ -64,7 +64,6 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 def table(config: c.ModelConfig) -> Table:
     attention = config.transformer.blocks[0].attention
-    size = attention.heads * attention.head_width
     theirs, ours = "gpt_neox.layers.{i}.", "decoder.blocks.{i}."
     mappings = (
         WeightMapping("gpt_neox.embed_in.weight", "embed.weight"),
@@ -73,8 +72,7 @@ def table(config: c.ModelConfig) -> Table:
         WeightMapping(
             f"{theirs}attention.query_key_value.{{p}}",
             tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv"),
-            grouped_by_head(attention.heads, attention.head_width, 3),
-            Split((size, size, size)),
+            *grouped_by_head(attention.heads, attention.head_width),
         ),
         WeightMapping(f"{theirs}attention.dense.{{p}}", f"{ours}attention.out.{{p}}"),
         WeightMapping(f"{theirs}mlp.dense_h_to_4h.{{p}}", f"{ours}feedforward.up.{{p}}"),

@@ -3,7 +3,7 @@
 import math
 import reprlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limelight.errors import ConfigError, suggestion
@@ -32,6 +32,7 @@ INERT = frozenset(
 
 ACTIVATIONS: dict[str, c.Activation] = {
     "relu": "relu",
+    "relu2": "relu_squared",
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
@@ -51,6 +52,8 @@ LAYERS = 1 << 12
 REQUIRED: Any = object()
 
 
+NO_NAMES: Mapping[str, str] = {}
+
 ALIASES = {"su": "longrope"}
 """Other names of rotary scalings."""
 
@@ -59,22 +62,31 @@ class ConfigReader:
     """A foreign config that knows which of its keys were understood.
 
     what: how messages call a key. place: what stands in front of its name there, for objects within the config. A key
-    whose value is null is one that is missing, unless `says` is asked. Takers raise ConfigError naming the key.
+    whose value is null is one that is missing, unless `says` is asked. names: what this config calls keys that most
+    others call as they are asked for here. Takers raise ConfigError naming the key.
     """
 
-    def __init__(self, values: Mapping[str, Any], what: str = "the model's config key", place: str = "") -> None:
+    def __init__(
+        self,
+        values: Mapping[str, Any],
+        what: str = "the model's config key",
+        place: str = "",
+        names: Mapping[str, str] = NO_NAMES,
+    ) -> None:
         self._values = dict(values)
         self._what = what
         self._place = place
+        self._names = names
         self._taken: set[str] = {"model_type"}
         self._kept: set[str] = set()
 
     def take(self, name: str, default: Any = None) -> Any:
         """The value of a key that the new config says in its own words, whatever it is."""
-        self._taken.add(name)
-        value = self._values.get(name)
+        own = self._names.get(name, name)
+        self._taken.add(own)
+        value = self._values.get(own)
         if value is None and default is REQUIRED:
-            raise ConfigError(f"{self.called(name)} is missing{suggestion(name, self._values)}")
+            raise ConfigError(f"{self.called(name)} is missing{suggestion(own, self._values)}")
         return default if value is None else value
 
     def whole(self, name: str, default: Any = REQUIRED, least: int = 1, most: int = LARGEST) -> Any:
@@ -130,15 +142,15 @@ class ConfigReader:
 
     def says(self, name: str) -> bool:
         """Whether the key is there, be it null."""
-        return name in self._values
+        return self._names.get(name, name) in self._values
 
     def keep(self, *names: str) -> None:
         """These keys were understood and also stay in `extra`, so that an export says them in the same words."""
-        self._kept.update(names)
+        self._kept.update(self._names.get(name, name) for name in names)
 
     def called(self, name: str) -> str:
         """What a message calls a key."""
-        return f"{self._what} {self._place + name!r}"
+        return f"{self._what} {self._place + self._names.get(name, name)!r}"
 
     def refused(self, name: str, value: Any, wanted: str) -> ConfigError:
         """The error for a value that a key cannot have."""
@@ -165,6 +177,18 @@ def head_width(keys: ConfigReader, width: int, heads: int, name: str = "num_atte
     if width % heads:
         raise ConfigError(f"{keys.called(name)} is {heads}, which does not divide the width {width}")
     return width // heads
+
+
+def merged(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """A config in which `names` say what keys of most families are called; where the reference reads both, the common
+    name wins."""
+    others = {names[name]: value for name, value in values.items() if name in names}
+    return {name: value for name, value in values.items() if name not in names} | others
+
+
+def renamed(values: Mapping[str, Any], names: Mapping[str, str], without: Sequence[str] = ()) -> dict[str, Any]:
+    """The keys of a config as `names` say that they are called."""
+    return {names.get(name, name): value for name, value in values.items() if name not in without}
 
 
 def architecture(values: Mapping[str, Any]) -> str:
@@ -204,6 +228,7 @@ def rotary(
     *,
     share: float | None = None,
     original: int | None = None,
+    base: float = 10000.0,
     names: tuple[str, str] = ("rope_theta", "partial_rotary_factor"),
     aliases: Mapping[str, str] = ALIASES,
 ) -> c.Rotary:
@@ -211,12 +236,12 @@ def rotary(
 
     width: of a head. share: how much of it turns unless the config says so, in families whose heads may turn in part;
     in others the reference ignores the key, or cannot run where a scaling obeys it. original: the family's own
-    ``original_max_position_embeddings``. names: of the keys for base and share outside those objects. aliases: other
-    names of scalings.
+    ``original_max_position_embeddings``. base: the family's own ``rope_theta``. names: of the keys for base and share
+    outside those objects. aliases: other names of scalings.
     """
     newer, older = keys.part("rope_parameters"), keys.part("rope_scaling")
     said = older or newer or ConfigReader({})
-    base = said.number("rope_theta", keys.number(names[0], 10000.0, above=1.0), above=1.0)
+    base = said.number("rope_theta", keys.number(names[0], base, above=1.0), above=1.0)
     kind = said.take("rope_type", said.take("type", "default"))
     kind = aliases.get(kind, kind) if isinstance(kind, str) else kind
     turned = width
@@ -325,4 +350,4 @@ def rope_keys(rotary: c.Rotary, head_width: int) -> dict[str, Any]:
 
 def activation_name(activation: c.Activation) -> str:
     """The foreign name of an activation."""
-    return {"gelu_tanh": "gelu_pytorch_tanh"}.get(activation, activation)
+    return {"gelu_tanh": "gelu_pytorch_tanh", "relu_squared": "relu2"}.get(activation, activation)

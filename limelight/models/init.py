@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from limelight.models.api import Encoder, Network, Seq2Seq
+from limelight.nn.experts import Router
 from limelight.nn.norm import Norm
 from limelight.nn.positions import LearnedPositions
 from limelight.nn.stack import Stack
@@ -54,6 +55,8 @@ def initialise(network: Network, generator: torch.Generator | None = None) -> No
                     nn.init.xavier_uniform_(module.weight, gain, generator)
             case nn.RNNBase():
                 _cells(module, generator)
+            case Router():
+                module.reset_parameters(generator)
             case Norm():
                 module.reset_parameters()
 

@@ -156,15 +156,60 @@ class Zeros:
         return []
 
 
-def interleaved_rotary(heads: int, width: int) -> Permute:
-    """Rotary pairs (2i, 2i + 1) within each head of theirs ↔ (i, i + width / 2) in ours."""
-    head = torch.cat((torch.arange(0, width, 2), torch.arange(1, width, 2)))
+@dataclass(frozen=True)
+class Unstack:
+    """One tensor ↔ its `count` parts along the first dimension, which is lost."""
+
+    count: int
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        (whole,) = weights
+        exactly_rows(whole, self.count)
+        if isinstance(whole, Tensor):
+            return list(whole.unbind(0))
+        rows = whole.shape[1]
+        return [whole.rows(slice(i * rows, (i + 1) * rows)) for i in range(self.count)]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.stack(list(weights))]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Each of theirs, whose rows belong to two of ours in turn ↔ those two."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [weight[i::2].contiguous() for weight in weights if isinstance(weight, Tensor) for i in range(2)]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.stack(pair, 1).flatten(0, 1) for pair in zip(weights[::2], weights[1::2], strict=True)]
+
+
+@dataclass(frozen=True)
+class AsRow:
+    """[n] or [1, n] → [1, n]."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [weight.view(1, -1) if isinstance(weight, Tensor) else weight for weight in weights]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return list(weights)
+
+
+def interleaved_rotary(heads: int, width: int, turned: int | None = None) -> Permute:
+    """Rotary pairs (2i, 2i + 1) within each head of theirs ↔ (i, i + width / 2) in ours; turned: in so many of its
+    features (None: in all)."""
+    end = width if turned is None else turned
+    head = torch.cat((torch.arange(0, end, 2), torch.arange(1, end, 2), torch.arange(end, width)))
     return Permute((torch.arange(heads)[:, None] * width + head).flatten())
 
 
-def grouped_by_head(heads: int, width: int, parts: int) -> Permute:
-    """Rows [head, part, width] of theirs ↔ [part, head, width] in ours."""
-    return Permute(torch.arange(heads * parts * width).view(heads, parts, width).transpose(0, 1).flatten())
+def grouped_by_head(kv_heads: int, width: int, queries: int = 1) -> tuple[Permute, Split]:
+    """One tensor of theirs in which behind each group of `queries` heads stand their key and value ↔ q, k and v."""
+    rows = torch.arange(kv_heads * (queries + 2) * width).view(kv_heads, queries + 2, width)
+    parts = (rows[:, :queries], rows[:, queries], rows[:, queries + 1])
+    sizes = (kv_heads * queries * width, kv_heads * width, kv_heads * width)
+    return Permute(torch.cat([part.flatten() for part in parts])), Split(sizes)
 
 
 class WeightMapping:

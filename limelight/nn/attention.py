@@ -89,13 +89,24 @@ class KeysValues:
     v: Tensor
 
 
+class Clip(nn.Module):
+    """Cuts numbers off at ±limit."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.limit = limit
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(-self.limit, self.limit)
+
+
 class Attention(nn.Module):
     """Multi-head attention with grouped keys and values (Ainslie et al., 2023).
 
     q, k, v, out are called, never read as weights, so a low-bit layer can stand in for any of them. rotary, q_norm
-    and k_norm act on heads [B, H, T, D]; `core` does the rest and may be replaced on a twin to look inside. `weigh`
-    makes the weights that the core mixes values by, for cores that write them out. scale, cap, score_bias (of
-    `nn.bias`) and sinks (how many heads have one; 0: none) say how queries score keys, see `Scores`.
+    and k_norm act on heads [B, H, T, D], clip cuts off q, k and v; `core` does the rest and may be replaced on a twin
+    to look inside. `weigh` makes the weights that the core mixes values by, for cores that write them out. scale, cap,
+    score_bias (of `nn.bias`) and sinks (how many heads have one; 0: none) say how queries score keys, see `Scores`.
     """
 
     core: Core
@@ -118,6 +129,7 @@ class Attention(nn.Module):
         window: int | None = None,
         score_bias: nn.Module | None = None,
         sinks: int = 0,
+        clip: float | None = None,
         weigh: Weigh = attention_weights,
         dropout: float = 0.0,
     ) -> None:
@@ -130,6 +142,7 @@ class Attention(nn.Module):
         self.scale = scale
         self.cap = cap
         self.window = window
+        self.clip = nn.Identity() if clip is None else Clip(clip)
         self.score_bias = NoBias() if score_bias is None else score_bias
         self.sinks = nn.Parameter(torch.zeros(sinks)) if sinks else None
         self.weigh = weigh
@@ -147,12 +160,12 @@ class Attention(nn.Module):
 
     def keys_values(self, source: Tensor, positions: Positions) -> KeysValues:
         """Keys and values of source [B, S, W]."""
-        k = self.rotary(self.k_norm(self._heads(self.k(source))), positions)
-        return KeysValues(k, self._heads(self.v(source)))
+        k = self.rotary(self.clip(self.k_norm(self._heads(self.k(source)))), positions)
+        return KeysValues(k, self.clip(self._heads(self.v(source))))
 
     def attend(self, x: Tensor, source: KeysValues, positions: Positions, mask: Mask) -> Tensor:
         """What x [B, T, W] hears from the source's keys and values: [B, T, W]."""
-        q = self.rotary(self.q_norm(self._heads(self.q(x))), positions)
+        q = self.rotary(self.clip(self.q_norm(self._heads(self.q(x)))), positions)
         mixed = self.core(q, source.k, source.v, self.scores(q, source.k, positions, mask))  # [B, H, T, D]
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out

@@ -49,25 +49,30 @@ class RelativeBias(nn.Module):
 
 
 class LinearBias(nn.Module):
-    """Scores fall in proportion to the distance, each head at its own fixed rate (ALiBi; Press et al., 2022)."""
+    """Scores fall in proportion to the distance, each head at its own fixed rate (ALiBi; Press et al., 2022).
 
-    def __init__(self, heads: int) -> None:
+    scale: what the rates are multiplied by (Falcon). steepest: see `slopes_of`.
+    """
+
+    def __init__(self, heads: int, scale: float = 1.0, steepest: float = 8.0) -> None:
         super().__init__()
         self.heads = heads
+        self.scale = scale
+        self.steepest = steepest
 
     def forward(self, positions: Positions) -> Tensor:
         """[1 or B, H, T, S] for the queries of a step and all keys up to the last."""
         away = offsets(positions)
-        slopes = torch.tensor(slopes_of(self.heads), device=away.device)
+        slopes = torch.tensor(slopes_of(self.heads, self.steepest), device=away.device) * self.scale
         return _by_head(-away.abs()[..., None, :, :] * slopes[:, None, None])
 
 
-def slopes_of(heads: int) -> list[float]:
+def slopes_of(heads: int, steepest: float = 8.0) -> list[float]:
     """The rates of `heads` heads: a geometric sequence from 2^(-8 / n) down to 2^-8 for a power of two n; other numbers
-    take every other rate of the next power in between (Press et al., 2022, appendix A)."""
+    take every other rate of the next power in between (Press et al., 2022, appendix A). steepest: the 8."""
     power = 1 << (heads.bit_length() - 1)
-    slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
-    return slopes + [2 ** (-4 * (2 * i + 1) / power) for i in range(heads - power)]
+    slopes = [2 ** (-steepest * (i + 1) / power) for i in range(power)]
+    return slopes + [2 ** (-steepest * (i + 0.5) / power) for i in range(heads - power)]
 
 
 def offsets(positions: Positions) -> Tensor:

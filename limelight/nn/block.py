@@ -27,7 +27,8 @@ CrossSource = tuple[KeysValues, Mask]
 class Join:
     """How a part of a block joins the stream: ``outer(stream + inner(part(before(stream))))``.
 
-    Each of before, inner and outer is a norm, dropout or nothing (`nn.Identity`).
+    Each of before, inner and outer is a norm, dropout or nothing (`nn.Identity`); inner may be a fixed number
+    (`Scaled`).
     """
 
     part: nn.Module
@@ -129,6 +130,17 @@ class Block(nn.Module, ABC):
         source: CrossSource | None,
     ) -> Tensor:
         """x [B, T, W] → [B, T, W]."""
+
+
+class Scaled(nn.Module):
+    """Multiplies what a part adds by a fixed number."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale
 
 
 class PreNormBlock(Block):
@@ -258,6 +270,49 @@ class PostNormBlock(Block):
         return out
 
 
+class OutputNormBlock(Block):
+    """Each part reads the stream as it is, and what it adds is normalised (OLMo 2; OLMo team, 2025)."""
+
+    order = "output"
+
+    def __init__(
+        self,
+        attention: Attention,
+        cross: Attention | None,
+        feedforward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__(attention, cross, feedforward, norm, dropout)
+        if cross is not None or not isinstance(dropout, nn.Identity):
+            raise ConfigError("a block that normalises what its parts add has no dropout and hears no source")
+        self.attention, self.attention_norm = attention, norm()
+        self.cross = NoCross()
+        self.feedforward, self.feedforward_norm = feedforward, norm()
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        nothing = nn.Identity()
+        return (
+            Join(self.attention, nothing, self.attention_norm, nothing),
+            Join(self.feedforward, nothing, self.feedforward_norm, nothing),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Positions,
+        mask: Mask,
+        cache: KVCache | None,
+        starts: int | Tensor,
+        source: CrossSource | None,
+    ) -> Tensor:
+        """x [B, T, W] → [B, T, W]."""
+        x = x + self.attention_norm(self.attention(x, positions, mask, cache, starts))
+        out: Tensor = x + self.feedforward_norm(self.feedforward(x))
+        return out
+
+
 class ParallelBlock(Block):
     """Attention and feed-forward read the same stream and are added together (GPT-J, GPT-NeoX)."""
 
@@ -305,7 +360,56 @@ class ParallelBlock(Block):
         return out
 
 
+class SharedNormBlock(ParallelBlock):
+    """A parallel block whose parts read the stream through one norm (GPT-J, Phi, Cohere)."""
+
+    order = "shared"
+
+    def __init__(
+        self,
+        attention: Attention,
+        cross: Attention | None,
+        feedforward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__(attention, cross, feedforward, norm, dropout)
+        del self.feedforward_norm
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        nothing = nn.Identity()
+        return (
+            Join(self.attention, self.attention_norm, self.dropout, nothing),
+            Join(self.feedforward, self.attention_norm, self.dropout, nothing),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Positions,
+        mask: Mask,
+        cache: KVCache | None,
+        starts: int | Tensor,
+        source: CrossSource | None,
+    ) -> Tensor:
+        """x [B, T, W] → [B, T, W]."""
+        normal = self.attention_norm(x)
+        read = self.attention(normal, positions, mask, cache, starts)
+        out: Tensor = self.dropout(self.feedforward(normal) + read) + x
+        return out
+
+
 ORDERS: dict[str, type[Block]] = {
-    block.order: block for block in (PreNormBlock, BareBlock, PostNormBlock, SandwichBlock, ParallelBlock)
+    block.order: block
+    for block in (
+        PreNormBlock,
+        BareBlock,
+        PostNormBlock,
+        OutputNormBlock,
+        SandwichBlock,
+        ParallelBlock,
+        SharedNormBlock,
+    )
 }
 """The block for each order that a config may name."""

@@ -1,5 +1,7 @@
 """Normalisation over the last dimension: layer norm and RMS norms."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,6 +56,21 @@ class UnbiasedLayerNorm(LayerNorm):
         super().__init__(width, eps, bias=False)
 
 
+class WeightlessLayerNorm(Norm):
+    """Mean and variance norm without weights (OLMo; Groeneveld et al., 2024); its gain is a constant one."""
+
+    centred = True
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__(width, eps)
+        del self.weight
+        # On the CPU even where shapes alone are made, since no file holds it.
+        self.register_buffer("weight", torch.ones(width, device="cpu"), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, self.weight.shape, None, None, self.eps)
+
+
 class RMSNorm(Norm):
     """Root-mean-square norm (Zhang & Sennrich, 2019).
 
@@ -73,3 +90,29 @@ class ShiftedRMSNorm(Norm):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.rms_norm(x.float(), self.weight.shape, self.gain, self.eps).to(x.dtype)
+
+
+class AcrossHeads(nn.Module):
+    """One norm over all heads of a position, as one vector (OLMo 2)."""
+
+    def __init__(self, norm: nn.Module) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, H, T, D]."""
+        B, H, T, D = x.shape
+        out: Tensor = self.norm(x.transpose(1, 2).reshape(B, T, H * D))
+        return out.view(B, T, H, D).transpose(1, 2)
+
+
+class OwnNorms(nn.Module):
+    """Each head has a norm of its own (Cohere, StableLM 2)."""
+
+    def __init__(self, norms: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.heads = nn.ModuleList(norms)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x [B, H, T, D]."""
+        return torch.stack([norm(head) for norm, head in zip(self.heads, x.unbind(1), strict=True)], 1)

@@ -14,7 +14,7 @@ from limelight.nn.attention import Attention, attention_weights, dropping, expli
 from limelight.nn.bias import NoBias
 from limelight.nn.block import Block, Join
 from limelight.nn.feedforward import FeedForward, GatedFeedForward, gelu_tanh
-from limelight.nn.norm import Norm
+from limelight.nn.norm import AcrossHeads, Norm
 from limelight.nn.positions import NoRotary, Rotary
 from limelight.quant import native
 from limelight.quant.kernels import NativeMatrix
@@ -127,10 +127,12 @@ class Compiler:
         if isinstance(core, partial) and core.func is dropping:
             core = core.args[0]
         _need(isinstance(attention.score_bias, NoBias) and attention.sinks is None)
+        _need(isinstance(attention.clip, nn.Identity))
         _need(core in (fused, explicit) and attention.weigh is attention_weights and attention.head_width % 16 == 0)
         q, k, v = self._product(attention.q, codes, joined=own), NOWHERE, NOWHERE
         if own:
             k, v = self._product(attention.k, codes, joined=True), self._product(attention.v, codes)
+        q_norm, k_norm = self._within(attention.q_norm, q), self._within(attention.k_norm, k)
         shape = {
             "heads": _matrix(attention.q).rows // attention.head_width,
             "kv_heads": attention.kv_heads,
@@ -144,14 +146,22 @@ class Compiler:
             second=k,
             third=v,
             rotary=self._rotary(attention.rotary),
-            norm_of=self._norm_of(attention.q_norm),
-            norm_of_keys=self._norm_of(attention.k_norm),
+            norm_of=self._norm_of(q_norm),
+            norm_of_keys=self._norm_of(k_norm),
             **shape,
         )
         mixed = self._room(4 * _matrix(attention.q).rows)
         cap, window = attention.cap or 0.0, attention.window or 0
         self._add(ATTENTION, first=q, to=mixed, scale=attention.scale, cap=cap, window=window, **shape)
         return self._codes(mixed, (attention.out,))
+
+    def _within(self, norm: nn.Module, place: int) -> nn.Module:
+        """The norm of each head of what is at `place`; one across all heads is made here, and none is left."""
+        if not isinstance(norm, AcrossHeads):
+            return norm
+        if place != NOWHERE:
+            self._norm(norm.norm, place, (), to=place)
+        return nn.Identity()
 
     def _feedforward(self, feedforward: nn.Module, codes: Codes) -> tuple[nn.Module, Codes]:
         """Returns the last layer as well, and what it reads."""

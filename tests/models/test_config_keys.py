@@ -21,10 +21,15 @@ TOKENS = torch.randint(3, 99, (1, 24), generator=torch.Generator().manual_seed(3
 LEFT_OUT = object()
 
 VALUES: dict[str, list[Any]] = {
+    "activation": ["relu"],
     "activation_function": ["relu", "gelu"],
     "add_cross_attention": [True],
     "attention_bias": [True, False],
+    "attention_multiplier": [0.3],
+    "attention_types": [[[["global", "local"], 1], [["local"], 1]], [[["global"], 3]]],
     "attn_logit_softcapping": [None, 1.0],
+    "clip_qkv": [None, 0.7],
+    "embedding_multiplier": [2.0],
     "final_logit_softcapping": [None, 1.0],
     "head_dim": [8, None],
     "hidden_act": ["relu", "gelu", "gelu_new"],
@@ -34,18 +39,30 @@ VALUES: dict[str, list[Any]] = {
     "layer_norm_eps": [0.1],
     "layer_norm_epsilon": [0.1],
     "layer_types": [["full_attention"] * 3, ["sliding_attention"] * 3, ["full_attention"] * 2],
+    "logit_scale": [0.7],
+    "logits_scaling": [3.0],
     "max_position_embeddings": [8, 1000],
     "max_window_layers": [0, 2],
     "mlp_bias": [True],
+    "mlp_only_layers": [[], [0]],
     "n_inner": [None, 96],
+    "no_rope_layer_interval": [3],
+    "no_rope_layers": [[1, 1, 0], [0, 0, 1, 1], None],
+    "norm_epsilon": [0.1],
+    "norm_topk_prob": [True, False],
+    "num_experts_per_tok": [1, 3],
     "num_attention_heads": [2, 8, 5],
     "num_hidden_layers": [2],
     "num_key_value_heads": [1, 4, None],
     "original_max_position_embeddings": [8, 64],
     "partial_rotary_factor": [0.5, 1.0],
+    "qk_layernorm": [True, False],
     "query_pre_attn_scalar": [7],
+    "residual_multiplier": [0.7],
     "rms_norm_eps": [0.1],
+    "rotary_dim": [4, 16],
     "rope_interleaved": [True],
+    "rope_local_base_freq": [100.0],
     "rope_scaling": [None, {"type": "linear", "factor": 3.0}, {"rope_type": "dynamic", "factor": 3.0}],
     "rope_theta": [100.0],
     "rotary_emb_base": [100],
@@ -53,9 +70,16 @@ VALUES: dict[str, list[Any]] = {
     "scale_attn_by_inverse_layer_idx": [True],
     "scale_attn_weights": [False],
     "sliding_window": [None, 3],
+    "sliding_window_pattern": [3],
+    "swiglu_alpha": [1.0],
+    "swiglu_limit": [0.5],
     "tie_word_embeddings": [True, False],
+    "use_bias": [True, False],
     "use_bidirectional_attention": [True],
     "use_parallel_residual": [True, False],
+    "use_qk_norm": [True, False],
+    "use_qkv_bias": [True, False],
+    "window_size": [2],
     "use_sliding_window": [True, False],
     "vocab_size": [50],
 }
@@ -80,7 +104,19 @@ ROPE: dict[str, list[Any]] = {
 NAMES = ("model_type", "architectures", "transformers_version", "dtype", "id2label", "label2id")
 """Keys of which other tests speak, or that only name things."""
 
-MUCH_ALIKE = {"gpt2-scaled-by-layer", "llama-biases-tied", "llama-linear", "gpt_neox-serial-tied"}
+MUCH_ALIKE = {
+    "stablelm-parallel",
+    "qwen2_moe-some-dense",
+    "falcon-serial",
+    "falcon-grouped",
+    "opt-post",
+    "phi-normed",
+    "glm",
+    "gpt2-scaled-by-layer",
+    "llama-biases-tied",
+    "llama-linear",
+    "gpt_neox-serial-tied",
+}
 """Of which the others have every key."""
 
 

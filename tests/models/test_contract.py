@@ -62,10 +62,10 @@ class ThirdNorm(Norm):
         return nn.functional.rms_norm(x, self.weight.shape, self.gain, self.eps)
 
 
-class OutputNormBlock(Block):
+class LateNormBlock(Block):
     """Each part reads the stream as it is, and what it adds is normalised (OLMo 2)."""
 
-    order = "output"
+    order = "late"
 
     def __init__(
         self,
@@ -118,8 +118,8 @@ def new(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> c.Mo
     if "norm" in request.param:
         monkeypatch.setitem(NORMS, HalvedNorm, HalvedNormModule if request.param == "norm" else ThirdNorm)
         return config(HalvedNorm(1e-5), "sandwich")
-    monkeypatch.setitem(ORDERS, "output", OutputNormBlock)
-    return config(c.RMSNorm(1e-6), "output")
+    monkeypatch.setitem(ORDERS, "late", LateNormBlock)
+    return config(c.RMSNorm(1e-6), "late")
 
 
 def drawn(made: c.ModelConfig) -> Decoder:
@@ -175,11 +175,55 @@ def test_it_is_taken_apart(new: c.ModelConfig) -> None:
     torch.testing.assert_close(trace.rollout().sum(), torch.tensor(1.0))
 
 
+ATTENTION = c.Attention(4, 2, 16, 0.25, c.Rotary(16, 10000.0), bias=True, out_bias=True)
+EXPERT = c.GatedFeedForward(32, "silu")
+ODD = {
+    "output": (c.Block(ATTENTION, c.FeedForward(96, "gelu"), c.RMSNorm(1e-6), "output"), True),
+    "shared": (c.Block(ATTENTION, c.FeedForward(96, "gelu"), c.LayerNorm(1e-5), "shared"), True),
+    "weightless": (c.Block(ATTENTION, EXPERT, c.WeightlessLayerNorm(1e-5)), True),
+    "across heads": (
+        c.Block(replace(ATTENTION, norm=c.RMSNorm(1e-6), normed="all"), EXPERT, c.RMSNorm(1e-6), "output"),
+        True,
+    ),
+    "own norms": (c.Block(replace(ATTENTION, norm=c.RMSNorm(1e-6), normed="own"), EXPERT, c.RMSNorm(1e-6)), False),
+    "clipped": (c.Block(replace(ATTENTION, clip=0.5), EXPERT, c.RMSNorm(1e-6)), False),
+    "sloped": (c.Block(replace(ATTENTION, score_bias=c.LinearBias(0.5)), EXPERT, c.RMSNorm(1e-6)), False),
+    "scaled": (c.Block(ATTENTION, EXPERT, c.RMSNorm(1e-6), scale=0.3), False),
+    "squared": (c.Block(ATTENTION, c.FeedForward(96, "relu_squared"), c.RMSNorm(1e-6)), False),
+    "experts": (c.Block(ATTENTION, c.Experts(EXPERT, 4, c.Router(2)), c.RMSNorm(1e-6)), False),
+}
+"""Parts that few families have, and whether the kernels know them."""
+
+
+@pytest.mark.parametrize("name", ODD)
+@torch.no_grad()
+def test_odd_parts_run_in_one_call_or_are_left_to_the_blocks_and_are_taken_apart(name: str) -> None:
+    block, compiles = ODD[name]
+    made = replace(config(block.norm, "pre"), decoder=c.TransformerStack(64, (block,) * 2, block.norm))
+    trace = Trace(plain := drawn(made), TOKENS[0].tolist())
+    direction = torch.randn(64, generator=torch.Generator().manual_seed(2))
+    shares, hidden = trace.shares(direction), plain.read(TOKENS[:1])[0, -1]
+    if name != "clipped":  # which is not linear in what a position says
+        torch.testing.assert_close(shares.tokens.sum() + shares.constant, direction @ hidden, rtol=1e-4, atol=1e-3)
+    if not native.KERNELS:
+        pytest.skip("the compiled kernels are not built")
+    network = quantise(plain)
+    other = twin(network)
+    other.decoder.run = in_turn  # type: ignore[union-attr]
+    fuse(network)
+    network.decoder.cache_dtype = None
+    found, expected = network.read(TOKENS), other.read(TOKENS)
+    assert (network.decoder.run._made[1] is not None) == compiles  # type: ignore[union-attr]
+    off = (found - expected).abs() / expected.abs().mean()
+    assert off.median() < 2e-5
+    assert off.mean() < 2e-2
+
+
 def test_what_is_in_no_table_is_refused_by_name() -> None:
     with pytest.raises(ConfigError, match="norm 'HalvedNorm'"):
         build(config(HalvedNorm(1e-5), "pre"))
-    with pytest.raises(ConfigError, match="order of a block 'output'"):
-        build(config(c.RMSNorm(1e-6), "output"))
+    with pytest.raises(ConfigError, match="order of a block 'late'"):
+        build(config(c.RMSNorm(1e-6), "late"))
     made = config(c.RMSNorm(1e-6), "pre")
     encoder = replace(made, decoder=None, encoder=made.decoder, head=Parity())  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="head 'Parity'"):

@@ -17,10 +17,18 @@ from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 
 TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2))
 CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2"]
+CASES += ["olmo", "olmo2", "smollm3", "granite", "starcoder2", "phi", "stablelm", "cohere", "cohere2", "glm4"]
+CASES += ["falcon", "bloom", "mpt", "arcee", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss"]
 
-ARCHITECTURES = {"gemma3_text": "gemma3"}
+ARCHITECTURES = {"gemma3_text": "gemma3", "phi": "phi2", "cohere": "command-r", "mixtral": "llama"}
+ARCHITECTURES |= {"qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}
 """What llama.cpp calls them, where that is not transformers' name."""
 
+EXPERTS = {
+    "expert_count": "num_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+}
 OTHER_KEYS: dict[str, dict[str, Any]] = {
     "gemma2": {name: name for name in ("attn_logit_softcapping", "final_logit_softcapping")}
     | {"attention.sliding_window": "sliding_window"},
@@ -29,6 +37,32 @@ OTHER_KEYS: dict[str, dict[str, Any]] = {
         "attention.sliding_window_pattern": 2,
         "rope.freq_base_swa": 300.0,
         "rope.scaling.factor": 4.0,
+    },
+    "olmo": {"attention.clamp_kqv": "clip_qkv"},
+    "granite": {
+        "embedding_scale": "embedding_multiplier",
+        "attention.scale": "attention_multiplier",
+        "residual_scale": "residual_multiplier",
+        "logit_scale": "logits_scaling",
+    },
+    "phi2": {"rope.dimension_count": 8},
+    "stablelm": {"rope.dimension_count": 4, "use_parallel_residual": False},
+    "command-r": {"logit_scale": "logit_scale"},
+    "cohere2": {"logit_scale": "logit_scale", "attention.sliding_window": "sliding_window"},
+    "glm4": {"rope.dimension_count": 8},
+    "mpt": {"attention.clamp_kqv": 1.5, "attention.max_alibi_bias": 8.0},
+    "mixtral": {"expert_count": "num_local_experts", "expert_used_count": "num_experts_per_tok"},
+    "qwen2moe": {**EXPERTS, "expert_shared_feed_forward_length": "shared_expert_intermediate_size"},
+    "qwen3moe": EXPERTS,
+    "olmoe": {"expert_count": "num_experts", "expert_used_count": "num_experts_per_tok"},
+    "gpt-oss": {
+        "expert_count": "num_local_experts",
+        "expert_used_count": "num_experts_per_tok",
+        "expert_feed_forward_length": "intermediate_size",
+        "attention.sliding_window": "sliding_window",
+        "rope.scaling.type": "yarn",
+        "rope.scaling.factor": 32.0,
+        "rope.scaling.original_context_length": 4096,
     },
 }
 """What each architecture says beyond the rest: metadata keys and the config's, or a value."""
@@ -40,10 +74,27 @@ def converted(name: str, weight: Tensor, architecture: str, config: transformers
         weight = weight.t()
     if architecture.startswith("gemma") and weight.dim() == 1:
         weight = weight + 1
-    if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
+    if architecture == "bloom" and "query_key_value" in name:
+        weight = weight.unflatten(0, (config.n_head, 3, -1)).transpose(0, 1).reshape(weight.shape)
+    if architecture in {"llama", "olmo", "smollm3", "granite", "arcee"} and ("q_proj" in name or "k_proj" in name):
         heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
         weight = weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).transpose(1, 2).reshape(weight.shape)
     return weight
+
+
+def experts(name: str, weight: Tensor, architecture: str) -> list[tuple[str, Tensor]]:
+    """The tensors of experts, all of one layer in one, under llama.cpp's names; none if it is no expert's."""
+    place, _, leaf = name.rpartition(".mlp.experts.")
+    if not place:
+        return []
+    layer, kind = place.rpartition(".")[2], "bias" if leaf.endswith("_bias") else "weight"
+    if architecture == "gpt-oss":
+        weight = weight if kind == "bias" else weight.transpose(1, 2)
+        halves = (weight[:, ::2], weight[:, 1::2])
+    else:
+        halves = weight.chunk(2, 1)
+    parts = {"down": weight} if "down" in leaf else dict(zip(("gate", "up"), halves, strict=True))
+    return [(f"blk.{layer}.ffn_{part}_exps.{kind}", tensor) for part, tensor in parts.items()]
 
 
 def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) -> transformers.PreTrainedModel:
@@ -51,27 +102,36 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
     theirs = reference(name)
     config = theirs.config
     architecture = name.split("-", maxsplit=1)[0]
+    others = OTHER_KEYS.get(architecture) or OTHER_KEYS.get(ARCHITECTURES.get(architecture, ""), {})
     architecture = ARCHITECTURES.get(architecture, architecture)
     writer = gguf.GGUFWriter(path, architecture)
-    wide = {"gpt2": ("n_embd", "n_layer", "n_head", "n_positions")}.get(
-        architecture, ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
-    )
-    width, layers, heads, context = (getattr(config, key) for key in wide)
-    writer.add_context_length(context)
+    width, layers, heads = (getattr(config, key) for key in ("hidden_size", "num_hidden_layers", "num_attention_heads"))
+    writer.add_context_length(128)
     writer.add_embedding_length(width)
     writer.add_block_count(layers)
     writer.add_head_count(heads)
-    if architecture == "gpt2":
+    if hasattr(config, "layer_norm_epsilon"):
         writer.add_feed_forward_length(4 * width)
         writer.add_layer_norm_eps(config.layer_norm_epsilon)
+        if architecture == "falcon":
+            writer.add_head_count_kv(1)
     else:
         writer.add_feed_forward_length(config.intermediate_size)
         writer.add_head_count_kv(config.num_key_value_heads)
-        writer.add_key_length(getattr(config, "head_dim", width // heads))
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_rope_freq_base(10000.0)
-    for key, own in OTHER_KEYS.get(architecture, {}).items():
-        value = getattr(config, own) if isinstance(own, str) else own
+        writer.add_key_length(getattr(config, "head_dim", None) or width // heads)
+        for own in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon"):
+            if hasattr(config, own):
+                (writer.add_layer_norm_rms_eps if own == "rms_norm_eps" else writer.add_layer_norm_eps)(
+                    getattr(config, own)
+                )
+        if architecture == "olmo":
+            writer.add_layer_norm_eps(1e-5)
+        writer.add_rope_freq_base(config.rope_parameters.get("rope_theta", 10000.0))
+    for key, own in others.items():
+        value = getattr(config, own, own) if isinstance(own, str) else own
+        if isinstance(value, str):
+            writer.add_string(f"{architecture}.{key}", value)
+            continue
         add = writer.add_bool if isinstance(value, bool) else writer.add_uint32
         (writer.add_float32 if isinstance(value, float) else add)(f"{architecture}.{key}", value)
     if name == "llama-llama3":
@@ -92,13 +152,17 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
     for key, weight in theirs.state_dict().items():
         if key == "lm_head.weight" and tied:
             continue
-        theirs_name = names.get_name(key, try_suffixes=(".weight", ".bias"))
-        assert theirs_name is not None, key
-        data = converted(key, weight, architecture, config).contiguous().numpy().astype(np.float32)
-        if kind is not None and data.ndim == 2 and data.shape[1] % 32 == 0:
-            writer.add_tensor(theirs_name, gguf.quants.quantize(data, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(theirs_name, data)
+        made = experts(key, weight, architecture)
+        if not made:
+            called = next(
+                filter(None, (names.get_name(k, (".weight", ".bias")) for k in (key, key.partition(".")[2]))), None
+            )
+            assert called is not None, key
+            made = [
+                (called if "sinks" not in key else f"{called}.weight", converted(key, weight, architecture, config))
+            ]
+        for theirs_name, tensor in made:
+            _add(writer, theirs_name, tensor.contiguous().numpy().astype(np.float32), kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -106,13 +170,17 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
     return theirs
 
 
+def _add(writer: gguf.GGUFWriter, name: str, data: Any, kind: gguf.GGMLQuantizationType | None) -> None:
+    if kind is not None and data.ndim > 1 and data.shape[-1] % 32 == 0:
+        writer.add_tensor(name, gguf.quants.quantize(data, kind), raw_dtype=kind)
+    else:
+        writer.add_tensor(name, data)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_architecture(name: str, tmp_path: Path) -> None:
     theirs = write(name, tmp_path / "model.gguf")
-    if name in {
-        "gemma2",
-        "gemma3_text",
-    }:  # the file does not say the scale of the scores: it is the head width's, except for 27B
+    if name in {"gemma2", "gemma3_text"}:  # the file has no scale of the scores: it is the head's, except for 27B
         for layer in theirs.model.layers:
             layer.self_attn.scaling = CONFIGS[name].head_dim ** -0.5
     ours = open_checkpoint(tmp_path / "model.gguf").network

@@ -1,0 +1,64 @@
+"""OLMo 2 (OLMo team, 2025): each part reads the stream as it is, and what it adds is normalised; queries and keys are
+normalised across all heads."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from limelight.models import config as c
+from limelight.models import llama
+from limelight.models.family import Family, Gguf
+from limelight.models.hf import ConfigReader
+from limelight.models.mapping import Table, WeightMapping
+
+
+def as_one(config: c.ModelConfig) -> c.ModelConfig:
+    """The same model, with queries and keys normalised across all heads."""
+    return config.with_blocks(lambda i, block: replace(block, attention=replace(block.attention, normed="all")))
+
+
+NORMS = tuple(
+    WeightMapping(
+        f"model.layers.{{i}}.self_attn.{part}_norm.weight", f"decoder.blocks.{{i}}.attention.{part}_norm.norm.weight"
+    )
+    for part in "qk"
+)
+"""The names of norms across all heads."""
+
+
+def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
+    keys = ConfigReader(values)
+    bias = keys.truth("attention_bias", False)
+    config = llama.read("olmo2", keys, context=2048, eps=1e-5, bias=bias, out_bias=bias, head_norm=True, order="output")
+    return as_one(config)
+
+
+def to_hf(config: c.ModelConfig) -> dict[str, Any]:
+    return {**llama.write(config), "attention_bias": config.transformer.blocks[0].attention.bias}
+
+
+def table(config: c.ModelConfig) -> Table:
+    theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
+    return llama.table(config).replaced(
+        WeightMapping(f"{theirs}post_attention_layernorm.weight", f"{ours}attention_norm.weight"),
+        WeightMapping(f"{theirs}post_feedforward_layernorm.weight", f"{ours}feedforward_norm.weight"),
+        *NORMS,
+        without=("input_layernorm", "post_attention_layernorm", "q_norm", "k_norm"),
+    )
+
+
+ACROSS = {"attention.q_norm.norm": "attn_q_norm", "attention.k_norm.norm": "attn_k_norm"}
+"""What llama.cpp calls norms across all heads."""
+
+FAMILY = Family(
+    "olmo2",
+    {c.LMHead: "Olmo2ForCausalLM"},
+    from_hf,
+    to_hf,
+    table,
+    Gguf(
+        "olmo2",
+        names={"attention_norm": "post_attention_norm", "feedforward_norm": "post_ffw_norm", **ACROSS},
+        without=("attention_after", "feedforward_after", "attention.q_norm", "attention.k_norm"),
+    ),
+)
