@@ -10,6 +10,7 @@ to no token and is, with the biases, the constant.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import cast
 
 import torch
@@ -220,7 +221,7 @@ class _Watch:
 
     def __init__(self, block: Block, heads: int, width: int, length: int, asked: Sequence[int], *, keeps: bool) -> None:
         self._block, self._asked = block, asked
-        attention, device = block.attention, next(block.parameters()).device
+        attention, device = block.attention, next(chain(block.parameters(), block.buffers())).device
         # What stays is made before the run: among what goes it would keep the memory in between from being given back.
         room = partial(torch.empty, device=device)
         blocks = [(start, min(start + ROWS, length)) for start in range(0, length, ROWS)]

@@ -56,7 +56,7 @@ class Built(nn.Module, ABC):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return next(self.stack.parameters()).device
+        return self.stack.device
 
     @property
     def dtype(self) -> torch.dtype:

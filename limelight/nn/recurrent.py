@@ -158,6 +158,11 @@ class RecurrentDecoder(nn.Module, ABC):
         return next(self.parameters()).dtype
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    @property
     @abstractmethod
     def crosses(self) -> list[Attention]:
         """The attention to the source, if there is one."""

@@ -1,6 +1,7 @@
 """A stack of blocks over one residual stream."""
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import cast
 
 import torch
@@ -56,6 +57,11 @@ class Stack(nn.Module):
         return cast("Block", self.blocks[0]).dtype
 
     @property
+    def device(self) -> torch.device:
+        """Where the weights are, low-bit ones too, which are no parameters."""
+        return next(chain(self.parameters(), self.buffers())).device
+
+    @property
     def crosses(self) -> list[Attention]:
         """The attention of each block to the source; empty in a stack that hears none."""
         crosses = [cast("Block", block).cross for block in self.blocks]
@@ -76,7 +82,7 @@ class Stack(nn.Module):
 
     def start(self, rows: int, capacity: int, memory: Memory | None = None) -> State:
         """An empty state for `rows` sequences of at most `capacity` positions (0: nothing will be remembered)."""
-        device = next(self.parameters()).device
+        device = self.device
         source = None if memory is None else Source.of(memory, self.crosses)
         attentions = [cast("Attention", block.attention) for block in self.blocks] if capacity else []
         caches = [attention.cache(rows, capacity, self.cache_dtype or self.dtype, device) for attention in attentions]
