@@ -1,0 +1,85 @@
+"""Translations looked at by the default method: each number by plain forwards of source and target."""
+
+from itertools import combinations
+from typing import Any
+
+import pytest
+import torch
+from tasks.small_languages import language, network
+
+from limelight.tasks.look import SeenTranslation
+
+SOURCE = "zwei kinder läuft schnee und ein kleiner hund im"
+"""None of the sentences that the models know by heart, of which they are too sure."""
+
+TARGET = " ".join(reversed(SOURCE.split()))
+
+
+@pytest.fixture(scope="module", params=["transformer-modern-tiny", "lstm-attention"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def seen(name: str) -> SeenTranslation:
+    model: Any = network(name)
+    return SeenTranslation(model, language(), SOURCE, TARGET)
+
+
+class Plain:
+    """The log-probability of a word of the target, of which all before it is read."""
+
+    def __init__(self, name: str, place: int) -> None:
+        self._model: Any = network(name)
+        words = language()
+        self.source = words.read(SOURCE)
+        self.target = words.read(TARGET)[:place]
+        self.answer = words.read(TARGET)[place]
+
+    @torch.inference_mode()
+    def said(self, source: list[int], target: list[int] | None = None) -> float:
+        marks, target = language().marks, self.target if target is None else target
+        logits = self._model(torch.tensor([[*source, marks.end]]), None, torch.tensor([[marks.start, *target]]))
+        return float(logits[0, -1].log_softmax(-1)[self.answer])
+
+    def without(self, *places: int) -> float:
+        """What the answer loses when words of the source are deleted."""
+        return self.said(self.source) - self.said([id for at, id in enumerate(self.source) if at not in places])
+
+
+@pytest.mark.parametrize("number", [1, 4, 9])
+def test_source_words_are_measured_by_words_near_in_meaning(
+    name: str, seen: SeenTranslation, number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("limelight.look.measured.DECIDES", -100)  # whatever it is worth, something is named
+    found, plain = seen.importance(number), Plain(name, number - 1)
+    assert (found.method, found.unit) == ("measured", "log-probability")
+    assert found.logprob == pytest.approx(plain.said(plain.source), abs=1e-4)
+    assert not any(heard.asks for heard in found.words)  # what asks stands in the translation
+    for at, heard in enumerate(found.words):
+        falls = []
+        for (other,) in seen.session.likely(range(at, at + 1), 3):
+            assert other != plain.source[at]
+            changed = [other if i == at else id for i, id in enumerate(plain.source)]
+            falls.append(plain.said(plain.source) - plain.said(changed))
+        assert heard.importance == pytest.approx(min(falls), abs=1e-4), heard
+    blocks = name == "transformer-modern-tiny"
+    assert set(found.losses) == {"replaced", "deleted", *(["blocked"] if blocks else [])}
+    assert found.losses["deleted"] == pytest.approx(plain.without(*found.named), abs=1e-4)
+    assert found.check is not None
+    sets = [plain.without(*each) for each in combinations(range(9), len(found.named))]
+    assert (found.check.sets, found.check.every) == (len(sets) - 1, True)
+    assert found.check.better == sum(loss > found.check.loss + 1e-4 for loss in sets)
+
+
+def test_words_already_written_are_judged_too(name: str, seen: SeenTranslation) -> None:
+    found, plain = seen.importance(5, written=True), Plain(name, 4)
+    assert [heard.word for heard in found.words] == [*SOURCE.split(), *TARGET.split()[:4]]
+    assert [heard.asks for heard in found.words] == [False] * 12 + [True]
+    for at, heard in enumerate(found.words[9:]):
+        place = seen.session.split + 1 + at
+        falls = []
+        for (other,) in seen.session.likely(range(place, place + 1), 3):
+            changed = [other if i == at else id for i, id in enumerate(plain.target)]
+            falls.append(plain.said(plain.source) - plain.said(plain.source, changed))
+        assert heard.importance == pytest.approx(min(falls), abs=1e-4), heard
