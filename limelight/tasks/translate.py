@@ -179,6 +179,7 @@ def translate(
     context is translated as far as it goes (`Translation.left_out`). Raises RequestError, at once, for a number out of
     range, and while it is read for a line that is not text.
     """
+    given.whole("best", best, 1, WIDEST)
     beam = max(language.generation.beam, best) if beam is None else beam
     alpha = language.generation.alpha if alpha is None else alpha
     given.whole("beam", beam, 1, WIDEST)

@@ -93,12 +93,12 @@ class Tokenizer:
     def from_folder(path: str | Path, *, source: bool = False) -> "Tokenizer":
         """The tokenizer of a Hugging Face folder; `source`: that of the text which its translator reads, where the
         folder has two. Raises TextError for a missing or damaged one."""
-        return Tokenizer(folder.read(given.path("path", path), source=source))
+        return Tokenizer(folder.read(given.path("path", path), source=given.flag("source", source)))
 
     @staticmethod
     def from_marian(path: str | Path, *, source: bool = False) -> "Tokenizer":
         """One of the two tokenizers beside a file of Marian's own. Raises TextError for missing or damaged ones."""
-        return Tokenizer(folder.read_marian(given.path("path", path), source=source))
+        return Tokenizer(folder.read_marian(given.path("path", path), source=given.flag("source", source)))
 
     @staticmethod
     def from_gguf(metadata: Mapping[str, Any]) -> "Tokenizer":
