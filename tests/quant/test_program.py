@@ -104,7 +104,7 @@ def fits(network: Decoder | Seq2Seq) -> bool:
 
 
 LEFT = {
-    *("granite", "stablelm-parallel", "cohere", "bloom", "mpt", "arcee"),
+    *("olmo", "granite", "stablelm-parallel", "cohere", "bloom", "mpt", "arcee"),
     *("mixtral", "qwen2_moe", "qwen2_moe-some-dense", "qwen3_moe", "olmoe", "gpt_oss"),
 }
 """Those with a part that the kernels do not know (`tests/models/test_contract.py`), whose blocks run in turn."""

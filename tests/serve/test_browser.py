@@ -468,10 +468,11 @@ def test_a_saved_translation_opens_without_a_network(
 def test_a_saved_file_cannot_be_broken_out_of(visit: Visit, tiny: Path, tmp_path: Path) -> None:
     file = tmp_path / "saved.html"
     text = "</script><script>document.title='taken'</script> <!-- the cat"
-    file.write_text(look(limelight.open(tiny), text), "utf-8")
+    model = limelight.open(tiny, kind=limelight.Model)
+    file.write_text(look(model, text), "utf-8")
     page = visit(file=file)
     assert page.title() == "limelight"
-    assert written(page) == text
+    assert written(page) == model.look(text).ahead.text
 
 
 def test_every_control_has_a_name_and_is_reached_by_keyboard(visit: Visit) -> None:
