@@ -175,8 +175,9 @@ class _Search:
             named, worth = followed[0], more
         if self._progress is not None:
             self._progress(1, 1)
-        if min(worth[0]) < least * DECIDES:
-            return ()
+        if min(worth[0]) < least * DECIDES:  # though one of them may do as much alone
+            strongest = max(likely, key=lambda i: alone[i])
+            return (strongest,) if alone[strongest] >= least * DECIDES else ()
         return tuple(sorted(named, key=lambda i: -score(single[i,]) if (i,) in single else -alone.get(i, 0.0)))
 
     def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Losses]:
