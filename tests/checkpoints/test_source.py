@@ -117,6 +117,9 @@ def test_any_text_is_understood_or_refused(text: str) -> None:
     if found.kind == "hub":  # nothing in it may lead out of the folder that the hub's cache makes of it
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", found.name, re.ASCII)
         assert not any(part.startswith(".") for part in (*found.name.split("/"), *(found.file or "x").split("/")))
+    elif found.kind == "named":
+        assert found.name == text
+        assert text in catalog()
     else:
         assert found.path is not None
         assert found.path.exists()
