@@ -40,11 +40,17 @@ class Opening(Body):
 
 class Text(Body):
     """A text as it was given, and what the model added to it, be it a translation. tokens: whether each token is taken
-    for a word."""
+    for a word. ahead: whether the word that the model says next stands behind all that."""
 
     given: Words
     added: Words = ""
     tokens: bool = False
+    ahead: bool = False
+
+    @property
+    def text(self) -> tuple[str, str, bool, bool]:
+        """The arguments of `PageSession.views`."""
+        return self.given, self.added, self.tokens, self.ahead
 
 
 class Settings(Body):
@@ -70,12 +76,17 @@ class Next(Text, Settings):
 
 
 class Ask(Text):
-    """A word in question; the last one if none is named. check: it may take longer than the answer itself."""
+    """A word in question; if none is named, the one that the model says next, or the last of a translation. check: it
+    may take longer than the answer itself."""
 
     word: Word | None = None
-    against: Annotated[str, Field(max_length=200)] | None = None
+    foil: Annotated[str, Field(max_length=200)] | None = None
     method: Annotated[str, Field(max_length=50)] | None = None
     check: bool = True
+
+    @property
+    def text(self) -> tuple[str, str, bool, bool]:
+        return self.given, self.added, self.tokens, self.ahead or self.word is None
 
 
 class Save(Ask, Settings):
@@ -86,11 +97,12 @@ class Save(Ask, Settings):
 
 class WhatIf(Body):
     """A text under a model without some heads, given as [layer, head], some layers, or positions. name: another model
-    of the list. asked: the word in question, the last one that is spelled like that, else the last one."""
+    of the list. asked: the word in question, the last one that is spelled like that, else the last one; None: the one
+    that the model says next, or the last of a translation."""
 
     text: Words
-    asked: Annotated[str, Field(max_length=1000)]
-    against: Annotated[str, Field(max_length=200)] | None = None
+    asked: Annotated[str, Field(max_length=1000)] | None = None
+    foil: Annotated[str, Field(max_length=200)] | None = None
     method: Annotated[str, Field(max_length=50)] | None = None
     heads_off: Annotated[list[tuple[Small, Small]], Field(max_length=10_000)] = []
     layers_off: Annotated[list[Small], Field(max_length=1000)] = []
@@ -214,7 +226,7 @@ def _looks(session: PageSession) -> APIRouter:
 
     @router.post("/words")
     async def words(body: Text, asked: Annotated[Asker, Depends(asker)]) -> Response:
-        return asked.answer(lambda: session.views(body.given, body.added, body.tokens).words())
+        return asked.answer(lambda: session.views(*body.text).words())
 
     @router.post("/continue")
     async def go_on(body: Continue, asked: Annotated[Asker, Depends(asker)]) -> Response:
@@ -226,15 +238,16 @@ def _looks(session: PageSession) -> APIRouter:
 
     @router.post("/next")
     async def next(body: Next, asked: Annotated[Asker, Depends(asker)]) -> Response:
-        return asked.answer(lambda: session.views(body.given, body.added, body.tokens).next(body.word, _sampling(body)))
+        return asked.answer(lambda: session.views(*body.text).next(body.word, _sampling(body)))
 
     @router.post("/importance")
     async def importance(body: Ask, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
             emit({"done": 0, "total": 1})
-            views = session.views(body.given, body.added, body.tokens)
-            found = views.importance(body.word, body.against, body.method, _telling(emit), body.check)
-            emit({"importance": found})
+            views = session.views(*body.text)
+            if body.method is None and body.foil is None and (estimate := views.estimate(body.word)) is not None:
+                emit({"estimate": estimate})
+            emit({"importance": views.importance(body.word, body.foil, body.method, _telling(emit), body.check)})
 
         return asked.lines(work)
 
@@ -251,7 +264,7 @@ def _looks(session: PageSession) -> APIRouter:
         """All heads of one layer, [H, N, N], or one head, [N, N]: little-endian float32, row by row."""
 
         def work() -> memoryview:
-            weights = session.attention(body.given, body.added, body.tokens, body.layer)
+            weights = session.attention(session.text_views(*body.text), body.layer)
             if body.head is not None:
                 if body.head >= len(weights):
                     raise RequestError(f"there is no head {body.head}: layer {body.layer} has {len(weights)}")
@@ -263,7 +276,7 @@ def _looks(session: PageSession) -> APIRouter:
     @router.post("/linking")
     async def linking(body: Pair, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work() -> dict[str, Any]:
-            views = session.text_views(body.given, body.added, body.tokens)
+            views = session.text_views(*body.text)
             return {"weights": views.linking(body.source, body.target)}
 
         return asked.answer(work)
@@ -275,7 +288,7 @@ def _looks(session: PageSession) -> APIRouter:
     @router.post("/lens")
     async def lens(body: Place, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            views = session.text_views(body.given, body.added, body.tokens)
+            views = session.text_views(*body.text)
             emit({"lens": views.lens(body.word, progress=_telling(emit))})
 
         return asked.lines(work)
@@ -283,18 +296,22 @@ def _looks(session: PageSession) -> APIRouter:
     @router.post("/steps")
     async def steps(body: Follow, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work() -> dict[str, Any]:
-            views = session.text_views(body.given, body.added, body.tokens)
+            views = session.text_views(*body.text)
             return views.steps(body.word, body.layer, body.head, body.other)
 
         return asked.answer(work)
 
     @router.post("/what_if")
     async def what_if(body: WhatIf, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        from limelight.views.text import TextViews
+
         def work(emit: Emit) -> None:
             emit({"done": 0, "total": 1})
             views = session.edited(body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens)
+            if body.asked is None and isinstance(views, TextViews):
+                views = views.ahead
             place = views.last(body.asked)
-            found = views.importance(place, body.against, body.method, _telling(emit))
+            found = views.importance(place, body.foil, body.method, _telling(emit))
             next = views.next(place, _sampling(Settings(temperature=1.0)))
             emit({"what_if": {"words": views.words(), "importance": found, "next": next}})
 
@@ -306,13 +323,13 @@ def _looks(session: PageSession) -> APIRouter:
         from limelight.views.translation import TranslationViews
 
         def work() -> bytes:
-            views = session.views(body.given, body.added, body.tokens)
+            views = session.views(*body.text)
             about = {**session.about(), "name": body.title or session.name}
             if isinstance(views, TranslationViews):
-                data = hold_translation(views, about, body.word, body.against, _sampling(body))
+                data = hold_translation(views, about, body.word, body.foil, _sampling(body))
             else:
                 roles = session.roles() if session.has_roles else None
-                data = hold(views, about, body.word, body.against, body.method, _sampling(body), roles=roles)
+                data = hold(views, about, body.word, body.foil, body.method, _sampling(body), roles=roles)
             return html(data).encode()
 
         answer = asked.data(work, "text/html")

@@ -143,10 +143,13 @@ class PageSession:
             return opened.model.stream(given, max_tokens=most, sampling=sampling, stop=["\n"], sink=True)
         return (found.text for found in opened.translate([given]))
 
-    def views(self, given: str, added: str, tokens: bool = False) -> "TextViews | TranslationViews":
+    def views(
+        self, given: str, added: str, tokens: bool = False, ahead: bool = False
+    ) -> "TextViews | TranslationViews":
         """A text under the open model, or a source text and its translation; which costs next to nothing.
 
-        tokens: whether it is cut into tokens instead of words. Raises RequestError if none is open yet.
+        tokens: whether it is cut into tokens instead of words. ahead: whether the word that the model says next stands
+        behind it, which the model is asked for once; a translation has none. Raises RequestError if no model is open.
         """
         from limelight.views.text import TextViews
         from limelight.views.translation import TranslationViews
@@ -162,21 +165,20 @@ class PageSession:
             if len(self._views) > REMEMBERED:
                 self._views.popitem(last=False)
         self._views.move_to_end((given, added, tokens))
-        return found
+        return found.ahead if ahead and isinstance(found, TextViews) else found
 
-    def attention(self, given: str, added: str, tokens: bool, layer: int) -> "Tensor":
+    def attention(self, views: "TextViews", layer: int) -> "Tensor":
         """All heads of a layer in a text, see `TextViews.attention`; those asked for last are kept."""
-        views = self.text_views(given, added, tokens)
         if self._heads is None or self._heads[:2] != (views, layer):
             self._heads = None
             self._heads = views, layer, views.attention(layer)
         return self._heads[2]
 
-    def text_views(self, given: str, added: str, tokens: bool = False) -> "TextViews":
-        """A text under the open model. Raises RequestError if none is open yet, or if it translates."""
+    def text_views(self, given: str, added: str, tokens: bool = False, ahead: bool = False) -> "TextViews":
+        """A text under the open model, see `views`. Raises RequestError if none is open yet, or if it translates."""
         from limelight.views.text import TextViews
 
-        found = self.views(given, added, tokens)
+        found = self.views(given, added, tokens, ahead)
         if not isinstance(found, TextViews):
             raise RequestError("this model translates texts; open one that continues them to look at this")
         return found

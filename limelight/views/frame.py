@@ -26,7 +26,7 @@ HEIGHT = 680
 
 
 def display(network: "Decoder", tokenizer: "Tokenizer", text: str, title: str) -> str:
-    """The page about the last word of a text, as HTML; one sentence where there is nothing to show.
+    """The page about the word that the model says next, as HTML; one sentence where there is nothing to show.
 
     network: opened for looking. title: what it is called.
     """
@@ -73,9 +73,8 @@ def framed(document: str, told: str) -> str:
 
 
 def _told(data: Numbers) -> str:
-    """The answer in a sentence."""
+    """The question and the answer, in sentences."""
     found, words = data["importance"], [word["text"] for word in data["words"]["words"]]
-    ranked = sorted(range(found["word"]), key=lambda place: -found["values"][place])[:5]
-    named = ", ".join(f"{words[place]} {found['values'][place]:+.1f}" for place in ranked)
     foil = f" and not “{found['foil']}”" if found["foil"] else ""
-    return f"Which words made {data['model']['name']} say “{words[found['word']]}”{foil}? {named}"
+    told = [part if isinstance(part, str) else part["text"] for sentence in found["told"] for part in (*sentence, " ")]
+    return f"Which words made {data['model']['name']} say “{words[found['word']]}”{foil}? {''.join(told).strip()}"

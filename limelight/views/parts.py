@@ -9,13 +9,14 @@ from torch import Tensor
 from limelight.decode import Sampling
 from limelight.decode.processors import History, Temperature
 from limelight.look import METHODS, Importance
+from limelight.look.told import hangs, quoted
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word
 from limelight.views.numbers import Numbers
 
 
-def last(words: Sequence[Word], text: str) -> int:
-    """The last place among `words` of one that is spelled like that, or of any if there is none."""
+def last(words: Sequence[Word], text: str | None) -> int:
+    """The last place among `words` of one that is spelled like that, or of any if there is none or text is None."""
     places = [place for place, word in enumerate(words) if word.text == text]
     return places[-1] if places else len(words) - 1
 
@@ -55,20 +56,46 @@ def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Samp
     return {"rows": rows, "asked": None if own is None else ids.index(own), "left": int((kept > 0).sum())}
 
 
-def told(found: Importance, foil: str | None, asks: int | None) -> Numbers:
-    """An answer as numbers. asks: the word that the model asks from, which is left out where others are blocked."""
+def told(found: Importance) -> Numbers:
+    """An answer as numbers, and in sentences.
+
+    values: of each word in front of the one in question, None where it was not measured. told: the sentences, each a
+    list of texts and of words, {"word": place, "text"}: first what was said and what it hangs on, then the check.
+    """
+    method = METHODS[found.method]
     return {
         "word": len(found.words),
         "method": found.method,
-        "kind": METHODS[found.method].kind,
-        "answers": METHODS[found.method].answers,
-        "probability": math.exp(found.logprob),
-        "against": list(found.alternatives),
-        "foil": foil,
+        "kind": method.kind,
+        "answers": method.answers,
+        "unit": found.unit,
         "values": [heard.importance for heard in found.words],
-        "asks": asks,
+        "asks": next((place for place, heard in enumerate(found.words) if heard.asks), None),
+        "named": list(found.named),
+        "losses": dict(found.losses),
+        "times": found.times,
+        "told": [_linked(sentence, found) for sentence in found.told()],
+        "probability": math.exp(found.logprob),
+        "rank": found.rank,
+        "expected": found.expected,
+        "foil": found.foil,
         "check": _check(found),
     }
+
+
+def _linked(sentence: str, found: Importance) -> list[str | Numbers]:
+    """A sentence of the answer; in the one that names words, each as a word of its own."""
+    if sentence != hangs(found):
+        return [sentence]
+    parts: list[str | Numbers] = []
+    for place in found.named:
+        word = found.words[place].word
+        before, name, sentence = sentence.partition(quoted(word))
+        if name:
+            parts += [before, {"word": place, "text": name}]
+        else:
+            sentence = before
+    return [*parts, sentence]
 
 
 def _check(found: Importance) -> Numbers | None:
@@ -76,14 +103,14 @@ def _check(found: Importance) -> Numbers | None:
     if check is None:
         return None
     return {
-        "k": check.k,
-        "top": list(check.top),
-        "drop": check.top_drop,
-        "random": check.random_drop,
-        "spread": check.random_sd,
-        "best": list(check.best),
-        "best_drop": check.best_drop,
+        "words": list(check.words),
+        "way": check.way,
+        "loss": check.loss,
+        "sets": check.sets,
+        "every": check.every,
+        "better": check.better,
         "holds": check.holds,
+        "short": check.short,
     }
 
 

@@ -37,7 +37,7 @@ def look(
     method: str | None = None,
     progress: "Progress | None" = None,
 ) -> str:
-    """The file for one question about a text, as HTML. word: counted from 0; the last one if None.
+    """The file for one question about a text, as HTML. word: counted from 0; what the model says next if None.
 
     Raises RequestError as `Seen.importance` does.
     """
@@ -65,10 +65,13 @@ def hold(
 ) -> Numbers:
     """What a file holds: the answer, what could stand in the places, attention, layers, and the steps of one head.
 
-    about: name, heads and context of the model. roles: what its heads do, where that was measured. room: bytes of
-    attention; of all layers if they fit, of the telling one if that does. places: words to either side for which there
-    is what could have stood there. A recurrent model has neither heads nor layers that could be read like this.
+    word: its place; None: the one that the model says next, which then stands behind the text. about: name, heads and
+    context of the model. roles: what its heads do, where that was measured. room: bytes of attention; of all layers if
+    they fit, of the telling one if that does. places: words to either side for which there is what could have stood
+    there. A recurrent model has neither heads nor layers that could be read like this.
     """
+    if word is None:
+        views = views.ahead
     importance = views.importance(word, foil, method, progress)
     asked, chosen, telling = importance["word"], importance["method"], importance["telling"] or {}
     layer, head = telling.get("layer", 0), telling.get("head", 0)
@@ -109,7 +112,6 @@ def hold_translation(
     first = sum(each["given"] for each in words["words"])
     places = range(first, len(words["words"]))
     answers = {place: views.importance(place, foil if place == word else None) for place in places}
-    grid = [answers[place]["values"] for place in places]
     state = {"text": views.source, "word": word, "foil": foil, "method": None, "door": "translation"}
     return {
         "state": {**state, "layer": None, "head": None, "model": None, "temperature": 1, "k": 50, "p": 1, "seed": 0},
@@ -118,7 +120,7 @@ def hold_translation(
         "added": views.target,
         "answers": answers,
         "next": {place: views.next(place, sampling) for place in places},
-        "translation": views.alignment(grid),
+        "translation": views.alignment(views.grid()),
     }
 
 

@@ -1,17 +1,21 @@
 """One text looked at: what a page asks of it, as plain numbers."""
 
+import copy
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 
 from torch import Tensor
 
 from limelight.decode import Sampling
 from limelight.errors import RequestError
-from limelight.look import Seen
+from limelight.look import METHODS, Seen
 from limelight.look.edit import edit
+from limelight.look.inquiry import Inquiry
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
 from limelight.look.plain import plain
+from limelight.look.question import GivenWord
 from limelight.look.roles import ROLES, measure
 from limelight.look.session import Progress, stacked
 from limelight.look.steps import steps
@@ -24,8 +28,11 @@ from limelight.views.parts import last, likely, listed, told
 WIDEST = 40
 """Tokens over which the layers are shown."""
 
-SHORT = 40
-"""Words before which blocking is done twice, first without its check, so that there is something to see at once."""
+LONG = 200
+"""Words beyond which measuring takes so long that an estimate is shown first."""
+
+ESTIMATE = METHODS["alti-logit"]
+"""How an estimate is made: from one reading of the text."""
 
 
 class TextViews:
@@ -44,19 +51,32 @@ class TextViews:
         self.seen = Seen(network, tokenizer, given + added, pieces=tokens)
         self._reading = self.seen.reading
 
-    def last(self, text: str) -> int:
+    @cached_property
+    def ahead(self) -> "TextViews":
+        """The same text with the word behind it that the model says next, as the last of its words.
+
+        Raises RequestError if the text fills all that the model sees.
+        """
+        views = copy.copy(self)
+        views.seen = self.seen.ahead
+        views._reading = views.seen.reading
+        return views
+
+    def last(self, text: str | None = None) -> int:
         """The last place of a word, or of any word if this text does not have it."""
         return last(self._reading.words, text)
 
     def words(self) -> Numbers:
-        """The text cut into words. gap: what stands before each; tail: what stands behind the last one.
+        """The text cut into words. gap: what stands before each; tail: what stands behind the last one; added: what of
+        the text the model added.
 
-        Concatenated they are the text again, so that nobody has to count characters in another language's units.
+        Concatenated they are the text again, so that nobody has to count characters in another language's units. Only
+        the word that stands for the end, see `limelight.look.ahead`, is no text.
         """
-        found = listed(self.seen.text, self._reading.words, self._reading.tokens, self._tokenizer)
+        found = listed(self._reading.text, self._reading.words, self._reading.tokens, self._tokenizer)
         for shown, word in zip(found["words"], self._reading.words, strict=True):
-            shown["given"] = word.end <= self._given
-        return found
+            shown["given"] = word.start < word.end <= self._given
+        return {**found, "added": self._reading.text[self._given :]}
 
     def next(self, word: int | None, sampling: Sampling, n: int = 10) -> Numbers:
         """The n likeliest tokens in the place of a word, or behind the text; see `likely`."""
@@ -74,19 +94,29 @@ class TextViews:
         progress: Progress | None = None,
         check: bool = True,
     ) -> Numbers:
-        """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check if it is wanted.
-
-        kind, answers: see `limelight.look.importance.Method`. telling: the link that says most about it, or None. A
-        long text is blocked once and checked with that, whether or not it is wanted: the check costs little beside it.
-        """
-        number = None if word is None else self._known(word) + 1
-        check = check or (method == "blocking" and (number or len(self._reading.words)) > SHORT)
+        """Which words mattered for one of them, by one of `limelight.look.METHODS`, with the check if it is wanted; see
+        `told`. word: the last one if None. telling: the link that says most about it, or None."""
+        number = len(self._reading.words) if word is None else self._known(word) + 1
         found = self.seen.importance(number, foil=foil, method=method, check=check, progress=progress)
         return {
-            **told(found, foil, len(found.words) - 1),
+            **told(found),
             "checked": check,
             "telling": None if found.telling is None else asdict(found.telling),
         }
+
+    def estimate(self, word: int | None) -> Numbers | None:
+        """What to show of a long text until it is measured: an estimate from one reading. None of a short text, of one
+        that is measured already, and of a recurrent model."""
+        place = len(self._reading.words) - 1 if word is None else self._known(word)
+        if place <= LONG or not ESTIMATE.fits(self.seen.session):
+            return None
+        span = self._reading.words[place].tokens
+        question = GivenWord(tuple(range(span.start - 1, span.stop - 1)), self._reading.tokens[span.start : span.stop])
+        spans = tuple(each.tokens for each in self._reading.words[:place])
+        inquiry = Inquiry(self.seen.session, question, spans)
+        if self.seen.session.knows(("measured", inquiry)):
+            return None
+        return {"word": place, "values": list(ESTIMATE.values(inquiry)), "estimate": True}
 
     def attention(self, layer: int) -> Tensor:
         """What each word attends to in all heads of a layer: [H, N, N] in float32."""

@@ -30,7 +30,7 @@ class TranslationViews:
         self._seen: SeenTranslation = translator.look(source, target or source)
         self.target = target.strip()
 
-    def last(self, text: str) -> int:
+    def last(self, text: str | None = None) -> int:
         """The last place of a word of the translation, or of its last word if it does not have it."""
         return self._first + last(self._seen.target_words, text)
 
@@ -64,16 +64,14 @@ class TranslationViews:
         progress: Progress | None = None,
         check: bool = True,
     ) -> Numbers:
-        """Which words of the source and of the translation so far made the model say a word; see `told`.
-
-        Raises RequestError for a method by name: the model's own is the only one.
-        """
-        if method is not None:
-            raise RequestError(f"a translation has one method of its own; leave {method!r} away")
+        """Which words of the source and of the translation so far made the model say a word; see `told`."""
         number = self._number(word)
-        found = self._seen.importance(number, foil=foil, written=True, check=check)
-        asks = len(found.words) - 1 if found.words[-1].asks else None
-        return {**told(found, foil, asks), "word": self._first + number - 1, "checked": check, "telling": None}
+        found = self._seen.importance(number, foil=foil, method=method, written=True, check=check, progress=progress)
+        return {**told(found), "word": self._first + number - 1, "checked": check, "telling": None}
+
+    def estimate(self, word: int | None) -> Numbers | None:
+        """None: there is no quicker way to a translation; compare `TextViews.estimate`."""
+        return None
 
     def alignment(self, grid: list[list[float]]) -> Numbers:
         """The words of the translation against those of the source: how much they listen to them, and what they owe.
@@ -87,13 +85,15 @@ class TranslationViews:
         weights, layer, step = self._seen.listening(torch.tensor([row[: self._first] for row in grid]))
         return {"alignment": weights.tolist(), "layer": layer, "step": step, "grid": grid}
 
-    def grid(self, progress: Progress) -> list[list[float]]:
-        """The importance of all words in front of it for each word of the translation, without checks."""
+    def grid(self, progress: Progress | None = None) -> list[list[float]]:
+        """What each word of the translation owes to all words in front of it, measured as `importance` measures single
+        words: by replacing them."""
         rows = []
         for number in range(1, len(self._seen.target_words) + 1):
-            found = self._seen.importance(number, written=True, check=False)
-            rows.append([heard.importance for heard in found.words])
-            progress(number, len(self._seen.target_words))
+            found = self._seen.importance(number, method="leave-one-replaced", written=True, check=False)
+            rows.append([heard.importance or 0.0 for heard in found.words])
+            if progress is not None:
+                progress(number, len(self._seen.target_words))
         return rows
 
     @cached_property

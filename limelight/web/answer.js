@@ -1,75 +1,110 @@
-// The answer in a sentence, and the check of it in another.
-import { COUNTS, fill, fold, h, listed, named, note, percent, quoted, signed, visible } from "./dom.js";
+// The answer in sentences, as Python tells it, and behind it how it was measured.
+import { fill, h, listed, named, note, percent, quoted } from "./dom.js";
+import { folds, short, times } from "./loss.js";
 
 // data: { words, word, importance | null, progress | null, foil, error }. act: { choose(i), foil(null) }.
 export function answer(element, data, act) {
   const { words, word, importance, progress, foil, error } = data;
-  const asked = quoted(words[word]?.text ?? "");
+  const asked = words[word] && quoted(words[word].text);
   if (error) return fill(element, h("p", { class: "error", role: "alert" }, error));
-  if (!importance) return fill(element, waiting(asked, progress));
+  if (!importance) return fill(element, waiting("waiting", asked ? `Measuring which words made ${asked} likely` : "Reading the sentence", progress));
   if (importance.onwards) return fill(element, onwards(data, act));
-  const { check } = importance;
-  const shares = importance.kind === "attention";
-  const rank = importance.values.map((_, i) => i).sort((a, b) => importance.values[b] - importance.values[a]);
-  const top = rank.slice(0, check?.k ?? Math.min(3, Math.max(1, Math.floor((rank.length - 1) / 2)))).filter((i) => importance.values[i] > (shares ? 0 : 0.05)); // what is written as 0 is not named
-  const button = (i) =>
-    h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${shares ? importance.values[i].toFixed(2) : signed(importance.values[i])}`);
-  const rivals = [...new Set(importance.against.map((token) => visible(token).trim()).filter(Boolean))];
+  if (importance.estimate) return fill(element, estimate(progress));
+  const [said, hangs, ...check] = importance.told.map((sentence) => told(sentence, act));
   fill(
     element,
     h(
       "p",
       { class: "answer" },
-      top.length === 0
-        ? `No word before it made ${asked} likelier.`
-        : [asked, shares ? " is looked for most at " : foil ? ` rather than ${quoted(foil)}, because of ` : " listened most to ", ...listed(top.map(button)), "."],
-      foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to all other words")],
+      said, " ", h("span", importance.named.length ? {} : { class: "doubt" }, hangs),
+      foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to the question without it")],
     ),
-    importance.checked === false ? checking(progress) : checked(check, asked, words, top),
-    note(
-      shares
-        ? `${importance.answers} The numbers are shares: where the model looks, which is not what changes its answer.`
-        : importance.method !== "blocking"
-        ? `${importance.answers} Above 0 the word speaks for ${asked}, below 0 against it. `
-        : `The number under a word says how far the odds of ${asked} fall when the model is made deaf to that word: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise. `,
-      shares ? null : foil ? `It was compared with ${quoted(foil)}.` : ["It was compared with ", ...listed(rivals.map(named), "or"), `; its own probability here is ${percent(importance.probability)}.`],
-    ),
+    importance.checked === false ? waiting("checking", "Checking against other words", progress) : checked(importance, check),
+    legend(importance, asked),
+  );
+}
+
+// A sentence whose named words are buttons.
+function told(sentence, act) {
+  return sentence.map((part) => (typeof part === "string" ? part : h("button", { class: "plain", onclick: () => act.choose(part.word) }, h("b", {}, part.text))));
+}
+
+function checked({ named, check }, sentences) {
+  const said = named.length ? sentences.flatMap((sentence) => [...sentence, " "]) : "No word is named, so there is nothing to check.";
+  return h("p", { class: `check ${check?.holds ? "" : "doubt"}` }, said);
+}
+
+// What the numbers under the words are.
+function legend(importance, asked) {
+  const { kind, method, values, answers, unit, foil } = importance;
+  if (kind === "attention") return note(`${answers} The numbers are shares: where the model looks, which is not what changes its answer.`);
+  if (!folds(importance)) return note(`${answers} The numbers are in a unit of its own: ${unit}.`);
+  const beside = foil ? ` beside ${quoted(foil)}` : "";
+  const how = method === "measured" ? ", at least, with another likely word there" : ", by the method chosen below";
+  const left = values.filter((value) => value == null).length;
+  return note(
+    `Under a word: how many times less likely ${asked} gets${beside}${how}. `,
+    left ? `${left.toLocaleString("en")} words to which a quick reading gave less were not measured one by one.` : "No number: it changes little.",
   );
 }
 
 // A word of a source text: what the translation owes to it.
 function onwards({ words, word, importance }, act) {
   const asked = quoted(words[word].text);
-  const rank = words.map((_, i) => i).filter((i) => importance.values[i] > 0.05).sort((a, b) => importance.values[b] - importance.values[a]).slice(0, 3);
-  const button = (i) => h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${signed(importance.values[i])}`);
+  const rank = words.map((_, i) => i).filter((i) => importance.values[i] > 0 && short(importance, importance.values[i])).sort((a, b) => importance.values[b] - importance.values[a]).slice(0, 3);
+  const button = (i) => h("button", { class: "plain", onclick: () => act.choose(i) }, h("b", {}, named(words[i].text)), ` ${short(importance, importance.values[i])}`);
   return [
     h("p", { class: "answer" }, rank.length ? [asked, " mattered most for ", ...listed(rank.map(button)), "."] : `No word of the translation owes anything to ${asked}.`),
     h("p", { class: "check" }, "Choose one of them to see what else it comes from, and the check."),
-    note(`The number under a word of the translation says how far its odds fall without ${asked} in the source: +0.7 halves them, +2.3 leaves a tenth; below 0 they rise.`),
+    note(`The number under a word of the translation: how many times less likely it becomes, at least, when another word that means much the same stands in the place of ${asked} in the source.`),
   ];
 }
 
-const bar = (progress) => h("progress", progress && progress.total > 1 ? { value: progress.done / progress.total, max: 1 } : {});
-
-function waiting(asked, progress) {
-  return h("p", { class: "waiting", role: "status" }, progress?.note ?? `Finding the words that made ${asked} likely`, bar(progress));
+function estimate(progress) {
+  return [
+    h("p", { class: "answer" }, h("b", {}, "An estimate"), " from one reading of the text: the stronger the colour, the more a word may have done."),
+    waiting("waiting", "Measuring the words that stand out", progress),
+  ];
 }
 
-function checking(progress) {
-  return h("p", { class: "checking", role: "status" }, "Checking: blocking these words together, and random ones ", bar(progress));
+function waiting(name, what, progress) {
+  const bar = h("progress");
+  const line = h("p", { class: name, role: "status" }, progress?.note ?? what, bar, h("span", { class: "left" }));
+  if (progress) advance(bar, progress);
+  return line;
 }
 
-// told: the words that the answer names; of those the one that asks is not among the blocked.
-function checked(check, asked, words, told) {
-  if (!check) return h("p", { class: "check" }, "There are too few words to compare this with random ones.");
-  const count = COUNTS[check.k];
-  const same = (places) => places.length === check.k && places.every((i) => check.top.includes(i));
-  const blocked = !same(told) ? listed(check.top.map((i) => named(words[i].text))).join("") : check.k === 1 ? "it" : `those ${count} together`;
-  const others = same(check.best) ? "" : `; deaf to ${listed(check.best.map((i) => named(words[i].text))).join("")}, which blocking names, they ${fold(check.best_drop)}`;
-  return h(
-    "p",
-    { class: "check", title: `log-odds: ${signed(-check.drop)} against ${signed(-check.random)} ± ${check.spread.toFixed(1)} over 10 draws` },
-    `When the model is deaf to ${blocked}, the odds of ${asked} ${fold(check.drop)}; deaf to ${count} random word${check.k === 1 ? "" : "s"}, they ${fold(check.random)}${others}. `,
-    h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● This picture can be trusted." : "○ This picture cannot be trusted here."),
+// How far it is, and how long it will take. progress: { done, total, seconds since it began }.
+export function advance(bar, { done, total, seconds }) {
+  if (!(total > 1)) return;
+  bar.max = total;
+  bar.value = done;
+  const left = (seconds * (total - done)) / done;
+  bar.nextSibling.textContent = done > total / 20 && left > 2 ? `about ${Math.round(left)} s left` : "";
+}
+
+const WAYS = {
+  replaced: "other likely words in their places, the mildest of four",
+  blocked: "hidden from all other words",
+  deleted: "deleted, so that what follows moves up",
+};
+
+// How it was measured, for those who want to know. Nothing where there is no answer.
+export function numbers(element, { words, word, importance }) {
+  if (!importance?.told) return fill(element);
+  const { answers, unit, losses, check, rank, expected, probability, values, foil } = importance;
+  const asked = quoted(words[word].text);
+  const beside = foil ? ` beside ${quoted(foil)}` : "";
+  const number = (value) => value.toFixed(2).replace("-", "−");
+  const names = listed(importance.named.map((i) => quoted(words[i].text))).join("");
+  const rows = Object.entries(losses).map(([way, loss]) => h("tr", {}, h("td", {}, WAYS[way]), h("td", {}, number(loss)), h("td", {}, `${times(loss)} times ${loss < 0 ? "more" : "less"} likely${beside}`)));
+  const measured = values.map((_, i) => i).filter((i) => values[i] != null).sort((a, b) => values[b] - values[a]).slice(0, 12);
+  const others = check && `${check.every ? "all" : "drawn at random:"} ${check.sets.toLocaleString("en")}`;
+  fill(
+    element,
+    h("p", {}, `${answers} `, `The model gives ${asked} ${percent(probability)} here; it is its no. ${rank.toLocaleString("en")}${rank > 1 && expected ? `, behind ${quoted(expected)}` : ""}.`),
+    rows.length > 0 && h("table", {}, h("caption", {}, `Without ${names} the ${foil ? "log-odds" : "log-probability"} of ${asked} falls by`), h("tbody", {}, rows)),
+    check && h("p", {}, `The check deletes as many other words (${others}): ${check.better.toLocaleString("en")} of those sets lower it as much. It holds if at most one set in twenty does.`),
+    h("p", {}, `Word by word, in ${unit}: `, listed(measured.map((i) => `${named(words[i].text)} ${number(values[i])}`)).join(""), values.length > measured.length ? " …" : ""),
   );
 }

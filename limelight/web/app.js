@@ -1,7 +1,8 @@
 // What is on the screen: the sentence, the answer, what could stand there, and the doors to everything else.
-import { answer } from "./answer.js";
+import { advance, answer, numbers } from "./answer.js";
 import { doors } from "./doors.js";
 import { fill, h, quoted } from "./dom.js";
+import { frame } from "./frame.js";
 import { keys } from "./keys.js";
 import { likely, sliders } from "./next.js";
 import { about, extend, sentence } from "./sentence.js";
@@ -13,7 +14,7 @@ const PAUSE = 350; // milliseconds without a key before the sentence is read aga
 // source: where data comes from, see live.js and saved.js.
 export function start(root, source) {
   const state = source.state ?? address.read(location.hash);
-  const now = { model: null, shown: plain(state.text), given: 0, importance: null, next: null, progress: { note: "Opening the model" }, error: null, hovered: null };
+  const now = { model: null, shown: plain(state.text), given: 0, tail: "", importance: null, next: null, progress: { note: "Opening the model" }, error: null, hovered: null };
   const parts = frame(root, source);
   const pending = {}; // what is under way, by name: asking anew ends it
   let pause; // until what is being typed or moved has come to rest
@@ -22,12 +23,17 @@ export function start(root, source) {
   // --- the question ---------------------------------------------------------------------------------------------
 
   const translates = () => Boolean(now.model?.translates); // then what was added is the translation of what was given
-  const word = () => Math.max(0, Math.min(state.word ?? (translates() ? telling(now.shown.words) : now.given - 1), now.shown.words.length - 1));
-  const added = () => now.shown.words.length > now.given && (translates() || word() >= now.given);
+  // The place of the word in question: if nobody chose one, the word that the model says next, behind what was given.
+  const word = () => {
+    if (state.word === null && !translates()) return now.given;
+    return Math.max(0, Math.min(state.word ?? telling(now.shown.words), now.shown.words.length - 1));
+  };
   const tokens = () => state.tokens === 1 && !translates();
-  const text = () => ({ given: state.text, added: added() ? now.added : "", tokens: tokens() });
-  const everything = () => added() || !source.live; // what was added belongs to what is looked at
-  const words = () => (everything() ? now.shown.words : now.shown.words.slice(0, now.given));
+  const whole = () => !source.live || translates() || word() > now.given; // all that was added is looked at
+  const ahead = () => !whole() && word() === now.given; // the text and the word that the model says next
+  const text = () => ({ given: state.text, added: whole() ? now.added : "", tokens: tokens(), ahead: ahead() });
+  const words = () => (whole() ? now.shown.words : now.shown.words.slice(0, ahead() ? now.given + 1 : now.given));
+  const tail = () => (whole() ? now.shown.tail : now.tail);
   const settings = () =>
     translates() // a translation is searched for and not drawn
       ? { temperature: 1, top_k: null, top_p: null, seed: 0 }
@@ -64,28 +70,47 @@ export function start(root, source) {
   }
 
   async function read() {
-    Object.assign(now, { importance: null, next: null, error: null, added: source.added ?? "", progress: null });
+    Object.assign(now, { importance: null, next: null, error: null, added: source.added ?? "", progress: null, tail: "" });
     abandon();
     if (!state.text.trim()) {
       Object.assign(now, { shown: plain(""), given: 0 });
       return draw();
     }
     await attempt(async () => {
-      const whole = { given: state.text, added: "", tokens: tokens() };
       const of = signal("words");
-      now.shown = await remembered(["words", whole], () => source.words(whole, of));
+      now.shown = await cut({ added: "", ahead: false }, of);
       now.given = now.shown.words.filter((one) => one.given).length;
+      now.tail = now.shown.tail;
       draw();
-      const later = source.live && (translates() || state.word >= now.given); // asked about a word still to be written
-      if (!later) await ask(); // the answer first: all of it is computed by one machine
+      if (!source.live) return (await ask())();
+      const beyond = translates() || state.word > now.given; // asked about a word still to be written
+      let check;
+      if (state.word !== null && state.word < now.given) check = await ask(); // the answer first: one machine computes all
+      if (!translates()) await lookAhead(of);
+      if (!check && !beyond) check = await ask();
       of.throwIfAborted(); // by another sentence or another model
       await goOn();
+      if (beyond) check = await ask();
+      check();
     });
   }
 
-  // Ends when the answer is there; the check of it may take longer and comes by itself.
+  // A text cut into words.
+  function cut(more, of) {
+    const text = { given: state.text, tokens: tokens(), ...more };
+    return remembered(["words", text], () => source.words(text, of));
+  }
+
+  // The word that the model says next, whatever is drawn behind it.
+  async function lookAhead(of) {
+    now.shown = await cut({ added: "", ahead: true }, of);
+    now.ahead = now.shown.added;
+    drawSentence();
+  }
+
+  // Ends when the answer is there, and returns what gets the check of it, which may take longer.
   async function ask() {
-    if (!now.shown.words.length || !now.model) return;
+    if (!now.model || !words()[word()]) return () => {};
     Object.assign(now, { error: null, importance: null, progress: null });
     const asked = text();
     const place = word();
@@ -98,9 +123,13 @@ export function start(root, source) {
     drawSentence();
     drawAnswer();
     const of = signal("importance");
-    const tell = (progress) => {
-      now.progress = progress;
-      drawAnswer();
+    const begun = Date.now();
+    const tell = (line) => {
+      if (line.estimate) return show(line.estimate);
+      const bar = now.progress && parts.replies.querySelector("progress");
+      now.progress = { ...line, seconds: (Date.now() - begun) / 1000 };
+      if (bar) advance(bar, now.progress);
+      else drawAnswer();
     };
     const find = (check) => remembered(["importance", asked, place, state.foil, state.method, check], () => source.importance(asked, place, state.foil, state.method, check, tell, of));
     const show = (found) => {
@@ -112,13 +141,14 @@ export function start(root, source) {
     };
     await attempt(async () => {
       if (read) return show(onwards(place, (await remembered(["translation", asked], () => source.translation(asked, tell, of))).grid));
-      const found = await find(false);
-      show(found);
-      if (!found.checked) find(true).then(show, (error) => attempt(() => Promise.reject(error)));
+      show(await find(false));
     });
     if (!read && soon && !of.aborted) refreshNext();
     if (place === 0) drawDoor(); // nothing stands before the first word, so no answer will come to draw it
+    return () => now.importance?.checked === false && !of.aborted && attempt(async () => show(await find(true)));
   }
+
+  const askAndCheck = async () => (await ask())();
 
   // Shows which method is chosen, or where none is, what was `taken`.
   function showMethod(taken) {
@@ -132,7 +162,7 @@ export function start(root, source) {
   // How much a word of the source mattered for each word of the translation.
   function onwards(place, grid) {
     const values = now.shown.words.map((_, i) => (i < now.given ? undefined : grid[i - now.given][place]));
-    return { word: place, kind: "importance", values, onwards: true, check: null, checked: true, telling: null };
+    return { word: place, kind: "importance", unit: "log-probability", values, named: [], onwards: true, check: null, checked: true, telling: null };
   }
 
   function refreshNext() {
@@ -149,11 +179,12 @@ export function start(root, source) {
   async function goOn() {
     if (!source.live || !state.text.trim() || !now.model) return;
     const of = signal("continue");
-    const given = state.text;
+    const base = now.shown.base ?? now.shown;
+    if (!translates() && !now.ahead) return; // the model ends the text here
+    const given = state.text + (translates() ? "" : now.ahead);
     const key = JSON.stringify([state.model, "continue", given, settings()]);
     if (!known.has(key)) {
       let grown = "";
-      const base = now.shown.base ?? now.shown;
       await source.go_on(given, settings(), (piece) => {
         grown += piece;
         now.shown = { ...base, tail: `${base.tail}${translates() ? "\n" : ""}${grown}`, base };
@@ -161,12 +192,11 @@ export function start(root, source) {
       }, of);
       known.set(key, grown);
     }
-    now.added = known.get(key);
-    const whole = { given, added: now.added, tokens: tokens() };
-    const found = await remembered(["words", whole], () => source.words(whole, of));
-    now.shown = translates() ? found : joined(now.shown.base ?? now.shown, found, now.added);
+    const grown = known.get(key);
+    now.added = translates() ? grown : now.ahead + grown;
+    const found = await cut({ added: now.added, ahead: false }, of);
+    now.shown = translates() ? found : joined(base, found, grown);
     drawSentence();
-    if (translates() || state.word >= now.given) await ask();
   }
 
   // --- what can be done -----------------------------------------------------------------------------------------
@@ -179,8 +209,8 @@ export function start(root, source) {
   const act = {
     choose(i) {
       if (i < 0 || i >= now.shown.words.length || i === word()) return;
-      go({ word: i, foil: null });
-      ask();
+      go({ word: i === now.given && source.live && !translates() ? null : i, foil: null });
+      askAndCheck();
     },
     step: (by) => act.choose(word() + by),
     hover(i) {
@@ -189,21 +219,27 @@ export function start(root, source) {
     },
     foil(foil) {
       go({ foil });
-      ask();
+      askAndCheck();
     },
     method(method) {
       go({ method });
-      ask();
+      askAndCheck();
     },
     settings(change) {
       go(change, { keep: true });
       refreshNext();
       clearTimeout(pause);
-      pause = setTimeout(() => attempt(goOn), PAUSE); // the next word at once, the rest when the slider rests
+      pause = setTimeout(act.redraw, PAUSE); // the next word at once, the rest when the slider rests
     },
     again() {
       go({ seed: state.seed + 1 });
-      attempt(goOn);
+      act.redraw();
+    },
+    redraw() {
+      attempt(async () => {
+        await goOn();
+        if (translates() || word() > now.given) await askAndCheck(); // it may be another word now
+      });
     },
     door(name) {
       if (!fitting().some((door) => door.name === name)) return;
@@ -276,7 +312,7 @@ export function start(root, source) {
 
   // --- drawing --------------------------------------------------------------------------------------------------
 
-  const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, chosen: state.layer, live: source.live, tokens: tokens(), settings: settings() });
+  const view = () => ({ ...now, ...at(), words: now.shown.words, tail: now.shown.tail, word: word(), foil: state.foil, chosen: state.layer, method: state.method, ahead: ahead(), live: source.live, tokens: tokens(), settings: settings() });
 
   const title = () => (now.model && parts.models.selectedOptions[0]?.textContent.split(/[,(]/)[0].trim()) || "the model";
 
@@ -286,16 +322,19 @@ export function start(root, source) {
     parts.paper.dataset.size = parts.sentence.dataset.size;
     reveal();
     parts.about.textContent = data.words.length ? about(data, now.hovered ?? data.word) : "";
-    const asked = quoted(data.words[data.word]?.text ?? "");
+    const one = data.words[data.word];
+    const asked = quoted(one?.text ?? "");
     parts.tokensButton.setAttribute("aria-pressed", data.tokens ? "true" : "false");
     parts.ask.textContent = !data.words.length
       ? "Write a sentence."
+      : !one
+        ? `What does ${title()} say next?`
       : state.foil
         ? `Why ${asked} and not ${quoted(state.foil)}?`
         : translates() && data.word < now.given
           ? `What did ${title()} say because of ${asked}?`
           : `Which words made ${title()} say ${asked}?`;
-    parts.place.textContent = data.words.length ? `Instead of ${asked} it could have said` : "";
+    parts.place.textContent = one ? `Instead of ${asked} it could have said` : "";
   }
 
   // Scrolls a long sentence, not the page, to the word in question.
@@ -309,8 +348,10 @@ export function start(root, source) {
 
   function drawAnswer() {
     const data = view();
+    parts.how.hidden = !data.importance || data.importance.estimate || data.importance.onwards;
     if (!data.words.length && !data.error && now.model) return fill(parts.replies);
     answer(parts.replies, data, act);
+    numbers(parts.numbers, data);
   }
 
   function drawNext() {
@@ -323,9 +364,8 @@ export function start(root, source) {
     parts.doors.querySelectorAll("button").forEach((button) => button.setAttribute("aria-expanded", button.dataset.door === state.door ? "true" : "false"));
     const of = signal("door"); // a view that was closed must not come back when its numbers arrive
     const door = fitting().find((one) => one.name === state.door);
-    if (!door || !now.model || !now.shown.words.length) return fill(parts.room);
-    const { tail } = everything() ? now.shown : (now.shown.base ?? now.shown);
-    const places = { ...view(), words: words(), tail };
+    if (!door || !now.model || !words()[word()]) return fill(parts.room);
+    const places = { ...view(), words: words(), tail: tail() };
     const need = { data: places, text: text(), source, act, signal: of, again };
     need.remembered = async (key, find) => {
       const found = await remembered(key, find);
@@ -410,7 +450,7 @@ export function start(root, source) {
     Object.assign(state, address.read(location.hash));
     if (before.model !== state.model) open();
     else if (before.text !== state.text || before.tokens !== state.tokens) read();
-    else if (before.word !== state.word || before.foil !== state.foil || before.method !== state.method) ask();
+    else if (before.word !== state.word || before.foil !== state.foil || before.method !== state.method) askAndCheck();
     drawDoor();
   });
 
@@ -432,8 +472,8 @@ const telling = (words) => Math.max(0, words.findLastIndex((one) => /[\p{L}\p{N}
 // A text that has not been cut into words yet.
 const plain = (text) => ({ words: [], tail: text });
 
-// The given text's words, and behind them those that the model added. Where it went on with the last word, that stays
-// what was given, since that is what is asked about, and the rest of it stands behind.
+// The given words with the next one, and behind them those that were drawn. Where those went on with the last word, that
+// stays as it is, since that is what is asked about, and the rest of it stands behind.
 function joined(base, whole, added) {
   const n = base.words.length;
   const last = whole.words[n - 1];
@@ -442,41 +482,4 @@ function joined(base, whole, added) {
   const [next, ...others] = whole.words.slice(n);
   const words = [...base.words, ...(next ? [{ ...next, gap: rest + next.gap, given: false }, ...others] : [])];
   return { words, tail: next ? whole.tail : rest + whole.tail, base };
-}
-
-function frame(root, source) {
-  const parts = {};
-  const part = (name, tag, attributes = {}, ...children) => (parts[name] = h(tag, attributes, ...children));
-  fill(
-    root,
-    h("header", {},
-      h("span", { class: "brand" }, "limelight"),
-      part("models", "select", { "aria-label": "Model", disabled: !source.live }),
-      h("span", { class: "right" },
-        part("helpButton", "button", { class: "icon", title: "keys (?)", "aria-label": "keys" }, "?", h("span", { class: "wide" }, " keys")),
-        part("saveButton", "button", { class: "icon", title: "save as one file that opens in any browser (s)", "aria-label": "save", hidden: !source.live }, "⤓", h("span", { class: "wide" }, " save")),
-        part("themeButton", "button", { class: "icon", title: "light or dark (d)", "aria-label": "light or dark" }, "◐"))),
-    h("main", {},
-      h("div", { class: "stage" },
-        part("ask", "h1", { class: "ask" }),
-        part("paper", "div", { class: "paper" },
-          part("sentence", "div", { class: "sentence", role: "listbox", tabindex: 0, dir: "auto", "aria-label": "The sentence; arrow keys choose a word, Enter edits" }),
-          part("editor", "textarea", { class: "editor", dir: "auto", "aria-label": "Edit the sentence", spellcheck: "false", maxlength: 100000 })),
-        h("div", { class: "under" },
-          part("about", "span", { class: "about", role: "status" }),
-          part("measured", "label", {}, "measured by ", part("methods", "select", { disabled: !source.live })),
-          part("tokensButton", "button", { class: "small", title: "key: t", "aria-pressed": "false" }, "tokens"),
-          part("editButton", "button", { class: "small", title: "key: /", hidden: !source.live }, "edit the sentence"))),
-      part("replies", "div", { class: "replies", "aria-live": "polite" }),
-      part("beneath", "div", { class: "beneath" },
-        h("section", {},
-          part("place", "h2"),
-          part("likely", "div", { class: "likely" }),
-          part("whynot", "form", { class: "whynot", hidden: !source.live }, h("label", {}, "why not ", h("input", { name: "foil", maxlength: 200, "aria-label": "another word", autocomplete: "off" }), " ?"), h("button", { class: "small" }, "ask"))),
-        part("drawing", "section", {}, h("h2", {}, "How the next word is drawn"), part("sliders", "div")))),
-    part("doors", "nav", { class: "doors", "aria-label": "More views" }),
-    part("room", "main", { class: "room" }),
-    part("help", "dialog", { "aria-label": "Keys" }),
-  );
-  return parts;
 }

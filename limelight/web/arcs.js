@@ -2,17 +2,18 @@
 import * as round from "./circle.js";
 import { colours, sheet, strongest } from "./draw.js";
 import { fill, h, named, note, quoted } from "./dom.js";
+import { strengths } from "./loss.js";
 
 const ABOVE = 190;
 const BELOW = 110;
 const LINE = 40;
-const STUB = 70; // pixels in front of the words for what is parked
+const STUB = 70; // pixels in front of the words for what goes to no word
 const HIGH = ABOVE + LINE + BELOW;
 const TILE = 800; // pixels of the picture that are drawn at once and kept, so that scrolling draws nothing anew
 const KEPT = 6; // tiles, besides those on the screen
 
 // data: { words, word, importance | null, matrix Float32Array [N, N], layer, head }. act: { choose(i) }.
-// keep: what the reader chose here, kept by the caller between drawings: { share, parked, only, circle }.
+// keep: what the reader chose here, kept by the caller between drawings: { share, unused, only, circle }.
 export function arcs(element, data, act, keep) {
   const { words, matrix, layer, head } = data;
   const n = words.length;
@@ -41,7 +42,7 @@ export function arcs(element, data, act, keep) {
       context.font = `${i === data.word ? "bold " : ""}17px ${serif}`;
       return Math.min(160, context.measureText(word.text).width);
     });
-    const front = keep.parked ? STUB : 20;
+    const front = keep.unused ? STUB : 20;
     const free = scroll.clientWidth - widths.reduce((a, b) => a + b, 0) - front - 20;
     const gap = Math.max(14, Math.min(60, free / Math.max(1, n)));
     let at = front;
@@ -85,11 +86,11 @@ export function arcs(element, data, act, keep) {
       const chords = [...looks, ...mattered].reverse();
       const g = sheet(canvas, width, size);
       round.drawn(g, { words, places, size, left, chords, only: focus(), asked: data.word, colours: c, serif });
-      if (!keep.parked) return;
+      if (!keep.unused) return;
       g.font = `12px ${c.sans}`;
       g.fillStyle = c.grey;
       g.textAlign = "left";
-      g.fillText(`${Math.round(100 * parked())} % parked`, 4, size - 12);
+      g.fillText(`${Math.round(100 * unused())} % unused`, 4, size - 12);
       return;
     }
     const left = Math.round(scroll.scrollLeft);
@@ -150,12 +151,12 @@ export function arcs(element, data, act, keep) {
       g.fillRect(x - wide / 2, ABOVE + LINE - 8, wide, 2);
       g.font = `17px ${serif}`;
     });
-    if (keep.parked && left === 0) stub(g);
+    if (keep.unused && left === 0) stub(g);
     return part;
   }
 
   // The mean share of what goes to no word, but to the token in front of the text.
-  function parked() {
+  function unused() {
     let sum = 0;
     for (let i = 0; i < n * n; i++) sum += matrix[i];
     return Math.max(0, 1 - sum / n);
@@ -163,7 +164,7 @@ export function arcs(element, data, act, keep) {
 
   // That share as one grey bar in front of the words, where no arc comes.
   function stub(g) {
-    const mean = parked();
+    const mean = unused();
     const high = 2 + 60 * mean;
     const x = places[0].x - places[0].width / 2 - STUB / 2;
     g.fillStyle = c.grey;
@@ -172,7 +173,7 @@ export function arcs(element, data, act, keep) {
     g.globalAlpha = 1;
     g.font = `12px ${c.sans}`;
     g.fillText(`${Math.round(100 * mean)} %`, x, ABOVE - high - 10);
-    g.fillText("parked", x, ABOVE + LINE / 2);
+    g.fillText("unused", x, ABOVE + LINE / 2);
   }
 
   const under = (event) => {
@@ -236,13 +237,13 @@ export function arcs(element, data, act, keep) {
   };
   fill(
     element,
-    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("parked", "show parked attention", layout), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
+    h("div", { class: "tools" }, h("label", { class: "slider" }, h("span", {}, "links that carry"), share, shown), tick("unused", "show unused attention", layout), tick("only", "only the word in question"), n <= round.FITS && tick("circle", "on a circle", layout)),
     scroll,
     said,
     note(
       h("span", { class: "looks-text" }, "Violet, above the line: "), "where one head looks, from each word back to earlier ones. ",
       h("span", { class: "raised-text" }, "Amber, below it: "), `which words mattered for ${quoted(words[data.word].text)}. `,
-      "These are two different questions: a head can look hard at a word that changes nothing. Heads with nothing to look for park their attention on a token in front of the text.",
+      "These are two different questions: a head can look hard at a word that changes nothing. A head with nothing to look for rests on a token in front of the text: its attention is unused.",
     ),
   );
   layout();
@@ -250,8 +251,7 @@ export function arcs(element, data, act, keep) {
 
 // How much each word mattered for the one in question, as links.
 function answers(found, c) {
-  const most = Math.max(...found.values.map(Math.abs), 1e-9);
   const colour = (value) => (found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised);
-  const links = found.values.map((value, i) => ({ from: found.word, to: i, colour: colour(value), strength: Math.abs(value) / most, dashed: value < 0 }));
+  const links = strengths(found).map((strength, i) => ({ from: found.word, to: i, colour: colour(found.values[i]), strength, dashed: found.values[i] < 0 }));
   return links.filter(({ strength }) => strength >= 0.08);
 }

@@ -26,20 +26,6 @@ export function percent(share) {
   return `${value >= 10 ? Math.round(value) : Number(value.toPrecision(value < 1 ? 1 : 2))}\u00a0%`;
 }
 
-// A difference of log-odds, with a real minus.
-export function signed(value) {
-  const text = Math.abs(value).toFixed(1);
-  return text === "0.0" ? "0" : (value < 0 ? "−" : "+") + text;
-}
-
-// A fall of log-odds as what people say: “fall 700-fold”.
-export function fold(drop) {
-  const times = Math.exp(Math.abs(drop));
-  if (times < 1.15) return "hardly change";
-  const shown = times < 10 ? times.toFixed(1) : Math.round(Number(times.toPrecision(2))).toLocaleString("en");
-  return `${drop > 0 ? "fall" : "rise"} ${times > 1e6 ? "more than a million" : shown}${times > 1e6 ? " " : "-"}fold`;
-}
-
 export function listed(parts, last = "and") {
   return parts.flatMap((part, i) => (i === 0 ? [part] : [i === parts.length - 1 ? ` ${last} ` : ", ", part]));
 }
@@ -56,5 +42,3 @@ export const named = (word) => (/[\p{L}\p{N}]/u.test(word) ? isolated(word) : qu
 export function visible(token) {
   return token.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ /, "").replace(/^$/, "␣");
 }
-
-export const COUNTS = ["no", "one", "two", "three", "four", "five"];

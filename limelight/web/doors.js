@@ -7,7 +7,7 @@ import { steps } from "./steps.js";
 import { translation } from "./translation.js";
 import { whatIf } from "./whatif.js";
 
-const kept = { share: 0.5, parked: true, only: false, circle: false, pair: null };
+const kept = { share: 0.5, unused: true, only: false, circle: false, pair: null };
 
 // What is switched off, and the sentence in place of the one on the screen.
 const change = { model: null, heads: [], layers: [], positions: true, instead: null, name: null, picked: [], of: null };
@@ -101,12 +101,12 @@ export const doors = [
       const model = data.model.name;
       if (change.model !== model) Object.assign(change, { model, heads: [], layers: [], positions: true, name: null });
       if (change.of !== whole) Object.assign(change, { instead: null, picked: [], of: whole });
-      const asked = data.words[data.word].text;
+      const asked = text.ahead ? null : data.words[data.word].text; // of what comes next is asked anew
       const question = {
         text: change.instead ?? whole,
         asked,
-        against: data.foil,
-        ...(data.importance && !data.model.translates ? { method: data.importance.method } : {}),
+        foil: data.foil,
+        method: data.method,
         heads_off: change.heads,
         layers_off: change.layers,
         positions: change.positions,
@@ -134,7 +134,7 @@ export const doors = [
     fits: (model) => model.translates,
     async draw(element, { data, text, source, act, remembered, signal }) {
       if (!text.added) return fill(element, h("p", { class: "waiting", role: "status" }, "Translating", h("progress")));
-      if (!element.querySelector("canvas")) waiting(element, "Listening without each word, for every word of the translation");
+      if (!element.querySelector("canvas")) waiting(element, "Replacing each word, for every word of the translation");
       const bar = element.querySelector("progress");
       const tell = ({ done, total }) => bar && ((bar.max = total), (bar.value = done));
       const found = await remembered(["translation", text], () => source.translation(text, tell, signal));

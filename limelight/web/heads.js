@@ -23,7 +23,7 @@ export function heads(element, data, act) {
     h("div", { class: "two" },
       h("figure", {}, h("figcaption", {}, "Every head: the stronger the violet, the more it links the two"), map, over, legend(data)),
       h("figure", {}, h("figcaption", {}, `Layer ${data.layer}, head ${data.head}: each row is a word that looks`), h("div", { class: "scroll" }, grid), said)),
-    note("Layers run down, heads across. Each head looks for something of its own: some always look at the word before, a few from a pronoun to what it stands for. What a row lacks to 1 is parked on a token in front of the text. ↑ ↓ and [ ] walk the map."),
+    note("Layers run down, heads across. Each head looks for something of its own: some always look at the word before, a few from a pronoun to what it stands for. What a row lacks to 1 rests, unused, on a token in front of the text. ↑ ↓ and [ ] walk the map."),
   );
   const cell = paintMap(map, data, element);
   const hit = (event) => {
@@ -58,8 +58,8 @@ function spoken(data) {
   if (!matrix) return "Reading this layer";
   const n = words.length;
   const best = words.map((word, i) => [word.text, matrix[source * n + i]]).filter((pair) => pair[1] >= 0.01).sort((a, b) => b[1] - a[1]).slice(0, 4);
-  const parked = Math.max(0, 1 - matrix.subarray(source * n, (source + 1) * n).reduce((a, b) => a + b, 0));
-  const said = [...best.map(([text, weight]) => `${text} ${weight.toFixed(2)}`), ...(parked >= 0.01 ? [`parked ${parked.toFixed(2)}`] : [])];
+  const unused = Math.max(0, 1 - matrix.subarray(source * n, (source + 1) * n).reduce((a, b) => a + b, 0));
+  const said = [...best.map(([text, weight]) => `${text} ${weight.toFixed(2)}`), ...(unused >= 0.01 ? [`unused ${unused.toFixed(2)}`] : [])];
   return `Head ${head} of layer ${layer}, from ${quoted(words[source].text)}: ${said.join(", ")}${named(data, layer, head)}.`;
 }
 

@@ -60,10 +60,11 @@ export function live() {
 
     next: (text, word, settings, signal) => json("next", { ...text, word, ...settings }, signal),
 
-    // check: whether the answer is checked too, which may take longer than the answer.
-    async importance(text, word, against, method, check, progress, signal) {
+    // check: whether the answer is checked too, which may take longer than the answer. progress: called with how far it
+    // is, and for a long text with an estimate, { estimate }.
+    async importance(text, word, foil, method, check, progress, signal) {
       let found;
-      const body = { ...text, word, against, check, ...(method ? { method } : {}) };
+      const body = { ...text, word, foil, check, ...(method ? { method } : {}) };
       await lines("importance", body, signal, (line) => (line.importance ? (found = line.importance) : progress(line)));
       return found;
     },
@@ -104,8 +105,8 @@ export function live() {
       return found;
     },
 
-    async save(text, word, against, method, settings, title) {
-      const answer = await post("save", { ...text, word, against, ...settings, title, ...(method ? { method } : {}) });
+    async save(text, word, foil, method, settings, title) {
+      const answer = await post("save", { ...text, word, foil, ...settings, title, ...(method ? { method } : {}) });
       return answer.blob();
     },
   };

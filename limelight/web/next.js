@@ -67,7 +67,7 @@ export function sliders(element, settings, act, live) {
     slider("k", "top-k", 1, 50, 1, (v) => (v === 50 ? "off" : `the ${v} likeliest`), "draw among so many words only"),
     slider("p", "top-p", 0.05, 1, 0.05, (v) => (v === 1 ? "off" : `${Math.round(100 * v)} % of the probability`), "draw among the likeliest words that make up this share"),
     live && h("button", { class: "small", onclick: () => act.again(), title: "key: r" }, "continue differently"),
-    note("These settings decide how the next word is drawn. What they cut is struck out, and the rest shares its probability."),
+    note("The first word that the model adds is its likeliest; those behind it are drawn with these settings. What they cut is struck out, and the rest shares its probability."),
     live ? null : note("Open this sentence in limelight to change these."),
   );
 }

@@ -1,20 +1,21 @@
 // The sentence: running text whose words can be chosen, each on a ground as strong as it mattered.
-import { fill, h, quoted, signed } from "./dom.js";
+import { fill, h, quoted } from "./dom.js";
+import { long, short, strengths } from "./loss.js";
 
 const GAP = 5; // pixels between the numbers of two words
-const MANY = 40; // words, from which on the weakest go without a number
+const MANY = 40; // words, from which on they are set smaller
 
 // data: { words, tail, word, importance | null, editable }. act: { choose(i), hover(i | null), edit() }.
 export function sentence(element, data, act) {
   const { words, tail, word, importance } = data;
-  const values = importance && importance.word === word ? importance.values : [];
-  const most = Math.max(...values.map((value) => Math.abs(value ?? 0)), 1e-9);
-  const share = importance?.kind === "attention";
+  const found = importance?.word === word ? importance : null;
+  const strong = found ? strengths(found) : [];
   const spans = words.flatMap((one, i) => {
-    const value = values[i];
-    const strength = value === undefined ? 0 : Math.abs(value) / most;
-    const heard = strength >= 0.05 ? (share ? "looked" : value > 0 ? "raised" : "lowered") : "";
-    const number = value === undefined || (words.length > MANY && strength < 0.05) ? null : share ? value.toFixed(2).replace(/^0/, "") : signed(value);
+    const value = found?.values[i];
+    const strength = strong[i] ?? 0;
+    const heard = strength ? (found.kind === "attention" ? "looked" : value > 0 ? "raised" : "lowered") : "";
+    const number = found && short(found, value);
+    const state = [one.given ? "given" : "added", i === word && "asked", value != null && "measured", found?.named?.includes(i) && "named", found?.asks === i && "asks", data.tokens && i > 0 && !one.gap && "joined"];
     const span = h(
       "span",
       {
@@ -22,7 +23,7 @@ export function sentence(element, data, act) {
         role: "option",
         "aria-selected": i === word ? "true" : "false",
         "aria-label": number ? `${one.text}, ${number}` : one.text,
-        class: `word ${heard} ${one.given ? "given" : "added"} ${i === word ? "asked" : ""} ${i === importance?.asks && values.length ? "asks" : ""} ${data.tokens && i > 0 && !one.gap ? "joined" : ""}`,
+        class: ["word", heard, ...state].filter(Boolean).join(" "),
         style: heard ? { "--s": strength.toFixed(3) } : {},
         "data-place": i,
       },
@@ -72,17 +73,9 @@ export function about(data, i) {
   if (data.tokens) parts.push(`${tokens} of the word ${quoted(around(words, i))}`);
   else parts.push(one.tokens.length === 1 ? `one token ${tokens}` : `${one.tokens.length} tokens ${tokens}`);
   const value = importance?.word === word ? importance.values[i] : undefined; // none for a word behind it
-  if (value !== undefined && importance.kind === "attention") parts.push(`gets ${value.toFixed(2)} of the attention`);
-  else if (value !== undefined && importance.onwards) parts.push(`${signed(value)}: what it owes to ${quoted(words[word].text)}`);
-  else if (value !== undefined) {
-    const raised = importance.values.filter((v) => v > 0).reduce((a, b) => a + b, 0);
-    parts.push(
-      value > 0
-        ? `${signed(value)}: ${Math.round((100 * value) / raised)} % of all that speaks for ${quoted(words[word].text)}`
-        : `${signed(value)}: speaks against ${quoted(words[word].text)}`,
-    );
-    if (i === importance.asks && importance.method === "blocking") parts.push("the model asks from here, so it was left out instead of blocked");
-  }
+  const asked = quoted(words[word]?.text ?? "");
+  if (value !== undefined) parts.push(importance.onwards ? `${short(importance, value) || "nothing"}: what it owes to ${asked}` : long(importance, value, asked));
+  if (value !== undefined && importance.asks === i) parts.push("the model asks from here, so it is not named");
   if (i === word) parts.push("the word in question");
   return parts.join(" · ");
 }

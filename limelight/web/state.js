@@ -1,8 +1,8 @@
 // What is on the screen, kept behind the # of the address: it never leaves the browser, and a link reproduces the view.
 
 export const FIRST = {
-  text: "The cat sat on the mat because it was tired",
-  word: null, // number from 0; null: the last given word
+  text: "My sister lives in Paris, which is the capital of",
+  word: null, // number from 0; null: the one that the model says next, or the last of a translation
   foil: null, // “why not this one?”
   method: null,
   tokens: null, // 1: cut into tokens instead of words

@@ -1,6 +1,7 @@
 // A translation: which source word each word listens to, and beside it which words made the model say it.
 import { colours, cut, sheet } from "./draw.js";
-import { fill, h, named, note, quoted, signed } from "./dom.js";
+import { fill, h, named, note, quoted } from "./dom.js";
+import { short, strengths } from "./loss.js";
 
 const ROW = 26; // pixels of a line of words
 const BETWEEN = 108; // from the source's line to the translation's
@@ -16,14 +17,17 @@ export function translation(element, data, act) {
   const c = colours(element);
   const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
   const count = words.length - given;
-  const most = Math.max(...grid.flat().map(Math.abs), 1e-9);
+  const losses = { unit: "log-probability", values: grid.flat() };
+  const flat = strengths(losses);
+  let before = 0;
+  const strong = grid.map((row) => flat.slice(before, (before += row.length)).map((strength, i) => Math.sign(row[i]) * strength));
   const listens = (row, column) => alignment[layer]?.[row]?.[column] ?? 0;
-  const matters = (row, column) => (grid[row]?.[column] ?? 0) / most;
+  const matters = (row, column) => strong[row]?.[column] ?? 0;
   const violet = () => c.looks;
   const amber = (value) => (value < 0 ? c.lowered : c.raised);
   const pictures = [
     alignment.length && panel("Alignment", "looks-text", `where each word of the translation looks, ${when}, layer ${layer}${alignment.length > 1 && data.chosen == null ? ", which looks most at the words that mattered" : ""}, the mean of its heads`, listens, violet, given, heard(listens, (value) => value.toFixed(2), "listens most to", "is listened to most by")),
-    panel("Importance", "raised-text", "which words, of the source and of the translation so far, made the model say each", matters, amber, words.length, heard((row, column) => grid[row]?.[column] ?? 0, signed, "owes most to", "mattered most for")),
+    panel("Importance", "raised-text", "which words, of the source and of the translation so far, made the model say each", matters, amber, words.length, heard((row, column) => grid[row]?.[column] ?? 0, (value) => short(losses, value), "owes most to", "mattered most for")),
   ].filter(Boolean);
   fill(
     element,
@@ -32,7 +36,7 @@ export function translation(element, data, act) {
         h("label", {}, "alignment of layer ",
           h("select", { onchange: (event) => act.head(Number(event.target.value), 0) }, alignment.map((_, i) => h("option", { value: i, selected: i === layer }, i))))),
     h("div", { class: "two even" }, pictures.map((picture) => picture.figure)),
-    note("Choose a word on either side to see its links alone. The two ask different questions: a word can be listened to and change nothing. Dotted blue: the word speaks against what was said."),
+    note("Choose a word on either side to see its links alone. The two ask different questions: a word can be listened to and change nothing. Dotted blue: without the word, what was said would be likelier."),
     alignment.length ? null : note("This model reads the source into one vector and cannot listen to a single word, so it has no alignment."),
   );
   pictures.forEach((picture) => picture.paint());
@@ -43,7 +47,7 @@ export function translation(element, data, act) {
     const others = from ? words.map((_, i) => i).filter((i) => i < word) : words.map((_, i) => i).filter((i) => i >= given);
     const found = others
       .map((i) => [i, from ? value(word - given, i) : value(i - given, word)])
-      .filter((pair) => pair[1] > 0.005)
+      .filter((pair) => pair[1] > 0.005 && written(pair[1]))
       .sort((a, b) => b[1] - a[1])
       .slice(0, 3);
     const list = found.map(([i, share]) => `${named(words[i].text)} ${written(share)}`).join(", ");

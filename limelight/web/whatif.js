@@ -1,6 +1,7 @@
 // Before and after: parts of the model switched off, words replaced or swapped, another sentence, or another model.
 // Of a translation, what was read can be changed, and the model.
-import { fill, fold, h, note, percent, quoted, visible } from "./dom.js";
+import { fill, h, note, percent, quoted, visible } from "./dom.js";
+import { short } from "./loss.js";
 import { sentence } from "./sentence.js";
 
 // data: { words, tail, word, importance, next, layer, head, text, models, model, after { words, importance, next } |
@@ -8,7 +9,7 @@ import { sentence } from "./sentence.js";
 // by the caller.
 export function whatIf(element, data, change, again) {
   const { words, word, layer, head, after, live } = data;
-  const read = data.model.translates ? words.slice(0, data.given) : words; // what can be changed: not what the model said
+  const read = data.model.translates || data.ahead ? words.slice(0, data.given) : words; // what can be changed: not what the model said
   const asked = words[word].text;
   const toggle = (list, item) => {
     const at = list.findIndex((one) => String(one) === String(item));
@@ -85,7 +86,7 @@ export function whatIf(element, data, change, again) {
       if (i === 0) return text[0].toUpperCase() + text.slice(1);
       return others[i] === words[0].text ? text[0].toLowerCase() + text.slice(1) : text;
     };
-    const tail = read.length < words.length ? words[read.length].gap.split("\n")[0] : (data.tail ?? "");
+    const tail = data.model.translates ? (words[read.length]?.gap.split("\n")[0] ?? "") : data.tail;
     set("instead", read.map((one, i) => one.gap + (i in others ? put(others[i], i) : one.text)).join("") + tail);
   }
 
@@ -93,13 +94,14 @@ export function whatIf(element, data, change, again) {
     if (!live) return h("p", {}, "Open this sentence in limelight to change something.");
     if (!data.changed) return h("p", { class: "faint" }, "Switch something off, or change the sentence, to see what that does.");
     if (after?.error) return h("p", { class: "error", role: "alert" }, after.error);
-    if (!after) return h("p", { class: "waiting", role: "status" }, "Listening without each word", h("progress"));
+    if (!after) return h("p", { class: "waiting", role: "status" }, "Measuring again", h("progress"));
     const found = { words: after.words.words, word: after.importance.word, importance: after.importance, next: after.next };
     const was = data.importance?.probability;
     const said = found.words[found.word].text;
     return [
       ...contents(found, data, () => {}),
       said === asked && was && h("p", { class: "said" }, `${quoted(asked)}: ${percent(was)} before, ${percent(found.importance.probability)} after.`),
+      said !== asked && h("p", { class: "said" }, spoken(found.importance.told[0])),
       said === asked && words.length === found.words.length && moved(data.importance, words, found),
     ];
   }
@@ -110,13 +112,13 @@ function moved(importance, words, found) {
   if (!importance) return null;
   const rows = found.importance.values
     .map((value, i) => ({ i, before: importance.values[i], after: value }))
-    .filter(({ before }) => before !== undefined)
+    .filter(({ before, after }) => before != null && after != null)
     .sort((a, b) => Math.abs(b.after - b.before) - Math.abs(a.after - a.before))
     .slice(0, 3);
   if (!rows.length) return null;
   const name = (i) => (words[i].text === found.words[i].text ? words[i].text : `${words[i].text} → ${found.words[i].text}`);
-  const number = (value) => value.toFixed(1).replace("-", "−");
-  return h("p", { class: "said" }, "Most changed: ", rows.map(({ i, before, after }) => `${name(i)} ${number(before)} to ${number(after)}`).join(", "), ".");
+  const number = (value) => short(found.importance, value) || "nothing";
+  return h("p", { class: "said" }, "Most changed: ", rows.map(({ i, before, after }) => `${name(i)} from ${number(before)} to ${number(after)}`).join(", "), ".");
 }
 
 const titled = (models, name) => (models?.find((model) => model.name === name)?.title || name.split(/[\\/]/).filter(Boolean).pop()).split(/[,(]/)[0].trim();
@@ -140,11 +142,14 @@ function contents(found, was, choose) {
         h("td", {}, percent(row.share)),
         was?.next && h("td", { class: "faint" }, old === undefined ? "new here" : `was ${percent(old)}`));
     }))),
-    checked(found.importance?.check),
+    checked(found.importance),
   ];
 }
 
-function checked(check) {
-  if (!check) return null;
-  return h("p", { class: "check" }, `When the model is deaf to the top ${check.k}, the odds ${fold(check.drop)}; deaf to random words, they ${fold(check.random)}. `, h("span", { class: check.holds ? "holds" : "fails" }, check.holds ? "● trusted" : "○ not trusted"));
+const spoken = (sentence) => sentence.map((part) => part.text ?? part).join("");
+
+// What the answer hangs on, and its check.
+function checked(importance) {
+  if (!importance?.told) return null;
+  return h("p", { class: `check ${importance.check?.holds ? "" : "doubt"}` }, importance.told.slice(1).map(spoken).join(" "));
 }

@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 import uvicorn
+from cli.tiny_models import SENTENCE
 
 from limelight.serve import session
 from limelight.serve.app import make
@@ -41,14 +43,16 @@ def server(tiny: Path, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]]:
-    """``visit("#text=…", width=…, dark=…, file=…)``: a page that may ask nobody but the server, or nobody at all if
-    it is a file, and that must not complain."""
+    """``visit("#text=…", width=…, dark=…, file=…)``: a page (about `SENTENCE`, if no text is given) that may ask nobody
+    but the server, or nobody at all if it is a file, and that must not complain."""
     contexts: list[Any] = []
     complaints: list[str] = []
 
     def visit(
         behind: str = "", width: int = 1280, height: int = 800, dark: bool = False, file: Path | None = None
     ) -> Any:
+        if "text=" not in behind:
+            behind = f"#{urlencode({'text': SENTENCE})}&{behind.removeprefix('#')}"
         scheme = "dark" if dark else "light"
         context = chromium.new_context(
             viewport={"width": width, "height": height}, color_scheme=scheme, offline=file is not None

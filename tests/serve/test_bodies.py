@@ -39,7 +39,7 @@ def test_numbers_reach_from_the_least_to_the_most(
         ("Text", "added", 100_000),
         ("Continue", "given", 100_000),
         ("Opening", "name", 1000),
-        ("Ask", "against", 200),
+        ("Ask", "foil", 200),
         ("Ask", "method", 50),
         ("Save", "title", 1000),
         ("WhatIf", "text", 100_000),
@@ -58,12 +58,13 @@ def test_texts_may_be_as_long_as_that(kind: str, field: str, longest: int) -> No
 def test_what_nobody_says_is_as_plain_as_can_be() -> None:
     """An answer's defaults are part of what the page and others ask for."""
     assert app.Settings().model_dump() == {"temperature": 0.0, "top_k": None, "top_p": None, "seed": 0}
-    assert app.Text(given="x").model_dump() == {"given": "x", "added": "", "tokens": False}
-    assert app.Ask(given="x").model_dump(exclude={"given", "added", "tokens"}) == {
+    assert app.Text(given="x").model_dump() == {"given": "x", "added": "", "tokens": False, "ahead": False}
+    assert app.Ask(given="x").model_dump(exclude={"given", "added", "tokens", "ahead"}) == {
         "word": None,
-        "against": None,
+        "foil": None,
         "method": None,
         "check": True,
     }
-    what_if = app.WhatIf(text="x", asked="x")
+    what_if = app.WhatIf(text="x")
+    assert what_if.asked is None
     assert (what_if.heads_off, what_if.layers_off, what_if.positions, what_if.tokens) == ([], [], True, False)

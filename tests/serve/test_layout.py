@@ -1,6 +1,7 @@
 """What stands where on the page, on wide and on narrow screens."""
 
 import itertools
+import json
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
@@ -10,16 +11,28 @@ import pytest
 Visit = Callable[..., Any]
 
 
+def strong(route: Any, least: float = 1) -> None:
+    """Answers as the server does, but each word lowers or raises the odds, by `least` or a multiple of it."""
+    *before, last = route.fetch().text().splitlines()
+    answer = json.loads(last)
+    values = answer["importance"]["values"]
+    answer["importance"]["values"] = [(-1) ** i * least * (1 + i) for i in range(len(values))]
+    route.fulfill(body="\n".join([*before, json.dumps(answer), ""]))
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("text", ["我昨天在北京的一家小饭馆里吃了非常好吃的饺子", "a b c d e f g h i j k l m n o p"])
 def test_numbers_of_narrow_words_do_not_overlap(visit: Visit, text: str, width: int) -> None:
     page = visit("#" + urlencode({"text": text}), width=width)
+    page.route("**/api/importance*", strong)
+    page.reload()
+    page.wait_for_selector(".value")
     # In one step: a locator first finds and then measures, and the page may draw anew between the two.
     boxes = page.evaluate(
         """() => [...document.querySelectorAll(".sentence .value")].map(value => value.getBoundingClientRect())
                  .map(box => [box.left, box.right, box.top])"""
     )
-    assert len(boxes) == len(text.replace(" ", "")) - 1
+    assert len(boxes) == len(text.replace(" ", ""))
     for (_, right, top), (left, _, below) in itertools.pairwise(boxes):
         assert left > right or below > top + 5, "one number lies on the next"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -49,8 +62,28 @@ def test_the_ring_around_the_sentence_leaves_its_neighbours_whole(visit: Visit, 
 
 
 def test_the_answer_names_the_brightest_word(visit: Visit) -> None:
-    page = visit("#method=blocking")
+    page = visit("#method=gradient-input")
     values = [float(value.replace("−", "-")) for value in page.locator(".sentence .value").all_inner_texts()]
-    named = [float(text.split()[-1].replace("−", "-")) for text in page.locator(".answer .plain").all_inner_texts()]
+    named = [float(word.replace("−", "-")) for word in page.locator(".word.named .value").all_inner_texts()]
     assert named
-    assert named == sorted(values, reverse=True)[: len(named)]
+    assert sorted(named, reverse=True) == sorted(values, reverse=True)[: len(named)]
+    told = {text.strip("“”") for text in page.locator(".answer .plain").all_inner_texts()}
+    assert told == set(
+        page.locator(".word.named").evaluate_all("words => words.map(word => word.firstChild.textContent)")
+    )
+
+
+def test_what_did_nothing_has_no_number_and_no_colour(visit: Visit) -> None:
+    page = visit()
+    page.route("**/api/importance*", strong)
+    page.reload()
+    page.wait_for_selector(".value")
+    values = page.locator(".sentence .value").all_inner_texts()
+    assert values[:4] == ["2.7×", "7.4× more", "20×", "55× more"]
+    assert page.locator(".word.raised").count() == page.locator(".word.lowered").count() == 5
+    page.unroute("**/api/importance*")
+    page.route("**/api/importance*", lambda route: strong(route, 0.01))
+    page.reload()
+    page.wait_for_selector(".check")
+    assert page.locator(".measured").count() == 10
+    assert page.locator(".value, .word.raised, .word.lowered").count() == 0

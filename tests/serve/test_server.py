@@ -160,23 +160,76 @@ def test_words_are_the_text_again(opened: str) -> None:
 
 def test_importance_is_what_the_library_says(opened: str, tiny: Path) -> None:
     seen = limelight.open(tiny).look(SENTENCE)
-    for method in (None, "blocking"):
+    checked = 0
+    for method in (None, "blocking", "alti-logit"):
         *progress, last = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": 7, "method": method}))
         expected = seen.importance(8, method=method)
         answer, check = last["importance"], expected.check
         assert answer["values"] == pytest.approx([heard.importance for heard in expected.words], abs=1e-5)
         assert answer["probability"] == pytest.approx(math.exp(expected.logprob), abs=1e-5)
-        assert (answer["word"], answer["method"], answer["against"]) == (
-            7,
-            expected.method,
-            list(expected.alternatives),
-        )
-        said = {"drop": check.top_drop, "random": check.random_drop, "spread": check.random_sd}
-        said |= {"k": check.k, "top": check.top, "best": check.best, "best_drop": check.best_drop, "holds": check.holds}
-        assert answer["check"].keys() == said.keys()
-        for name, value in said.items():
-            assert answer["check"][name] == pytest.approx(value, abs=1e-5), name
-    assert progress[-1]["done"] == progress[-1]["total"] > 1
+        for name in ("method", "unit", "rank", "expected", "foil"):
+            assert answer[name] == getattr(expected, name), name
+        assert (answer["word"], answer["asks"], answer["named"]) == (7, 6, list(expected.named))
+        assert answer["losses"] == pytest.approx(expected.losses, abs=1e-5)
+        assert answer["times"] == (pytest.approx(expected.times, abs=1e-4) if expected.named else None)
+        assert spoken(answer) == expected.told()
+        if check is None:
+            assert answer["check"] is None
+            continue
+        checked += 1
+        said = {name: getattr(check, name) for name in ("way", "loss", "sets", "every", "better", "holds", "short")}
+        assert answer["check"] == {"words": list(check.words), **said, "loss": pytest.approx(check.loss, abs=1e-5)}
+        assert progress[-1]["done"] == progress[-1]["total"] > 1
+    assert checked
+
+
+def spoken(answer: dict[str, Any]) -> list[str]:
+    """The sentences of an answer as text."""
+    return ["".join(part if isinstance(part, str) else part["text"] for part in told) for told in answer["told"]]
+
+
+def test_the_words_that_an_answer_names_are_words_in_its_sentence(opened: str) -> None:
+    """A page makes buttons of them; the same word twice in a text is told apart."""
+    text = "it it The cat sat on the mat because it was"
+    words = json.loads(ask(opened, "/api/words", {"given": text})[2])["words"]
+    answer = lines(ask(opened, "/api/importance", {"given": text, "method": "alti-logit", "check": False}))[-1]
+    found = answer["importance"]
+    places = [part["word"] for told in found["told"] for part in told if not isinstance(part, str)]
+    assert places == found["named"] != []
+    for told in found["told"]:
+        for part in told:
+            assert isinstance(part, str) or part["text"] == f"“{words[part['word']]['text']}”"
+
+
+def test_what_the_model_says_next_is_asked_about_by_default(opened: str, tiny: Path) -> None:
+    seen = limelight.open(tiny).look(SENTENCE)
+    expected = seen.importance()
+    answer = lines(ask(opened, "/api/importance", {"given": SENTENCE}))[-1]["importance"]
+    assert (answer["word"], answer["rank"]) == (10, 1)
+    assert spoken(answer) == expected.told()
+    found = json.loads(ask(opened, "/api/words", {"given": SENTENCE, "ahead": True})[2])
+    assert [word["given"] for word in found["words"]] == [True] * 10 + [False]
+    assert found["words"][10]["text"] == expected.target.text == seen.ahead.words[-1].text
+    assert "".join(word["gap"] + word["text"] for word in found["words"]) == SENTENCE + found["added"]
+    named = lines(ask(opened, "/api/importance", {"given": SENTENCE, "ahead": True, "word": 10}))[-1]["importance"]
+    assert named == answer
+    given = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": 9}))[-1]["importance"]
+    assert given["rank"] > 1
+    assert f"expected “{given['expected']}”" in spoken(given)[0]
+
+
+def test_of_a_long_text_an_estimate_comes_first(opened: str) -> None:
+    text = " ".join([SENTENCE] * 8)
+    long = {"given": " ".join([SENTENCE] * 21), "check": False}
+    first, *_, last = [line for line in lines(ask(opened, "/api/importance", long)) if line.get("total") != 1]
+    assert first["estimate"]["word"] == last["importance"]["word"] > 200
+    assert len(first["estimate"]["values"]) == last["importance"]["word"]
+    assert any(first["estimate"]["values"])
+    assert last["importance"]["values"].count(None) > 180
+    for known in ({}, {"method": "gradient-input"}, {"foil": "cat"}):  # what is known by now, or asked for by name
+        assert not any("estimate" in line for line in lines(ask(opened, "/api/importance", long | known)))
+    short = lines(ask(opened, "/api/importance", {"given": text, "check": False}))
+    assert not any("estimate" in line for line in short)
 
 
 def test_what_could_stand_there_and_what_settings_cut(opened: str, tiny: Path) -> None:
@@ -258,6 +311,9 @@ def test_a_text_under_another_model_or_under_a_part_of_this_one(opened: str, tin
     assert same == after(name=str(tiny))["what_if"]
     assert same["importance"]["word"] == 7
     assert after(positions=False)["what_if"]["importance"]["values"] != same["importance"]["values"]
+    next_word = after(asked=None)["what_if"]
+    assert next_word["importance"]["word"] == len(SENTENCE.split())
+    assert not next_word["words"]["words"][-1]["given"]
     assert "translates texts" in after(name=str(runs / "lstm-attention"))["error"]
     assert "no model here" in after(name="/etc")["error"]
 
@@ -294,13 +350,17 @@ def test_a_word_of_a_translation_is_asked_about(translator: str) -> None:
     body = {"given": SOURCE, "added": translated(translator)}
     answer = lines(ask(translator, "/api/importance", {**body, "word": 11}))[-1]["importance"]
     assert len(answer["values"]) == answer["word"] == 11  # nine of the source and two of the translation
-    assert answer["check"]["k"] == 3
+    assert spoken(answer)[0].startswith(f"The model says “{body['added'].split()[2]}”")
     rows = json.loads(ask(translator, "/api/next", {**body, "word": 11})[2])
     assert rows["rows"][rows["asked"]]["token"].strip() == body["added"].split()[2]
-    foil = lines(ask(translator, "/api/importance", {**body, "word": 11, "against": "schnee"}))[-1]["importance"]
+    foil = lines(ask(translator, "/api/importance", {**body, "word": 11, "foil": "schnee"}))[-1]["importance"]
     assert foil["foil"] == "schnee"
     assert "it read it" in lines(ask(translator, "/api/importance", {**body, "word": 3}))[-1]["error"]
-    assert "one method" in lines(ask(translator, "/api/importance", {**body, "method": "blocking"}))[-1]["error"]
+    deleted = lines(ask(translator, "/api/importance", {**body, "word": 11, "method": "leave-one-out"}))[-1]
+    assert deleted["importance"]["method"] == "leave-one-out"
+    assert (
+        "cannot be used on" in lines(ask(translator, "/api/importance", {**body, "method": "attention"}))[-1]["error"]
+    )
 
 
 def test_alignment_and_importance_of_a_whole_translation(translator: str) -> None:

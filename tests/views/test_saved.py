@@ -21,18 +21,19 @@ def numbers(text: str) -> list[float]:
 
 def test_a_file_holds_as_much_attention_as_there_is_room_for(tiny: Path) -> None:
     model = limelight.open(tiny)
-    views = TextViews(model.network, model.tokenizer, SENTENCE)
-    head = 4 * len(SENTENCE.split()) ** 2  # bytes of one head's weights; 3 layers of 4 heads
+    given = TextViews(model.network, model.tokenizer, SENTENCE)
+    views = given.ahead  # what a file is about: the word that the model says next
+    head = 4 * (len(SENTENCE.split()) + 1) ** 2  # bytes of one head's weights; 3 layers of 4 heads
     about = saved.about("tiny", model.config)
-    whole = saved.hold(views, about, None, None, None, room=12 * head)
+    whole = saved.hold(given, about, None, None, None, room=12 * head)
     weights = views.every_attention()
     for held, layer in zip(whole["attention"], weights, strict=True):
         assert numbers(held) == pytest.approx(layer.flatten().tolist(), abs=1e-5)
-    told = saved.hold(views, about, None, None, None, room=12 * head - 1)
+    told = saved.hold(given, about, None, None, None, room=12 * head - 1)
     telling = told["state"]["layer"]
     assert [at for at, layer in enumerate(told["attention"]) if layer] == [telling]
     assert numbers(told["attention"][telling]) == pytest.approx(weights[telling].flatten().tolist(), abs=1e-5)
-    none = saved.hold(views, about, None, None, None, room=4 * head - 1)["attention"]
+    none = saved.hold(given, about, None, None, None, room=4 * head - 1)["attention"]
     assert none == ["", "", ""]
 
 
@@ -63,7 +64,8 @@ def test_a_file_of_a_translation_holds_an_answer_for_each_of_its_words(tiny: Pat
         assert held["answers"][place] == views.importance(place, "schnee" if place == word else None)
         assert held["next"][place] == views.next(place, saved.DRAWN)
     assert (held["words"]["words"], held["added"], held["model"]) == (words, views.target, {"name": "tiny"})
-    assert held["translation"]["grid"] == [held["answers"][place]["values"] for place in places]
+    for row, place in zip(held["translation"]["grid"], places, strict=True):
+        assert row == pytest.approx(views.importance(place, None)["values"], abs=1e-5)
     assert (held["state"]["text"], held["state"]["word"], held["state"]["foil"]) == (source, word, "schnee")
     model = limelight.open(tiny)
     text = TextViews(model.network, model.tokenizer, SENTENCE)

@@ -1,0 +1,45 @@
+// What an answer loses without a word: as a number that people read, and as how strongly the word is marked.
+
+const LEAST = 0.14; // a smaller loss is none: the answer stays within a seventh of as likely
+const STRONG = Math.log(10); // a loss by which a word is marked with full strength, if no other does more
+
+// Whether values are losses that say how many times less likely the answer is.
+export const folds = (importance) => importance.unit?.startsWith("log-");
+
+// 3.5, 30, 1,200: how many times less likely, or more where the loss is below zero
+export function times(loss) {
+  const fold = Math.exp(Math.abs(loss));
+  return fold > 1e6 ? ">1M" : fold < 10 ? fold.toFixed(1) : Math.round(fold).toLocaleString("en");
+}
+
+// The number under a word; "" where nothing was measured, or nothing happened.
+export function short(importance, value) {
+  if (value == null || importance.estimate) return "";
+  if (importance.kind === "attention") return value.toFixed(2).replace(/^0/, "");
+  if (!folds(importance)) return plain(value);
+  return Math.abs(value) < LEAST ? "" : `${times(value)}×${value < 0 ? " more" : ""}`;
+}
+
+// The same as a clause about the word in question, `asked`.
+export function long(importance, value, asked) {
+  if (importance.estimate) return "not measured yet";
+  if (value == null) return "not measured";
+  if (importance.kind === "attention") return `gets ${value.toFixed(2)} of the attention`;
+  if (!folds(importance)) return `${plain(value)} (${importance.unit})`;
+  const beside = importance.foil ? ` beside “${importance.foil}”` : "";
+  if (Math.abs(value) < LEAST) return `without it ${asked} stays about as likely${beside}`;
+  return `without it ${asked} is ${times(value)} times ${value > 0 ? "less" : "more"} likely${beside}`;
+}
+
+// How strongly each word is marked, from 0 to 1.
+export function strengths(importance) {
+  const sizes = importance.values.map((value) => Math.abs(value ?? 0));
+  const most = Math.max(...sizes.filter((_, i) => i !== importance.asks), 1e-9); // whatever stands where is asked does much
+  if (!folds(importance)) return sizes.map((size) => (size / most < 0.05 ? 0 : Math.min(1, size / most)));
+  return sizes.map((size) => (size < LEAST ? 0 : Math.min(1, 0.1 + (0.9 * size) / Math.max(most, STRONG))));
+}
+
+function plain(value) {
+  const text = Math.abs(value) < 0.005 ? "0" : Number(Math.abs(value).toPrecision(2)).toString();
+  return text === "0" ? text : (value < 0 ? "−" : "+") + text;
+}
