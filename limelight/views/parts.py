@@ -69,6 +69,7 @@ def told(found: Importance) -> Numbers:
         "kind": method.kind,
         "answers": method.answers,
         "unit": found.unit,
+        "answer_unit": found.answer_unit,
         "values": [heard.importance for heard in found.words],
         "asks": next((place for place, heard in enumerate(found.words) if heard.asks), None),
         "named": list(found.named),

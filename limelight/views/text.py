@@ -116,7 +116,7 @@ class TextViews:
         inquiry = Inquiry(self.seen.session, question, spans)
         if self.seen.session.knows(("measured", inquiry)):
             return None
-        return {"word": place, "values": list(ESTIMATE.values(inquiry)), "estimate": True}
+        return {"word": place, "values": list(ESTIMATE.values(inquiry)), "named": [], "estimate": True}
 
     def attention(self, layer: int) -> Tensor:
         """What each word attends to in all heads of a layer: [H, N, N] in float32."""

@@ -6,10 +6,10 @@ const STRONG = Math.log(10); // a loss by which a word is marked with full stren
 // Whether values are losses that say how many times less likely the answer is.
 export const folds = (importance) => importance.unit?.startsWith("log-");
 
-// 3.5, 30, 1,200: how many times less likely, or more where the loss is below zero
+// 3.5, 30, 1,200: how many times less likely, or more where the loss is below zero; as limelight.look.told writes it
 export function times(loss) {
   const fold = Math.exp(Math.abs(loss));
-  return fold > 1e6 ? ">1M" : fold < 10 ? fold.toFixed(1) : Math.round(fold).toLocaleString("en");
+  return fold > 1e6 ? ">1M" : fold < 9.95 ? fold.toFixed(1) : Number(fold.toPrecision(2)).toLocaleString("en");
 }
 
 // The number under a word; "" where nothing was measured, or nothing happened.
@@ -34,7 +34,8 @@ export function long(importance, value, asked) {
 // How strongly each word is marked, from 0 to 1.
 export function strengths(importance) {
   const sizes = importance.values.map((value) => Math.abs(value ?? 0));
-  const most = Math.max(...sizes.filter((_, i) => i !== importance.asks), 1e-9); // whatever stands where is asked does much
+  const counts = (i) => i !== importance.asks || importance.named.includes(i); // whatever stands where is asked does much
+  const most = Math.max(...sizes.filter((_, i) => counts(i)), 1e-9);
   if (!folds(importance)) return sizes.map((size) => (size / most < 0.05 ? 0 : Math.min(1, size / most)));
   return sizes.map((size) => (size < LEAST ? 0 : Math.min(1, 0.1 + (0.9 * size) / Math.max(most, STRONG))));
 }

@@ -45,7 +45,10 @@ export function sentence(element, data, act) {
 // Makes room for numbers that are wider than their words. All are measured before any is changed.
 function widen(element) {
   const lacks = [...element.querySelectorAll(".value")].map((value) => [value.parentElement, value.offsetWidth + GAP - value.parentElement.offsetWidth]);
-  for (const [word, lack] of lacks) if (lack > 0) word.style.setProperty("padding-inline", `${lack / 2}px`);
+  for (const [word, lack] of lacks) if (lack > 0) {
+    word.style.setProperty("padding-inline", `${lack / 2}px`);
+    word.style.setProperty("white-space", "nowrap"); // or its line could end between the padding and the word
+  }
 }
 
 // What is being written behind the words; they stay as they are.
@@ -75,7 +78,7 @@ export function about(data, i) {
   const value = importance?.word === word ? importance.values[i] : undefined; // none for a word behind it
   const asked = quoted(words[word]?.text ?? "");
   if (value !== undefined) parts.push(importance.onwards ? `${short(importance, value) || "nothing"}: what it owes to ${asked}` : long(importance, value, asked));
-  if (value !== undefined && importance.asks === i) parts.push("the model asks from here, so it is not named");
+  if (value !== undefined && importance.asks === i) parts.push("the model asks from here");
   if (i === word) parts.push("the word in question");
   return parts.join(" · ");
 }

@@ -17,7 +17,7 @@ export function translation(element, data, act) {
   const c = colours(element);
   const serif = getComputedStyle(document.documentElement).getPropertyValue("--serif");
   const count = words.length - given;
-  const losses = { unit: "log-probability", values: grid.flat() };
+  const losses = { unit: "log-probability", values: grid.flat(), named: [] };
   const flat = strengths(losses);
   let before = 0;
   const strong = grid.map((row) => flat.slice(before, (before += row.length)).map((strength, i) => Math.sign(row[i]) * strength));

@@ -3,6 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 
@@ -11,7 +12,7 @@ import pytest
 Visit = Callable[..., Any]
 
 
-def strong(route: Any, least: float = 1) -> None:
+def strong(least: float, route: Any) -> None:
     """Answers as the server does, but each word lowers or raises the odds, by `least` or a multiple of it."""
     *before, last = route.fetch().text().splitlines()
     answer = json.loads(last)
@@ -24,7 +25,7 @@ def strong(route: Any, least: float = 1) -> None:
 @pytest.mark.parametrize("text", ["我昨天在北京的一家小饭馆里吃了非常好吃的饺子", "a b c d e f g h i j k l m n o p"])
 def test_numbers_of_narrow_words_do_not_overlap(visit: Visit, text: str, width: int) -> None:
     page = visit("#" + urlencode({"text": text}), width=width)
-    page.route("**/api/importance*", strong)
+    page.route("**/api/importance*", partial(strong, 1))
     page.reload()
     page.wait_for_selector(".value")
     # In one step: a locator first finds and then measures, and the page may draw anew between the two.
@@ -75,14 +76,14 @@ def test_the_answer_names_the_brightest_word(visit: Visit) -> None:
 
 def test_what_did_nothing_has_no_number_and_no_colour(visit: Visit) -> None:
     page = visit()
-    page.route("**/api/importance*", strong)
+    page.route("**/api/importance*", partial(strong, 1))
     page.reload()
     page.wait_for_selector(".value")
     values = page.locator(".sentence .value").all_inner_texts()
     assert values[:4] == ["2.7×", "7.4× more", "20×", "55× more"]
     assert page.locator(".word.raised").count() == page.locator(".word.lowered").count() == 5
     page.unroute("**/api/importance*")
-    page.route("**/api/importance*", lambda route: strong(route, 0.01))
+    page.route("**/api/importance*", partial(strong, 0.01))
     page.reload()
     page.wait_for_selector(".check")
     assert page.locator(".measured").count() == 10
