@@ -75,6 +75,10 @@ class Trace:
         stack = network.decoder
         if not isinstance(stack, Stack) or stack.crosses:
             raise RequestError("only a transformer that reads one text can be taken apart; use leave-one-out instead")
+        if not apart(stack):
+            raise RequestError(
+                "the heads of this model rest attention on sinks, which cannot be taken apart; measure it"
+            )
         self._stack = stack
         self._asked = [len(tokens) - 1] if asked is None else list(asked)
         watched = twin(network)
@@ -129,6 +133,11 @@ class Trace:
         else:
             constant += float(brought)
         return Shares(tokens.cpu(), constant, total)
+
+
+def apart(stack: Stack) -> bool:
+    """Whether what a stack's heads heard can be taken apart: all of it comes from tokens, and none from sinks."""
+    return all(cast("Block", block).attention.sinks is None for block in stack.blocks)
 
 
 def alti_logit(inquiry: Inquiry, progress: Progress | None) -> list[float]:

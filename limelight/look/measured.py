@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from math import comb, log
 from statistics import fmean
 
-from limelight.look.decompose import alti_logit
+from limelight.look.decompose import alti_logit, apart
 from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.perturb import in_groups
 from limelight.look.session import DecoderSession, Progress
@@ -105,7 +105,9 @@ def _with_asking(inquiry: Inquiry, named: tuple[int, ...], loss: float) -> tuple
 def proposed(inquiry: Inquiry, n: int) -> list[int]:
     """The n words that a quick method ranks highest, in the text's order: what each gave to the answer by one reading
     of a decoder (ALTI-Logit), or what groups of them do, halved again and again."""
-    once = isinstance(inquiry.session, DecoderSession) and len(inquiry.likelihood.at) <= AT_ONCE and not inquiry.long
+    session = inquiry.session
+    once = isinstance(session, DecoderSession) and apart(session.stack) and not inquiry.long
+    once = once and len(inquiry.likelihood.at) <= AT_ONCE
     quick = alti_logit if once else in_groups
     values = quick(inquiry, None)
     return sorted(sorted(inquiry.others, key=lambda i: -values[i])[:n])

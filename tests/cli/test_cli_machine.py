@@ -34,8 +34,8 @@ def test_models_that_can_be_fetched(run: Run) -> None:
     assert re.search(r"smollm2 .*llama +Apache-2.0 +98\.4 MB +no", out)
     assert "limelight pull smollm2" in out
     assert re.search(r"minilm .*bert +Apache-2.0 +90\.9 MB +no", out)
-    model, other = json.loads(run("models", "--json").out)
-    assert other["name"] == "minilm"
+    model, *others = json.loads(run("models", "--json").out)
+    assert [other["name"] for other in others] == ["minilm", "bergamot-en-pt", "bergamot-pt-en", "gemma3"]
     assert list(model) == ["name", "title", "family", "licence", "size", "path"]
     assert (model["name"], model["size"], model["path"]) == ("smollm2", 98_362_432, None)
 
