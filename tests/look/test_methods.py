@@ -42,7 +42,7 @@ def post_norm() -> Decoder:
 
 
 OTHERWISE = {"bloom", "gpt_oss", "opt-post"}
-"""Narrower than the rest; with sinks, which are not taken apart; so small in their shares that they cannot be compared."""
+"""Narrower than the rest; with sinks, which are not taken apart; with shares too small to be compared."""
 
 
 @pytest.fixture(scope="module", params=[*(name for name in CONFIGS if name not in OTHERWISE), "post-norm"])
