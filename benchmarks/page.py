@@ -29,7 +29,7 @@ FRAMES = 30.0
 
 WORDS = " ".join(["The cat sat on the mat because it was tired and hungry too ,"] * 37)  # 518 words
 NAMES = {"sentence": "the sentence as words", "picture": "the first picture", "check": "the check of it"}
-SELECTORS = {"sentence": ".word", "picture": ".value", "check": ".check"}
+SELECTORS = {"sentence": ".word", "picture": ".measured", "check": ".check"}
 
 _SCROLL = """async (box) => {
     const along = box.matches(".scroll") ? "scrollLeft" : "scrollTop";

@@ -34,14 +34,14 @@ DOG = "A dog runs through the snow."
 TALL = {"viewport": {"width": 1280, "height": 1180}}
 
 PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "page": ({"text": DRINK, "word": 13, "seed": 3, "method": "blocking"}, {}, ".check"),
-    "page-dark": ({"text": DRINK, "word": 13, "seed": 3, "method": "blocking"}, DARK, ".check"),
-    "page-narrow": ({"text": CAT}, NARROW, ".check"),
+    "page": ({"seed": 3}, {}, ".check"),
+    "page-dark": ({"text": DRINK, "seed": 3}, DARK, ".check"),
+    "page-narrow": ({}, NARROW, ".check"),
     "words": ({"text": CAT, "door": "words"}, TALL, ".room canvas"),
     "heads": ({"text": CAT, "door": "heads"}, TALL, ".roles b"),
     "steps": ({"text": CAT, "door": "steps"}, TALL, ".steps"),
     "layers": ({"text": CAT, "door": "layers"}, TALL, ".lens"),
-    "what-if": ({"text": CHASED, "door": "what-if"}, TALL, ".before .value"),
+    "what-if": ({"text": CHASED, "word": 8, "door": "what-if"}, TALL, ".before .value"),
 }
 """File name → what is on the page, how the browser looks at it, and what to wait for."""
 

@@ -34,6 +34,9 @@ LONG = 200
 ESTIMATE = METHODS["alti-logit"]
 """How an estimate is made: from one reading of the text."""
 
+ESTIMATED = 12
+"""Words of an estimate."""
+
 
 class TextViews:
     """A given text and what a model added to it, under a model that is opened for looking.
@@ -111,8 +114,8 @@ class TextViews:
         }
 
     def estimate(self, word: int | None) -> Numbers | None:
-        """What to show of a long text until it is measured: an estimate from one reading. None of a short text, of one
-        that is measured already, and of a recurrent model."""
+        """What to show of a long text until it is measured: the words that one reading ranks highest, and their values.
+        None of a short text, of one that is measured already, and of a recurrent model."""
         place = len(self._reading.words) - 1 if word is None else self._known(word)
         if place <= LONG or not ESTIMATE.fits(self.seen.session):
             return None
@@ -122,7 +125,10 @@ class TextViews:
         inquiry = Inquiry(self.seen.session, question, spans)
         if self.seen.session.knows(("measured", inquiry)):
             return None
-        return {"word": place, "values": list(ESTIMATE.values(inquiry)), "named": [], "estimate": True}
+        values = ESTIMATE.values(inquiry)
+        best = sorted(inquiry.others, key=lambda i: -(values[i] or 0.0))[:ESTIMATED]
+        shown = {i: values[i] for i in best}
+        return {"word": place, "values": [shown.get(i) for i in range(place)], "named": [], "estimate": True}
 
     def attention(self, layer: int) -> Tensor:
         """What each word attends to in all heads of a layer: [H, N, N] in float32."""

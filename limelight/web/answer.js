@@ -44,6 +44,7 @@ function legend(importance, asked) {
   const left = values.filter((value) => value == null).length;
   return note(
     `Under a word: how many times less likely ${asked} gets${beside}${how}. `,
+    values.some((value) => short(importance, value).endsWith("more")) && "More: likelier without it. ",
     left ? `${left.toLocaleString("en")} words to which a quick reading gave less were not measured one by one.` : "No number: it changes little.",
   );
 }
@@ -62,8 +63,8 @@ function onwards({ words, word, importance }, act) {
 
 function estimate(progress) {
   return [
-    h("p", { class: "answer" }, h("b", {}, "An estimate"), " from one reading of the text: the stronger the colour, the more a word may have done."),
-    waiting("waiting", "Measuring the words that stand out", progress),
+    h("p", { class: "answer" }, h("b", {}, "An estimate"), " from one reading: these words may have done most."),
+    waiting("waiting", "Measuring them one by one", progress),
   ];
 }
 
@@ -84,7 +85,7 @@ export function advance(bar, { done, total, seconds }) {
 }
 
 const WAYS = {
-  replaced: "other likely words in their places, the mildest of four",
+  replaced: "other likely words in their places, by the one that does least",
   blocked: "hidden from all other words",
   deleted: "deleted, so that what follows moves up",
 };

@@ -84,13 +84,13 @@ export function start(root, source) {
       draw();
       if (!source.live) return (await ask())();
       const beyond = translates() || state.word > now.given; // asked about a word still to be written
-      let check;
-      if (state.word !== null && state.word < now.given) check = await ask(); // the answer first: one machine computes all
+      let check; // what gets it; the answer first, and what takes longest last: one machine computes all
+      if (state.word !== null && state.word < now.given) check = await ask();
       if (!translates()) await lookAhead(of);
-      if (!check && !beyond) check = await ask();
+      if (!check && !beyond && now.given <= FEW) check = await ask();
       of.throwIfAborted(); // by another sentence or another model
       await goOn();
-      if (beyond) check = await ask();
+      check ??= await ask();
       check();
     });
   }
@@ -334,7 +334,7 @@ export function start(root, source) {
         : translates() && data.word < now.given
           ? `What did ${title()} say because of ${asked}?`
           : `Which words made ${title()} say ${asked}?`;
-    parts.place.textContent = one ? `Instead of ${asked} it could have said` : "";
+    parts.place.textContent = one ? `Instead of ${asked} it could have said` : data.words.length ? "What could come next" : "";
   }
 
   // Scrolls a long sentence, not the page, to the word in question.

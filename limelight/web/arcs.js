@@ -2,7 +2,7 @@
 import * as round from "./circle.js";
 import { colours, sheet, strongest } from "./draw.js";
 import { fill, h, named, note, quoted } from "./dom.js";
-import { strengths } from "./loss.js";
+import { sense, strengths } from "./loss.js";
 
 const ABOVE = 190;
 const BELOW = 110;
@@ -251,7 +251,7 @@ export function arcs(element, data, act, keep) {
 
 // How much each word mattered for the one in question, as links.
 function answers(found, c) {
-  const colour = (value) => (found.kind === "attention" ? c.looks : value < 0 ? c.lowered : c.raised);
-  const links = strengths(found).map((strength, i) => ({ from: found.word, to: i, colour: colour(found.values[i]), strength, dashed: found.values[i] < 0 }));
+  const colour = (value) => c[{ looked: "looks" }[sense(found, value)] ?? sense(found, value)];
+  const links = strengths(found).map((strength, i) => ({ from: found.word, to: i, colour: colour(found.values[i]), strength, dashed: sense(found, found.values[i]) === "lowered" }));
   return links.filter(({ strength }) => strength >= 0.08);
 }

@@ -31,13 +31,25 @@ export function long(importance, value, asked) {
   return `without it ${asked} is ${times(value)} times ${value > 0 ? "less" : "more"} likely${beside}`;
 }
 
+// What a value says of its word: that the model looked there, or that the word raised or lowered the answer.
+export const sense = (importance, value) => (importance.kind === "attention" ? "looked" : value < 0 && !importance.estimate ? "lowered" : "raised");
+
 // How strongly each word is marked, from 0 to 1.
 export function strengths(importance) {
+  if (importance.estimate) return estimated(importance.values);
   const sizes = importance.values.map((value) => Math.abs(value ?? 0));
   const counts = (i) => i !== importance.asks || importance.named.includes(i); // whatever stands where is asked does much
   const most = Math.max(...sizes.filter((_, i) => counts(i)), 1e-9);
   if (!folds(importance)) return sizes.map((size) => (size / most < 0.05 ? 0 : Math.min(1, size / most)));
   return sizes.map((size) => (size < LEAST ? 0 : Math.min(1, 0.1 + (0.9 * size) / Math.max(most, STRONG))));
+}
+
+// An estimate tells an order and no more.
+function estimated(values) {
+  const order = values.map((_, i) => i).filter((i) => values[i] != null).sort((a, b) => values[b] - values[a]);
+  const found = values.map(() => 0);
+  order.forEach((i, rank) => (found[i] = 0.7 - (0.5 * rank) / order.length));
+  return found;
 }
 
 function plain(value) {

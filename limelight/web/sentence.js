@@ -1,6 +1,6 @@
 // The sentence: running text whose words can be chosen, each on a ground as strong as it mattered.
 import { fill, h, quoted } from "./dom.js";
-import { long, short, strengths } from "./loss.js";
+import { long, sense, short, strengths } from "./loss.js";
 
 const GAP = 5; // pixels between the numbers of two words
 const MANY = 40; // words, from which on they are set smaller
@@ -13,9 +13,9 @@ export function sentence(element, data, act) {
   const spans = words.flatMap((one, i) => {
     const value = found?.values[i];
     const strength = strong[i] ?? 0;
-    const heard = strength ? (found.kind === "attention" ? "looked" : value > 0 ? "raised" : "lowered") : "";
+    const heard = strength ? sense(found, value) : "";
     const number = found && short(found, value);
-    const state = [one.given ? "given" : "added", i === word && "asked", value != null && "measured", found?.named?.includes(i) && "named", found?.asks === i && "asks", data.tokens && i > 0 && !one.gap && "joined"];
+    const state = [one.given ? "given" : "added", i === word && "asked", value != null && !found.estimate && "measured", found?.named?.includes(i) && "named", found?.asks === i && "asks", data.tokens && i > 0 && !one.gap && "joined"];
     const span = h(
       "span",
       {
@@ -46,8 +46,8 @@ export function sentence(element, data, act) {
 function widen(element) {
   const lacks = [...element.querySelectorAll(".value")].map((value) => [value.parentElement, value.offsetWidth + GAP - value.parentElement.offsetWidth]);
   for (const [word, lack] of lacks) if (lack > 0) {
-    word.style.setProperty("padding-inline", `${lack / 2}px`);
-    word.style.setProperty("white-space", "nowrap"); // or its line could end between the padding and the word
+    word.style.setProperty("margin-inline", `${lack / 2}px`);
+    word.style.setProperty("white-space", "nowrap"); // or its line could end between the margin and the word
   }
 }
 

@@ -101,7 +101,6 @@ export function whatIf(element, data, change, again) {
     return [
       ...contents(found, data, () => {}),
       said === asked && was && h("p", { class: "said" }, `${quoted(asked)}: ${percent(was)} before, ${percent(found.importance.probability)} after.`),
-      said !== asked && h("p", { class: "said" }, spoken(found.importance.told[0])),
       said === asked && words.length === found.words.length && moved(data.importance, words, found),
     ];
   }
@@ -142,14 +141,15 @@ function contents(found, was, choose) {
         h("td", {}, percent(row.share)),
         was?.next && h("td", { class: "faint" }, old === undefined ? "new here" : `was ${percent(old)}`));
     }))),
-    checked(found.importance),
+    ...told(found.importance),
   ];
 }
 
 const spoken = (sentence) => sentence.map((part) => part.text ?? part).join("");
 
-// What the answer hangs on, and its check.
-function checked(importance) {
-  if (!importance?.told) return null;
-  return h("p", { class: `check ${importance.check?.holds ? "" : "doubt"}` }, importance.told.slice(1).map(spoken).join(" "));
+// The answer and its check.
+function told(importance) {
+  if (!importance?.told) return [];
+  const [said, hangs, ...check] = importance.told.map(spoken);
+  return [h("p", { class: "said" }, said, " ", hangs), h("p", { class: `check ${importance.check?.holds ? "" : "doubt"}` }, check.join(" "))];
 }
