@@ -58,6 +58,8 @@ def resolve(model: str | Path) -> Source:
     Raises `SourceError` for a missing file, a file of another kind, or a name that nobody knows.
     """
     text = os.fspath(model)
+    if "\0" in text:
+        raise SourceError(f"{given.shown(text)} holds a NUL character, which no file's name has; a model is {_kinds()}")
     path = Path(os.path.expanduser(text))
     if text and os.path.isdir(path):
         return Source("folder", text, _trained(path) if (path / "settings.toml").is_file() else path)

@@ -124,6 +124,8 @@ def _save(file: str | None, said: "Sequence[Message]") -> None:
 
     if file is None:
         raise RequestError("name a file to save the conversation in: /save FILE")
+    if "\0" in file:
+        raise RequestError("a file's name holds no NUL character; name another file")
     path = Path(file).expanduser()
     if path.exists():
         raise RequestError(f"{path} is there already; name another file")

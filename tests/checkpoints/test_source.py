@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from limelight.checkpoints import cache, hub, source, wheel
@@ -107,6 +107,7 @@ def test_a_misspelt_name_gets_a_suggestion() -> None:
         source.resolve("smolm2")
 
 
+@example("~\0")
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(alphabet=st.one_of(st.sampled_from("./\\~:ag-"), st.characters()), max_size=30))
 def test_any_text_is_understood_or_refused(text: str) -> None:
