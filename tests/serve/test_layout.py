@@ -28,6 +28,7 @@ def test_numbers_of_narrow_words_do_not_overlap(visit: Visit, text: str, width: 
     page.route("**/api/importance*", partial(strong, 1))
     page.reload()
     page.wait_for_selector(".value")
+    page.wait_for_selector(".check")  # nothing is asked for any more
     # In one step: a locator first finds and then measures, and the page may draw anew between the two.
     boxes = page.evaluate(
         """() => [...document.querySelectorAll(".sentence .value")].map(value => value.getBoundingClientRect())
