@@ -35,10 +35,19 @@ def test_translations_are_those_of_its_own_engine(name: str, model: limelight.Tr
 def test_translations_are_looked_at(name: str, model: limelight.Translator) -> None:
     source, target = EXPECTED[name][0]
     seen = model.look(source, target)
-    found = seen.importance(len(seen.target_words) - 1)
+    found = seen.importance(len(seen.target_words) - 1, method="blocking")
     assert len(found.words) == len(seen.source_words)
     assert max(word.importance for word in found.words) > 1
     assert seen.alignments().shape == (2, len(seen.target_words), len(seen.source_words))
+
+
+def test_every_word_of_a_translation_is_measured(name: str, model: limelight.Translator) -> None:
+    """Words of several tokens, too, which the decoder hides from all that follow them."""
+    looks = (model.look(source, target) for source, target in EXPECTED[name])
+    seen = next(look for look in looks if any(len(word.tokens) > 1 for word in look.target_words[:-1]))
+    found = seen.importance(written=True)
+    assert len(found.words) == len(seen.source_words) + len(seen.target_words) - 1
+    assert all(heard.importance is None or heard.importance == heard.importance for heard in found.words)
 
 
 def test_it_is_the_same_once_it_was_saved(name: str, model: limelight.Translator, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from limelight.look.question import GivenWord, NextWord, Question
 from limelight.look.session import Session, Variant
 from limelight.models.api import Seq2Seq
 from limelight.nn.recurrent import RecurrentDecoder, RecurrentEncoder
+from limelight.nn.ssru import SSRU
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ class Seq2SeqSession(Session):
         self.blocks = not (
             isinstance(network.encoder, RecurrentEncoder) or isinstance(network.decoder, RecurrentDecoder)
         )
+
+        self._inherits = any(isinstance(module, SSRU) for module in network.decoder.modules())
 
     def asking(self, question: Question, spans: Sequence[range]) -> int | None:
         """The last of the target's spans, if there are any."""
@@ -116,6 +119,9 @@ class Seq2SeqSession(Session):
         for row, side in zip(seen, targets, strict=True):
             for part in side.blocked:
                 row[part.stop :, part.start : part.stop] = False
+                if self._inherits:  # what is passed on is hidden from all that follow, the word's own tokens too
+                    for place in part:
+                        row[place + 1 :, place] = False
         return seen.to(self.network.device)
 
 
