@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from limelight.errors import RequestError
 from limelight.look.check import Check
 from limelight.look.importance import Measured
 from limelight.look.links import Link
+from limelight.look.tables import pandas
 from limelight.look.told import sentences, times
 from limelight.text.words import Word
 
@@ -43,13 +43,12 @@ class Importance:
 
     logprob: natural logarithm of its probability where it stands, not a number where the head gives none. rank: its
     place among all that the model could have said there, from 1, the worst of its tokens'; expected: what the model
-    found likeliest there. foil: what it was
-    held against. words: all words that were judged, in the text's order. named: the places in `words` of those that
-    together did most, the strongest first; none where no few words decide. losses: what the answer loses without
-    those: "replaced" by other likely words, at least; "blocked", hidden from all others; "deleted". check: see
-    `limelight.look.check`; None where it was not asked for, or no word is named. links: the strongest single heads from
-    later words to the words that are named. telling: the one that says most about it; see `links.behind`. unit: what
-    the words' importance is measured in; answer_unit: what the losses and the check are.
+    found likeliest there. foil: what it was held against. words: all words that were judged, in the text's order.
+    named: the places in `words` of those that together did most, the strongest first; none where no few words decide.
+    losses: what the answer loses without those: "replaced" by other likely words, at least; "blocked", hidden from all
+    others; "deleted". check: see `limelight.look.check`; None where it was not asked for, or no word is named. links:
+    the strongest single heads from later words to the words that are named. telling: the one that says most about it;
+    see `links.behind`. unit: what the words' importance is measured in; answer_unit: what the losses and the check are.
     """
 
     target: Word
@@ -90,13 +89,9 @@ class Importance:
     def to_pandas(self) -> "DataFrame":
         """A pandas DataFrame with a row for each word in the text's order, by its number from 1; columns word, start,
         end, importance, asks. Raises RequestError if pandas is not installed."""
-        try:
-            import pandas
-        except ImportError:
-            raise RequestError("to_pandas needs pandas; install it with: pip install pandas") from None
-        numbers = pandas.RangeIndex(1, len(self.words) + 1, name="number")
+        numbers = pandas().RangeIndex(1, len(self.words) + 1, name="number")
         columns = [field.name for field in fields(Heard)]
-        return pandas.DataFrame([vars(heard) for heard in self.words], numbers, columns)
+        return pandas().DataFrame([vars(heard) for heard in self.words], numbers, columns)
 
     def __repr__(self) -> str:
         places = {heard.start: number for number, heard in enumerate(self.words, 1)}

@@ -20,6 +20,7 @@ from limelight.look.answer import Importance, heard
 from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.session import CausalSession, Progress, session
+from limelight.look.tables import pandas
 from limelight.look.text import Reading, sink_tokens, speller
 from limelight.look.told import folded, quoted
 from limelight.look.view import View
@@ -51,6 +52,11 @@ class Segment:
     tokens: range
     role: str | None
 
+    @property
+    def word(self) -> Word:
+        """The same, as what is asked for or judged."""
+        return Word(self.text, self.start, self.end, self.tokens)
+
 
 @dataclass(frozen=True, repr=False)
 class Matrix:
@@ -68,12 +74,8 @@ class Matrix:
     def to_pandas(self) -> "DataFrame":
         """A pandas DataFrame with a row for each part of the answer and a column for each part of the prompt. Raises
         RequestError if pandas is not installed."""
-        try:
-            import pandas
-        except ImportError:
-            raise RequestError("to_pandas needs pandas; install it with: pip install pandas") from None
         names = [[part.text for part in side] for side in (self.rows, self.columns)]
-        return pandas.DataFrame(self.values.tolist(), *names)
+        return pandas().DataFrame(self.values.tolist(), *names)
 
     def __repr__(self) -> str:
         lines = []
@@ -217,13 +219,13 @@ class SeenAnswer(View[CausalSession]):
         target, *_ = self._words(asked)
         logits = self.session.logits(slice(question.at[0], question.at[0] + 1))[0]
         return Importance(
-            target=Word(asked.text, asked.start, asked.end, asked.tokens),
+            target=asked.word,
             logprob=float(self.session.whole(question)),
             rank=1 + int((logits > logits[question.answer[0]]).sum())
             if len(asked.tokens) == len(target.tokens)
             else None,
             method=found.method,
-            words=heard([Word(each.text, each.start, each.end, each.tokens) for each in prompt], found, None),
+            words=heard([each.word for each in prompt], found, None),
             named=found.named,
             losses=found.losses,
             check=found.check,
@@ -237,12 +239,10 @@ class SeenAnswer(View[CausalSession]):
         sentences = self.prompt("sentence")
         inquiry = Inquiry(self.session, question, tuple(each.tokens for each in sentences), long=True)
         losses = inquiry.losses(WAYS[inquiry.ways[0]], [(i,) for i in range(len(sentences))])
+        parts = self.prompt("word")
         best = sorted(sorted(range(len(sentences)), key=lambda i: -losses[i])[:WITHIN])
         return tuple(
-            word
-            for i in best
-            for word in self.prompt("word")
-            if sentences[i].start <= word.start and word.end <= sentences[i].end
+            word for i in best for word in parts if sentences[i].start <= word.start and word.end <= sentences[i].end
         )
 
     def _whole(self) -> Segment:
@@ -251,7 +251,7 @@ class SeenAnswer(View[CausalSession]):
 
     def _part(self, part: str | int, of: Level) -> Segment:
         parts = self.parts(of)
-        return parts[find([Word(each.text, each.start, each.end, each.tokens) for each in parts], part)]
+        return parts[find([each.word for each in parts], part)]
 
     def _question(self, asked: Segment) -> GivenWord:
         """How likely a part of the answer is behind all that is in front of it."""

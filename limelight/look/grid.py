@@ -7,6 +7,7 @@ from torch import Tensor
 
 from limelight import given
 from limelight.errors import RequestError
+from limelight.look.tables import pandas
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,12 +48,8 @@ class Grid(ABC):
     def to_pandas(self) -> "DataFrame":
         """A pandas DataFrame with a row for each layer, counted from 0. Raises RequestError if pandas is not
         installed."""
-        try:
-            import pandas
-        except ImportError:
-            raise RequestError("to_pandas needs pandas; install it with: pip install pandas") from None
-        layers = pandas.RangeIndex(len(self.values), name="layer")
-        return pandas.DataFrame(self.values.numpy(), layers, self.columns)
+        layers = pandas().RangeIndex(len(self.values), name="layer")
+        return pandas().DataFrame(self.values.numpy(), layers, self.columns)
 
     def plot(self, axes: "Axes | None" = None) -> "Axes":
         """A heat map, layers upwards, blue above 0 and red below; returns the axes it is drawn on.

@@ -169,7 +169,7 @@ class Seen(View[CausalSession]):
         given.callback("progress", progress)
         place = self.place(word)
         asked, before = self.words[place], self.words[:place]
-        question = GivenWord(*self._said(asked)) if foil is None else self._foil(asked, foil)
+        question = self._question(asked, foil)
         inquiry = Inquiry(self.session, question, tuple(each.tokens for each in before))
         found = importance.measure(inquiry, method, progress, check)
         at, tokens = self._said(asked)
@@ -217,7 +217,7 @@ class Seen(View[CausalSession]):
         given.callback("progress", progress)
         place = self.place(word)
         asked = self.words[place]
-        question = GivenWord(*self._said(asked)) if foil is None else self._foil(asked, foil)
+        question = self._question(asked, foil)
         places = range(self.words[0].tokens.start, self.words[place].tokens.start)
         inquiry = Inquiry(self.session, question, tuple(range(i, i + 1) for i in places))
         found = importance.measure(inquiry, method, progress, checked=False)
@@ -383,6 +383,10 @@ class Seen(View[CausalSession]):
     def _repr_html_(self) -> str | None:
         """What a notebook shows of it, if anything but text."""
         return None if self._display is None else self._display(self._network, self._tokenizer, self.text, self.title)
+
+    def _question(self, word: Word, foil: str | None) -> GivenWord:
+        """How likely a word is where it stands, or rather than a foil."""
+        return GivenWord(*self._said(word)) if foil is None else self._foil(word, foil)
 
     def _said(self, word: Word) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """The positions in front of a word's tokens, and the tokens."""

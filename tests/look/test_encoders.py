@@ -4,13 +4,10 @@ import copy
 import math
 from collections.abc import Callable
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 import torch
-import transformers as hf
-from references import saved
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from references import saved, write_marked_tokenizer
 from torch import Tensor
 
 import limelight
@@ -35,19 +32,6 @@ MASK = 98
 Answer = Callable[..., Tensor]
 
 
-def tokenizer(folder: Path) -> None:
-    """A word-level tokenizer of 99 words that puts <s> and </s> around a text and knows a mask."""
-    words = ["<pad>", "<s>", "</s>", *(f"w{i}" for i in range(3, 98)), "[MASK]"]
-    inner = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="w3"))
-    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing(
-        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
-    )
-    hf.PreTrainedTokenizerFast(
-        tokenizer_object=inner, bos_token="<s>", eos_token="</s>", pad_token="<pad>", mask_token="[MASK]"
-    ).save_pretrained(folder)
-
-
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[SeenEncoded, Answer]]:
     """``opened(name)``: TEXT looked at by a tiny BERT, and what the reference answers [n, C] or [C] to ids, not
@@ -58,7 +42,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Se
         if name not in made:
             folder = tmp_path_factory.mktemp(name)
             theirs = saved(name, folder)
-            tokenizer(folder)
+            write_marked_tokenizer(folder)
             model = limelight.open(folder)
             assert isinstance(model, limelight.EncoderModel)
 

@@ -143,10 +143,10 @@ def quiet() -> Iterator[None]:
     says.enable_progress_bar()
 
 
-def changes(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The key's name, and the config in which it is left out, changed or added."""
-    for name in sorted({*config, *VALUES} - {*NAMES}):
-        for value in [LEFT_OUT, *VALUES.get(name, [])]:
+def changed(config: dict[str, Any], values: dict[str, list[Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The key's name, and the config in which it is left out, changed or added. values: what else each may be."""
+    for name in sorted({*config, *values} - {*NAMES}):
+        for value in [LEFT_OUT, *values.get(name, [])]:
             other = copy.deepcopy(config)
             if value is LEFT_OUT:
                 other.pop(name, None)
@@ -154,6 +154,11 @@ def changes(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                 other[name] = value
             if other != config:
                 yield name, other
+
+
+def changes(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same for the keys of a decoder, and for those of its rotary embeddings."""
+    yield from changed(config, VALUES)
     if isinstance(config.get("rope_parameters"), dict):
         for name in sorted({*config["rope_parameters"], *ROPE}):
             for value in [LEFT_OUT, *ROPE.get(name, [])]:

@@ -1,10 +1,8 @@
 """Every key of every encoder's config, left out, changed and added in turn: what the reference then computes is what we
 compute, or the key is refused or warned about by its name. Weights stay the same throughout."""
 
-import copy
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pytest
 import torch
 import transformers
 from references import ENCODERS, saved
-from test_config_keys import LEFT_OUT, NAMES, TOKENS, outcome
+from test_config_keys import TOKENS, changed, outcome
 
 from limelight.models.config import SequenceClassifier
 from limelight.models.registry import config_from_hf
@@ -78,19 +76,6 @@ CHOSEN = [
 CHOSEN += ["modernbert-mean", "deberta-v2-classes", "electra-discriminator"]
 
 
-def changes(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The key's name, and the config in which it is left out, changed or added."""
-    for name in sorted({*config, *VALUES} - {*NAMES}):
-        for value in [LEFT_OUT, *VALUES.get(name, [])]:
-            other = copy.deepcopy(config)
-            if value is LEFT_OUT:
-                other.pop(name, None)
-            else:
-                other[name] = value
-            if other != config:
-                yield name, other
-
-
 def theirs(folder: Path, kind: Any) -> torch.Tensor | None:
     """The reference's logits; None if it refuses the config, or draws weights that the file does not have."""
     try:
@@ -109,7 +94,7 @@ def test_every_key_means_what_it_means_to_the_reference(name: str, tmp_path: Pat
     config = json.loads((tmp_path / "config.json").read_text())
     kind = getattr(transformers, config["architectures"][0])
     wrong, compared = [], 0
-    for key, other in changes(config):
+    for key, other in changed(config, VALUES):
         (tmp_path / "config.json").write_text(json.dumps(other))
         expected = theirs(tmp_path, kind)
         if expected is None or not expected.isfinite().all():
