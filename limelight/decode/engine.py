@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from limelight.decode.constraint import Constraint
     from limelight.models.api import LanguageModel
     from limelight.nn.state import State
 
@@ -65,6 +66,7 @@ class Engine:
         self._pool: State | None = None  # rows of which those of the state are the first
         self._state: State | None = None  # of `running`: all tokens but the last
         self._made: list[Token] = []  # not returned yet
+        self._failed: list[Request] = []  # by an error in the last step
         self._submitted = 0
 
     @property
@@ -84,14 +86,17 @@ class Engine:
         draft: Drafting | None = None,
         generator: torch.Generator | None = None,
         rules: Rules = Rules(),  # noqa: B008 (frozen)
+        constraint: Constraint | None = None,
         name: str = "the prompt",
     ) -> Request:
         """Lines up a prompt (token ids) to be continued by up to `max_tokens` tokens; see `generate`.
 
         source: the token ids that an encoder–decoder writes behind, its end mark included; the prompt is then how the
         target begins. generator: where random numbers come from, in place of the seed. rules: what the model wants of
-        its texts. name: what to call the prompt in
-        an error.
+        its texts. constraint: what may come next, asked before rules and sampling; drafts are checked by it, too. name:
+        what to call the prompt in an error.
+
+        How it goes is told by the request's `status`, `finish` and `error`.
 
         Raises RequestError for a prompt or a source that is empty, too long, or not of the model's vocabulary, for a
         source without an encoder and the other way round, for numbers out of range, and for a draft if the model is
@@ -117,6 +122,7 @@ class Engine:
             sampling=sampling,
             source=tuple(source),
             rules=rules,
+            constraint=constraint,
             generator=generator or sampling.generators([prompt])[0],
             stop=stop,
             logprobs=logprobs,
@@ -127,26 +133,32 @@ class Engine:
         return request
 
     def cancel(self, request: Request) -> None:
-        """Takes a request out, wherever it is; nothing happens if it has ended."""
-        request.draft = None
-        if request in self.waiting:
+        """Takes a request out, wherever it is, at once; nothing happens if it has ended."""
+        if request.status == "ended":
+            return
+        if request.status == "waiting":
             self.waiting.remove(request)
         else:
             self._put_out(request)
+        request.end("cancelled")
 
     def run(self) -> Generator[Step, None, None]:
-        """Steps until nothing is left to do, yielding what each makes."""
+        """Steps until nothing is left to do, yielding what each makes. Raises the error that a request ended in."""
         while self.busy:
             if step := self.step():
                 yield step
+            for request in self._failed:
+                assert request.error is not None
+                raise request.error
 
     @torch.inference_mode()
     def step(self) -> Step:
         """Runs the model and returns the tokens it made, if any, in the order of submission.
 
-        Raises RequestError if the model's logits behind a prompt are not numbers, and cancels that request; nothing is
-        lost to the others, and the next step goes on.
+        What is wrong with one request (logits that are not numbers, a processor, constraint or draft that raises) ends
+        that one, with the error kept on it, and the others go on.
         """
+        self._failed = []
         self._admit()
         self._decode()
         self._read()
@@ -179,6 +191,8 @@ class Engine:
             joining.append(self.waiting.popleft())
         if joining:
             joining.sort(key=lambda request: -len(request.tokens))
+            for request in joining:
+                request.status = "reading"
             rows, capacity = len(joining), len(joining[0].tokens)
             if not self.running:  # what they are read into will be the cache
                 _, capacity = self._rectangle(joining, rows, capacity)
@@ -195,6 +209,7 @@ class Engine:
             youngest = max(together, key=lambda request: request.row)
             self._put_out(youngest)
             self.waiting.appendleft(youngest)
+            youngest.status = "waiting"
 
     def _put_out(self, request: Request) -> None:
         if request in self.running:
@@ -205,6 +220,8 @@ class Engine:
     def _join(self, requests: list[Request], state: State) -> None:
         running = len(self.running)
         self.running = [*self.running, *requests]
+        for request in requests:
+            request.status = "running"
         if self._state is None:
             self._pool = self._state = state
         else:
@@ -257,7 +274,7 @@ class Engine:
             return
         pool = self._fit(self.running)
         capacity = pool.capacity - _longest(self.running)
-        guesses = [request.guess(min(capacity, _steady(request, pool.border))) for request in self.running]
+        guesses = [self._guess(request, min(capacity, _steady(request, pool.border))) for request in self.running]
         texts = [[request.tokens[-1], *guess] for request, guess in zip(self.running, guesses, strict=True)]
         logits = self._step(texts, self._state, last=not any(guesses))  # [B, T, V]
 
@@ -284,13 +301,6 @@ class Engine:
         reading = sum(len(request.tokens) > at for request in requests)  # the longest, which are the first
         self._joining = _Joining(requests[:reading], state.narrow(0, reading), at) if reading else None
         requests, logits, state = requests[reading:], logits[reading:], state.narrow(reading, len(requests))
-        if bool(logits.isnan().any()):
-            numbers = (~logits.isnan().any(-1)).tolist()
-            good = [request for request, fine in zip(requests, numbers, strict=True) if fine]
-            self.waiting.extendleft(sorted(good, key=lambda request: -request.row))
-            raise RequestError(
-                "the model's logits are not numbers: its number type overflows; open it as float32 or bfloat16"
-            )
         if requests:
             self._join(requests, state)
             self._choose(requests, logits)
@@ -307,14 +317,33 @@ class Engine:
         return self.model.step(tokens.to(self.model.device), state, counted, last=last)
 
     def _choose(self, requests: list[Request], logits: Tensor) -> None:
-        """Each goes on by a token, given the logits [B, V] behind its last one."""
-        if all(request.greedy for request in requests):
-            ids = likeliest(logits)
-        else:
-            ids = [request.choose(logits[row : row + 1]) for row, request in enumerate(requests)]
+        """Each goes on by a token, given the logits [B, V] behind its last one, or ends by an error of its own."""
+        ids = likeliest(logits) if all(request.greedy for request in requests) else [None] * len(requests)
         for row, (request, id) in enumerate(zip(requests, ids, strict=True)):
-            scores = None if request.logprobs is None else logits[row].log_softmax(-1)
-            self._made.append(request.add(id, scores))
+            if request.finish is not None:  # its draft failed
+                continue
+            try:
+                if bool(logits[row].isnan().any()):
+                    raise RequestError(
+                        "the model's logits are not numbers: its number type overflows; open it as float32 or bfloat16"
+                    )
+                chosen = request.choose(logits[row : row + 1]) if id is None else id
+                scores = None if request.logprobs is None else logits[row].log_softmax(-1)
+                self._made.append(request.add(chosen, scores))
+            except Exception as error:
+                self._fail(request, error)
+
+    def _guess(self, request: Request, most: int) -> list[int]:
+        """At most `most` tokens that the request's draft expects; it ends if the draft raises."""
+        try:
+            return request.guess(most)
+        except Exception as error:
+            self._fail(request, error)
+            return []
+
+    def _fail(self, request: Request, error: Exception) -> None:
+        request.end("error", error)
+        self._failed.append(request)
 
     def _check_prompt(self, prompt: Sequence[int], name: str) -> None:
         model = self.model

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
+from limelight.decode.constraint import constrained
 from limelight.decode.processors import History, LogitsProcessor
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limelight.decode.constraint import Constraint
     from limelight.decode.draft import Draft
     from limelight.decode.sampling import Sampling
 
@@ -20,6 +22,9 @@ CHUNK = 512
 
 Finish: TypeAlias = Literal["stop", "length", "context"]
 """Why a row ended: a stop token, `max_tokens` reached, or the model's context full."""
+
+Status: TypeAlias = Literal["waiting", "reading", "running", "ended"]
+"""Where a request is: in the queue (again, too, when it was put out), its prompt being read, generating, or over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +65,8 @@ class Request:
 
     row: its number, in the order of submission. tokens: the prompt, `given` tokens, and behind it what was generated.
     limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. source: what
-    an encoder–decoder writes behind; otherwise empty. rules: see `Engine.submit`. finish: why it ended; None while it
-    goes on, and for ever if it was cancelled.
+    an encoder–decoder writes behind; otherwise empty. rules, constraint: see `Engine.submit`. status: where it is; the
+    engine moves it on. finish: why it ended; None while it goes on. error: what ended it if `finish` is "error".
     """
 
     row: int
@@ -76,12 +81,15 @@ class Request:
     draft: Draft | None
     source: tuple[int, ...] = ()
     rules: Rules = Rules()
-    finish: Finish | None = None
+    constraint: Constraint | None = None
+    status: Status = "waiting"
+    finish: Finish | Literal["cancelled", "error"] | None = None
+    error: Exception | None = None
 
     @property
     def greedy(self) -> bool:
         """Whether it always goes on by what the model thinks likeliest."""
-        return self.sampling.greedy and self.rules == Rules()
+        return self.sampling.greedy and self.rules == Rules() and self.constraint is None
 
     @property
     def generated(self) -> list[int]:
@@ -111,6 +119,8 @@ class Request:
         """The next token, from the logits [1, V] behind the last one."""
         if self.rules.last is not None and self.left == 1:
             return self.rules.last
+        if self.constraint is not None:
+            logits = constrained(logits, self.constraint)
         sampling, processors = self.sampling, self.rules.processors
         remembered = self.tokens if sampling.remembers or processors else []
         history = History(torch.tensor([remembered], device=logits.device), self.given)
@@ -120,15 +130,23 @@ class Request:
 
     def add(self, id: int, scores: Tensor | None) -> Token:
         """Goes on by one token. scores: [V], the model's log-probabilities, if they are asked for."""
+        if self.constraint is not None:
+            self.constraint.accept(id)
         self.tokens.append(id)
+        finish: Finish | None = None
         if id in self.stop and (self.left or self.rules.last is None):
-            self.finish = "stop"
+            finish = "stop"
         elif not self.left:
-            self.finish = "length" if self.limit == self.max_tokens else "context"
-        if self.finish is not None:
-            self.draft = None  # it may hold much memory
+            finish = "length" if self.limit == self.max_tokens else "context"
+        if finish is not None:
+            self.end(finish)
         if scores is None:
-            return Token(self.row, id, self.finish)
+            return Token(self.row, id, finish)
         values, ids = scores.topk(self.logprobs or 0)
         best = tuple(zip(ids.tolist(), values.tolist(), strict=True))
-        return Token(self.row, id, self.finish, float(scores[id]), best)
+        return Token(self.row, id, finish, float(scores[id]), best)
+
+    def end(self, finish: Finish | Literal["cancelled", "error"], error: Exception | None = None) -> None:
+        """It is over, for this reason."""
+        self.status, self.finish, self.error = "ended", finish, error
+        self.draft = None  # it may hold much memory

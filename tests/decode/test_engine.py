@@ -88,7 +88,8 @@ def test_each_text_comes_out_as_it_would_alone(
         expected, finish = alone(visit.prompt, visit.n, visit.sampling, min(40, positions))
         got = [token.id for token in made[request.row].tokens] if request.row in made else []
         assert got == request.generated
-        if request.finish is None:
+        assert request.status == "ended"
+        if request.finish == "cancelled":
             assert visit.cancelled is not None
             assert got == expected[: len(got)]
         else:
@@ -182,7 +183,8 @@ def test_cancelling_at_any_time_ends_one_and_no_other(before: int) -> None:
     engine.cancel(others[0])
     steps += list(engine.run())
     assert others[0].generated == done == model.greedy([3] * 10, 4)[: len(done)]
-    assert (others[0].finish is None) == (before < 8)
+    assert (others[0].finish == "cancelled") == (before < 8)
+    assert others[0].status == "ended"
     assert others[1].generated == model.greedy([4] * 10, 4)
     assert first.generated == model.greedy([1, 2], 20)
     assert not engine.busy
@@ -230,14 +232,122 @@ def test_logits_that_are_not_numbers_end_their_own_request_only(monkeypatch: pyt
     first = engine.submit([1, 2], max_tokens=9)
     engine.step()
     bad, good = engine.submit([13, 2], max_tokens=9), engine.submit([5, 2], max_tokens=9)
-    with pytest.raises(RequestError, match="not numbers"):
-        engine.step()
-    steps = list(engine.run())
-    assert [token.row for token in steps[0]] == [0, 0, 2], "a token made before the error is not lost"
-    assert (bad.generated, bad.finish) == ([], None)
-    monkeypatch.undo()
+    assert [token.row for token in engine.step()] == [0, 2]
+    assert (bad.generated, bad.status, bad.finish) == ([], "ended", "error")
+    assert isinstance(bad.error, RequestError)
+    assert "not numbers" in str(bad.error)
+    run(engine)
     assert good.generated == model.greedy([5, 2], 9)
     assert first.generated == model.greedy([1, 2], 9)
+    with pytest.raises(RequestError, match="not numbers"):
+        list(generate(model, [[13, 2], [5, 2]], max_tokens=9))
+
+
+def test_a_request_says_where_it_is() -> None:
+    engine = Engine(HashedModel(), rows=2, positions=90, chunk=4)
+    first = engine.submit([1, 2], max_tokens=60)
+    assert (first.status, first.finish) == ("waiting", None)
+    engine.step()
+    assert first.status == "running"
+    second, third = engine.submit([3] * 9, max_tokens=60), engine.submit([4], max_tokens=1)
+    told = []
+    while engine.busy:
+        engine.step()
+        told.append(second.status)
+    assert [status for status, _ in groupby(told)] == ["reading", "running", "waiting", "running", "ended"]
+    assert [request.finish for request in (first, second, third)] == ["length"] * 3
+
+
+class Odd:
+    """Allows odd tokens only, and 0 to end with from the `least`-th on; raises at the `worst`-th."""
+
+    def __init__(self, least: int = 5, worst: int | None = None, size: int = 50) -> None:
+        self.least = least
+        self.worst = worst
+        self.size = size
+        self.seen: list[int] = []
+
+    def mask(self) -> torch.Tensor | None:
+        if len(self.seen) == self.worst:
+            raise ValueError("lost")
+        mask = torch.arange(self.size) % 2 == 1
+        mask[0] = len(self.seen) >= self.least
+        return mask
+
+    def accept(self, token: int) -> None:
+        assert token % 2 or len(self.seen) >= self.least
+        self.seen.append(token)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(SAMPLINGS), st.integers(1, 30), st.booleans()), min_size=1, max_size=5),
+    st.integers(1, 3),
+    st.sampled_from([None, "lookup"]),
+)
+@settings(max_examples=40, deadline=None)
+def test_a_constraint_is_kept_by_whoever_has_one(
+    wanted: list[tuple[Sampling, int, bool]], rows: int, draft: str | None
+) -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=rows, positions=60)
+    requests = []
+    for at, (sampling, n, held) in enumerate(wanted):
+        constraint = Odd() if held else None
+        options = {"max_tokens": n, "sampling": sampling, "stop": frozenset({0}), "draft": draft}
+        requests.append((engine.submit([at, 1, 2, 1, 2], constraint=constraint, **options), constraint, options))
+    run(engine)
+    for request, constraint, options in requests:
+        lone = Engine(model)
+        expected = lone.submit(
+            request.tokens[: request.given],
+            constraint=None if constraint is None else Odd(),
+            **options | {"draft": None},
+        )
+        run(lone)
+        assert (request.generated, request.finish) == (expected.generated, expected.finish)
+        if constraint is not None:
+            assert constraint.seen == request.generated
+
+
+@pytest.mark.parametrize(
+    ("constraint", "says"),
+    [
+        (Odd(worst=3), "lost"),
+        (Odd(size=49), r"mask is torch.bool \[49\]; it must be bool \[50\]"),
+        (Odd(size=1), r"bool \[1\]"),
+    ],
+    ids=["raises", "too short", "of one"],
+)
+def test_a_constraint_that_fails_ends_its_request_alone(constraint: Odd, says: str) -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=3)
+    good, bad, last = (
+        engine.submit([at], max_tokens=9, constraint=constraint if at == 2 else None) for at in (1, 2, 3)
+    )
+    while engine.busy:
+        engine.step()
+    assert bad.finish == "error"
+    assert len(bad.generated) == len(constraint.seen) == (constraint.worst or 0)
+    with pytest.raises(Exception, match=says):
+        raise bad.error
+    assert good.generated == model.greedy([1], 9)
+    assert last.generated == model.greedy([3], 9)
+
+
+def test_a_constraint_that_allows_nothing_or_everything() -> None:
+    class Fixed:
+        def __init__(self, mask: torch.Tensor | None) -> None:
+            self.mask = lambda: mask
+            self.accept = lambda token: None
+
+    model = HashedModel()
+    engine = Engine(model)
+    nothing = engine.submit([1], max_tokens=3, constraint=Fixed(torch.zeros(50, dtype=torch.bool)))
+    free = engine.submit([1], max_tokens=3, constraint=Fixed(None))
+    while engine.busy:
+        engine.step()
+    assert "allows no token" in str(nothing.error)
+    assert free.generated == model.greedy([1], 3)
 
 
 @pytest.mark.parametrize("options", [{"rows": 0}, {"positions": 0}, {"chunk": 0}], ids=str)
