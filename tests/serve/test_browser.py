@@ -337,6 +337,8 @@ def test_a_translation_is_looked_at_from_both_sides(visit: Visit, runs: Path, na
     assert page.locator(".word.added").count() > 3
     assert page.locator(".door:visible").all_inner_texts() == ["5What if", "6Translation"]
     page.route("**/api/translation*", lambda route: owing(route, row=1, column=7))  # its second word to “hund”
+    page.reload()  # it may have asked already
+    until(page, "document.querySelectorAll('.word.added').length > 3 && document.querySelector('.check')")
     page.keyboard.press("6")
     page.wait_for_selector(".room canvas")
     assert page.locator(".room canvas").count() == 4
