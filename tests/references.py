@@ -31,6 +31,12 @@ OPT = {name: value for name, value in SIZES.items() if name != "intermediate_siz
 
 SPARSE = GROUPED | {"num_experts_per_tok": 2}
 
+DEEPSEEK = SIZES | {
+    "num_key_value_heads": 4, "kv_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 12, "v_head_dim": 16,
+    "moe_intermediate_size": 32, "n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 3,
+    "first_k_dense_replace": 1,
+}  # fmt: skip
+
 HALVES = {"short_factor": [1.0 + 0.1 * i for i in range(8)], "long_factor": [1.0 + 0.5 * i for i in range(8)]}
 
 CONFIGS: dict[str, hf.PretrainedConfig] = {
@@ -125,6 +131,13 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     ),
     "olmoe": hf.OlmoeConfig(**SPARSE, num_experts=4),
     "gpt_oss": hf.GptOssConfig(**SPARSE, head_dim=16, num_local_experts=4, sliding_window=5),
+    "deepseek_v2": hf.DeepseekV2Config(
+        **DEEPSEEK, q_lora_rank=20, topk_method="group_limited_greedy", n_group=3, topk_group=2,
+        routed_scaling_factor=1.5, **_rope("yarn", factor=4.0, original_max_position_embeddings=32, mscale=0.7,
+                                           mscale_all_dim=0.8),
+    ),
+    "deepseek_v2-lite": hf.DeepseekV2Config(**DEEPSEEK, q_lora_rank=None, attention_bias=True),
+    "deepseek_v3": hf.DeepseekV3Config(**DEEPSEEK, q_lora_rank=20, n_group=3, topk_group=2),
     "gpt_neox": hf.GPTNeoXConfig(**SIZES),
     "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
 }  # fmt: skip
@@ -281,6 +294,9 @@ def reference(name: str) -> hf.PreTrainedModel:
                 parameter.copy_(drawn if parameter.dim() > 1 else 2 * drawn + 0.3)
             else:
                 parameter.copy_(drawn + 0.1)
+        for place, buffer in model.named_buffers():
+            if place.endswith("e_score_correction_bias"):
+                buffer.copy_(torch.randn_like(buffer) * 0.3)
         if hasattr(model, "final_logits_bias"):
             model.final_logits_bias.copy_(torch.randn_like(model.final_logits_bias) * 0.3)
     return model

@@ -98,7 +98,7 @@ def _about(found: "Contents", parts: Parts) -> dict[str, Any]:
     config, tokenizer = found.config, found.tokenizer
     stack = config.decoder or config.encoder
     blocks = stack.blocks if isinstance(stack, TransformerStack) else ()
-    kept = sum(2 * block.attention.kv_heads * block.attention.head_width for block in blocks)
+    kept = sum(b.attention.kv_heads * (b.attention.key_width + b.attention.head_width) for b in blocks)
     return {
         "path": str(found.path),
         "family": config.family,

@@ -349,8 +349,8 @@ def _heard(block: Block, layer: Layer, i: int, direction: Tensor) -> tuple[Tenso
     H = len(weights)
     dtype = block.dtype
     nothing = torch.zeros(1, layer.stream.shape[1], dtype=dtype, device=layer.stream.device)
-    said = attention.v(block.joins[0].before(nothing)).float()
-    silence = attention.out(said.view(K, 1, D).expand(K, H // K, D).reshape(1, -1).to(dtype)).float()[0]
+    said = attention.values(block.joins[0].before(nothing)[None])[0].float()  # [K, 1, D]
+    silence = attention.out(said.expand(K, H // K, D).reshape(1, -1).to(dtype)).float()[0]
     toward = backward(attention.out, H * D, direction[None], dtype).view(K, H // K, D)
-    products = toward @ (layer.values - said.view(K, 1, D)).transpose(-1, -2)  # [K, H / K, T]
+    products = toward @ (layer.values - said).transpose(-1, -2)  # [K, H / K, T]
     return (weights * products.view(H, T)).sum(0), float(silence @ direction)

@@ -19,6 +19,7 @@ from limelight.nn.embeddings import Embeddings
 from limelight.nn.experts import Experts, Router
 from limelight.nn.feedforward import ACTIVATIONS, ClampedFeedForward, FeedForward, GatedFeedForward
 from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
+from limelight.nn.latent import LatentAttention, LatentQueries, Latents
 from limelight.nn.norm import (
     AcrossHeads,
     LayerNorm,
@@ -246,17 +247,25 @@ class _Parts:
     def attention(self, a: c.Attention) -> Attention:
         if a.heads % a.kv_heads:
             raise ConfigError(f"{a.heads} heads cannot share {a.kv_heads} heads of keys and values evenly")
-        if a.rotary is not None and (a.rotary.width % 2 or not 2 <= a.rotary.width <= a.head_width):
+        if a.rotary is not None and (a.rotary.width % 2 or not 2 <= a.rotary.width <= a.key_width):
             raise ConfigError(
-                f"of a head's {a.head_width} features {a.rotary.width} would turn; it must be an even number"
+                f"of a head's {a.key_width} features {a.rotary.width} would turn; it must be an even number"
             )
+        if a.latent is not None:
+            return self._latent(a, a.latent)
         projections = (
             nn.Linear(self.width, a.heads * a.head_width, bias=a.bias),
             nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias and a.key_bias),
             nn.Linear(self.width, a.kv_heads * a.head_width, bias=a.bias),
             nn.Linear(a.heads * a.head_width, self.width, bias=a.out_bias),
         )
-        settings: dict[str, Any] = {
+        settings = self._settings(a)
+        if isinstance(a.score_bias, c.Disentangled):
+            return self._disentangled(a, a.score_bias, projections, settings)
+        return Attention(*projections, score_bias=self._score_bias(a), **settings)
+
+    def _settings(self, a: c.Attention) -> dict[str, Any]:
+        return {
             "kv_heads": a.kv_heads,
             "head_width": a.head_width,
             "rotary": self._rotary(a.rotary),
@@ -269,9 +278,28 @@ class _Parts:
             "clip": a.clip,
             "dropout": a.dropout,
         }
-        if isinstance(a.score_bias, c.Disentangled):
-            return self._disentangled(a, a.score_bias, projections, settings)
-        return Attention(*projections, score_bias=self._score_bias(a), **settings)
+
+    def _latent(self, a: c.Attention, latent: c.Latent) -> Attention:
+        if a.rotary is None or a.kv_heads != a.heads:
+            raise ConfigError("attention with latents needs rotary positions, and as many heads of keys as of queries")
+
+        def narrow(rank: int) -> tuple[nn.Module, nn.Module]:
+            return nn.Linear(self.width, rank, bias=a.bias), _norm(latent.norm, rank)
+
+        wide = a.heads * a.key_width
+        q: nn.Module = nn.Linear(self.width, wide, bias=False)
+        if latent.query_rank is not None:
+            q = LatentQueries(*narrow(latent.query_rank), nn.Linear(latent.query_rank, wide, bias=False))
+        return LatentAttention(
+            q,
+            nn.Linear(latent.rank, a.heads * latent.unturned, bias=False),
+            nn.Linear(latent.rank, a.heads * a.head_width, bias=False),
+            nn.Linear(a.heads * a.head_width, self.width, bias=a.out_bias),
+            latent=Latents(*narrow(latent.rank)),
+            turned=nn.Linear(self.width, a.rotary.width, bias=a.bias),
+            key_width=a.key_width,
+            **self._settings(a),
+        )
 
     def _disentangled(
         self, a: c.Attention, bias: c.Disentangled, projections: Sequence[nn.Module], settings: Mapping[str, Any]
@@ -334,6 +362,8 @@ def _experts(part: c.Experts, width: int) -> nn.Module:
         raise ConfigError(
             f"of {part.count} experts in {r.groups} groups, {r.open} of which are open, {r.chosen} cannot be chosen"
         )
+    if r.groups > 1 and r.best > part.count // r.groups:
+        raise ConfigError(f"a group of {part.count // r.groups} experts has no {r.best} best to be judged by")
     router = Router(width, part.count, **dataclasses.asdict(r))
     shared = None if part.shared is None else _feedforward(part.shared, width)
     share = nn.Linear(width, 1, bias=False) if part.weighed else None

@@ -103,6 +103,20 @@ class Disentangled:
 
 
 @dataclass(frozen=True)
+class Latent:
+    """Keys and values come from a narrow vector of each position, see `limelight.nn.latent`.
+
+    rank: its width. query_rank: that of another from which queries come (None: they come from the position itself).
+    unturned: how many features of each key follow those that the rotary positions turn. norm: on both vectors.
+    """
+
+    rank: int
+    query_rank: int | None
+    unturned: int
+    norm: Norm
+
+
+@dataclass(frozen=True)
 class Attention:
     """One attention layer. scale: what scores are multiplied by. cap: scores are softly limited to ±cap.
 
@@ -110,7 +124,8 @@ class Attention:
     both sides. bias: on q, k and v. key_bias: False takes that of k away. out_bias: on out. norm: on q and k, `normed`:
     each head, each head by weights of its own, or all heads as one vector. clip: what q, k and v are cut off at.
     dropout: of the weights, in training. score_bias: added to the scores. sinks: each head has one more score that
-    takes its share of the weight and gives nothing.
+    takes its share of the weight and gives nothing. latent: of keys and values; head_width is then that of values, bias
+    is on what makes the latents, and each head has a key of its own.
     """
 
     heads: int
@@ -129,6 +144,14 @@ class Attention:
     key_bias: bool = True
     normed: Literal["each", "own", "all"] = "each"
     clip: float | None = None
+    latent: Latent | None = None
+
+    @property
+    def key_width(self) -> int:
+        """The width of each head's queries and keys."""
+        if self.latent is None:
+            return self.head_width
+        return self.latent.unturned + (0 if self.rotary is None else self.rotary.width)
 
 
 @dataclass(frozen=True)

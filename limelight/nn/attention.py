@@ -160,12 +160,20 @@ class Attention(nn.Module):
 
     def keys_values(self, source: Tensor, positions: Positions) -> KeysValues:
         """Keys and values of source [B, S, W]."""
-        k = self.rotary(self.clip(self.k_norm(self._heads(self.k(source)))), positions)
-        return KeysValues(k, self.clip(self._heads(self.v(source))))
+        k = self.rotary(self.clip(self.k_norm(self._heads(self.k(source), self.head_width))), positions)
+        return KeysValues(k, self.clip(self.values(source)))
+
+    def queries(self, x: Tensor) -> Tensor:
+        """The heads [B, H, T, D] that x [B, T, W] asks with, before anything acts on them."""
+        return self._heads(self.q(x), self.head_width)
+
+    def values(self, source: Tensor) -> Tensor:
+        """The values [B, K, S, D] of source [B, S, W], before anything acts on them."""
+        return self._heads(self.v(source), self.head_width)
 
     def attend(self, x: Tensor, source: KeysValues, positions: Positions, mask: Mask) -> Tensor:
         """What x [B, T, W] hears from the source's keys and values: [B, T, W]."""
-        q = self.rotary(self.clip(self.q_norm(self._heads(self.q(x)))), positions)
+        q = self.rotary(self.clip(self.q_norm(self.queries(x))), positions)
         mixed = self.core(q, source.k, source.v, self.scores(q, source.k, positions, mask))  # [B, H, T, D]
         out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
         return out
@@ -184,6 +192,7 @@ class Attention(nn.Module):
         bias = None if isinstance(self.score_bias, NoBias) else positions.bias(self.score_bias)
         return Scores(mask, self.scale, self.cap, bias, self.sinks)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        """[B, T, H·D] → [B, H, T, D]."""
-        return x.view(*x.shape[:2], -1, self.head_width).transpose(1, 2)
+    @staticmethod
+    def _heads(x: Tensor, width: int) -> Tensor:
+        """[B, T, H·D] → [B, H, T, D] of so wide heads."""
+        return x.view(*x.shape[:2], -1, width).transpose(1, 2)

@@ -72,10 +72,10 @@ class DisentangledAttention(Attention):
         vectors, (B, H, T, _), S = distances.vectors()[None], q.shape, k.shape[2]
         bias = q.new_zeros(())
         if self.of_query:
-            keys = self._heads((self.distance_k or self.k)(vectors))  # [1, H, 2 · span, D]
+            keys = self._heads((self.distance_k or self.k)(vectors), self.head_width)  # [1, H, 2 · span, D]
             bias = bias + (q @ keys.transpose(-1, -2)).gather(-1, index.expand(B, H, T, S))
         if self.of_key:
-            queries = self._heads((self.distance_q or self.q)(vectors))
+            queries = self._heads((self.distance_q or self.q)(vectors), self.head_width)
             back = (k @ queries.transpose(-1, -2)).gather(-1, index.T.expand(B, H, S, T))
             bias = bias + back.transpose(-1, -2)
         return Scores(mask, self.scale, self.cap, bias * self.scale, self.sinks)

@@ -35,7 +35,8 @@ class Router(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(torch.empty(count, width))
         self.bias = nn.Parameter(torch.empty(count)) if bias else None
-        self.correction = nn.Parameter(torch.empty(count), requires_grad=False) if corrected else None
+        self.correction: Tensor | None
+        self.register_buffer("correction", torch.empty(count) if corrected else None)  # no gradient reaches a choice
         self.chosen = chosen
         self.normalised = normalised
         self.scale = scale

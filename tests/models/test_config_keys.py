@@ -117,12 +117,14 @@ MUCH_ALIKE = {
     "llama-biases-tied",
     "llama-linear",
     "gpt_neox-serial-tied",
+    "deepseek_v2-lite",
 }
 """Of which the others have every key."""
 
 RARE = {
     *("arcee", "helium", "smollm3", "olmo2", "starcoder2", "glm4", "cohere2", "gptj", "granite", "stablelm", "mpt"),
     *("qwen3_moe", "olmoe", "mixtral", "bloom", "opt", "falcon", "llama-dynamic", "phi3-longrope", "qwen2-windows"),
+    *("deepseek_v2", "deepseek_v3"),
 }
 """Tried only where LIMELIGHT_TEST_ALL is set: each takes seconds, and all are over one reader of configs."""
 

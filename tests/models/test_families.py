@@ -199,6 +199,23 @@ def test_a_falcon_with_linear_biases(tmp_path: Path) -> None:
         torch.testing.assert_close(logits, theirs(TOKENS).logits, **CLOSE)
 
 
+def test_layers_that_guess_further_tokens_are_left_out(tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    expected = saved("deepseek_v3", tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    ahead = (
+        "eh_proj.weight",
+        "shared_head.norm.weight",
+        "self_attn.kv_a_layernorm.weight",
+        "mlp.experts.3.up_proj.weight",
+    )
+    weights |= {f"model.layers.3.{name}": torch.ones(4) for name in ahead}
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with torch.inference_mode():
+        torch.testing.assert_close(run(open_checkpoint(tmp_path).network, TOKENS), expected(TOKENS).logits, **CLOSE)
+
+
 def test_sharded_files_open_alike(tmp_path: Path) -> None:
     expected = saved("llama", tmp_path, max_shard_size="60KB")
     assert len(json.loads((tmp_path / "model.safetensors.index.json").read_text())["weight_map"]) > 10

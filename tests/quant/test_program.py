@@ -105,7 +105,17 @@ def fits(network: Decoder | Seq2Seq) -> bool:
 
 LEFT = {
     *("olmo", "granite", "stablelm-parallel", "cohere", "bloom", "mpt", "arcee"),
-    *("mixtral", "qwen2_moe", "qwen2_moe-some-dense", "qwen3_moe", "olmoe", "gpt_oss"),
+    *(
+        "mixtral",
+        "qwen2_moe",
+        "qwen2_moe-some-dense",
+        "qwen3_moe",
+        "olmoe",
+        "gpt_oss",
+        "deepseek_v2",
+        "deepseek_v2-lite",
+    ),
+    "deepseek_v3",
 }
 """Those with a part that the kernels do not know (`tests/models/test_contract.py`), whose blocks run in turn."""
 
