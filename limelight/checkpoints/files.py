@@ -11,6 +11,9 @@ from limelight.errors import FileError
 
 CONFIG_LIMIT = 1 << 22  # bytes of a config; real ones take a few kB
 MARIAN = struct.pack("<Q", 1)  # what Marian's binary files begin with, the version
+OLD_TORCH = (
+    b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # behind a version's two bytes, what torch's files of before 1.6 begin with
+)
 PARTS_LIMIT = 1 << 10  # files that one GGUF model may lie in
 
 
@@ -26,10 +29,11 @@ def head(path: Path) -> bytes:
 
 
 def holds_tensors(path: Path) -> bool:
-    """Whether a file begins as GGUF, torch zip and safetensors files do, whatever it is called."""
+    """Whether a file begins as GGUF, torch's, Marian's and safetensors files do, whatever it is called."""
     try:
         first = head(path)
-        return first[:4] in {b"GGUF", b"PK\3\4"} or first[:8] == MARIAN or is_safetensors(first, path.stat().st_size)
+        known = first[:4] in {b"GGUF", b"PK\3\4"} or first[:8] == MARIAN or is_old_torch(first)
+        return known or is_safetensors(first, path.stat().st_size)
     except (FileError, OSError):
         return False
 
@@ -37,6 +41,11 @@ def holds_tensors(path: Path) -> bool:
 def is_safetensors(first: bytes, size: int) -> bool:
     """Whether a file of `size` bytes that begins so is a safetensors file: the length of a header, and the header."""
     return first[8:9] == b"{" and int(struct.unpack("<Q", first[:8])[0]) <= size
+
+
+def is_old_torch(first: bytes) -> bool:
+    """Whether a file that begins so was written by torch before its zip files."""
+    return first[:1] == b"\x80" and first[2:].startswith(OLD_TORCH)
 
 
 def gguf_parts(name: str) -> tuple[str, ...]:

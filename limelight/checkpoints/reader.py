@@ -1,4 +1,4 @@
-"""Opening files of tensors: one interface over safetensors, GGUF and torch zip files, single or in shards.
+"""Opening files of tensors: one interface over safetensors, GGUF, torch's and Marian's files, single or in shards.
 
 Files come from strangers, so what a file claims is checked against its length before memory is set aside for it, and
 anything wrong is a ``FileError`` that names the file and the field. Opening reads headers only; tensors are views of
@@ -12,7 +12,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Protocol
 
-from limelight.checkpoints.files import MARIAN, PARTS_LIMIT, foreign, gguf_parts, head, is_safetensors
+from limelight.checkpoints.files import MARIAN, PARTS_LIMIT, foreign, gguf_parts, head, is_old_torch, is_safetensors
 from limelight.checkpoints.marian import MarianReader, NpzReader, is_npz
 from limelight.checkpoints.tensors import lookup
 from limelight.errors import FileError
@@ -97,7 +97,7 @@ class ShardedReader:
 
 
 def open_tensors(path: Path) -> TensorReader:
-    """Opens a GGUF, safetensors, torch zip or Marian file, the index of a sharded one, the first part of a GGUF file in
+    """Opens a GGUF, safetensors, torch or Marian file, the index of a sharded one, the first part of a GGUF file in
     parts, or the folder that holds one.
 
     The kind is told by the content, not by the name. In a folder safetensors come first. Raises ``FileError`` for a
@@ -174,16 +174,21 @@ def _open_file(path: Path, first: bytes) -> TensorReader:
         from limelight.checkpoints.torchzip import TorchZipReader
 
         return TorchZipReader(path)
+    if is_old_torch(first):
+        from limelight.checkpoints.torchold import OldTorchReader
+
+        return OldTorchReader(path)
     if is_safetensors(first, path.stat().st_size):
         from limelight.checkpoints.safetensors import SafetensorsReader
 
         return SafetensorsReader(path)
     if first[:1] == b"\x80" or path.suffix in {".bin", ".pt", ".pth", ".pkl"}:
         raise FileError(
-            f"{path}: not a torch zip file, and a bare pickle may run code, so it is not opened; save it as safetensors"
+            f"{path}: not a file that torch.save wrote, and a bare pickle may run code, so it is not opened; "
+            "save it as safetensors"
         )
     what = f"; this is {kind}" if (kind := foreign(first)) else ""
-    raise FileError(f"{path}: starts with {first[:8]!r}, which is none of GGUF, safetensors or a torch zip file{what}")
+    raise FileError(f"{path}: starts with {first[:8]!r}, which is none of GGUF, safetensors or a torch file{what}")
 
 
 def _open_index(path: Path) -> ShardedReader:

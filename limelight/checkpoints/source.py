@@ -1,5 +1,6 @@
 """Where a model comes from: a short name, a folder (also of a training), a file, or an id of the Hugging Face hub."""
 
+import contextlib
 import json
 import os
 import re
@@ -11,11 +12,22 @@ from limelight import given
 from limelight.checkpoints import hub, wheel
 from limelight.checkpoints.cache import Progress
 from limelight.checkpoints.catalog import catalog
-from limelight.checkpoints.files import holds_tensors
-from limelight.errors import SourceError, suggestion
+from limelight.checkpoints.files import holds_tensors, read_json
+from limelight.errors import FileError, SourceError, suggestion
 
 SUFFIXES = (".gguf", ".safetensors", ".bin", ".pt", ".pth", ".npz")
 """The files that hold weights limelight can read."""
+
+_HEADS = {
+    "ForCausalLM": "complete",
+    "LMHeadModel": "complete",
+    "ForConditionalGeneration": "translate",
+    "MTModel": "translate",
+    "ForMaskedLM": "fill",
+    "ForSequenceClassification": "classify",
+    "ForTokenClassification": "classify",
+}
+"""The kinds of models by how the names of their classes end."""
 
 _PART = r"[\w-][\w.-]*"
 _HUB_ID = re.compile(rf"(?P<repo>{_PART}/{_PART})(?::(?P<file>(?:{_PART}/)*{_PART}\.gguf))?", re.ASCII)
@@ -38,7 +50,7 @@ class Source:
 class Listed:
     """A model that can be opened: by `name`, from `path` if it is on this machine; `size` in bytes, on disk.
 
-    `title`, `family` and `licence` are empty where nobody says.
+    `title`, `family`, `licence`, `kind` (of `catalog.KINDS`) and `good_for` are empty where nobody says.
     """
 
     name: str
@@ -47,6 +59,8 @@ class Listed:
     licence: str
     size: int
     path: Path | None
+    kind: str = ""
+    good_for: str = ""
 
 
 def resolve(model: str | Path) -> Source:
@@ -97,9 +111,23 @@ def available() -> list[Listed]:
     for model in catalog().values():
         path = wheel.path_of(model)
         there = path if path.is_file() and path.stat().st_size == model.size else None
-        listed.append(Listed(model.name, model.title, model.family, model.licence, model.size, there))
-    listed += [Listed(found.repo, "", found.family, "", found.size, found.path) for found in hub.every()]
+        row = (model.name, model.title, model.family, model.licence, model.size, there, model.kind, model.good_for)
+        listed.append(Listed(*row))
+    cached = hub.every()
+    listed += [Listed(each.repo, "", each.family, "", each.size, each.path, _kind(each.path)) for each in cached]
     return listed
+
+
+def _kind(path: Path) -> str:
+    """What the model in a file or folder of the hub does, as far as its files say."""
+    if path.is_file():
+        return "complete"  # a GGUF file
+    if (path / "modules.json").is_file():
+        return "embed"
+    with contextlib.suppress(FileError):
+        named = read_json(path / "config.json", "a model has one").get("architectures")
+        return next((kind for end, kind in _HEADS.items() if str(named).endswith(f"{end}']")), "")
+    return ""
 
 
 def _trained(run: Path) -> Path:

@@ -29,12 +29,24 @@ LIMIT = 1 << 21  # bytes of the pickle, and of the zip's directory; a tensor tak
 TUPLE_LIMIT = 20_000  # a tensor takes 4; a chain of more than this, hashed, could overflow the C stack
 END_BYTES = 22  # of the record that closes a zip
 
+STORAGES = {
+    "torch DoubleStorage": torch.float64,
+    "torch FloatStorage": torch.float32,
+    "torch HalfStorage": torch.float16,
+    "torch BFloat16Storage": torch.bfloat16,
+    "torch BoolStorage": torch.bool,
+    "torch LongStorage": torch.int64,
+    "torch IntStorage": torch.int32,
+    "torch ShortStorage": torch.int16,
+    "torch CharStorage": torch.int8,
+    "torch ByteStorage": torch.uint8,
+}
+
 ALLOWED = {
     "collections OrderedDict",
     "torch._utils _rebuild_parameter",
     "torch._utils _rebuild_tensor_v2",
-    *(f"torch {kind}Storage" for kind in ("Double", "Float", "Half", "BFloat16", "Bool")),
-    *(f"torch {kind}Storage" for kind in ("Long", "Int", "Short", "Char", "Byte")),
+    *STORAGES,
 }
 
 NAMES = {dtype: name for name, dtype in DTYPES.items()}
@@ -44,7 +56,7 @@ class TorchZipReader:
     """One torch zip file (.bin, .pt, .pth); a ``TensorReader``.
 
     The dictionary of tensors may also lie under the key "state_dict" or "model". Raises ``FileError`` for code in the
-    pickle, compressed parts, old files without zip, and anything that is not a dictionary of tensors.
+    pickle, compressed parts, and anything that is not a dictionary of tensors.
     """
 
     metadata: Mapping[str, Any]
@@ -133,8 +145,8 @@ def _check_pickle(path: Path, program: bytes) -> None:
         raise FileError(f"{path}: data.pkl describes more than {TUPLE_LIMIT // 4:,} tensors; save them in shards")
 
 
-def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
-    """The dictionary of tensors, itself or one level down."""
+def dictionary(path: Path, loaded: object) -> dict[Any, Any]:
+    """What was saved by its names: `loaded` itself or what lies one level down. Raises ``FileError`` if it is none."""
     # The pickle may have put attributes on an OrderedDict that hide its methods: call those of dict.
     state = dict(dict.items(loaded)) if isinstance(loaded, dict) else {}
     for key in ("state_dict", "model"):
@@ -143,8 +155,12 @@ def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
             break
     if not state:
         raise FileError(f"{path}: holds a {type(loaded).__name__}, not a dictionary of tensors")
+    return state
+
+
+def _tensors(path: Path, loaded: object) -> dict[str, Tensor]:
     tensors = {}
-    for name, tensor in state.items():
+    for name, tensor in dictionary(path, loaded).items():
         if not isinstance(name, str) or not isinstance(tensor, torch.Tensor) or tensor.dtype not in NAMES:
             key = repr(name) if isinstance(name, str) else f"of a {type(name).__name__}"
             kind = tensor.dtype if isinstance(tensor, torch.Tensor) else type(tensor).__name__

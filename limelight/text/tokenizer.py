@@ -77,7 +77,7 @@ class Tokenizer:
             named = (self._special[end] for end in _ENDS if end in self._special)
             self.eos: frozenset[int] = frozenset((*(() if eos is None else (eos,)), *parts.ends, *named))
 
-            sample = self._inner.encode("a")
+            sample = self._inner.encode("ac")  # a word, and an atom for who reads chemistry alone
             body = [at for at, added in enumerate(sample.special_tokens_mask) if not added]
             start, end = (body[0], body[-1] + 1) if body else (len(sample.ids), len(sample.ids))
             self.prefix: tuple[int, ...] = tuple(sample.ids[:start])

@@ -1,5 +1,6 @@
 """What a model's name means, before anything is fetched."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from limelight.checkpoints import cache, hub, source, wheel
+from limelight.checkpoints import catalog as table
 from limelight.checkpoints.catalog import catalog, default
 from limelight.errors import SourceError
 
@@ -133,6 +135,8 @@ def test_the_table_of_names_is_sound() -> None:
         assert model.title
         assert model.family
         assert model.licence
+        assert model.kind in table.KINDS
+        assert model.good_for
         for part in model.wheels:
             assert "==" in part.requirement
             for digest in (model.sha256, part.sha256):
@@ -142,6 +146,29 @@ def test_the_table_of_names_is_sound() -> None:
             assert part.file.endswith(".whl")
         assert len({part.file for part in model.wheels}) == len(model.wheels)
         assert not model.terms or model.terms.startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("files", "kind"),
+    [
+        ({"config.json": {"architectures": ["LlamaForCausalLM"]}}, "complete"),
+        ({"config.json": {"architectures": ["GPT2LMHeadModel"]}}, "complete"),
+        ({"config.json": {"architectures": ["MarianMTModel"]}}, "translate"),
+        ({"config.json": {"architectures": ["BertForMaskedLM"]}}, "fill"),
+        ({"config.json": {"architectures": ["BertForSequenceClassification"]}}, "classify"),
+        ({"config.json": {"architectures": ["BertModel"]}, "modules.json": []}, "embed"),
+        ({"config.json": {"architectures": ["BertModel"]}}, ""),
+        ({"config.json": {"architectures": 3}}, ""),
+        ({"config.json": []}, ""),
+    ],
+)
+def test_models_of_the_hub_are_listed_by_what_they_do(
+    files: dict[str, object], kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    monkeypatch.setattr(hub, "every", lambda: iter([hub.Cached("org/name", tmp_path, 7, "x")]))
+    assert source.available()[-1].kind == kind
 
 
 def test_the_list_says_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:

