@@ -12,6 +12,9 @@ import limelight
 
 ROOT = Path(limelight.__file__).parent
 
+OPENED = ("Model", "Translator", "EncoderModel")
+"""What `limelight.open` returns."""
+
 ALLOWED = {
     "nn": {"errors"},
     "text": {"errors", "given"},
@@ -22,7 +25,7 @@ ALLOWED = {
     "look": {"errors", "given", "text", "nn", "models.api", "decode"},
     "tasks": {"errors", "given", "text", "nn", "models", "checkpoints", "decode", "look", "train"},
     "views": {"errors", "text", "models", "decode", "look", "tasks", "Model", "Translator"},
-    "serve": {"errors", "given", "models", "checkpoints", "decode", "look", "views", "Model", "Translator"},
+    "serve": {"errors", "given", "text", "models", "checkpoints", "decode", "look", "views", *OPENED},
     "notebook": {"errors", "views", "serve", "Model", "Translator"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }

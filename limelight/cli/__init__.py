@@ -24,6 +24,7 @@ COMMANDS = {
     "look": "Continue a sentence and show which words the model listened to.",
     "complete": "Continue a text.",
     "chat": "Talk with a model.",
+    "serve": "Serve models by the API of OpenAI.",
     "train": "Train a model on your own text.",
     "translate": "Translate lines.",
     "embed": "Make vectors of texts, and show how near they are.",

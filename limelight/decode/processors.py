@@ -202,3 +202,15 @@ class NoEnd:
         if history.tokens.shape[1] >= self.least:
             return logits
         return logits.index_fill(1, torch.tensor(self.ids, device=logits.device), -torch.inf)
+
+
+@dataclass(frozen=True, slots=True)
+class Bias:
+    """Adds a number to the score of each of these tokens (OpenAI API, logit_bias)."""
+
+    ids: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __call__(self, logits: Tensor, history: History) -> Tensor:
+        ids = torch.tensor(self.ids, device=logits.device)
+        return logits.index_add(1, ids, logits.new_tensor([self.values]).expand(len(logits), -1))

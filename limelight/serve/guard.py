@@ -39,9 +39,21 @@ HEADERS = [
 class Guard:
     """Refuses foreign hosts, foreign origins and large bodies, and puts the headers on every answer."""
 
-    def __init__(self, app: App, names: frozenset[str] = frozenset()) -> None:
-        """names: hosts to answer to, besides addresses, localhost and this machine's own name."""
+    def __init__(
+        self,
+        app: App,
+        names: frozenset[str] = frozenset(),
+        largest: int = LARGEST,
+        origins: frozenset[str] = frozenset(),
+        told: Callable[[str], Any] = lambda why: why,
+    ) -> None:
+        """names: hosts to answer to, besides addresses, localhost and this machine's own name. largest: bytes of a
+        request. origins: those of other pages that may ask all the same, such as "https://example.org"; "*": all.
+        told: what stands in a refusal for the reason."""
         self._app = app
+        self._largest = largest
+        self._origins = origins
+        self._told = told
         self._names = names | {"localhost", socket.gethostname().lower()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,19 +66,25 @@ class Guard:
         host = headers.get(b"host", "")
         origin = headers.get(b"origin")
         if not self._ours(host):
-            await _refuse(send, 421, "this server answers to localhost and to addresses only")
+            await self._refuse(send, 421, "this server answers to localhost and to addresses only")
             return
-        if origin is not None and origin.partition("://")[2].lower() != host.lower():
-            await _refuse(send, 403, "this server answers to its own page only")
+        shared = origin is not None and bool(self._origins & {"*", origin.lower()})
+        if origin is not None and not shared and origin.partition("://")[2].lower() != host.lower():
+            await self._refuse(send, 403, "this server answers to its own page only")
             return
         length = headers.get(b"content-length", "0")
-        if not re.fullmatch("[0-9]{1,9}", length) or int(length) > LARGEST or b"transfer-encoding" in headers:
-            await _refuse(send, 413, f"a request may have at most {LARGEST:,} bytes")
+        if not re.fullmatch("[0-9]{1,9}", length) or int(length) > self._largest or b"transfer-encoding" in headers:
+            await self._refuse(send, 413, f"a request may have at most {self._largest:,} bytes")
+            return
+        more = _shared(origin) if shared and origin is not None else HEADERS
+        if shared and scope["method"] == "OPTIONS":
+            await send({"type": "http.response.start", "status": 204, "headers": more})
+            await send({"type": "http.response.body", "body": b""})
             return
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *HEADERS]
+                message["headers"] = [*message.get("headers", ()), *more]
             await send(message)
 
         await self._app(scope, receive, answer)
@@ -82,9 +100,21 @@ class Guard:
             return name.lower() in self._names
         return True
 
+    async def _refuse(self, send: Send, status: int, why: str) -> None:
+        body = json.dumps({"error": self._told(why)}).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *HEADERS]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
-async def _refuse(send: Send, status: int, why: str) -> None:
-    body = json.dumps({"error": why}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode()), *HEADERS]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+
+def _shared(origin: str) -> list[tuple[bytes, bytes]]:
+    """The headers of an answer that another page may read."""
+    own = (b"cross-origin-resource-policy", b"cross-origin-opener-policy")
+    return [
+        *(header for header in HEADERS if header[0] not in own),
+        (b"access-control-allow-origin", origin.encode("latin-1")),
+        (b"access-control-allow-methods", b"GET, POST"),
+        (b"access-control-allow-headers", b"authorization, content-type"),
+        (b"access-control-max-age", b"600"),
+        (b"vary", b"origin"),
+    ]

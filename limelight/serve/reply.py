@@ -39,7 +39,7 @@ class Json(JSONResponse):
         return dumps(content).encode()
 
 
-class _Reply(Response, ABC):
+class Reply(Response, ABC):
     """An answer that is given up when whoever asked leaves."""
 
     def __init__(self, media_type: str) -> None:
@@ -65,7 +65,7 @@ class _Reply(Response, ABC):
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
 
 
-class Answer(_Reply):
+class Answer(Reply):
     """The bytes that `work` returns, or an error as JSON."""
 
     def __init__(self, worker: Worker, work: Callable[[], bytes | memoryview], media_type: str) -> None:
@@ -89,7 +89,7 @@ class Answer(_Reply):
         await send({"type": "http.response.body", "body": b""})
 
 
-class Lines(_Reply):
+class Lines(Reply):
     """What `work` emits, as lines of JSON; an error is a last line with "error". waiting: see `Worker.lines`."""
 
     def __init__(self, worker: Worker, work: Callable[[Emit], None], waiting: Callable[[], Line] | None = None) -> None:

@@ -4,6 +4,7 @@ A chat template is a program, and a tokenizer a chain of rewriting rules. Neithe
 allocates or searches inside of one call; a process can.
 """
 
+import atexit
 import contextlib
 import importlib
 import json
@@ -11,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from limelight.errors import LimelightError, TextError
@@ -21,37 +23,75 @@ PATIENCE = 60.0  # seconds by the clock, where the processor's time cannot be li
 _CHILD = "from limelight.text.apart import _main; _main()"
 
 
-def apart(function: str, *arguments: Any, what: str) -> Any:
+def apart(function: str, *arguments: Any, what: str, keep: bool = False) -> Any:
     """Calls `function`, given as "module.name", in a process of its own, which the system holds to `MEMORY` and
     `SECONDS` where it can.
 
-    arguments and the result: what JSON can write. Raises TextError with the words of the function's LimelightError, or
-    beginning with `what` it is if that takes too much.
+    arguments and the result: what JSON can write. keep: whether the process waits for the next call, which is then a
+    hundred times sooner done; one that was ended is replaced. Raises TextError with the words of the function's
+    LimelightError, or beginning with `what` it is if that takes too much.
     """
-    called = {"function": function, "arguments": arguments}
-    paths = {"PYTHONPATH": os.pathsep.join(map(str, sys.path)), "TOKENIZERS_PARALLELISM": "false"}
+    called = json.dumps({"function": function, "arguments": arguments}).encode() + b"\n"
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", _CHILD],
-            input=json.dumps(called).encode(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=os.environ | paths,
-            timeout=PATIENCE,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        raise TextError(f"{what} takes more than {PATIENCE:.0f} s") from None
+        child = _kept.pop(os.getpid(), None) if keep else None  # one that another thread uses is not waited for
+        if child is None or child.poll() is not None:
+            child = _started()
+        with ThreadPoolExecutor(1) as reading:
+            answered = reading.submit(_ask, child, called)
+            try:
+                line = answered.result(PATIENCE)
+            except TimeoutError:
+                child.kill()
+                _end(child)
+                raise TextError(f"{what} takes more than {PATIENCE:.0f} s") from None
     except OSError as problem:
         raise TextError(f"{what} is tried in a process of its own, and none could be started: {problem}") from problem
-    if done.returncode == -_out_of_time():
+    if not line.endswith(b"\n") or not (keep and _kept.setdefault(os.getpid(), child) is child):
+        _end(child)
+    if child.returncode == -_out_of_time():
         raise TextError(f"{what} takes more than {SECONDS:.0f} s of computing")
-    if done.returncode:
+    if not line.endswith(b"\n"):
         raise TextError(f"{what} breaks the process that it runs in, or takes more than {MEMORY >> 20} MB")
-    answer = json.loads(done.stdout.rpartition(b"\n")[2])  # whatever else was printed stands before it
+    answer = json.loads(line)
     if "error" in answer:
         raise TextError(answer["error"] or f"{what} takes more than {MEMORY >> 20} MB of memory")
     return answer["result"]
+
+
+_kept: dict[int, subprocess.Popen[bytes]] = {}
+"""A process that waits for the next call, by the process that started it: not one that was forked since."""
+
+
+def _started() -> subprocess.Popen[bytes]:
+    paths = {"PYTHONPATH": os.pathsep.join(map(str, sys.path)), "TOKENIZERS_PARALLELISM": "false"}
+    pipe = subprocess.PIPE
+    command = [sys.executable, "-P", "-c", _CHILD]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, env=os.environ | paths)
+
+
+def _ask(child: subprocess.Popen[bytes], called: bytes) -> bytes:
+    """What the process answers; no whole line where it ended over that."""
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.write(called)
+        child.stdin.flush()
+    return child.stdout.readline()
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    assert child.stdin is not None
+    assert child.stdout is not None
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.close()
+    child.stdout.close()
+    child.wait()
+
+
+@atexit.register
+def _end_kept() -> None:
+    if child := _kept.pop(os.getpid(), None):
+        _end(child)
 
 
 def _out_of_time() -> int:
@@ -59,19 +99,30 @@ def _out_of_time() -> int:
 
 
 def _main() -> None:
-    called = json.load(sys.stdin.buffer)
-    module, _, name = called["function"].rpartition(".")
-    function = getattr(importlib.import_module(module), name)
+    answers, sys.stdout = sys.stdout, sys.stderr  # whatever else is printed goes nowhere
     with contextlib.suppress(ImportError, ValueError, OSError):  # Windows has no limits, macOS none on memory
         import resource
 
-        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    try:
-        answer = {"result": function(*called["arguments"])}
-    except LimelightError as error:
-        answer = {"error": str(error)}
-    except MemoryError:
-        answer = {"error": ""}
-    sys.stdout.write(f"\n{json.dumps(answer)}")
+    for line in sys.stdin.buffer:
+        called = json.loads(line)
+        module, _, name = called["function"].rpartition(".")
+        function = getattr(importlib.import_module(module), name)
+        _limit(SECONDS)
+        try:
+            answer = {"result": function(*called["arguments"])}
+        except LimelightError as error:
+            answer = {"error": str(error)}
+        except MemoryError:
+            answer = {"error": ""}
+        text = json.dumps(answer)
+        _limit(0)
+        answers.write(f"{text}\n")
+        answers.flush()
+
+
+def _limit(seconds: float) -> None:
+    """The processor's time from here on, where the system can count it; 0: any."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        signal.setitimer(signal.ITIMER_PROF, seconds)

@@ -6,6 +6,7 @@ spells out.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from limelight.errors import RequestError, TextError
@@ -24,6 +25,8 @@ def render(
     reply: bool,
     tokens: Mapping[str, str],
     controls: Iterable[str],
+    tools: Sequence[Mapping[str, Any]] | None = None,
+    variables: Mapping[str, Any] = MappingProxyType({}),
 ) -> str:
     """The text of a conversation; `tokens` are the names the template may use, `controls` what no message may spell."""
     if template is None:
@@ -38,10 +41,19 @@ def render(
     pattern = re.compile(f"(?={spelled})(.)" if spelled else "(?!)(.)", re.DOTALL)
     try:
         seen = [_message(message, pattern) for message in messages]
+        functions = None if tools is None else _plain(tools, pattern)
+        others = _plain(variables, pattern)
     except RecursionError:
         raise RequestError("a message is nested too deeply, or holds itself") from None
-    values = {"messages": seen, "tools": None, "documents": None, "add_generation_prompt": reply, **tokens}
-    text: str = apart("limelight.text.template.rendered", template, values, what="the model's chat template")
+    values = {
+        "documents": None,
+        **others,
+        "messages": seen,
+        "tools": functions,
+        "add_generation_prompt": reply,
+        **tokens,
+    }
+    text: str = apart("limelight.text.template.rendered", template, values, what="the model's chat template", keep=True)
     return text
 
 

@@ -211,11 +211,20 @@ class Tokenizer:
         """The source of the chat template, or None for a model that was not made for chat."""
         return self._parts.template
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], *, reply: bool = True) -> str:
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        reply: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        variables: Mapping[str, Any] | None = None,
+    ) -> str:
         """A conversation as the text that the model was trained on; encode it with `special=True`, without `prefix`.
 
         `messages` have a "role" and a "content", and whatever else the template knows, such as lists of parts; values
-        that are None count as missing. `reply` opens the model's answer. A control token that a message spells out is
+        that are None count as missing. `reply` opens the model's answer. `tools` are functions that the model may call,
+        each as {"type": "function", "function": {"name", "description", "parameters"}}, and `variables` what else the
+        template asks for by name, such as "enable_thinking". A control token that a message spells out is
         broken by an invisible word joiner, so that it stays text. The template runs in a process of its own, with
         limits on time and memory. Raises TextError for a model without a template or a template that fails,
         RequestError for messages that are not made of text, numbers, lists and dicts.
@@ -224,19 +233,28 @@ class Tokenizer:
         parts = self._parts
         named = {"bos": parts.bos, "eos": parts.eos, "pad": parts.pad, "unk": parts.unk, **parts.others}
         tokens = {f"{name}_token": token for name, token in named.items() if token is not None}
-        return chat.render(self.template, messages, reply=reply, tokens=tokens, controls=self._special)
+        return chat.render(
+            self.template,
+            messages,
+            reply=reply,
+            tokens=tokens,
+            controls=self._special,
+            tools=tools,
+            variables=variables or {},
+        )
 
     def save(self, path: str | Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which `transformers` reads and encodes equally."""
-        folder.write(given.path("path", path), self._definition(), self._parts)
+        folder.write(given.path("path", path), self.definition, self._parts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """For pickle and copy, by which other processes are given a tokenizer."""
         with self._guarded():
-            inner = tokenizers.Tokenizer.from_str(self._definition())
+            inner = tokenizers.Tokenizer.from_str(self.definition)
         return Tokenizer, (replace(self._parts, inner=inner),)
 
-    def _definition(self) -> str:
+    @property
+    def definition(self) -> str:
         """The whole tokenizer.json."""
         with self._lock, self._guarded():
             self._inner.post_processor = self._around

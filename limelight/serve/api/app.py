@@ -1,0 +1,177 @@
+"""The API's application: its paths, who may use them, and what becomes of errors."""
+
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from limelight.serve.api import bodies as b
+from limelight.serve.api.answers import Events, Object, Whole, encoded
+from limelight.serve.api.chat import Chatting
+from limelight.serve.api.completions import Completing
+from limelight.serve.api.errors import ApiError, api_error
+from limelight.serve.api.metrics import metrics
+from limelight.serve.api.shelf import Reader, Shelf, Writer
+from limelight.serve.guard import App, Guard
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+_FIELD = re.compile(r"(?!(?:str|int|float|bool|list|none|text|function|json_schema|json_object)$)[a-z_0-9]+")
+"""A part of an error's place that is a name in the request, and none of the kinds that pydantic tried there."""
+
+LARGEST = 1 << 25
+"""Bytes of the largest request."""
+
+
+def make(
+    shelf: "Callable[[], Shelf]",
+    *,
+    opened: "Callable[[Shelf], None]" = lambda shelf: None,
+    failed: "Callable[[Exception], None]" = lambda error: None,
+    keys: Sequence[str] = (),
+    names: frozenset[str] = frozenset(),
+    origins: frozenset[str] = frozenset(),
+) -> App:
+    """The ASGI application.
+
+    shelf: makes the models' shelf, in the event loop. opened: called with it when its first model is open; failed: with
+    the error, if that cannot be opened. keys: one of them must be sent along; none: nobody is asked.
+    names: hosts to answer to besides localhost and addresses. origins: other web pages that may ask ("*": all).
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> "AsyncIterator[None]":
+        try:
+            found = app.state.shelf = shelf()
+            await found.get(None)
+        except Exception as error:
+            failed(error)
+            raise
+        opened(found)
+        yield
+        found.close()
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_exception_handler(ApiError, _failed)
+    app.add_exception_handler(RequestValidationError, _misread)
+    app.add_exception_handler(HTTPException, _lost)
+    app.add_exception_handler(Exception, _failed)
+
+    async def allowed(request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
+        if keys and not any(hmac.compare_digest(given.encode(), key.encode()) for key in keys):
+            raise ApiError("the API key is missing or wrong", status=401, code="invalid_api_key")
+
+    _open_to_all(app)
+    _paths(app, [Depends(allowed)])
+    return Guard(app, names, LARGEST, origins, lambda why: ApiError(why).body["error"])
+
+
+def _open_to_all(app: FastAPI) -> None:
+    @app.get("/health")
+    @app.get("/v1/health")
+    async def health(request: Request) -> Response:
+        shelf: Shelf = request.app.state.shelf
+        models = {each.name: _state(each) for each in shelf.opened}
+        alive = all(each.alive for each in shelf.opened)
+        body: Object = {"status": "ok" if alive else "error", "models": models}
+        if not alive:
+            body["error"] = {"message": "an engine does not step", "type": "server_error", "param": None, "code": None}
+        return Response(encoded(body), 200 if alive else 503, media_type="application/json")
+
+
+def _state(model: Writer | Reader) -> Object:
+    if isinstance(model, Reader):
+        return {"alive": model.alive, "running": model.open}
+    runner = model.runner
+    counts = {"running": runner.running, "waiting": runner.waiting, "steps": runner.counts.steps}
+    return {"alive": runner.alive, **counts}
+
+
+def _paths(app: FastAPI, dependencies: list[Any]) -> None:
+    def shelf(request: Request) -> Shelf:
+        found: Shelf = request.app.state.shelf
+        return found
+
+    @app.get("/metrics", dependencies=dependencies)
+    async def numbers(request: Request) -> Response:
+        return PlainTextResponse(metrics(shelf(request)), media_type="text/plain; version=0.0.4")
+
+    @app.get("/v1/models", dependencies=dependencies)
+    @app.get("/models", dependencies=dependencies)
+    async def models(request: Request) -> Object:
+        return {"object": "list", "data": [_model(shelf(request), name) for name in shelf(request).names]}
+
+    @app.get("/v1/models/{name:path}", dependencies=dependencies)
+    async def model(request: Request, name: str) -> Object:
+        return _model(shelf(request), shelf(request).name(name))
+
+    @app.post("/v1/completions", dependencies=dependencies)
+    async def completions(request: Request, body: b.Complete) -> Response:
+        writer = await shelf(request).writer(body.model)
+        done = Completing(_id("cmpl"), writer, body)
+        if body.stream:
+            await done.writing.begin()
+            return Events(done.stream())
+        return Whole(done.whole)
+
+    @app.post("/v1/chat/completions", dependencies=dependencies)
+    async def chat(request: Request, body: b.Chat) -> Response:
+        writer = await shelf(request).writer(body.model)
+        done = Chatting(writer, body)
+        await done.plan(_id("chatcmpl"))
+        if body.stream:
+            await done.writing.begin()
+            return Events(done.stream())
+        return Whole(done.whole)
+
+
+def _id(kind: str) -> str:
+    return f"{kind}-{secrets.token_hex(12)}"
+
+
+def _model(shelf: Shelf, name: str) -> Object:
+    found: Object = {"id": name, "object": "model", "created": shelf.began, "owned_by": "limelight"}
+    opened = next((each for each in shelf.opened if each.name == name), None)
+    if isinstance(opened, Writer):
+        found["max_model_len"] = opened.longest
+    return found
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    found = api_error(error)
+    return Response(encoded(found.body), found.status, found.headers, media_type="application/json")
+
+
+async def _lost(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    why = {404: f"there is no {request.url.path} here", 405: f"{request.method} is not for {request.url.path}"}
+    found = ApiError(why.get(error.status_code, str(error.detail)), status=error.status_code)
+    return Response(encoded(found.body), found.status, dict(error.headers or {}), media_type="application/json")
+
+
+async def _misread(request: Request, error: Exception) -> Response:
+    """What pydantic says of a body, in one sentence; of the shapes that a value may have, the one it comes nearest."""
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    # A value that is of the right kind comes nearer than one that is not.
+    first = max(
+        errors,
+        key=lambda each: (each["type"] == "extra_forbidden", not each["type"].endswith("_type"), len(each["loc"])),
+    )
+    place = ".".join(str(part) for part in first["loc"][1:] if isinstance(part, int) or _FIELD.fullmatch(part))
+    if first["type"] == "json_invalid":
+        found = ApiError(f"the request is not JSON: {first.get('ctx', {}).get('error', 'it ends too early')}")
+    elif first["type"] == "extra_forbidden":
+        found = ApiError(f"{place} is not known here; leave it out", param=place, code="unknown_parameter")
+    else:
+        found = ApiError(f"{place or 'the request'}: {first['msg']}", param=place or None)
+    return Response(encoded(found.body), found.status, media_type="application/json")

@@ -1,0 +1,37 @@
+"""Starting the server of the API, and ending it when all is answered."""
+
+import signal
+import socket
+from collections.abc import Callable, Sequence
+
+from limelight.serve.api.app import make
+from limelight.serve.api.shelf import Shelf
+
+DRAIN = 60
+"""Seconds that those who were let in are given to be answered when the server is told to end."""
+
+
+def serve(
+    sock: socket.socket,
+    shelf: Callable[[], Shelf],
+    ready: Callable[[list[str]], None],
+    *,
+    keys: Sequence[str] = (),
+    names: frozenset[str] = frozenset(),
+    origins: frozenset[str] = frozenset(),
+) -> None:
+    """Serves until interrupted or told to end (SIGTERM); see `make`. ready: called with the models' names once the
+    first one is open. Raises what opening it raises."""
+    import uvicorn
+
+    failed: list[Exception] = []
+
+    def opened(found: Shelf) -> None:
+        ready(found.names)
+
+    signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn hands it on when it has ended
+    app = make(shelf, opened=opened, failed=failed.append, keys=keys, names=names, origins=origins)
+    config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=DRAIN)
+    uvicorn.Server(config).run(sockets=[sock])
+    if failed:
+        raise failed[0]

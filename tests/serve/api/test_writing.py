@@ -1,0 +1,180 @@
+"""Completions and chats: what is written, token by token, and what is told of it."""
+
+from typing import Any
+
+import pytest
+import torch
+from api_server import Served
+from cli.tiny_models import SENTENCE
+
+import limelight
+
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+HELLO = [{"role": "user", "content": "The cat sat"}]
+
+
+@pytest.fixture(scope="module")
+def model(api: Served) -> limelight.Model:
+    return api.writer.model
+
+
+def test_a_completion_is_what_the_model_says(api: Served, model: limelight.Model) -> None:
+    status, answer = api.ask(COMPLETIONS, {"prompt": SENTENCE, "max_tokens": 12, "temperature": 0})
+    assert status == 200
+    assert answer["object"] == "text_completion"
+    assert answer["model"] == "tiny"
+    (choice,) = answer["choices"]
+    assert choice["text"] == model.complete(SENTENCE, max_tokens=12).text
+    prompt = len(model.encode(SENTENCE))
+    assert answer["usage"]["prompt_tokens"] == prompt
+    assert answer["usage"]["total_tokens"] == prompt + answer["usage"]["completion_tokens"]
+
+
+def test_a_chat_is_what_the_model_answers(api: Served, model: limelight.Model) -> None:
+    status, answer = api.ask(CHAT, {"messages": HELLO, "max_tokens": 12, "temperature": 0})
+    assert status == 200
+    message = answer["choices"][0]["message"]
+    assert message == {"role": "assistant", "content": "".join(model.chat(HELLO, max_tokens=12)), "refusal": None}
+    parts = [{"role": "user", "content": [{"type": "text", "text": "The cat"}, {"type": "text", "text": " sat"}]}]
+    again = api.ask(CHAT, {"messages": parts, "max_completion_tokens": 12, "temperature": 0})[1]
+    assert again["choices"] == answer["choices"]
+
+
+@pytest.mark.parametrize(("path", "body"), [(COMPLETIONS, {"prompt": SENTENCE}), (CHAT, {"messages": HELLO})])
+def test_a_stream_says_the_same(api: Served, path: str, body: dict[str, Any]) -> None:
+    body = {**body, "max_tokens": 20, "seed": 3, "n": 2, "temperature": 1.5}
+    whole = api.ask(path, body)[1]
+    *chunks, last = api.events(path, {**body, "stream_options": {"include_usage": True}})
+    assert last["choices"] == []
+    assert last["usage"] == whole["usage"]
+    assert {chunk["id"] for chunk in chunks} == {last["id"]}
+    for choice in whole["choices"]:
+        mine = [each for chunk in chunks for each in chunk["choices"] if each["index"] == choice["index"]]
+        if path == CHAT:
+            assert mine[0]["delta"]["role"] == "assistant"
+            text = "".join(each["delta"].get("content", "") for each in mine)
+            assert text == choice["message"]["content"]
+        else:
+            assert "".join(each["text"] for each in mine) == choice["text"]
+        assert [each["finish_reason"] for each in mine][-1] == choice["finish_reason"]
+        assert not any(each["finish_reason"] for each in mine[:-1])
+
+
+def test_a_seed_gives_the_same_again_and_each_choice_its_own(api: Served) -> None:
+    body = {"prompt": SENTENCE, "max_tokens": 16, "n": 3, "seed": 7}
+    texts = [choice["text"] for choice in api.ask(COMPLETIONS, body)[1]["choices"]]
+    assert texts == [choice["text"] for choice in api.ask(COMPLETIONS, body)[1]["choices"]]
+    assert len(set(texts)) == 3
+    alone = api.ask(COMPLETIONS, {**body, "n": 1, "seed": 9})[1]["choices"][0]["text"]
+    assert alone == texts[2]
+
+
+def test_nothing_is_said_twice_or_beyond_a_stop(api: Served) -> None:
+    """Text doubled around a stop string, or a part of it sent before it was known to be one: faults of others."""
+    body = {"prompt": SENTENCE, "max_tokens": 40, "seed": 1, "temperature": 1.5}
+    text = api.ask(COMPLETIONS, body)[1]["choices"][0]["text"]
+    for start, length in ((5, 1), (9, 3), (14, 7)):
+        stop = text[start : start + length]
+        cut = text[: text.index(stop)]
+        choice = api.ask(COMPLETIONS, {**body, "stop": ["not in it at all", stop]})[1]["choices"][0]
+        assert (choice["text"], choice["finish_reason"]) == (cut, "stop")
+        streamed = [each["choices"][0]["text"] for each in api.events(COMPLETIONS, {**body, "stop": stop})]
+        assert "".join(streamed) == cut
+
+
+def test_no_character_is_split(api: Served) -> None:
+    """The tiny model's tokens are bytes, and its text full of those that are no characters."""
+    body = {"prompt": "é€😀", "max_tokens": 60, "seed": 5, "logit_bias": {}}
+    tokenizer = api.writer.model.tokenizer
+    bytes_of = [id for id in range(tokenizer.vocab) if tokenizer.token(id) == "\ufffd"]
+    body["logit_bias"] = {str(id): 100 for id in bytes_of}
+    whole = api.ask(COMPLETIONS, body)[1]["choices"][0]["text"]
+    pieces = [each["choices"][0]["text"] for each in api.events(COMPLETIONS, body)]
+    assert "".join(pieces) == whole
+    euro = tokenizer.encode("€").ids
+    body = {"prompt": "a", "max_tokens": len(euro), "temperature": 0, "stop_token_ids": [], "logprobs": 0}
+    pieces = []
+    grammar = {"type": "regex", "grammar": "€"}
+    for each in api.events(COMPLETIONS, {**body, "response_format": grammar}):
+        pieces.append(each["choices"][0]["text"])
+    assert "".join(pieces) == "€"
+    assert set(pieces) <= {"", "€"}
+
+
+def test_special_tokens_can_stop(api: Served) -> None:
+    tokenizer = api.writer.model.tokenizer
+    id = tokenizer.id("<|im_start|>")
+    body = {"prompt": SENTENCE, "max_tokens": 5, "temperature": 0, "logit_bias": {str(id): 100}}
+    for stop in ({"stop": "<|im_start|>"}, {"stop_token_ids": [id]}):
+        answer = api.ask(COMPLETIONS, {**body, **stop})[1]
+        assert answer["choices"][0]["finish_reason"] == "stop"
+        assert answer["usage"]["completion_tokens"] == 1
+    assert api.ask(COMPLETIONS, body)[1]["choices"][0]["finish_reason"] == "length"
+
+
+def test_an_end_can_be_ignored(api: Served) -> None:
+    eos = min(api.writer.model.tokenizer.eos)
+    body = {"prompt": SENTENCE, "max_tokens": 6, "temperature": 0, "logit_bias": {str(eos): 100}}
+    assert api.ask(COMPLETIONS, body)[1]["usage"]["completion_tokens"] == 1
+    assert api.ask(COMPLETIONS, {**body, "ignore_eos": True})[1]["usage"]["completion_tokens"] == 6
+
+
+def test_prompt_logprobs_are_the_models_in_both_shapes(api: Served, model: limelight.Model) -> None:
+    """As lm-eval's local-completions asks for them, and as vLLM tells them."""
+    ids = model.encode(SENTENCE)
+    seen = model.network(torch.tensor([ids]))[0].log_softmax(-1)
+    expected = [float(seen[at, id]) for at, id in enumerate(ids[1:])]
+    body = {"prompt": [ids], "max_tokens": 1, "temperature": 0, "echo": True, "logprobs": 1, "seed": 1}
+    choice = api.ask(COMPLETIONS, body)[1]["choices"][0]
+    told = choice["logprobs"]
+    assert len(told["tokens"]) == len(ids) + 1
+    assert told["token_logprobs"][0] is told["top_logprobs"][0] is None
+    assert told["token_logprobs"][1:-1] == pytest.approx(expected, abs=1e-4)
+    assert "".join(told["tokens"][: len(ids)]) == SENTENCE
+    assert choice["text"].startswith(SENTENCE)
+    for best, text, row in zip(told["top_logprobs"][1:], told["tokens"][1:], range(len(ids)), strict=True):
+        assert max(best.values()) == pytest.approx(float(seen[row].max()), abs=1e-4)
+        assert text in best
+    only = api.ask(COMPLETIONS, {**body, "max_tokens": 0})[1]["choices"][0]
+    assert only["text"] == SENTENCE
+    assert only["logprobs"]["token_logprobs"] == told["token_logprobs"][:-1]
+    vllm = api.ask(COMPLETIONS, {"prompt": ids, "max_tokens": 1, "prompt_logprobs": 2})[1]["choices"][0]
+    first, *others = vllm["prompt_logprobs"]
+    assert first is None
+    assert [each[str(id)]["logprob"] for each, id in zip(others, ids[1:], strict=True)] == told["token_logprobs"][1:-1]
+    assert all({1, 2} <= {value["rank"] for value in each.values()} for each in others)
+
+
+def test_chat_logprobs_say_every_token_once(api: Served) -> None:
+    body = {"messages": HELLO, "max_tokens": 9, "seed": 2, "logprobs": True, "top_logprobs": 3}
+    whole = api.ask(CHAT, body)[1]["choices"][0]["logprobs"]["content"]
+    streamed = [
+        each
+        for chunk in api.events(CHAT, body)
+        if chunk["choices"][0]["logprobs"]
+        for each in chunk["choices"][0]["logprobs"]["content"]
+    ]
+    assert streamed == whole
+    assert all(len(each["top_logprobs"]) == 3 for each in whole)
+    assert len(whole) == 9
+
+
+@pytest.mark.parametrize(
+    ("change", "differs"),
+    [
+        ({"temperature": 0}, True),
+        ({"top_p": 0.01}, True),
+        ({"top_k": 1}, True),
+        ({"min_p": 0.99}, True),
+        ({"repetition_penalty": 50.0}, True),
+        ({"frequency_penalty": 2.0}, True),
+        ({"presence_penalty": 2.0}, True),
+        ({"logit_bias": {"70": 100}}, True),
+        ({"user": "somebody"}, False),
+        ({"top_k": -1, "top_p": 1.0}, False),
+    ],
+)
+def test_every_parameter_does_what_it_says(api: Served, change: dict[str, Any], differs: bool) -> None:
+    body = {"prompt": SENTENCE, "max_tokens": 24, "seed": 1, "temperature": 1.2}
+    plain, changed = (api.ask(COMPLETIONS, each)[1]["choices"][0]["text"] for each in (body, {**body, **change}))
+    assert (plain != changed) is differs
