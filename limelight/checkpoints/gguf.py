@@ -18,6 +18,8 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFValueType
 
 from limelight.checkpoints.tensors import DTYPES, lookup
 from limelight.errors import FileError
+from limelight.quant.converted import PLACES as CONVERTED
+from limelight.quant.converted import convert
 from limelight.quant.packed import FORMATS, Packed
 
 if TYPE_CHECKING:
@@ -47,7 +49,11 @@ NUMBERS = {
     GGUFValueType.FLOAT64: "d",
 }
 KINDS = {kind.value: kind for kind in GGUFValueType}
-TENSOR_TYPES = {kind.value: kind for kind in GGMLQuantizationType if kind.name in DTYPES or kind.name in FORMATS}
+TENSOR_TYPES = {
+    kind.value: kind
+    for kind in GGMLQuantizationType
+    if any(kind.name in known for known in (DTYPES, FORMATS, CONVERTED))
+}
 LENGTH = struct.Struct("<Q")
 
 
@@ -61,7 +67,7 @@ class Entry(NamedTuple):
 
 
 class GGUFReader:
-    """One GGUF file; a ``TensorReader``. Low-bit tensors are read as ``Packed``.
+    """One GGUF file; a ``TensorReader``. Low-bit tensors are read as ``Packed``, rare ones converted to our own blocks.
 
     ``metadata`` maps the file's keys to plain Python values. Bytes that are not UTF-8, in tokens cut inside a
     character, say, are kept as surrogate escapes: ``value.encode("utf-8", "surrogateescape")`` gives them back.
@@ -98,6 +104,8 @@ class GGUFReader:
         data = self._bytes[entry.start : entry.start + entry.nbytes]
         if entry.dtype in FORMATS:
             return Packed(data.view(math.prod(entry.shape[:-1]), -1), entry.dtype, entry.shape)
+        if entry.dtype in CONVERTED:
+            return convert(data, entry.dtype, entry.shape)
         return data.view(DTYPES[entry.dtype]).view(entry.shape)
 
 

@@ -60,7 +60,7 @@ class TensorReader(Protocol):
         ...
 
     def dtype(self, name: str) -> str:
-        """The tensor's number type: a key of ``tensors.DTYPES`` or of ``quant.packed.FORMATS``."""
+        """The tensor's number type: a key of ``tensors.DTYPES``, or the name of a low-bit format."""
         ...
 
     def nbytes(self, name: str) -> int:

@@ -59,6 +59,15 @@ LAYOUTS = {
     "Q4_K": Layout(4, 32, 0, minima=True, wide=True),
     "Q5_K": Layout(8, 32, 0, minima=True, wide=True),
     "Q6_K": Layout(8, 16, 32, minima=False, wide=True),
+    "Q2_K": Layout(8, 16, 0, minima=True, wide=True),
+    "Q3_K": Layout(8, 16, 4, minima=False, wide=True),
+    "TQ2_0": Layout(8, 32, 1, minima=False, wide=True),
+    "IQ4_NL": Layout(8, 32, 128, minima=False, wide=False),
+    "IQ4_XS": Layout(8, 32, 128, minima=False, wide=True),
+    "MXFP4": Layout(8, 32, 128, minima=False, wide=True),
+    "NVFP4": Layout(8, 16, 128, minima=False, wide=True),
+    "S8": Layout(8, 16, 128, minima=False, wide=True),
+    "U4": Layout(4, 32, 0, minima=True, wide=True),
 }
 LAYOUT_ARGUMENTS = {name: (ctypes.c_int32 * 5)(*layout) for name, layout in LAYOUTS.items()}
 
@@ -231,7 +240,7 @@ def header(packed: Packed) -> Tensor:
 
 
 def restore(data: Tensor, header: Tensor, format: str, shape: tuple[int, int]) -> Packed:
-    """The blocks that ``repack`` and ``header`` were given, bit for bit."""
+    """The blocks that ``repack`` and ``header`` were given, bit for bit; only a 4-bit float's −0 comes back as 0."""
     layout, (count, columns) = FORMATS[format], shape
     source, target, scales = _places(format)
     zero = layout.unpack(torch.zeros(1, layout.bytes, dtype=torch.uint8))[0].view(torch.uint8)
@@ -241,6 +250,8 @@ def restore(data: Tensor, header: Tensor, format: str, shape: tuple[int, int]) -
         part, at = data[start : start + step], slice(start * TILE, (start + step) * TILE)
         blocks = result[at]
         q = unpack(part, format, len(blocks)).q.view(torch.uint8).reshape(-1, layout.block)
+        if layout.values is not None:
+            q = _places_of(layout.values)[q.to(torch.int64)]
         codes = (q - zero).t().contiguous()  # [block, N]
         bits = (codes[source // 8] >> (source % 8).unsqueeze(1).byte() & 1) << (target % 8).unsqueeze(1).byte()
         restored = codes.new_zeros(layout.bytes, codes.shape[1]).index_add_(0, target // 8, bits)
@@ -250,6 +261,14 @@ def restore(data: Tensor, header: Tensor, format: str, shape: tuple[int, int]) -
             torch.cat(_straighten(part, LAYOUTS[format], len(blocks))[1:], -1) if narrow else header[at]
         )
     return Packed(result.flatten(1), format, shape)
+
+
+def _places_of(values: Tensor) -> Tensor:
+    """Where each value stands among `values`, by its byte; the first place of one that is there twice."""
+    places = torch.zeros(256, dtype=torch.uint8)
+    for place, value in reversed(list(enumerate(values.tolist()))):
+        places[value & 255] = place
+    return places
 
 
 @cache

@@ -1,7 +1,8 @@
-"""Low-bit weights as they lie in a GGUF file, and what their bits mean.
+"""Low-bit weights, most of them as they lie in a GGUF file, and what their bits mean.
 
 A row of weights is cut into blocks; a block holds small integers with the scale (and, for some formats, the minimum) of
-each group of them: ``w = scale * q + minimum``. The layouts are those of ggml (``ggml-common.h``, ``ggml-quants.c``).
+each group of them: ``w = scale * q + minimum``. The layouts are those of ggml (``ggml-common.h``, ``ggml-quants.c``),
+and two of our own, which hold exactly what other formats say (``converted.py``).
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class Groups(NamedTuple):
 
 
 class Format(NamedTuple):
-    """One block layout: weights a block, bytes a block, weights a group, how blocks are taken apart and, where we make
-    such blocks ourselves, how weights are rounded to them."""
+    """One block layout: weights a block, bytes a block, weights a group, how blocks are taken apart, where we make
+    such blocks ourselves how weights are rounded to them, and what the integers stand for where not for themselves."""
 
     block: int
     bytes: int
@@ -46,6 +47,7 @@ class Format(NamedTuple):
     symmetric: bool
     unpack: Callable[[Tensor], tuple[Tensor, Tensor, Tensor | None]]  # uint8 [N, bytes] → q [N, block], scale, minimum
     pack: Callable[[Tensor], Tensor] | None = None  # float32 [N, block] → uint8 [N, bytes]
+    values: Tensor | None = None  # int8
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,9 +134,11 @@ def groups(packed: Packed) -> Groups:
     layout, rows = FORMATS[packed.format], packed.data.shape[0]
     count = packed.shape[-1] // layout.group
     q, scale, minimum = layout.unpack(packed.data.reshape(-1, layout.bytes))
+    if layout.values is not None:
+        q = layout.values.to(q.device)[q.to(torch.int64)]
     if minimum is None:
         minimum = scale.new_full((1, 1), -0.0).expand(rows, count)
-    return Groups(q.view(rows, count, layout.group), scale.view(rows, count), minimum.reshape(rows, count))
+    return Groups(q.view(rows, count, layout.group), scale.reshape(rows, count), minimum.reshape(rows, count))
 
 
 def _halves(data: Tensor) -> Tensor:
@@ -218,6 +222,59 @@ def _q6_k(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
     return q, _halves(blocks[:, 208:]) * blocks[:, 192:208].view(torch.int8), None
 
 
+def _pairs(data: Tensor) -> Tensor:
+    """The 256 fields of two bits in 64 bytes, as most formats order them: those of 32 bytes at a time, lowest first."""
+    return _bits(data.reshape(-1, 2, 32), 2).flatten(1)
+
+
+def _q2_k(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    low, high = blocks[:, :16] & 15, blocks[:, :16] >> 4
+    return _pairs(blocks[:, 16:80]), _halves(blocks[:, 80:82]) * low, -(_halves(blocks[:, 82:]) * high)
+
+
+def _q3_k(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    q = (_pairs(blocks[:, 32:96]) | (_bits(blocks[:, :32], 1).flatten(1) << 2)).view(torch.int8) - 4
+    scale = _nibbles(blocks[:, 96:104], 8) | (_bits(blocks[:, 104:108], 2).flatten(1) << 4)
+    return q, _halves(blocks[:, 108:]) * (scale.view(torch.int8) - 32), None
+
+
+def _tq2_0(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    return _pairs(blocks[:, :64]).view(torch.int8) - 1, _halves(blocks[:, 64:]).expand(-1, 8), None
+
+
+def _iq4_nl(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    return _nibbles(blocks[:, 2:], 16).view(torch.int8), _halves(blocks[:, :2]), None
+
+
+def _iq4_xs(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    scale = _nibbles(blocks[:, 4:8], 1) | (_bits(blocks[:, 2:4], 2).transpose(1, 2).flatten(1) << 4)
+    return _nibbles(blocks[:, 8:], 16).view(torch.int8), _halves(blocks[:, :2]) * (scale.view(torch.int8) - 32), None
+
+
+def _mxfp4(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    # The exponent of float32, one lower: the values are doubled. Its two lowest are subnormal numbers.
+    exponent = blocks[:, :1].to(torch.int32)
+    bits = torch.where(exponent < 2, 0x200000 << exponent.clamp(max=1), (exponent - 1) << 23)
+    return _nibbles(blocks[:, 1:], 16).view(torch.int8), bits.view(torch.float32), None
+
+
+def _nvfp4(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    scale = (blocks[:, :4] & 127).view(torch.float8_e4m3fn).to(torch.float32).nan_to_num(0.0) * 0.5
+    return _nibbles(blocks[:, 4:], 8).view(torch.int8), scale, None
+
+
+def _s8(blocks: Tensor) -> tuple[Tensor, Tensor, None]:
+    return blocks[:, 4:].contiguous().view(torch.int8), blocks[:, :4].contiguous().view(torch.float32), None
+
+
+def _u4(blocks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    scale, minimum = blocks[:, :8].contiguous().view(torch.float32).chunk(2, -1)
+    return _nibbles(blocks[:, 8:], 16), scale, minimum
+
+
+_CURVE = torch.tensor([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], dtype=torch.int8)
+_FLOAT4 = torch.tensor([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], dtype=torch.int8)  # doubled
+
 FORMATS = {
     "Q4_0": Format(32, 18, 32, True, _q4_0),
     "Q4_1": Format(32, 20, 32, False, _q4_1),
@@ -227,4 +284,13 @@ FORMATS = {
     "Q4_K": Format(256, 144, 32, False, _q4_k),
     "Q5_K": Format(256, 176, 32, False, _q5_k),
     "Q6_K": Format(256, 210, 16, True, _q6_k),
+    "Q2_K": Format(256, 84, 16, False, _q2_k),
+    "Q3_K": Format(256, 110, 16, True, _q3_k),
+    "TQ2_0": Format(256, 66, 32, True, _tq2_0),
+    "IQ4_NL": Format(32, 18, 32, True, _iq4_nl, values=_CURVE),
+    "IQ4_XS": Format(256, 136, 32, True, _iq4_xs, values=_CURVE),
+    "MXFP4": Format(32, 17, 32, True, _mxfp4, values=_FLOAT4),
+    "NVFP4": Format(64, 36, 16, True, _nvfp4, values=_FLOAT4),
+    "S8": Format(16, 20, 16, True, _s8),  # ours: a scale in float32, 16 integers
+    "U4": Format(32, 24, 32, False, _u4),  # ours: a scale and a minimum in float32, 32 halves of bytes
 }

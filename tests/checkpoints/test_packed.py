@@ -7,13 +7,13 @@ import torch
 from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from quant.weights import HALVES, sensible
 
 from limelight.errors import ConfigError
+from limelight.quant.converted import PLACES, convert
 from limelight.quant.packed import CHUNK, FORMATS, Packed, groups
 
-# Where float16 numbers lie in a block; random bytes there would be infinities and NaN.
-HALVES = {"Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0], "Q4_K": [0, 2], "Q5_K": [0, 2]}
-HALVES["Q6_K"] = [208]
+GGML = [format for format in FORMATS if format in GGMLQuantizationType.__members__]
 
 
 def random_blocks(format: str, rows: int, columns: int, seed: int) -> np.ndarray:
@@ -21,23 +21,53 @@ def random_blocks(format: str, rows: int, columns: int, seed: int) -> np.ndarray
     random = np.random.default_rng(seed)
     layout = FORMATS[format]
     blocks = random.integers(0, 256, (rows, columns // layout.block, layout.bytes), dtype=np.uint8)
-    for at in HALVES[format]:
+    for at in HALVES.get(format, ()):  # random bytes there would be infinities and NaN
         numbers = random.normal(0, 0.1, blocks.shape[:2]).astype(np.float16)
         numbers[random.random(numbers.shape) < 0.1] = 0
         numbers[random.random(numbers.shape) < 0.1] = np.float16(6e-8)  # subnormal
         blocks[..., at : at + 2] = numbers[..., None].view(np.uint8)
+    sensible(torch.from_numpy(blocks).view(-1, layout.bytes), format, torch.Generator().manual_seed(seed))
     return blocks.reshape(rows, -1)
 
 
 def reference(data: np.ndarray, format: str) -> np.ndarray:
+    """What ggml says of its own formats, and of ours what their numbers say, one after the other."""
+    if format == "S8":
+        blocks = data.reshape(-1, 20)
+        return (blocks[:, :4].copy().view(np.float32) * blocks[:, 4:].view(np.int8)).reshape(len(data), -1)
+    if format == "U4":
+        blocks = data.reshape(-1, 24)
+        scale, minimum = blocks[:, :4].copy().view(np.float32), blocks[:, 4:8].copy().view(np.float32)
+        return (np.concatenate((blocks[:, 8:] & 15, blocks[:, 8:] >> 4), 1) * scale + minimum).reshape(len(data), -1)
     return gguf.quants.dequantize(data, GGMLQuantizationType[format])
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", GGML)
 def test_layout_sizes_are_those_of_ggml(format: str) -> None:
     layout = FORMATS[format]
     assert (layout.block, layout.bytes) == GGML_QUANT_SIZES[GGMLQuantizationType[format]]
     assert layout.block % layout.group == 0
+
+
+@pytest.mark.parametrize("format", PLACES)
+@settings(max_examples=5, deadline=None)
+@given(rows=st.integers(1, 5), blocks=st.integers(1, 3), seed=st.integers(0, 2**32))
+def test_rare_formats_are_converted_without_rounding(format: str, rows: int, blocks: int, seed: int) -> None:
+    kind, random = GGMLQuantizationType[format], np.random.default_rng(seed)
+    data = random.integers(0, 256, (rows * blocks, GGML_QUANT_SIZES[kind][1]), dtype=np.uint8)
+    scales = random.choice([0.0, 6e-8, -0.03, 0.1, 1.7], len(data)).astype(np.float16)
+    at = PLACES[format]
+    if at is not None:
+        data[:, at : at + 2] = scales[:, None].view(np.uint8)
+    else:  # IQ1_M's, in the upper halves of the upper bytes of four words
+        parts = scales.view(np.uint16)[:, None] >> np.array([0, 4, 8, 12]) & 15
+        data[:, 49::2] = data[:, 49::2] & 15 | (parts << 4).astype(np.uint8)
+    before = data.copy()
+    ours = convert(torch.from_numpy(data.reshape(-1)), format, (rows, blocks * 256))
+    assert (ours.format, ours.shape) == ("S8", (rows, blocks * 256))
+    expected = gguf.quants.dequantize(data.reshape(rows, -1), kind)
+    np.testing.assert_array_equal(ours.dequantize().numpy(), expected)
+    assert (data == before).all()
 
 
 @pytest.mark.parametrize("format", FORMATS)

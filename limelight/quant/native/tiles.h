@@ -179,7 +179,7 @@ struct Kernels {
     }                                                                                                                 \
     Tile NAME##_for(const Layout& layout, int rows) {                                                                 \
         if (layout.bits == 4) return layout.minima ? NAME##_rows<4, 32, true>(rows) : NAME##_rows<4, 32, false>(rows); \
-        if (layout.group == 16) return NAME##_rows<8, 16, false>(rows);                                               \
+        if (layout.group == 16) return layout.minima ? NAME##_rows<8, 16, true>(rows) : NAME##_rows<8, 16, false>(rows); \
         return layout.minima ? NAME##_rows<8, 32, true>(rows) : NAME##_rows<8, 32, false>(rows);                      \
     }
 
