@@ -3,7 +3,7 @@
 from limelight.decode.beam import Hypothesis, beam_search
 from limelight.decode.constraint import Constraint
 from limelight.decode.draft import Draft, Drafting
-from limelight.decode.engine import Engine
+from limelight.decode.engine import Engine, position_bytes
 from limelight.decode.loop import Generated, collect, generate
 from limelight.decode.request import Finish, Request, Rules, Status, Step, Token
 from limelight.decode.sampling import Sampling
@@ -27,4 +27,5 @@ __all__ = [
     "beam_search",
     "collect",
     "generate",
+    "position_bytes",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 
 from limelight import given
 from limelight.decode.draft import Drafting, drafts
+from limelight.decode.prefixes import BLOCK, Prefixes, shared
 from limelight.decode.request import CHUNK, Request, Rules, Step, Token
 from limelight.decode.sampling import Sampling, likeliest
 from limelight.errors import RequestError
@@ -46,25 +48,47 @@ class Engine:
     An encoder–decoder continues texts behind sources. A source is encoded when its text is let in, and again when it
     comes back; what the decoder hears of it leaves with its text.
 
+    What was read of a text is kept, in whole blocks, and a text that begins alike need not read it again: the next turn
+    of a chat, or a request with the same system prompt, which waits until the first of them has read it. That is so
+    where the state is keys and values that depend on nothing but the text (see `State.has_prefixes`); the model must
+    not change meanwhile. What is kept takes what the running leave of `positions`; what was not used for longest goes.
+
     rows: the most that run together. positions: None, or the most that the cache may hold, beside sources and the
-    prompts that are just being read; also the longest that a text can be. chunk: tokens of prompts and sources that are
-    read in a step while others run, the fewer, the less they are held up; a source is read whole. Raises RequestError
-    if a number is below 1.
+    prompts that are just being read; also the longest that a text can be. memory: None, or the bytes that the cache may
+    take with the prompts that are being read and a copy of it while it grows, so that half of them are for
+    `positions`; see `position_bytes`. chunk: tokens of prompts and sources that are read in a step while others run,
+    the fewer, the less they are held up; a source is read whole. keep: whether what was read is kept. Raises
+    RequestError if a number is below 1, or the memory too small for one position.
     """
 
-    def __init__(self, model: LanguageModel, *, rows: int = 16, positions: int | None = None, chunk: int = 64) -> None:
-        for name, value in (("rows", rows), ("positions", positions), ("chunk", chunk)):
+    def __init__(
+        self,
+        model: LanguageModel,
+        *,
+        rows: int = 16,
+        positions: int | None = None,
+        memory: int | None = None,
+        chunk: int = 64,
+        keep: bool = True,
+    ) -> None:
+        for name, value in (("rows", rows), ("positions", positions), ("memory", memory), ("chunk", chunk)):
             if value is not None:
                 given.whole(name, value, 1)
         self.model = model
         self.rows = rows
         self.positions = rows * model.context if positions is None else positions
+        if memory is not None and (each := position_bytes(model)):
+            self.positions = min(self.positions, memory // (2 * each))
+            if not self.positions:
+                raise RequestError(f"memory is {memory:,} bytes; for each token of a text it takes {2 * each:,}")
         self.chunk = chunk
+        self.keep = keep
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []  # by their rows in the state
         self._joining: _Joining | None = None
         self._pool: State | None = None  # rows of which those of the state are the first
         self._state: State | None = None  # of `running`: all tokens but the last
+        self._prefixes = Prefixes()
         self._made: list[Token] = []  # not returned yet
         self._failed: list[Request] = []  # by an error in the last step
         self._submitted = 0
@@ -176,29 +200,60 @@ class Engine:
         if self._joining:
             return
         joining: list[Request] = []
+        room = 0
         while self.waiting and len(self.running) + len(joining) < self.rows:
             candidates = [*joining, self.waiting[0]]
-            longest = max(len(request.tokens) for request in candidates)
+            known = [self._prefixes.known(request) for request in candidates]
+            unread = max(len(request.tokens) - start for request, start in zip(candidates, known, strict=True))
             heard = max(len(request.source) for request in candidates)
             if joining and heard * len(candidates) > ENCODED:
                 break
-            if self.running and joining and (heard + longest) * len(candidates) > self.chunk:
+            if self.running and joining and (heard + unread) * len(candidates) > self.chunk:
                 break
             together = [*self.running, *candidates]
             capacity = max(min(len(request.tokens) + HEADROOM, request.need) for request in together)
             if len(together) > 1 and len(together) * capacity > self.positions:
                 break
+            # Rows are padded to the one with most to read, wherever they begin.
+            needed = max(known) + unread
+            if joining and (needed > self.model.context or len(candidates) * needed > self.positions):
+                break
+            if any(self._spares(request, self.waiting[0]) for request in joining):
+                break
             joining.append(self.waiting.popleft())
+            room = needed
         if joining:
-            joining.sort(key=lambda request: -len(request.tokens))
-            for request in joining:
-                request.status = "reading"
-            rows, capacity = len(joining), len(joining[0].tokens)
+            joining.sort(key=lambda request: self._prefixes.known(request) - len(request.tokens))
+            rows, capacity = len(joining), room
             if not self.running:  # what they are read into will be the cache
-                _, capacity = self._rectangle(joining, rows, capacity)
+                capacity = max(room, self._rectangle(joining, rows, room)[1])
             state = begin(self.model, rows, capacity, [request.source for request in joining])
             state.give(torch.tensor([request.given for request in joining]))
-            self._joining = _Joining(joining, state, 0)
+            for row, request in enumerate(joining):
+                request.status = "reading"
+                self._prefixes.begin(request, state, row)
+                if len(request.tokens) == request.given:
+                    request.cached = int(state.lengths[row])
+            self._joining = _Joining(joining, state)
+
+    def _spares(self, first: Request, second: Request) -> bool:
+        """Whether the second has less to read if it waits until the first has been read."""
+        common = min(shared(first, second), len(second.tokens) - 1)
+        return common - self._prefixes.known(second) >= BLOCK and common <= self._spare and self._keeps
+
+    @cached_property
+    def _keeps(self) -> bool:
+        """Whether anything is kept of this model's texts."""
+        return self.keep and not isinstance(self.model, Seq2Seq) and begin(self.model, 1, 1).has_prefixes
+
+    @property
+    def _spare(self) -> int:
+        """Positions that are left for what is kept."""
+        return self.positions - (0 if self._pool is None else len(self._pool.lengths) * self._pool.capacity)
+
+    def _keep(self, request: Request, state: State, row: int) -> None:
+        if self.keep and request.finish != "error" and state.has_prefixes:
+            self._prefixes.keep(request, state, row, self._spare)
 
     def _evict(self) -> None:
         """Puts the youngest out, back to the front of those who wait, until the cache can hold the next step."""
@@ -214,7 +269,8 @@ class Engine:
     def _put_out(self, request: Request) -> None:
         if request in self.running:
             self._leave(self.running.index(request))
-        elif self._joining and request in self._joining.requests:
+        elif self._joining:
+            self._keep(request, self._joining.state, self._joining.requests.index(request))
             self._joining = self._joining.without(request)
 
     def _join(self, requests: list[Request], state: State) -> None:
@@ -234,6 +290,7 @@ class Engine:
     def _leave(self, row: int) -> None:
         """Frees a row; the last one moves into it."""
         assert self._state is not None
+        self._keep(self.running[row], self._state, row)
         last = len(self.running) - 1
         if row < last:
             self._state.put(row, self._state.narrow(last, last + 1))
@@ -255,6 +312,7 @@ class Engine:
         rows, capacity = len(requests), _longest(requests)
         if rows > len(self._pool.lengths) or capacity > self._pool.capacity:
             self._pool = begin(self.model, *self._rectangle(requests, rows, capacity))
+            self._prefixes.shrink(self._spare)
             self._pool.put(0, self._state)
             self._state = self._pool.narrow(0, len(self._state.lengths))
         return self._pool
@@ -293,17 +351,22 @@ class Engine:
         self._evict()
         if self._joining is None:
             return
-        requests, state, at = self._joining.requests, self._joining.state, self._joining.at
+        requests, state = self._joining.requests, self._joining.state
         chunk = max(1, self.chunk // len(requests)) if self.running else CHUNK
-        logits = self._step([request.tokens[at : at + chunk] for request in requests], state, last=True)[:, 0]  # [B, V]
+        starts = zip(requests, state.lengths.tolist(), strict=True)
+        texts = [request.tokens[start : start + chunk] for request, start in starts]
+        logits = self._step(texts, state, last=True)[:, 0]  # [B, V]
 
-        at += chunk
-        reading = sum(len(request.tokens) > at for request in requests)  # the longest, which are the first
-        self._joining = _Joining(requests[:reading], state.narrow(0, reading), at) if reading else None
+        ends = zip(requests, state.lengths.tolist(), strict=True)
+        reading = sum(len(request.tokens) > end for request, end in ends)  # those with most to read, the first
+        self._joining = _Joining(requests[:reading], state.narrow(0, reading)) if reading else None
         requests, logits, state = requests[reading:], logits[reading:], state.narrow(reading, len(requests))
         if requests:
             self._join(requests, state)
             self._choose(requests, logits)
+            assert self._state is not None
+            for row in range(len(self.running) - len(requests), len(self.running)):  # at once: others may wait for it
+                self._keep(self.running[row], self._state, row)
             self._leave_ended()
 
     def _step(self, texts: list[list[int]], state: State | None, last: bool) -> Tensor:
@@ -376,17 +439,21 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class _Joining:
-    """Prompts that are being read, the longest first, each up to position `at`, into a state of their own."""
+    """Prompts that are being read, those with most to read first, into a state of their own."""
 
     requests: list[Request]
     state: State
-    at: int
 
     def without(self, request: Request) -> _Joining | None:
         keep = [row for row, each in enumerate(self.requests) if each is not request]
         if not keep:
             return None
-        return _Joining([self.requests[row] for row in keep], self.state.select(torch.tensor(keep)), self.at)
+        return _Joining([self.requests[row] for row in keep], self.state.select(torch.tensor(keep)))
+
+
+def position_bytes(model: LanguageModel) -> int:
+    """The bytes that a model keeps for each token of a text; 0 for a recurrent one, which keeps its last state."""
+    return begin(model, 1, 2).nbytes - begin(model, 1, 1).nbytes
 
 
 def _check_source(model: LanguageModel, source: Sequence[int], name: str) -> None:

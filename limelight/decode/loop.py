@@ -95,7 +95,7 @@ def start(
         raise RequestError(f"there are {len(prompts)} prompts and {len(sources)} sources; give each prompt its own")
     pairs = list(zip(sources or [()] * len(prompts), prompts, strict=True))
     generators = sampling.generators([(tuple(source), tuple(prompt)) for source, prompt in pairs])
-    engine = Engine(model, rows=min(ROWS, len(prompts)), chunk=CHUNK)
+    engine = Engine(model, rows=min(ROWS, len(prompts)), chunk=CHUNK, keep=False)
     requests = [
         engine.submit(
             prompt,

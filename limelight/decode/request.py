@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
@@ -67,6 +67,7 @@ class Request:
     limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. source: what
     an encoder–decoder writes behind; otherwise empty. rules, constraint: see `Engine.submit`. status: where it is; the
     engine moves it on. finish: why it ended; None while it goes on. error: what ended it if `finish` is "error".
+    cached: how many tokens of the prompt were not read, since they were known. blocks: see `decode.prefixes`.
     """
 
     row: int
@@ -85,6 +86,8 @@ class Request:
     status: Status = "waiting"
     finish: Finish | Literal["cancelled", "error"] | None = None
     error: Exception | None = None
+    cached: int = 0
+    blocks: list[bytes] = field(default_factory=list)
 
     @property
     def greedy(self) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, Self
+from typing import Protocol, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 from limelight.nn.attention import Attention, KeysValues
+from limelight.nn.cache import KVCache
 from limelight.nn.mask import Mask
 from limelight.nn.positions import FollowingScaling, LongRopeScaling, Positions
 
@@ -306,6 +307,27 @@ class State:
             self.source = (self.source or Source.silent(len(self.lengths))).put(row, other.source)
         self.lengths = self.lengths.clone()
         self.lengths[row : row + len(other.lengths)] = other.lengths
+
+    @property
+    def has_prefixes(self) -> bool:
+        """Whether what is kept of a text's first tokens depends on these alone, so that `prefix` can be asked for.
+
+        That is so where keys and values are kept, and neither a source nor the length of the whole text goes into them.
+        """
+        return self.source is None and self.text is None and all(isinstance(part, KVCache) for part in self.parts)
+
+    def prefix(self, row: int, start: int, stop: int) -> Tensor:
+        """A copy of a row's keys and values of the tokens from `start` up to `stop`: [L, 2, K, n, D]."""
+        caches = cast("Sequence[KVCache]", self.parts)
+        kept = [tensor[row, :, start:stop] for cache in caches for tensor in (cache.keys, cache.values)]
+        return torch.stack(kept).view(len(caches), 2, *kept[0].shape)
+
+    def begin(self, row: int, prefix: Tensor) -> None:
+        """Lets a row that has seen nothing begin with what `prefix` gave, from the first token on, in such a state."""
+        for cache, (keys, values) in zip(cast("Sequence[KVCache]", self.parts), prefix, strict=True):
+            cache.begin(row, keys, values)
+        self.lengths = self.lengths.clone()
+        self.lengths[row] = prefix.shape[3]
 
     def rewind(self, to: int | Tensor) -> None:
         """Forgets everything after `to` tokens (one number, or one for each row).

@@ -179,7 +179,7 @@ def test_any_row_may_be_cancelled(
         if number != row or ended:
             assert request.generated == expected[number]
         else:
-            assert request.finish is None
+            assert request.finish == "cancelled"
             assert request.generated == expected[number][: len(request.generated)]
 
 
