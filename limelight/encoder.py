@@ -62,14 +62,15 @@ class EncoderModel:
     def answers(self, texts: Sequence[str]) -> list[Tensor]:
         """What the head answers for each text, in float32 on the CPU: [n] for a whole text, [T, n] for its T tokens,
         the model's own marks around it counted. Raises RequestError for a text that is longer than the model reads."""
-        return self._answers([self._ids(text) for text in self._texts(texts)])
+        return self._answers([self.encode(text) for text in self._texts(texts)])
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the tokens that are read of a text, the model's own marks around it among them."""
+        tokenizer = self.tokenizer
+        return [*tokenizer.prefix, *tokenizer.encode(text).ids, *tokenizer.suffix]
 
     def _texts(self, texts: Sequence[str]) -> list[str]:
         return [given.text("text", text) for _, text in given.many("texts", texts, "strings")]
-
-    def _ids(self, text: str) -> list[int]:
-        tokenizer = self.tokenizer
-        return [*tokenizer.prefix, *tokenizer.encode(text).ids, *tokenizer.suffix]
 
     def _answers(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
         import torch
@@ -116,12 +117,23 @@ class Embedder(EncoderModel):
         folder of sentence-transformers declares the end is left out, with a warning. Raises RequestError for no texts,
         a text that is too long for a model from elsewhere, or a prompt that there is not.
         """
+        return self.embed_tokens(self._cut([self.encode(self._front(prompt) + text) for text in self._texts(texts)]))
+
+    def embed_tokens(self, texts: Sequence[Sequence[int]]) -> Tensor:
+        """Vectors [N, W] of texts that are given as their tokens, by `encode`. Raises RequestError for no texts, and
+        for one that is empty, too long or of other tokens than the model's."""
         import torch
 
-        vectors = self._answers(self._cut([self._ids(self._front(prompt) + text) for text in self._texts(texts)]))
+        vectors = self._answers(texts)
         if not vectors:
             raise RequestError("there is no text to embed; give at least one")
         return torch.stack(vectors)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens of a text that are read, by what its folder says."""
+        context = self.network.context
+        return context if self.sentences is None else min(self.sentences.longest or context, context)
 
     def _front(self, prompt: str | None) -> str:
         if prompt is None and self.sentences is not None:
@@ -137,7 +149,7 @@ class Embedder(EncoderModel):
         """The texts, each no longer than the model's folder says that it is read."""
         if self.sentences is None:
             return list(texts)
-        longest = min(self.sentences.longest or self.network.context, self.network.context)
+        longest = self.longest
         if long := [number for number, ids in enumerate(texts, 1) if len(ids) > longest]:
             which = f"text {long[0]} is" if not long[1:] else f"text {long[0]} and {len(long) - 1} others are"
             warnings.warn(f"{which} longer than {longest:,} tokens; what is beyond them is not read", stacklevel=3)

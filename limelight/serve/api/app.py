@@ -18,7 +18,10 @@ from limelight.serve.api.chat import Chatting
 from limelight.serve.api.completions import Completing
 from limelight.serve.api.errors import ApiError, api_error
 from limelight.serve.api.metrics import metrics
+from limelight.serve.api.responses import Respond, Responding
 from limelight.serve.api.shelf import Reader, Shelf, Writer
+from limelight.serve.api.tokens import detokenize, tokenize
+from limelight.serve.api.vectors import embeddings, rerank, score
 from limelight.serve.guard import App, Guard
 
 if TYPE_CHECKING:
@@ -132,6 +135,44 @@ def _paths(app: FastAPI, dependencies: list[Any]) -> None:
             await done.writing.begin()
             return Events(done.stream())
         return Whole(done.whole)
+
+    @app.post("/v1/responses", dependencies=dependencies)
+    async def responses(request: Request, body: Respond) -> Response:
+        writer = await shelf(request).writer(body.model)
+        done = Responding(f"resp_{secrets.token_hex(12)}", writer, body)
+        await done.chatting.plan(_id("chatcmpl"))
+        if body.stream:
+            await done.chatting.writing.begin()
+            return Events(done.stream(), done=b"")
+        return Whole(done.whole)
+
+    @app.post("/v1/embeddings", dependencies=dependencies)
+    @app.post("/embeddings", dependencies=dependencies)
+    async def embed(request: Request, body: b.Embed) -> Response:
+        reader = await shelf(request).reader(body.model)
+        return Whole(lambda: embeddings(reader, body))
+
+    @app.post("/v1/rerank", dependencies=dependencies)
+    @app.post("/rerank", dependencies=dependencies)
+    async def order(request: Request, body: b.Rerank) -> Response:
+        reader = await shelf(request).reader(body.model)
+        return Whole(lambda: rerank(reader, body))
+
+    @app.post("/v1/score", dependencies=dependencies)
+    @app.post("/score", dependencies=dependencies)
+    async def compare(request: Request, body: b.Score) -> Response:
+        reader = await shelf(request).reader(body.model)
+        return Whole(lambda: score(reader, body))
+
+    @app.post("/tokenize", dependencies=dependencies)
+    async def cut(request: Request, body: b.Tokenize) -> Response:
+        model = await shelf(request).get(body.model)
+        return Whole(lambda: tokenize(model, body))
+
+    @app.post("/detokenize", dependencies=dependencies)
+    async def join(request: Request, body: b.Detokenize) -> Response:
+        model = await shelf(request).get(body.model)
+        return Whole(lambda: detokenize(model, body))
 
 
 def _id(kind: str) -> str:

@@ -78,9 +78,9 @@ def written(schema: Any) -> str:
 def of_grammar(writer: "Writer", grammar: str, param: str) -> "Callable[[], Constraint]":
     """Constraints to what a grammar describes, as llguidance writes it. Raises ApiError for one that it refuses."""
     matcher, tokenizer = _llguidance(), _tokenizer(writer)
-    wrong = matcher.validate_grammar(grammar, tokenizer)
-    if wrong and not matcher.is_validate_warning(wrong):
-        raise ApiError(f"this cannot be enforced: {_first(wrong)}", param=param, code="invalid_schema")
+    refused, told = matcher.validate_grammar_with_warnings(grammar, tokenizer)
+    if refused:
+        raise ApiError(f"this cannot be enforced: {_first(told[0])}", param=param, code="invalid_schema")
     return lambda: Grammar(tokenizer, grammar, writer.model.network.vocab)
 
 

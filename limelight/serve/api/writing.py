@@ -89,7 +89,8 @@ def plan(
     text shows special tokens. stops: strings that end it besides those of the body. Raises ApiError, RequestError.
     """
     tokenizer, vocab = writer.model.tokenizer, writer.model.network.vocab
-    stop = set() if body.ignore_eos else set(tokenizer.eos)
+    # A shape has an end, behind which nothing else may come.
+    stop = set() if body.ignore_eos and constraint is None else set(tokenizer.eos)
     stop.update(body.stop_token_ids or ())
     strings = [*body.stops, *stops]
     stop.update(writer.specials[each] for each in strings if each in writer.specials)

@@ -1,6 +1,7 @@
 """A server of the API around a tiny random model."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 from api_server import ROWS, WAITING, Serve, Served
+from references import saved, write_marked_tokenizer
 
 from limelight.serve.api.app import make
 from limelight.serve.api.shelf import Shelf
@@ -44,6 +46,26 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     for server, thread in running:
         server.should_exit = True
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def embedder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny model that embeds texts."""
+    folder = tmp_path_factory.mktemp("models") / "embedder"
+    saved("bert-states", folder)
+    write_marked_tokenizer(folder)
+    steps = [{"type": "sentence_transformers.models.Transformer", "path": ""}]
+    steps += [{"type": "sentence_transformers.models.Pooling", "path": "1_Pooling"}]
+    (folder / "modules.json").write_text(json.dumps(steps))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode_mean_tokens": True}))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def both(serving: Serve, tiny: Path, embedder: Path) -> Served:
+    """A server of the tiny model and of one that embeds."""
+    return serving([str(tiny), str(embedder)])
 
 
 @pytest.fixture(scope="session")

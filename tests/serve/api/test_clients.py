@@ -1,0 +1,104 @@
+"""Clients of OpenAI's API, unchanged."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from api_server import Served
+from cli.tiny_models import SENTENCE
+from pydantic import BaseModel, Field
+from test_shapes import TOOLS
+
+openai = pytest.importorskip("openai")
+
+HELLO: Any = [{"role": "user", "content": "The cat sat"}]
+
+
+class Person(BaseModel):
+    name: str = Field(max_length=8)
+    age: int = Field(ge=0, le=99)
+
+
+@pytest.fixture(scope="module")
+def client(both: Served) -> Iterator[Any]:
+    with openai.OpenAI(base_url=both.url, api_key="none", max_retries=0) as client:
+        yield client
+
+
+def test_openai_lists_and_writes(client: Any) -> None:
+    assert [model.id for model in client.models.list()] == ["tiny", "embedder"]
+    assert client.models.retrieve("tiny").owned_by == "limelight"
+    options = {"model": "tiny", "max_tokens": 8, "seed": 1}
+    done = client.completions.create(prompt=SENTENCE, logprobs=2, **options)
+    assert len(done.choices[0].logprobs.tokens) == done.usage.completion_tokens
+    pieces = client.completions.create(prompt=SENTENCE, stream=True, **options)
+    assert "".join(piece.choices[0].text for piece in pieces) == done.choices[0].text
+    chat = client.chat.completions.create(messages=HELLO, n=2, **options)
+    assert len(chat.choices) == 2
+    assert chat.choices[0].message.role == "assistant"
+
+
+def test_openai_streams(client: Any) -> None:
+    with client.chat.completions.stream(
+        model="tiny",
+        messages=HELLO,
+        seed=1,
+        logprobs=True,
+        stream_options={"include_usage": True},
+        extra_body={"response_format": {"type": "regex", "grammar": "[ab]{6}"}},
+    ) as stream:
+        deltas = [event.delta for event in stream if event.type == "content.delta"]
+        final = stream.get_final_completion()
+    assert "".join(deltas) == final.choices[0].message.content
+    assert len("".join(deltas)) == 6
+    assert final.usage.completion_tokens == len(final.choices[0].logprobs.content) + 1  # and the end
+
+
+def test_openai_parses_and_calls(client: Any) -> None:
+    done = client.chat.completions.parse(
+        model="tiny", messages=HELLO, response_format=Person, max_tokens=200, seed=1, temperature=1.5
+    )
+    assert isinstance(done.choices[0].message.parsed, Person)
+    called = client.chat.completions.create(
+        model="tiny", messages=HELLO, tools=TOOLS, tool_choice="required", max_tokens=300, seed=2
+    )
+    call = called.choices[0].message.tool_calls[0]
+    said = [*HELLO, called.choices[0].message, {"role": "tool", "tool_call_id": call.id, "content": "warm"}]
+    more = client.chat.completions.create(model="tiny", messages=said, tools=TOOLS, max_tokens=3, seed=2)
+    assert more.usage.prompt_tokens > called.usage.prompt_tokens
+
+
+def test_openai_embeds(client: Any) -> None:
+    done = client.embeddings.create(model="embedder", input=["w10 w11", "w12"])  # base64, unless told otherwise
+    plain = client.embeddings.create(model="embedder", input=["w10 w11", "w12"], encoding_format="float")
+    for one, other in zip(done.data, plain.data, strict=True):
+        assert one.embedding == pytest.approx(other.embedding, abs=1e-6)
+
+
+def test_openai_responds(client: Any) -> None:
+    body: Any = {"model": "tiny", "input": HELLO, "max_output_tokens": 8, "temperature": 0}
+    done = client.responses.create(**body)
+    events = list(client.responses.create(stream=True, **body))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert "".join(event.delta for event in events if event.type == "response.output_text.delta") == done.output_text
+    assert events[-1].response.output_text == done.output_text
+    tools = [{"type": "function", **tool["function"]} for tool in TOOLS]
+    made = client.responses.create(model="tiny", input="Hello", tools=tools, tool_choice="required")
+    call = made.output[0]
+    assert call.type == "function_call"
+    json.loads(call.arguments)
+    said: Any = [*HELLO, call.model_dump(exclude_none=True, exclude={"namespace", "caller"})]
+    said += [{"type": "function_call_output", "call_id": call.call_id, "output": "warm"}]
+    assert client.responses.create(model="tiny", input=said, max_output_tokens=2).status == "incomplete"
+
+
+def test_openai_tells_errors_apart(client: Any) -> None:
+    with pytest.raises(openai.NotFoundError):
+        client.completions.create(model="gpt-9", prompt="a")
+    with pytest.raises(openai.BadRequestError) as long:
+        client.completions.create(model="tiny", prompt="cat " * 9000)
+    assert long.value.code == "context_length_exceeded"
+    with pytest.raises(openai.BadRequestError) as unknown:
+        client.completions.create(model="tiny", prompt="a", extra_body={"mirostat": 1})
+    assert unknown.value.param == "mirostat"

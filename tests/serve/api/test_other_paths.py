@@ -1,0 +1,94 @@
+"""Vectors, tokens and responses, and what the server tells of itself."""
+
+import base64
+import re
+import struct
+from pathlib import Path
+
+import pytest
+from api_server import Served
+from cli.tiny_models import SENTENCE
+
+import limelight
+
+TEXTS = ["w10 w11", "w12", "w10 w11 w13 w14"]
+
+
+def test_vectors_are_the_models(both: Served, embedder: Path) -> None:
+    expected = limelight.open(embedder, kind=limelight.Embedder).embed(TEXTS)
+    status, answer = both.ask("/v1/embeddings", {"model": "embedder", "input": TEXTS})
+    assert status == 200
+    assert [each["index"] for each in answer["data"]] == [0, 1, 2]
+    for each, vector in zip(answer["data"], expected, strict=True):
+        assert each["embedding"] == pytest.approx(vector.tolist(), abs=1e-6)
+    coded = both.ask("/v1/embeddings", {"model": "embedder", "input": TEXTS[0], "encoding_format": "base64"})[1]
+    raw = base64.b64decode(coded["data"][0]["embedding"])
+    assert list(struct.unpack(f"<{len(raw) // 4}f", raw)) == pytest.approx(expected[0].tolist(), abs=1e-6)
+    ids = both.ask("/tokenize", {"model": "embedder", "content": TEXTS[0], "add_special": True})[1]["tokens"]
+    again = both.ask("/v1/embeddings", {"model": "embedder", "input": ids})[1]
+    assert again["data"][0]["embedding"] == pytest.approx(expected[0].tolist(), abs=1e-6)
+    assert again["usage"] == {"prompt_tokens": len(ids), "total_tokens": len(ids)}
+
+
+def test_no_text_is_cut_in_silence(both: Served) -> None:
+    status, answer = both.ask("/v1/embeddings", {"model": "embedder", "input": ["w5", "w5 " * 5000]})
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+    assert "input[1]" in answer["error"]["message"]
+    for body in ({"input": ""}, {"input": "w5", "dimensions": 3}, {"input": [70_000]}, {"input": []}):
+        assert both.ask("/v1/embeddings", {"model": "embedder", **body})[0] == 400
+    assert "makes no vectors" in both.ask("/v1/embeddings", {"model": "tiny", "input": "a"})[1]["error"]["message"]
+    assert "writes no text" in both.ask("/v1/completions", {"model": "embedder", "prompt": "a"})[1]["error"]["message"]
+
+
+def test_documents_are_put_in_order(both: Served) -> None:
+    body = {"model": "embedder", "query": "w12", "documents": TEXTS, "return_documents": True, "top_n": 2}
+    results = both.ask("/rerank", body)[1]["results"]
+    assert results[0]["index"] == 1
+    assert results[0]["document"]["text"] == "w12"
+    assert results[0]["relevance_score"] == pytest.approx(1, abs=1e-5)
+    assert results[0]["relevance_score"] >= results[1]["relevance_score"]
+    scored = both.ask("/score", {"model": "embedder", "text_1": "w12", "text_2": TEXTS})[1]["data"]
+    assert scored[results[1]["index"]]["score"] == pytest.approx(results[1]["relevance_score"], abs=1e-6)
+    assert both.ask("/score", {"model": "embedder", "text_1": ["a", "b"], "text_2": TEXTS})[0] == 400
+
+
+def test_tokens_and_back(api: Served) -> None:
+    tokenizer = api.writer.model.tokenizer
+    ids = tokenizer.encode(SENTENCE).ids
+    for body in ({"content": SENTENCE}, {"prompt": SENTENCE}):
+        assert api.ask("/tokenize", body)[1]["tokens"] == ids
+    told = api.ask("/tokenize", {"content": SENTENCE, "with_pieces": True})[1]["tokens"]
+    assert "".join(each["piece"] for each in told) == SENTENCE
+    assert api.ask("/detokenize", {"tokens": ids})[1]["content"] == SENTENCE
+    messages = [{"role": "user", "content": "<|im_end|>"}]
+    chat = api.ask("/tokenize", {"messages": messages})[1]["tokens"]
+    assert chat == tokenizer.encode(tokenizer.chat(messages), special=True).ids
+    assert api.ask("/tokenize", {})[0] == api.ask("/detokenize", {"tokens": [10**6]})[0] == 400
+
+
+def test_a_response_is_what_a_chat_says(api: Served) -> None:
+    body = {"input": "The cat sat", "max_output_tokens": 8, "temperature": 0, "instructions": "Be brief."}
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The cat sat"}]
+    chat = api.ask("/v1/chat/completions", {"messages": messages, "max_tokens": 8, "temperature": 0})[1]
+    answer = api.ask("/v1/responses", body)[1]
+    assert answer["output"][0]["content"][0]["text"] == chat["choices"][0]["message"]["content"]
+    assert answer["usage"]["output_tokens"] == chat["usage"]["completion_tokens"] == 8
+    assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    for wrong in ({"previous_response_id": "resp_1"}, {"store": True}, {"truncation": "auto"}, {"background": True}):
+        status, refused = api.ask("/v1/responses", {**body, **wrong})
+        assert (status, refused["error"]["param"]) == (400, next(iter(wrong)))
+
+
+def test_metrics_are_as_prometheus_reads_them(api: Served) -> None:
+    def figure(name: str) -> int:
+        with api.open("/metrics") as answer:
+            text = answer.read().decode()
+        assert all(re.fullmatch(r'#.*|\w+\{model="tiny"\} [0-9.e+-]+|', line) for line in text.split("\n"))
+        found = re.search(rf'^limelight_{name}{{model="tiny"}} (\S+)$', text, re.M)
+        assert found
+        return int(found[1])
+
+    before = figure("generated_tokens_total")
+    api.ask("/v1/completions", {"prompt": "a", "max_tokens": 3, "ignore_eos": True})
+    assert figure("generated_tokens_total") == before + 3
+    assert figure("running") == 0
