@@ -12,7 +12,7 @@ import limelight
 
 ROOT = Path(limelight.__file__).parent
 
-OPENED = ("Model", "Translator", "EncoderModel")
+OPENED = ("Model", "Translator", "EncoderModel", "Embedder")
 """What `limelight.open` returns."""
 
 ALLOWED = {

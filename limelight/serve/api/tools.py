@@ -27,13 +27,19 @@ PROBE = "probe_7f3a"
 class Style:
     """How a model writes a call: `begin`, an object with the function's name and its arguments under `key`, `end`.
 
-    told: whether the template tells the model of its functions.
+    A list of them stands between the two where `begin` opens one. told: whether the template tells the model of its
+    functions.
     """
 
     begin: str = "<tool_call>\n"
     end: str = "\n</tool_call>"
     key: str = "arguments"
     told: bool = False
+
+    @property
+    def listed(self) -> bool:
+        """Whether several calls share one `begin` and `end`."""
+        return self.begin.endswith("[")
 
 
 _styles: "WeakKeyDictionary[Tokenizer, Style]" = WeakKeyDictionary()
@@ -59,11 +65,11 @@ def _probed(tokenizer: "Tokenizer") -> Style:
             len(tokenizer.chat([asked], reply=False, tools=tools)) :
         ]
     except LimelightError:
-        return Style(told=False)
-    pattern = rf'\{{\s*"name":\s*"{PROBE}",\s*"(\w+)":\s*\{{\s*"a":\s*1\s*\}}\s*\}}'
+        return Style()
+    pattern = rf'\{{\s*"name":\s*"{PROBE}",\s*"(\w+)":\s*\{{\s*"a":\s*1\s*\}}(?:,\s*"id":\s*"\w+")?\s*\}}'
     found = re.search(pattern, written)
     if not told or found is None:
-        return Style(told=told)
+        return Style()
     front = tokenizer.chat([asked], tools=tools)[len(tokenizer.chat([asked], reply=False, tools=tools)) :]
     begin, behind = written[: found.start()].removeprefix(front), written[found.end() :]
     ends = [behind.find(each) for each in _marks(tokenizer) if each in behind]
@@ -161,9 +167,10 @@ class Toolbox:
             head = f'{{"name": {json.dumps(tool.function.name)}, "{self._style.key}": '
             calls.append(f'{json.dumps(head)} %json {written(tool.function.parameters or {"type": "object"})} "}}"')
         begin, end = _lark(self._style.begin, specials), _lark(self._style.end, specials)
-        rules = f"call: ({' | '.join(f'({call})' for call in calls)}) {end}\n"
+        several = '(", " one)*' if self._many and self._style.listed else ""
+        rules = f"one: {' | '.join(f'({call})' for call in calls)}\ncall: one {several} {end}\n"
         if self._must:
-            more = f' ("\\n" {begin} call)*' if self._many and begin else ""
+            more = f' ("\\n" {begin} call)*' if self._many and begin and not self._style.listed else ""
             return f"start: {begin} call{more}\n{rules}"
         rules += "TEXT: /(?s:.*)/\n"
         if not begin:  # a call is all of an answer, or no part of it
@@ -226,6 +233,9 @@ class Calls(Plain):
             held = self._held.lstrip()
             if self._end.startswith(held) and held != self._end:
                 return False
+            if self._style.listed and held.startswith(","):
+                self._held, self._closing, self._calling = held[1:], False, True
+                return True
             self._held, self._closing = held.removeprefix(self._end), False
         if self._calling:
             try:

@@ -154,10 +154,23 @@ BARE = (
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 
+LISTED = (
+    "{% if tools %}{{ tools | tojson }}{% endif %}{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for c in m.tool_calls %}{% if loop.first %}[CALLS] [{% endif %}"
+    '{{ (c.function | tojson)[:-1] }}, "id": "{{ c.id }}"}'
+    "{% if loop.last %}]{% endif %}{% endfor %}<|im_end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
 
 def test_how_a_template_writes_a_call_is_read_off_it() -> None:
     assert style(trained(HERMES)) == Style("<call>", "</call>", "args", told=True)
     assert style(trained(BARE)) == Style("", "", "parameters", told=True)
+    listed = style(trained(LISTED))
+    assert listed == Style("[CALLS] [", "]", "arguments", told=True)
+    text = '[CALLS] [{"name": "a", "arguments": {}, "id": "1"}, {"name": "b", "arguments": {}}]'
+    deltas = Calls(listed).push(text, True)
+    assert [each["tool_calls"][0]["function"]["name"] for each in deltas] == ["a", "b"]
     assert style(trained()) == Style()
     assert style(trained(None)) == Style()
     reader = Calls(Style("", "", "parameters", told=True))
