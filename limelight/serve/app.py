@@ -231,8 +231,8 @@ def _looks(session: PageSession) -> APIRouter:
     @router.post("/continue")
     async def go_on(body: Continue, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work(emit: Emit) -> None:
-            for piece in session.go_on(body.given, body.most, _sampling(body)):
-                emit({"piece": piece})
+            for line in session.go_on(body.given, body.most, _sampling(body)):
+                emit(line)
 
         return asked.lines(work)
 
@@ -248,6 +248,13 @@ def _looks(session: PageSession) -> APIRouter:
             if body.method is None and body.foil is None and (estimate := views.estimate(body.word)) is not None:
                 emit({"estimate": estimate})
             emit({"importance": views.importance(body.word, body.foil, body.method, _telling(emit), body.check)})
+
+        return asked.lines(work)
+
+    @router.post("/every_importance")
+    async def every_importance(body: Text, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work(emit: Emit) -> None:
+            emit({"found": session.text_views(*body.text).every_importance(_telling(emit))})
 
         return asked.lines(work)
 

@@ -136,12 +136,16 @@ class PageSession:
             raise RequestError("no model is open yet; wait until it is, or choose another one")
         return self._open
 
-    def go_on(self, given: str, most: int, sampling: "Sampling") -> Iterator[str]:
-        """Pieces of what the open model adds to a text, up to the end of the line; a translation is one piece."""
+    def go_on(self, given: str, most: int, sampling: "Sampling") -> Iterator[dict[str, Any]]:
+        """What the open model adds to a text up to the end of the line, see `limelight.views.writing`; a translation is
+        one piece."""
+        from limelight.views.writing import written
+
         opened = self._now()
-        if isinstance(opened, Opened):
-            return opened.model.stream(given, max_tokens=most, sampling=sampling, stop=["\n"], sink=True)
-        return (found.text for found in opened.translate([given]))
+        if not isinstance(opened, Opened):
+            return ({"piece": found.text} for found in opened.translate([given]))
+        model = opened.model
+        return written(model.network, model.tokenizer, model.encode(given, sink=True), most, sampling, ["\n"])
 
     def views(
         self, given: str, added: str, tokens: bool = False, ahead: bool = False
@@ -271,6 +275,7 @@ class PageSession:
         return {
             "name": self.name,
             "translates": translates,
+            "chats": isinstance(opened, Opened) and opened.model.tokenizer.template is not None,
             "heads": heads,
             "context": config.longest,
             "methods": [{"name": method.name, "title": method.title} for method in methods],

@@ -11,7 +11,7 @@ from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.edit import edit
-from limelight.look.inquiry import Inquiry
+from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
 from limelight.look.plain import plain
@@ -36,6 +36,9 @@ ESTIMATE = METHODS["alti-logit"]
 
 ESTIMATED = 12
 """Words of an estimate."""
+
+CROSSED = 40
+"""The most words of a text of which each is measured for every later one."""
 
 
 class TextViews:
@@ -129,6 +132,31 @@ class TextViews:
         best = sorted(inquiry.others, key=lambda i: -(values[i] or 0.0))[:ESTIMATED]
         shown = {i: values[i] for i in best}
         return {"word": place, "values": [shown.get(i) for i in range(place)], "named": [], "estimate": True}
+
+    def every_importance(self, progress: Progress | None = None) -> Numbers:
+        """How much each word mattered for every later one, measured as the answer about one of them is: other likely
+        words stand in its place. losses: [N][N], a row for each word in question, None where nothing was measured.
+
+        Raises RequestError for a text of more than `CROSSED` words, which would take too long.
+        """
+        words, session = self._reading.words, self.seen.session
+        if len(words) > CROSSED:
+            raise RequestError(f"the text has {len(words)} words; all pairs are measured of {CROSSED} at most")
+        losses: list[list[float | None]] = [[None] * len(words) for _ in words]
+        for column, word in enumerate(words[:-1]):
+            at = tuple(range(word.tokens.stop - 1, words[-1].tokens.stop - 1))
+            question = GivenWord(at, tuple(self._reading.tokens[place + 1] for place in at))
+            inquiry = Inquiry(session, question, (word.tokens,))
+            way = WAYS[inquiry.ways[0]]
+            found = session.logprobs(question, [*way(inquiry, []), *way(inquiry, [0])])
+            lost = found[:1] - found[1:]  # [variants, tokens]
+            for row in range(column + 1, len(words)):
+                span = words[row].tokens
+                mine = lost[:, span.start - at[0] - 1 : span.stop - at[0] - 1].sum(-1)
+                losses[row][column] = float(mine.min())
+            if progress is not None:
+                progress(column + 1, len(words) - 1)
+        return {"losses": losses}
 
     def attention(self, layer: int) -> Tensor:
         """What each word attends to in all heads of a layer: [H, N, N] in float32."""

@@ -7,7 +7,7 @@ export function answer(element, data, act) {
   const { words, word, importance, progress, foil, error } = data;
   const asked = words[word] && quoted(words[word].text);
   if (error) return fill(element, h("p", { class: "error", role: "alert" }, error));
-  if (!importance) return fill(element, waiting("waiting", asked ? `Measuring which words made ${asked} likely` : "Reading the sentence", progress));
+  if (!importance || importance.measuring) return fill(element, waiting("waiting", asked ? `Measuring which words made ${asked} likely` : "Reading the sentence", progress));
   if (importance.onwards) return fill(element, onwards(data, act));
   if (importance.estimate) return fill(element, estimate(progress));
   const [said, hangs, ...check] = importance.told.map((sentence) => told(sentence, act));

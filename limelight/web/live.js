@@ -69,8 +69,13 @@ export function live() {
       return found;
     },
 
-    async go_on(given, settings, piece, signal) {
-      await lines("continue", { given, ...settings }, signal, (line) => piece(line.piece));
+    // each: called with each token as it is written, { piece, likely, chosen, finish }; of a translation with all of it.
+    go_on: (given, settings, each, signal) => lines("continue", { given, ...settings }, signal, each),
+
+    async everyImportance(text, signal) {
+      let found;
+      await lines("every_importance", text, signal, (line) => line.found && (found = line.found.losses));
+      return found;
     },
 
     async translation(text, progress, signal) {

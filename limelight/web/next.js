@@ -48,6 +48,25 @@ export function likely(element, data, act) {
   );
 }
 
+// The likeliest words on one line; one that is chosen takes the place of what the model would have said.
+// act: { take(token), foil(token) }.
+export function chips(element, data, act) {
+  const next = data.next?.word === data.word ? data.next : null;
+  if (!next) return fill(element, h("span", { class: "faint" }, "\u00a0"));
+  const most = Math.max(...next.rows.map((row) => row.share), 1e-9);
+  const own = data.words[data.word];
+  fill(
+    element,
+    h("span", { class: "faint" }, own?.given ? "Likely here: " : "Likely next: "),
+    next.rows.slice(0, 6).map((row, i) => {
+      const name = visible(row.token);
+      const inside = [h("span", { class: "token" }, name), h("span", { class: "number" }, percent(row.share)), h("span", { class: "bar", "aria-hidden": "true", style: { "--w": row.share / most } })];
+      if (i === next.asked || !data.live || !data.ahead || !row.token.trim()) return h("span", { class: `likelier ${i === next.asked ? "own" : ""}` }, inside);
+      return h("button", { class: "likelier", title: `go on with ${name}`, onclick: () => act.take(row.token) }, inside);
+    }),
+  );
+}
+
 // The sliders are made once, so that one being dragged is never replaced.
 export function sliders(element, settings, act, live) {
   const slider = (name, label, low, high, step, show, title) => {

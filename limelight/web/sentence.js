@@ -5,17 +5,14 @@ import { long, sense, short, strengths } from "./loss.js";
 const GAP = 5; // pixels between the numbers of two words
 const MANY = 40; // words, from which on they are set smaller
 
-// data: { words, tail, word, importance | null, editable }. act: { choose(i), hover(i | null), edit() }.
+// data: { words, tail, word, importance | null }. act: { choose(i), hover(i | null) }.
 export function sentence(element, data, act) {
   const { words, tail, word, importance } = data;
   const found = importance?.word === word ? importance : null;
-  const strong = found ? strengths(found) : [];
   const spans = words.flatMap((one, i) => {
     const value = found?.values[i];
-    const strength = strong[i] ?? 0;
-    const heard = strength ? sense(found, value) : "";
     const number = found && short(found, value);
-    const state = [one.given ? "given" : "added", i === word && "asked", value != null && !found.estimate && "measured", found?.named?.includes(i) && "named", found?.asks === i && "asks", data.tokens && i > 0 && !one.gap && "joined"];
+    const state = [one.given ? "given" : "added", i === word && "asked", value != null && !found.estimate && !found.measuring && "measured", found?.named?.includes(i) && "named", found?.asks === i && "asks", data.tokens && i > 0 && !one.gap && "joined"];
     const span = h(
       "span",
       {
@@ -23,8 +20,7 @@ export function sentence(element, data, act) {
         role: "option",
         "aria-selected": i === word ? "true" : "false",
         "aria-label": number ? `${one.text}, ${number}` : one.text,
-        class: ["word", heard, ...state].filter(Boolean).join(" "),
-        style: heard ? { "--s": strength.toFixed(3) } : {},
+        class: ["word", ...state].filter(Boolean).join(" "),
         "data-place": i,
       },
       one.text,
@@ -33,6 +29,7 @@ export function sentence(element, data, act) {
     return one.gap ? [h("span", { class: one.given ? "given" : "added" }, one.gap), span] : [span];
   });
   fill(element, spans, tail && h("span", { class: "added tail" }, tail));
+  glow(element, found);
   widen(element);
   const place = (event) => event.target.closest?.(".word")?.dataset.place;
   element.onclick = (event) => place(event) && act.choose(Number(place(event)));
@@ -40,6 +37,18 @@ export function sentence(element, data, act) {
   element.onpointerout = (event) => place(event) && act.hover(null);
   element.setAttribute("aria-activedescendant", `word-${word}`);
   element.dataset.size = words.length > 200 ? "small" : words.length > MANY ? "middle" : "large";
+}
+
+// Lights the words by what each did, or none. Nothing moves, so that it can follow the pointer.
+export function glow(element, found) {
+  const strong = found ? strengths(found) : [];
+  for (const span of element.querySelectorAll(":scope > .word")) {
+    const i = Number(span.dataset.place);
+    const heard = strong[i] ? sense(found, found.values[i]) : "";
+    for (const name of ["raised", "lowered", "looked"]) span.classList.toggle(name, name === heard);
+    span.classList.toggle("lit", found?.word === i);
+    if (heard) span.style.setProperty("--s", strong[i].toFixed(3));
+  }
 }
 
 // Makes room for numbers that are wider than their words. All are measured before any is changed.

@@ -1,6 +1,7 @@
 // What is on the screen, kept behind the # of the address: it never leaves the browser, and a link reproduces the view.
 
 export const FIRST = {
+  mode: null, // "ask": a conversation with the model, instead of a text that it continues
   text: "The Eiffel Tower is in Paris, and the Colosseum is in",
   word: null, // number from 0; null: the one that the model says next, or the last of a translation
   foil: null, // “why not this one?”

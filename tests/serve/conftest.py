@@ -43,19 +43,27 @@ def server(tiny: Path, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]]:
-    """``visit("#text=…", width=…, dark=…, file=…)``: a page (about `SENTENCE`, if no text is given) that may ask nobody
-    but the server, or nobody at all if it is a file, and that must not complain."""
+    """``visit("#text=…", width=…, dark=…, file=…, motion=…)``: a page (about `SENTENCE`, if no text is given) that may
+    ask nobody but the server, or nobody at all if it is a file, and that must not complain."""
     contexts: list[Any] = []
     complaints: list[str] = []
 
     def visit(
-        behind: str = "", width: int = 1280, height: int = 800, dark: bool = False, file: Path | None = None
+        behind: str = "",
+        width: int = 1280,
+        height: int = 800,
+        dark: bool = False,
+        file: Path | None = None,
+        motion: bool = False,
     ) -> Any:
         if "text=" not in behind:
             behind = f"#{urlencode({'text': SENTENCE})}&{behind.removeprefix('#')}"
         scheme = "dark" if dark else "light"
         context = chromium.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, offline=file is not None
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            offline=file is not None,
+            reduced_motion="no-preference" if motion else "reduce",
         )
         contexts.append(context)
         if file is None:  # a test before left another model open

@@ -49,6 +49,21 @@ def test_the_first_screen_answers_without_scrolling(visit: Visit) -> None:
     assert page.evaluate("document.documentElement.scrollWidth") <= 1280
 
 
+def test_next_words_are_seen_being_chosen_and_the_light_follows_the_pointer(visit: Visit) -> None:
+    page = visit(motion=True)
+    page.locator(".example", has_text="Mary").click()
+    page.wait_for_selector(".choices .taken")  # what was likely, and what was chosen of it
+    until(page, "document.querySelectorAll('.measured').length === 13")
+    assert page.locator(".box").input_value() == "Mary and John went to the shop. John gave a drink to"
+    page.locator(".likelier.own").wait_for()
+    page.locator(".word", has_text="drink").hover()
+    until(page, "document.querySelector('.word.lit')?.firstChild.textContent === 'drink'")
+    page.locator(".word", has_text="went").hover()
+    until(page, "document.querySelector('.word.lit')?.firstChild.textContent === 'went'")
+    page.locator(".likelier:not(.own)").first.click()  # the text goes on with another word
+    until(page, "document.querySelectorAll('.measured').length === 14")
+
+
 def test_a_sentence_is_typed_and_answered(visit: Visit) -> None:
     page = visit()
     page.keyboard.press("/")
@@ -138,6 +153,7 @@ def test_a_link_may_ask_about_a_word_that_the_model_adds(visit: Visit) -> None:
     until(page, "document.querySelectorAll('.measured').length === 12")
     assert page.locator(".word.asked").evaluate("word => word.classList.contains('added')")
     until(page, "document.querySelector('.next .own') !== null")
+    page.locator(".beneath summary").click()
     assert "it could have said" in page.locator(".beneath h2").first.inner_text()
 
 
@@ -228,6 +244,7 @@ def test_steps_hold_their_own_sum(visit: Visit) -> None:
 
 def test_why_not_another_word(visit: Visit) -> None:
     page = visit("#word=9")
+    page.locator(".beneath summary").click()
     page.locator(".whynot input").fill("hungry")
     page.keyboard.press("Enter")
     until(page, "document.querySelector('.ask').textContent === 'Why “tired” and not “hungry”?'")
@@ -239,6 +256,7 @@ def test_why_not_another_word(visit: Visit) -> None:
 
 def test_sliders_cut_words(visit: Visit) -> None:
     page = visit()
+    page.locator(".beneath summary").click()
     slider = page.get_by_role("slider", name="top-k")
     slider.focus()
     slider.press("Home")  # one word is left
@@ -488,8 +506,10 @@ def test_every_control_has_a_name_and_is_reached_by_keyboard(visit: Visit) -> No
             !(e.getAttribute("aria-label") || e.textContent.trim() || e.title || e.labels?.length)).length"""
     )
     assert nameless == 0
+    page.locator(".beneath summary").click()
+    page.locator(".brand").click()
     seen = set()
-    for _ in range(40):
+    for _ in range(60):
         page.keyboard.press("Tab")
         seen.add(page.evaluate("document.activeElement.className"))
     assert {"sentence", "small", "row", "door"} <= seen

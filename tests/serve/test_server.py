@@ -288,6 +288,25 @@ def test_an_answer_comes_before_its_check(opened: str) -> None:
     assert first["values"] == whole["values"]
 
 
+def test_every_word_is_measured_for_every_later_one_as_it_is_alone(opened: str) -> None:
+    losses = lines(ask(opened, "/api/every_importance", {"given": SENTENCE}))[-1]["found"]["losses"]
+    for place in (1, 7):
+        alone = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": place, "check": False}))[-1]
+        assert losses[place][:place] == pytest.approx(alone["importance"]["values"], abs=1e-4)
+        assert losses[place][place:] == [None] * (len(losses) - place)
+
+
+def test_each_token_is_told_beside_what_was_likely(opened: str) -> None:
+    body = {"given": SENTENCE, "temperature": 0.0, "most": 6}
+    told = lines(ask(opened, "/api/continue", body))
+    assert [line["chosen"] for line in told if line["finish"] is None] == [0] * (len(told) - 1)
+    assert told[-1]["finish"] in ("stop", "length")
+    for line in told:
+        shares = [share for _, share in line["likely"]]
+        assert shares == sorted(shares, reverse=True)
+        assert 0 < sum(shares) <= 1
+
+
 def test_tokens_instead_of_words(opened: str, tiny: Path) -> None:
     text = "unbelievable cats 👩‍👩‍👧"
     tokens = json.loads(ask(opened, "/api/words", {"given": text, "tokens": True})[2])
