@@ -190,6 +190,19 @@ class Model:
             prompted = conversation(self.tokenizer, messages, answer)
         return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
 
+    def look_generated(
+        self, prompt: Sequence[int], answer: Sequence[int], messages: Sequence[Message] | None = None
+    ) -> SeenAnswer:
+        """Looks at an answer by the very tokens that were generated behind a prompt's; see `look`.
+
+        messages: those that the prompt was made of, if it is a conversation. Raises RequestError where the template
+        does not show a message as it is.
+        """
+        from limelight.look.answered import SeenAnswer, generated
+
+        prompted = generated(self.tokenizer, prompt, answer, messages)
+        return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
+
     def look_all(self, texts: Iterable[str], *, layers: Iterable[int] = ()) -> Iterator[Seen]:
         """Looks at many texts of any lengths, in their order; each gives what `look` would give.
 

@@ -6,7 +6,6 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.numbers import as_json
 from limelight.cli.picture import LOOKS, VIOLET, answer, shade
 from limelight.cli.screen import clean, print_json, progress
 from limelight.errors import RequestError
@@ -52,7 +51,7 @@ def show(
                 "source_words": [each.text for each in seen.source_words],
                 "target_words": [each.text for each in seen.target_words],
                 "alignment": None if weights is None else weights.tolist(),
-                "importance": as_json(found),
+                "importance": found.to_json(),
             }
         )
         return

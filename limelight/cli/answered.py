@@ -6,7 +6,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.numbers import as_json
 from limelight.cli.screen import ADDED, clean, print_json, progress
 from limelight.look.plain import plain
 from limelight.look.question import Question
@@ -31,7 +30,7 @@ def show(console: Console, model: "Model", prompt: str, json: bool) -> None:
     if json:
         told = {"model": model.name, "prompt": prompt, "answer": seen.answer}
         sides = {"rows": plain(matrix.rows), "columns": plain(matrix.columns), "losses": matrix.values.tolist()}
-        print_json({**told, "matrix": sides, "importance": as_json(found)})
+        print_json({**told, "matrix": sides, "importance": found.to_json()})
         return
     console.print(Text(clean(seen.answer), ADDED), soft_wrap=True)
     console.print()

@@ -336,10 +336,9 @@ def _save(file: Path, model: "Model", seen: "Seen", word: str | None, foil: str 
 
 
 def _as_json(seen: "Seen", found: "Importance") -> dict[str, Any]:
-    from limelight.cli.numbers import as_json
 
     return {
-        **as_json(found),
+        **found.to_json(),
         "links": [
             {
                 "layer": link.layer,

@@ -2,14 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limelight.cli.picture import folds
 from limelight.cli.screen import beside
 from limelight.errors import RequestError
 from limelight.models.config import Block, TransformerStack
@@ -42,36 +40,6 @@ def fits(model: "Model", seen: "Seen") -> None:
 def _blocks(model: "Model") -> Sequence[Block]:
     stack = model.config.decoder
     return stack.blocks if isinstance(stack, TransformerStack) else ()
-
-
-def as_json(found: "Importance") -> dict[str, Any]:
-    """The answer as an object."""
-    target, check = found.target, found.check
-    return {
-        "target": {"word": target.text, "start": target.start, "end": target.end},
-        "logprob": found.logprob,
-        "rank": found.rank,
-        "expected": found.expected,
-        "foil": found.foil,
-        "method": found.method,
-        "unit": found.unit,
-        "words": [
-            {
-                "word": heard.word,
-                "start": heard.start,
-                "end": heard.end,
-                "importance": heard.importance,
-                "times": heard.times if folds(found) else None,
-                "asks": heard.asks,
-            }
-            for heard in found.words
-        ],
-        "named": list(found.named),
-        "losses": dict(found.losses),
-        "times": found.times,
-        "told": found.told(),
-        "check": None if check is None else {**asdict(check), "holds": check.holds, "short": check.short},
-    }
 
 
 def numbers(model: "Model", given: "Seen", seen: "Seen", found: "Importance", progress: "Progress | None") -> Arrays:

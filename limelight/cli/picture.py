@@ -54,7 +54,7 @@ def importance(text: str, found: "Importance", added: str, width: int) -> Render
 def answer(found: "Importance", width: int) -> RenderableType:
     """The answer in words, the words ranked, and how they were measured. Doubt is told in grey."""
     method = METHODS[found.method]
-    note = " Bars are logarithmic." if folds(found) else f" {LOOKS}" if _looks(found) else ""
+    note = " Bars are logarithmic." if found.folds else f" {LOOKS}" if _looks(found) else ""
     checked = " ".join(told.checked(found))
     said = [
         (told.expected(found), ""),
@@ -173,7 +173,7 @@ def _ranking(found: "Importance", width: int) -> Group:
 
 def _heading(found: "Importance") -> str:
     """What the numbers of a ranking are."""
-    if not folds(found):
+    if not found.folds:
         return f"{found.unit.capitalize()}, by word:"
     beside = f" beside {told.quoted(found.foil)}" if found.foil else ""
     return clean(f"How much less likely {told.quoted(found.target.text)} is{beside} {_TAKEN[found.method]}:")
@@ -185,7 +185,7 @@ def _number(found: "Importance", heard: "Heard") -> str:
     value = heard.importance or 0.0
     if not _counts(found, value):
         return ""
-    if folds(found):
+    if found.folds:
         return f"{told.fold(value)} × {'less' if value > 0 else 'more'}"
     return f"{value:.2f}" if _looks(found) else figure(value, "+.2f")
 
@@ -200,14 +200,9 @@ def spelled(token: str) -> str:
     return f"“{token.encode('unicode_escape').decode()}”"
 
 
-def folds(found: "Importance") -> bool:
-    """Whether the words' values are what the answer loses, which can be told as “30 times less likely”."""
-    return found.method in _TAKEN
-
-
 def _counts(found: "Importance", value: float | None) -> bool:
     """Whether a value is measured and large enough to be told."""
-    return value is not None and (abs(value) > Likelihood.least if folds(found) else abs(value) >= 0.005)
+    return value is not None and (abs(value) > Likelihood.least if found.folds else abs(value) >= 0.005)
 
 
 def _looks(found: "Importance") -> bool:

@@ -40,6 +40,12 @@ def serve(
     waiting: Annotated[
         int, typer.Option(metavar="N", min=0, max=100_000, help="Texts that may wait; more are refused.")
     ] = 64,
+    keep: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=100_000, help="Keep the last N requests, in memory for an hour, to look into them."
+        ),
+    ] = 0,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -68,6 +74,8 @@ def serve(
 
       limelight serve
       limelight serve --model smollm2 --model minilm --memory 4GB
+      limelight serve --keep 100
+      limelight look --request ID --server http://127.0.0.1:11211
     """
     from rich.text import Text
 
@@ -96,7 +104,15 @@ def serve(
         if key is None and sock.getsockname()[0] not in ("127.0.0.1", "::1"):
             screen.remark("everybody who reaches this machine may ask; --api-key changes that")
 
-    run(sock, shelf, ready, keys=(key,) if key else (), names=frozenset(name or ()), origins=frozenset(cors or ()))
+    run(
+        sock,
+        shelf,
+        ready,
+        keep=keep,
+        keys=(key,) if key else (),
+        names=frozenset(name or ()),
+        origins=frozenset(cors or ()),
+    )
 
 
 def _bytes(size: str) -> int:

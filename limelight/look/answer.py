@@ -1,8 +1,8 @@
 """The answer to a question about a text: how much each word mattered, and whether that can be trusted."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 from limelight.look.check import Check
 from limelight.look.importance import Measured
@@ -13,6 +13,10 @@ from limelight.text.words import Word
 
 if TYPE_CHECKING:
     from pandas import DataFrame
+
+
+TAKING = frozenset(("measured", "leave-one-replaced", "blocking", "leave-one-out"))
+"""The methods that take words away."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,40 @@ class Importance:
     def told(self) -> list[str]:
         """The answer in a few plain sentences."""
         return sentences(self)
+
+    @property
+    def folds(self) -> bool:
+        """Whether the words' values are what the answer loses, which can be told as “30 times less likely”."""
+        return self.method in TAKING
+
+    def to_json(self) -> dict[str, Any]:
+        """The answer as objects, lists, texts and numbers."""
+        target, check = self.target, self.check
+        return {
+            "target": {"word": target.text, "start": target.start, "end": target.end},
+            "logprob": self.logprob,
+            "rank": self.rank,
+            "expected": self.expected,
+            "foil": self.foil,
+            "method": self.method,
+            "unit": self.unit,
+            "words": [
+                {
+                    "word": heard.word,
+                    "start": heard.start,
+                    "end": heard.end,
+                    "importance": heard.importance,
+                    "times": heard.times if self.folds else None,
+                    "asks": heard.asks,
+                }
+                for heard in self.words
+            ],
+            "named": list(self.named),
+            "losses": dict(self.losses),
+            "times": self.times,
+            "told": self.told(),
+            "check": None if check is None else {**asdict(check), "holds": check.holds, "short": check.short},
+        }
 
     def ranked(self) -> list[Heard]:
         """The words that were measured, most important first."""

@@ -8,6 +8,7 @@ What the answer loses is a sum over its tokens, so that it is told for each of i
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
@@ -25,7 +26,8 @@ from limelight.look.text import Reading, sink_tokens, speller
 from limelight.look.told import folded, quoted
 from limelight.look.view import View
 from limelight.models.api import Decoder
-from limelight.text.tokenizer import Tokenizer
+from limelight.text.stream import TextStream
+from limelight.text.tokenizer import Encoding, Tokenizer
 from limelight.text.words import Word, find, words
 
 if TYPE_CHECKING:
@@ -89,12 +91,14 @@ class Matrix:
 @dataclass(frozen=True)
 class Prompted:
     """A prompt and an answer as one text. front: tokens in front of it. parts: the messages or paragraphs, characters
-    [start, end) and whose they are; the last one is the answer. special: whether control tokens in it are ones."""
+    [start, end) and whose they are; the last one is the answer. special: whether control tokens in it are ones. coded:
+    its tokens, where they are known already."""
 
     text: str
     parts: tuple[tuple[int, int, str | None], ...]
     front: tuple[int, ...] = ()
     special: bool = False
+    coded: Encoding | None = None
 
 
 def conversation(
@@ -104,6 +108,15 @@ def conversation(
     `most` tokens in all. Raises TextError as `Tokenizer.chat` does, RequestError where the template does not show a
     message as it is."""
     opened = tokenizer.chat(messages)
+    parts = _turns(opened, messages)
+    said = answer.rstrip()
+    while most is not None and said and len(tokenizer.encode(opened + said, special=True).ids) > most:
+        said = said[: 9 * len(said) // 10].rstrip()
+    return Prompted(opened + said, (*parts, (len(opened), len(opened) + len(said), "assistant")), special=True)
+
+
+def _turns(opened: str, messages: Sequence[Mapping[str, Any]]) -> list[tuple[int, int, str | None]]:
+    """Where messages stand in a prompt, and whose they are."""
     parts: list[tuple[int, int, str | None]] = []
     at = 0
     for number, message in enumerate(messages, 1):
@@ -114,15 +127,46 @@ def conversation(
         at = start + len(content)
         if content:
             parts.append((start, at, str(message.get("role"))))
-    said = answer.rstrip()
-    while most is not None and said and len(tokenizer.encode(opened + said, special=True).ids) > most:
-        said = said[: 9 * len(said) // 10].rstrip()
-    return Prompted(opened + said, (*parts, (len(opened), len(opened) + len(said), "assistant")), special=True)
+    return parts
+
+
+def generated(
+    tokenizer: Tokenizer,
+    prompt: Sequence[int],
+    answer: Sequence[int],
+    messages: Sequence[Mapping[str, Any]] | None = None,
+) -> Prompted:
+    """A prompt and the answer that was generated behind it, by the tokens that they were; without `messages` a plain
+    text, which is looked at behind the model's document separator. Raises as `conversation` does."""
+    special = messages is not None
+    front = () if special else sink_tokens(tokenizer)
+    if not special and tuple(prompt[: len(tokenizer.prefix)]) == tokenizer.prefix:
+        prompt = prompt[len(tokenizer.prefix) :]
+    stream = TextStream(tokenizer, special=special)
+    ids = [*prompt, *answer]
+    pieces = [stream.push(id) for id in ids]
+    pieces[-1] += stream.close()
+    ends = list(accumulate(map(len, pieces)))
+    text = "".join(pieces)
+    offsets: list[tuple[int, int]] = []
+    end = 0
+    for place in reversed(range(len(ids))):  # a token without text is a part of the character that comes next
+        silent = not pieces[place] and ids[place] in tokenizer.controls
+        end = ends[place] if pieces[place] or silent else max(end, ends[place])
+        offsets.append((ends[place] - len(pieces[place]), end))
+    opened = text[: ends[len(prompt) - 1]] if prompt else ""
+    parts = _paragraphs(opened) if messages is None else _turns(opened, messages)
+    whole = (*parts, (len(opened), len(text), "assistant" if special else None))
+    return Prompted(text, whole, front, special, Encoding(ids, offsets[::-1]))
+
+
+def _paragraphs(text: str) -> list[tuple[int, int, str | None]]:
+    return [(each.start(), each.end(), None) for each in re.finditer(r"\S(?:.|\n(?!\s*\n))*", text)]
 
 
 def passage(tokenizer: Tokenizer, text: str, answer: str) -> Prompted:
     """A plain text, cut into paragraphs at its empty lines, with what is said behind it."""
-    parts = [(each.start(), each.end(), None) for each in re.finditer(r"\S(?:.|\n(?!\s*\n))*", text)]
+    parts = _paragraphs(text)
     end = len(text) + len(answer.rstrip())
     return Prompted(text + answer.rstrip(), (*parts, (len(text), end, None)), sink_tokens(tokenizer))
 
@@ -143,7 +187,7 @@ class SeenAnswer(View[CausalSession]):
     ) -> None:
         """quick: see `limelight.Seen`. Raises RequestError if the prompt or the answer has no words, or both are more
         than the model reads."""
-        coded = tokenizer.encode(prompted.text, special=prompted.special)
+        coded = prompted.coded or tokenizer.encode(prompted.text, special=prompted.special)
         shift = len(prompted.front)
         found = [
             Word(word.text, word.start, word.end, range(word.tokens.start + shift, word.tokens.stop + shift))

@@ -5,9 +5,9 @@ import re
 import secrets
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
@@ -17,6 +17,7 @@ from limelight.serve.api.answers import Events, Object, Whole, encoded
 from limelight.serve.api.chat import Chatting
 from limelight.serve.api.completions import Completing
 from limelight.serve.api.errors import ApiError, api_error
+from limelight.serve.api.kept import Keep, Look, again, look
 from limelight.serve.api.metrics import metrics
 from limelight.serve.api.responses import Respond, Responding
 from limelight.serve.api.shelf import Reader, Shelf, Writer
@@ -39,6 +40,7 @@ def make(
     *,
     opened: "Callable[[Shelf], None]" = lambda shelf: None,
     failed: "Callable[[Exception], None]" = lambda error: None,
+    keep: int = 0,
     keys: Sequence[str] = (),
     names: frozenset[str] = frozenset(),
     origins: frozenset[str] = frozenset(),
@@ -46,8 +48,9 @@ def make(
     """The ASGI application.
 
     shelf: makes the models' shelf, in the event loop. opened: called with it when its first model is open; failed: with
-    the error, if that cannot be opened. keys: one of them must be sent along; none: nobody is asked.
-    names: hosts to answer to besides localhost and addresses. origins: other web pages that may ask ("*": all).
+    the error, if that cannot be opened. keep: how many requests are kept. keys: one of them must be sent
+    along; none: nobody is asked. names: hosts to answer to besides localhost and addresses. origins: other web pages
+    that may ask ("*": all).
     """
 
     @asynccontextmanager
@@ -74,7 +77,8 @@ def make(
             raise ApiError("the API key is missing or wrong", status=401, code="invalid_api_key")
 
     _open_to_all(app)
-    _paths(app, [Depends(allowed)])
+    dependencies = [Depends(allowed)]
+    _paths(app, dependencies, Keep(keep))
     return Guard(app, names, LARGEST, origins, lambda why: ApiError(why).body["error"])
 
 
@@ -99,7 +103,7 @@ def _state(model: Writer | Reader) -> Object:
     return {"alive": runner.alive, **counts}
 
 
-def _paths(app: FastAPI, dependencies: list[Any]) -> None:
+def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
     def shelf(request: Request) -> Shelf:
         found: Shelf = request.app.state.shelf
         return found
@@ -121,6 +125,7 @@ def _paths(app: FastAPI, dependencies: list[Any]) -> None:
     async def completions(request: Request, body: b.Complete) -> Response:
         writer = await shelf(request).writer(body.model)
         done = Completing(_id("cmpl"), writer, body)
+        keep.put(done.writing, user=body.user)
         if body.stream:
             await done.writing.begin()
             return Events(done.stream())
@@ -131,6 +136,7 @@ def _paths(app: FastAPI, dependencies: list[Any]) -> None:
         writer = await shelf(request).writer(body.model)
         done = Chatting(writer, body)
         await done.plan(_id("chatcmpl"))
+        keep.put(done.writing, done.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.writing.begin()
             return Events(done.stream())
@@ -139,8 +145,10 @@ def _paths(app: FastAPI, dependencies: list[Any]) -> None:
     @app.post("/v1/responses", dependencies=dependencies)
     async def responses(request: Request, body: Respond) -> Response:
         writer = await shelf(request).writer(body.model)
-        done = Responding(f"resp_{secrets.token_hex(12)}", writer, body)
-        await done.chatting.plan(_id("chatcmpl"))
+        id = f"resp_{secrets.token_hex(12)}"
+        done = Responding(id, writer, body)
+        await done.chatting.plan(id)
+        keep.put(done.chatting.writing, done.chatting.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.chatting.writing.begin()
             return Events(done.stream(), done=b"")
@@ -173,6 +181,24 @@ def _paths(app: FastAPI, dependencies: list[Any]) -> None:
     async def join(request: Request, body: b.Detokenize) -> Response:
         model = await shelf(request).get(body.model)
         return Whole(lambda: detokenize(model, body))
+
+    @app.get("/v1/requests", dependencies=dependencies)
+    async def requests() -> Object:
+        return {"object": "list", "data": keep.ids}
+
+    @app.get("/v1/requests/{id}", dependencies=dependencies)
+    async def kept(id: str) -> Response:
+        return Response(encoded(keep.get(id).about()), media_type="application/json")
+
+    @app.get("/v1/requests/{id}/look", dependencies=dependencies)
+    async def looked(id: str, asked: Annotated[Look, Query()]) -> Response:
+        found = keep.get(id)
+        return Whole(lambda: look(found, asked))
+
+    @app.post("/v1/requests/{id}/replay", dependencies=dependencies)
+    async def replay(id: str) -> Response:
+        found = keep.get(id)
+        return Whole(lambda: again(found))
 
 
 def _id(kind: str) -> str:

@@ -61,7 +61,7 @@ def variables(writer: Writer, body: Chat) -> dict[str, Any]:
 
 
 class Chatting:
-    """One request."""
+    """One request. shown: the messages as the template is given them."""
 
     def __init__(self, writer: Writer, body: Chat) -> None:
         """Raises ApiError for what cannot be done."""
@@ -74,8 +74,9 @@ class Chatting:
         self.usage = body.usage
         self._writer = writer
         self._body = body
-        self.messages = flat(body.messages)
+        messages = flat(body.messages)
         self._tools = Toolbox.of(writer, body)
+        self.shown = messages if self._tools is None else self._tools.messages(messages)
 
     async def plan(self, id: str) -> None:
         """Makes the prompt and says what is to be written behind it. Raises ApiError, LimelightError."""
@@ -83,7 +84,7 @@ class Chatting:
         tokenizer = writer.model.tokenizer
         text = await asyncio.to_thread(
             tokenizer.chat,
-            self.messages if tools is None else tools.messages(self.messages),
+            self.shown,
             tools=None if tools is None else tools.shown,
             variables=variables(writer, body),
         )

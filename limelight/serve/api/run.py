@@ -16,6 +16,7 @@ def serve(
     shelf: Callable[[], Shelf],
     ready: Callable[[list[str]], None],
     *,
+    keep: int = 0,
     keys: Sequence[str] = (),
     names: frozenset[str] = frozenset(),
     origins: frozenset[str] = frozenset(),
@@ -30,7 +31,7 @@ def serve(
         ready(found.names)
 
     signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn hands it on when it has ended
-    app = make(shelf, opened=opened, failed=failed.append, keys=keys, names=names, origins=origins)
+    app = make(shelf, opened=opened, failed=failed.append, keep=keep, keys=keys, names=names, origins=origins)
     config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=DRAIN)
     uvicorn.Server(config).run(sockets=[sock])
     if failed:

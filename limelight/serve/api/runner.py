@@ -28,16 +28,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Ask:
-    """One text to be continued; see `Engine.submit`. seed: None, where nothing is drawn at random."""
+    """One text to be continued; see `Engine.submit`. constraint: makes one for this text."""
 
     prompt: Sequence[int]
     max_tokens: int
+    seed: int
     sampling: Sampling = Sampling()  # noqa: RUF009 (frozen)
-    seed: int | None = None
     stop: frozenset[int] = frozenset()
     logprobs: int | None = None
     rules: Rules = Rules()  # noqa: RUF009 (frozen)
-    constraint: "Constraint | None" = None
+    constraint: "Callable[[], Constraint] | None" = None
 
 
 @dataclass
@@ -64,7 +64,6 @@ class Job:
     events: "asyncio.Queue[tuple[int, Token] | Exception]" = field(default_factory=asyncio.Queue)
     requests: "list[Request]" = field(default_factory=list)
     left: set[int] = field(default_factory=set)
-    cached: int = 0
 
     def __aiter__(self) -> "Job":
         return self
@@ -100,12 +99,12 @@ class Runner:
     """Owns an engine in a thread of its own.
 
     All but the thread's own work is called in the thread of the event loop `loop`. rows: texts that run together.
-    waiting: the most that wait beyond them; more are refused.
+    waiting: the most that wait beyond them; more are refused. memory: see `Engine`.
     """
 
-    def __init__(self, network: "Decoder", *, rows: int, waiting: int, positions: int | None = None) -> None:
+    def __init__(self, network: "Decoder", *, rows: int, waiting: int, memory: int | None = None) -> None:
         self._network = network
-        self._positions = positions
+        self._memory = memory
         self._rows = rows
         self._most = rows + waiting
         self._engine = self._new()
@@ -121,7 +120,7 @@ class Runner:
         self._thread.start()
 
     def _new(self) -> Engine:
-        return Engine(self._network, rows=self._rows, positions=self._positions)
+        return Engine(self._network, rows=self._rows, memory=self._memory)
 
     # ---- called by those who ask
 
@@ -235,16 +234,15 @@ class Runner:
     def _submit(self, job: Job, accepted: "asyncio.Future[None]") -> None:
         try:
             for index, ask in enumerate(job.asks):
-                generator = None if ask.seed is None else torch.Generator().manual_seed(ask.seed)
                 request = self._engine.submit(
                     ask.prompt,
                     max_tokens=ask.max_tokens,
                     sampling=ask.sampling,
                     stop=ask.stop,
                     logprobs=ask.logprobs,
-                    generator=generator,
+                    generator=torch.Generator().manual_seed(ask.seed),
                     rules=ask.rules,
-                    constraint=ask.constraint,
+                    constraint=None if ask.constraint is None else ask.constraint(),
                 )
                 job.requests.append(request)
                 self._live[request] = (job, index)
@@ -281,6 +279,7 @@ class Runner:
             self.counts.generated += 1
             if len(request.tokens) == request.given + 1:
                 self.counts.begun += 1
+                self.counts.cached += request.cached
                 self.counts.first += time.monotonic() - job.asked
             found.append((job, (index, token)))
             if token.finish is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limelight.checkpoints.source import SUFFIXES, fetch, resolve
+from limelight.decode.engine import position_bytes
 from limelight.errors import RequestError, suggestion
 from limelight.serve.api.errors import ApiError
 from limelight.serve.api.runner import Runner
@@ -14,7 +15,6 @@ from limelight.serve.worker import Worker
 
 if TYPE_CHECKING:
     from limelight import EncoderModel, Model
-    from limelight.models.api import Decoder
 
 LEAST = 1024
 """Positions that the cache of a model must hold at the least, unless its context is shorter."""
@@ -23,10 +23,10 @@ LEAST = 1024
 class Writer:
     """A model that continues texts, and the engine that runs it. worker: in whose thread it is looked at."""
 
-    def __init__(self, name: str, model: "Model", rows: int, waiting: int, positions: int | None) -> None:
+    def __init__(self, name: str, model: "Model", rows: int, waiting: int, memory: int | None) -> None:
         self.name = name
         self.model = model
-        self.runner = Runner(model.network, rows=rows, waiting=waiting, positions=positions)
+        self.runner = Runner(model.network, rows=rows, waiting=waiting, memory=memory)
         self.worker = Worker()
         self.specials = {model.tokenizer.token(id): id for id in model.tokenizer.controls}
         self.used = time.monotonic()
@@ -208,20 +208,21 @@ class Shelf:
         if isinstance(model, limelight.EncoderModel):
             self._open[name], self._takes[name] = Reader(name, model), weights
             return
-        positions = None
+        room = None
         if self._memory is not None:
             room = self._memory - sum(self._takes.values()) - weights
-            position = bytes_of_position(model.network)
-            share = room // max(1, len(self._paths) - len(self._open)) if self._all_fit() else room
-            positions = min(share // position, self._rows * model.network.context)
-            if positions < min(LEAST, model.network.context):
+            if self._all_fit():
+                room //= max(1, len(self._paths) - len(self._open))
+            least = 2 * position_bytes(model.network) * min(LEAST, model.network.context)
+            if room < least:
                 raise ApiError(
                     f"{name} does not fit into the {self._memory:,} bytes that this server may use: its weights take "
-                    f"{weights:,}, and {LEAST:,} tokens {LEAST * position:,} more",
+                    f"{weights:,}, and {LEAST:,} tokens {least:,} more",
                     status=503,
                 )
-            weights += positions * position
-        self._open[name] = Writer(name, model, self._rows, self._waiting, positions)
+            room = min(room, 2 * position_bytes(model.network) * self._rows * model.network.context)
+            weights += room
+        self._open[name] = Writer(name, model, self._rows, self._waiting, room)
         self._takes[name] = weights
 
     def _all_fit(self) -> bool:
@@ -245,15 +246,6 @@ class Shelf:
                 code="server_overloaded",
                 retry=5,
             )
-
-
-def bytes_of_position(network: "Decoder") -> int:
-    """What the cache takes for each token of a text."""
-    import torch
-
-    some = 64
-    with torch.inference_mode():
-        return max(1, network.start(1, some).nbytes // some)
 
 
 def _title(name: str) -> str:

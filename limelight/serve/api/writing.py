@@ -61,6 +61,12 @@ class Writing:
             self.job.close()
 
     @property
+    def _cached(self) -> int:
+        """How many tokens of the prompts were known from before."""
+        copies = len(self.made) // len(self.prompts)
+        return sum(request.cached for request in self.job.requests[:: copies or 1]) if self.job else 0
+
+    @property
     def usage(self) -> dict[str, Any]:
         """How many tokens it took."""
         prompt, made = sum(map(len, self.prompts)), sum(choice.tokens for choice in self.made)
@@ -68,6 +74,7 @@ class Writing:
             "prompt_tokens": prompt,
             "completion_tokens": made,
             "total_tokens": prompt + made,
+            "prompt_tokens_details": {"cached_tokens": self._cached},
         }
 
 
@@ -107,12 +114,12 @@ def plan(
             ask = Ask(
                 prompt,
                 most,
-                body.sampling,
                 (first + number) % 2**63,
+                body.sampling,
                 frozenset(stop),
                 logprobs,
                 rules,
-                None if constraint is None else constraint(),
+                constraint,
             )
             asks.append(ask)
             made.append(Choice(tokenizer, strings, after=prompt, special=special))

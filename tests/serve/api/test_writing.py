@@ -178,3 +178,14 @@ def test_every_parameter_does_what_it_says(api: Served, change: dict[str, Any], 
     body = {"prompt": SENTENCE, "max_tokens": 24, "seed": 1, "temperature": 1.2}
     plain, changed = (api.ask(COMPLETIONS, each)[1]["choices"][0]["text"] for each in (body, {**body, **change}))
     assert (plain != changed) is differs
+
+
+def test_a_second_turn_reads_only_what_is_new_and_says_the_same(api: Served) -> None:
+    """Whole prompts that are read again each turn are a fault of others."""
+    said = [*HELLO, {"role": "assistant", "content": SENTENCE * 3}, {"role": "user", "content": "John gave a drink"}]
+    body = {"messages": said, "max_tokens": 8, "temperature": 0}
+    first, again = api.ask(CHAT, body)[1], api.ask(CHAT, body)[1]
+    assert again["choices"] == first["choices"]
+    usages = [each["usage"] for each in (first, again)]
+    read = [each["prompt_tokens"] - each["prompt_tokens_details"]["cached_tokens"] for each in usages]
+    assert read[1] <= 16 < read[0]

@@ -1,0 +1,119 @@
+"""Requests that are kept: had again to the bit, and looked into."""
+
+import threading
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from api_server import Serve, Served
+from cli.tiny_models import SENTENCE
+
+from limelight.look.answered import generated
+
+COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
+SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The cat sat. Mary gave John a drink."}]
+
+
+@pytest.fixture(scope="module")
+def keeping(serving: Serve, tiny: Path) -> Served:
+    return serving([str(tiny)], {"keep": 8})
+
+
+def test_what_is_run_again_has_the_same_bits(keeping: Served) -> None:
+    """Alone what was written beside others, drawn at random, penalised, behind a prompt that is known by now."""
+    bodies = [
+        (CHAT, {"messages": SAID, "max_tokens": 20, "n": 2, "temperature": 1.3}),
+        (COMPLETIONS, {"prompt": [SENTENCE, "Mary"], "max_tokens": 20, "frequency_penalty": 1.0, "top_p": 0.9}),
+        (COMPLETIONS, {"prompt": "a", "response_format": {"type": "regex", "grammar": "[ab]{9}"}, "max_tokens": 20}),
+        ("/v1/responses", {"input": SENTENCE, "max_output_tokens": 9}),
+    ]
+    found: list[Any] = [None] * len(bodies)
+
+    def ask(place: int) -> None:
+        found[place] = keeping.ask(*bodies[place])[1]
+
+    threads = [threading.Thread(target=ask, args=(place,)) for place in range(len(bodies))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(keeping.ask("/v1/requests")[1]["data"]) >= {each["id"] for each in found}
+    for each in found:
+        kept = keeping.ask(f"/v1/requests/{each['id']}")[1]
+        again = keeping.ask(f"/v1/requests/{each['id']}/replay", b"")[1]
+        assert again["same"] is True
+        assert again["tokens"] == [choice["tokens"] for choice in kept["choices"]]
+        assert all(isinstance(choice["seed"], int) for choice in kept["choices"])
+    texts = [choice["message"]["content"] for choice in found[0]["choices"]]
+    assert texts == [each["text"] for each in keeping.ask(f"/v1/requests/{found[0]['id']}")[1]["choices"]]
+
+
+def test_an_answer_is_looked_into_by_the_tokens_that_it_is_made_of(keeping: Served) -> None:
+    model = keeping.writer.model
+    letters = {str(id): 30 for id in model.tokenizer.encode(" abct.").ids}  # pieces that would be read as others
+    body = {"messages": SAID, "max_tokens": 8, "seed": 3, "logit_bias": letters, "temperature": 1.5}
+    id = keeping.ask(CHAT, body)[1]["id"]
+    (choice,) = keeping.ask(f"/v1/requests/{id}")[1]["choices"]
+    seen = model.look_generated(choice["prompt_tokens"], choice["tokens"], SAID)
+    assert list(seen.session.tokens) == [*choice["prompt_tokens"], *choice["tokens"]]
+    status, told = keeping.ask(f"/v1/requests/{id}/look?by=sentence&check=false")
+    assert status == 200, told
+    assert told["answer"] == choice["text"].strip()
+    expected = seen.importance(by="sentence", check=False)
+    values = [each["importance"] for each in told["importance"]["words"]]
+    assert values == [each.importance for each in expected.words]
+    assert [each["word"] for each in told["importance"]["words"]] == [part.text for part in seen.prompt("sentence")]
+    assert told["importance"]["told"] == expected.told()
+    assert [each["text"] for each in told["matrix"]["columns"]] == [
+        "Be brief.",
+        "The cat sat.",
+        "Mary gave John a drink.",
+    ]
+    word = seen.parts("word")[0].text
+    asked = keeping.ask(f"/v1/requests/{id}/look?word={quote(word)}&by=message&check=false")[1]
+    assert asked["importance"]["target"]["word"] == word
+    assert [each["word"] for each in asked["importance"]["words"]] == [each["content"] for each in SAID]
+    for wrong, param in (
+        ("word=nowhere", None),
+        ("word=a&sentence=1", "word"),
+        ("choice=4", "choice"),
+        ("foo=1", "foo"),
+    ):
+        status, answer = keeping.ask(f"/v1/requests/{id}/look?{wrong}")
+        assert (status, answer["error"]["param"]) == (400, param)
+
+
+def test_a_completion_is_looked_into_by_paragraphs(keeping: Served) -> None:
+    prompt = "The cat sat.\n\nMary gave John a drink."
+    id = keeping.ask(COMPLETIONS, {"prompt": prompt, "max_tokens": 6, "seed": 3, "temperature": 1.5})[1]["id"]
+    told = keeping.ask(f"/v1/requests/{id}/look?by=message&check=false")[1]
+    assert [each["word"] for each in told["importance"]["words"]] == prompt.split("\n\n")
+
+
+def test_few_are_kept_for_a_while_and_none_unless_asked(
+    keeping: Served, api: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = {"prompt": "a", "max_tokens": 1}
+    ids = [keeping.ask(COMPLETIONS, body)[1]["id"] for _ in range(9)]
+    assert keeping.ask("/v1/requests")[1]["data"] == ids[:0:-1]
+    assert keeping.ask(f"/v1/requests/{ids[0]}")[0] == 404
+    monkeypatch.setattr("limelight.serve.api.kept.AGE", -1.0)
+    late = keeping.ask(COMPLETIONS, body)[1]["id"]
+    assert keeping.ask(f"/v1/requests/{late}/look")[0] == 404
+    off = api.ask(COMPLETIONS, body)[1]["id"]
+    status, answer = api.ask(f"/v1/requests/{off}/look")
+    assert status == 404
+    assert "--keep" in answer["error"]["message"]
+
+
+def test_half_characters_belong_to_the_whole_one(keeping: Served) -> None:
+    tokenizer = keeping.writer.model.tokenizer
+    ids = tokenizer.encode("a € b").ids
+    found = generated(tokenizer, tokenizer.encode("The").ids, ids)
+    assert found.text == "Thea € b"
+    assert found.coded is not None
+    spans = zip(ids, found.coded.offsets[-len(ids) :], strict=True)
+    euro = [span for id, span in spans if tokenizer.spell(id) == "\ufffd"]
+    assert len(euro) == 3
+    assert all(start <= 5 < end for start, end in euro)
