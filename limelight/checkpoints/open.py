@@ -15,6 +15,7 @@ from limelight.checkpoints import sentences
 from limelight.checkpoints.cache import Progress
 from limelight.checkpoints.files import read_json
 from limelight.checkpoints.marian import OPTIONS
+from limelight.checkpoints.quantised import widened
 from limelight.checkpoints.reader import TensorReader, open_tensors
 from limelight.checkpoints.sentences import Sentences
 from limelight.checkpoints.source import fetch, resolve
@@ -143,7 +144,12 @@ def contents(path: Path) -> Contents:
         listed = sorted(folder.glob("lex*.bin"))
         shortlist = read_shortlist(listed[0], config.vocab - 1) if len(listed) == 1 else None
         return Contents(config, network, moves, reader, target, path, source=source, shortlist=shortlist)
-    config = config_from_hf(read_json(folder / "config.json", "a model's folder needs one beside its weights"))
+    values = read_json(folder / "config.json", "a model's folder needs one beside its weights")
+    try:
+        reader, values = widened(reader, values)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    config = config_from_hf(values)
     table_of, said = family(config.family).table, None
     if config.decoder is None and (whole / sentences.MODULES).is_file():
         found = sentences.read(whole)

@@ -74,12 +74,15 @@ def table(config: c.ModelConfig) -> Table:
         WeightMapping(f"{theirs}router.{{p}}", f"{ours}router.{{p}}"),
         WeightMapping("model.layers.{i}.self_attn.sinks", "decoder.blocks.{i}.attention.sinks"),
     ]
+    packed = []
     for name, parts in (("gate_up_proj", ("gate", "up")), ("down_proj", ("down",))):
         dealt: tuple[Operation, ...] = (Deal(),) if len(parts) == 2 else ()
         for end, leaf in (("", "weight"), ("_bias", "bias")):
             own = tuple(f"{ours}experts.{e}.{part}.{leaf}" for e in range(count) for part in parts)
             new.append(WeightMapping(f"{theirs}experts.{name}{end}", own, Unstack(count), Transpose(), *dealt))
-    return llama.table(config).replaced(*new)
+            if leaf == "weight":  # as published, in MXFP4, with output rows first
+                packed.append(WeightMapping(f"{theirs}experts.{name}_blocks", own, Unstack(count), *dealt))
+    return replace(llama.table(config).replaced(*new), only_read=tuple(packed))
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,7 +179,8 @@ class Deal:
     """Each of theirs, whose rows belong to two of ours in turn ↔ those two."""
 
     def load(self, weights: Sequence[Weight]) -> list[Weight]:
-        return [weight[i::2].contiguous() for weight in weights if isinstance(weight, Tensor) for i in range(2)]
+        dealt = [take_rows(weight, slice(i, None, 2)) for weight in weights for i in range(2)]
+        return [weight.contiguous() if isinstance(weight, Tensor) else weight for weight in dealt]
 
     def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
         return [torch.stack(pair, 1).flatten(0, 1) for pair in zip(weights[::2], weights[1::2], strict=True)]
@@ -273,7 +274,8 @@ class Table:
     zero. sinusoids: their name → positions that follow from the config; files may hold them, and an export does.
     body: where there is no prefix, what the names of the body begin with in files of a model with a head; that head is
     left out.
-    spare: how many numbers of our weights no file has.
+    spare: how many numbers of our weights no file has. only_read: further mappings, of weights that some files hold in
+    another form, which is not written.
     """
 
     mappings: tuple[WeightMapping, ...]
@@ -285,6 +287,7 @@ class Table:
     sinusoids: dict[str, Sinusoids] = field(default_factory=dict)
     body: str = ""
     spare: int = 0
+    only_read: tuple[WeightMapping, ...] = ()
 
     def replaced(self, *mappings: WeightMapping, without: Sequence[str] = ()) -> "Table":
         """This table with `mappings`, in place of those for the same names of theirs or ours and of those for which one
@@ -341,13 +344,14 @@ class Table:
         return self._match(list(names), "ours")
 
     def _known(self, name: str) -> bool:
-        patterns = [pattern for mapping in self.mappings for pattern in mapping.theirs]
+        patterns = [pattern for mapping in self.mappings + self.only_read for pattern in mapping.theirs]
         return any(
             _regex(pattern).fullmatch(name) for pattern in [*patterns, *self.tied, *self.repeated, *self.ignored]
         )
 
     def _match(self, names: Sequence[str], side: str) -> list[Move]:
-        patterns = [(_regex(pattern), mapping) for mapping in self.mappings for pattern in getattr(mapping, side)]
+        mappings = self.mappings + (self.only_read if side == "theirs" else ())
+        patterns = [(_regex(pattern), mapping) for mapping in mappings for pattern in getattr(mapping, side)]
         moves: dict[tuple[int, tuple[tuple[str, str], ...]], Move] = {}
         available = set(names)
         for name in names:

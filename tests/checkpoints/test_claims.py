@@ -127,7 +127,7 @@ def test_a_pipe_as_a_config_is_not_waited_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "what"),
     [
-        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "this is a model quantised by bitsandbytes"),
+        ({"quantization_config": {"quant_method": "hqq"}}, "this is a model quantised by hqq"),
         ({"quantization_config": {"bits": 4}}, "this is a model quantised in a form of its own"),
         (
             {"architectures": ["LlamaForSequenceClassification"], "id2label": {"0": "a", "1": "b", "2": "c"}},
