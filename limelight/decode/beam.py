@@ -110,7 +110,7 @@ class _Rules:
         permitted = []
         for row, text, scores in zip(rows, texts, logits.view(len(rows), -1, logits.shape[-1]), strict=True):
             given = self.given[row].expand(len(text), -1)
-            history = History(torch.cat((given, text), 1).to(logits.device), given.shape[1])
+            history = History.of(torch.cat((given, text), 1), given.shape[1])
             for processor in self.processors[row]:
                 scores = processor(scores, history)
             permitted.append(scores)

@@ -30,16 +30,16 @@ class Constraint(Protocol):
         ...
 
 
-def constrained(logits: Tensor, constraint: Constraint) -> Tensor:
-    """The logits [1, V] with -inf for what may not come next. Raises RequestError if nothing may, or for a bad mask."""
+def allowed(constraint: Constraint, vocab: int) -> Tensor | None:
+    """The constraint's mask [V], on whatever device. Raises RequestError if it allows nothing or is no such mask."""
     mask = constraint.mask()
     if mask is None:
-        return logits
-    if mask.dtype is not torch.bool or mask.shape != logits.shape[1:]:
+        return None
+    if mask.dtype is not torch.bool or mask.shape != (vocab,):
         raise RequestError(
-            f"the constraint's mask is {mask.dtype} {list(mask.shape)}; it must be bool [{logits.shape[1]}], "
+            f"the constraint's mask is {mask.dtype} {list(mask.shape)}; it must be bool [{vocab}], "
             "one for each token of the vocabulary"
         )
     if not bool(mask.any()):
         raise RequestError("the constraint allows no token here, not even one that ends the text")
-    return logits.masked_fill(~mask.to(logits.device), -torch.inf)
+    return mask

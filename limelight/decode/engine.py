@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from limelight import given
+from limelight.decode.choosing import choose
 from limelight.decode.draft import Drafting, drafts
 from limelight.decode.prefixes import BLOCK, Prefixes, shared
 from limelight.decode.request import CHUNK, Request, Rules, Step, Token
-from limelight.decode.sampling import Sampling, likeliest
+from limelight.decode.sampling import Sampling
 from limelight.errors import RequestError
 from limelight.models.api import Seq2Seq, begin
 
@@ -381,19 +382,20 @@ class Engine:
 
     def _choose(self, requests: list[Request], logits: Tensor) -> None:
         """Each goes on by a token, given the logits [B, V] behind its last one, or ends by an error of its own."""
-        ids = likeliest(logits) if all(request.greedy for request in requests) else [None] * len(requests)
-        for row, (request, id) in enumerate(zip(requests, ids, strict=True)):
-            if request.finish is not None:  # its draft failed
+        going = [row for row, request in enumerate(requests) if request.finish is None]  # unless its draft failed
+        if len(going) < len(requests):
+            requests, logits = [requests[row] for row in going], logits[going]
+        if not requests:
+            return
+        told = [row for row, request in enumerate(requests) if request.logprobs is not None]
+        scores = dict(zip(told, logits[told].log_softmax(-1), strict=True)) if told else {}
+        for row, (request, chosen) in enumerate(zip(requests, choose(requests, logits), strict=True)):
+            if isinstance(chosen, Exception):
+                self._fail(request, chosen)
                 continue
             try:
-                if bool(logits[row].isnan().any()):
-                    raise RequestError(
-                        "the model's logits are not numbers: its number type overflows; open it as float32 or bfloat16"
-                    )
-                chosen = request.choose(logits[row : row + 1]) if id is None else id
-                scores = None if request.logprobs is None else logits[row].log_softmax(-1)
-                self._made.append(request.add(chosen, scores))
-            except Exception as error:
+                self._made.append(request.add(chosen, scores.get(row)))
+            except Exception as error:  # of its constraint
                 self._fail(request, error)
 
     def _guess(self, request: Request, most: int) -> list[int]:

@@ -6,33 +6,78 @@ batch, row by row.
 """
 
 import math
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """What the rows of a batch have been given and have generated so far.
+class Text:
+    """A text as processors see it: its tokens, `given` of them first and then what was generated, which only grow.
 
-    tokens: [B, P + N] int64, prompts and then the N tokens that every row has generated. Shorter prompts are padded on
-    the right with a token of their own, so that a processor which asks "has this row seen the token?" needs no mask.
-    given: P, the width of the prompts.
+    How often each token was generated is counted as they come, not anew each time.
     """
 
-    tokens: Tensor
-    given: int
+    def __init__(self, tokens: Sequence[int], given: int) -> None:
+        self.tokens = tokens
+        self.given = given
+        self._places: dict[int, int] = {}  # of each distinct token in the two below
+        self._distinct, self._counts = array("q"), array("f")
+        self._counted = 0
 
     @property
-    def generated(self) -> Tensor:
-        """[B, N] int64."""
-        return self.tokens[:, self.given :]
+    def generated(self) -> int:
+        """How many tokens were."""
+        return len(self.tokens) - self.given
+
+    def counts(self) -> "tuple[array[int], array[float]]":
+        """The distinct tokens of the text and how often each was generated; both grow with the text."""
+        for at in range(self._counted, len(self.tokens)):
+            place = self._places.setdefault(self.tokens[at], len(self._distinct))
+            if place == len(self._distinct):
+                self._distinct.append(self.tokens[at])
+                self._counts.append(0)
+            self._counts[place] += at >= self.given
+        self._counted = len(self.tokens)
+        return self._distinct, self._counts
+
+
+@dataclass(frozen=True)
+class History:
+    """What the rows of a batch have been given and have generated so far; none is empty unless all are."""
+
+    texts: Sequence[Text]
+
+    @classmethod
+    def of(cls, tokens: Tensor, given: int) -> "History":
+        """Of texts of the same length, [B, P + N] int64, of which the first P = `given` tokens were given."""
+        return cls([Text(text, given) for text in tokens.tolist()])
+
+    @cached_property
+    def counts(self) -> tuple[Tensor, Tensor]:
+        """Each row's distinct tokens, [B, U] int64, and how often it generated each, [B, U] float32, on the CPU.
+
+        A row with fewer of them holds its first one again and again, which changes nothing for who scatters.
+        """
+        rows = [text.counts() for text in self.texts]
+        longest = max(len(distinct) for distinct, _ in rows)
+        tokens, counts = np.empty((len(rows), longest), np.int64), np.empty((len(rows), longest), np.float32)
+        for row, (distinct, often) in enumerate(rows):
+            tokens[row, : len(distinct)], tokens[row, len(distinct) :] = distinct, distinct[:1] or 0
+            counts[row, : len(distinct)], counts[row, len(distinct) :] = often, often[:1] or 0
+        return torch.from_numpy(tokens), torch.from_numpy(counts)
 
 
 class LogitsProcessor(Protocol):
-    """``processor(logits [B, V], history) -> logits [B, V]``, float32 in and out."""
+    """``processor(logits [B, V], history) -> logits [B, V]``, float32 in and out.
+
+    What a row comes to must not depend on the others.
+    """
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
         """The scores to choose from; never in place."""
@@ -50,9 +95,9 @@ class RepetitionPenalty:
     penalty: float
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        scores = logits.gather(1, history.tokens)  # [B, P + N]
-        scores = torch.where(scores < 0, scores * self.penalty, scores / self.penalty)
-        return logits.scatter(1, history.tokens, scores)
+        tokens = history.counts[0].to(logits.device)
+        scores = logits.gather(1, tokens)  # [B, U]
+        return logits.scatter(1, tokens, torch.where(scores < 0, scores * self.penalty, scores / self.penalty))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +107,8 @@ class FrequencyPenalty:
     penalty: float
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        generated = history.generated
-        return logits.scatter_add(1, generated, logits.new_full((1, 1), -self.penalty).expand(generated.shape))
+        tokens, counts = (each.to(logits.device) for each in history.counts)
+        return logits.scatter(1, tokens, logits.gather(1, tokens) - self.penalty * counts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +118,8 @@ class PresencePenalty:
     penalty: float
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        generated = history.generated
-        return logits.scatter(1, generated, logits.gather(1, generated) - self.penalty)
+        tokens, counts = (each.to(logits.device) for each in history.counts)
+        return logits.scatter(1, tokens, logits.gather(1, tokens) - self.penalty * (counts > 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,22 +152,23 @@ class TopP:
 
     p: float
 
-    # Sorting a whole vocabulary takes longer than a small model's forward pass, and the nucleus nearly always lies
-    # within the first few hundred tokens: those are looked at first, everything only if they don't reach p.
-    head = 1024
-
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        # Counted from the unlikely end, where float32 can still tell small probabilities apart.
         probabilities = logits.softmax(-1)  # [B, V]
-        for width in (min(self.head, logits.shape[-1]), logits.shape[-1]):
-            likeliest, at = probabilities.topk(width)  # [B, width], falling
-            beyond = probabilities.scatter(1, at, 0).sum(-1, keepdim=True)  # [B, 1]
-            if bool((beyond <= 1 - self.p).all()):
-                break
-        tail = beyond + likeliest.flip(-1).cumsum(-1).flip(-1)  # [B, width], each token and all less likely ones
-        outside = tail <= 1 - self.p
-        outside[:, 0] = False
-        return logits.masked_fill(torch.ones_like(logits, dtype=torch.bool).scatter(1, at, outside), -torch.inf)
+        outside = torch.ones_like(logits, dtype=torch.bool)
+        # Sorting a whole vocabulary takes long. Tokens of less than (1 − p) / V cannot belong to the nucleus, since all
+        # of them together have no more than 1 − p (half of it, for what is rounded); mostly that leaves some hundred.
+        few = probabilities >= (1 - self.p) / logits.shape[1] / 2
+        # Their sum is made in one order, on any number of threads. It is counted from the unlikely end, where float32
+        # can still tell small probabilities apart.
+        beyond = probabilities.masked_fill(few, 0).cumsum(-1)[:, -1]  # [B]
+        for row in range(len(logits)):
+            at = few[row].nonzero()[:, 0]
+            likeliest, order = probabilities[row, at].sort(descending=True, stable=True)
+            tail = beyond[row] + likeliest.flip(0).cumsum(0).flip(0)  # each token and all less likely ones
+            inside = tail > 1 - self.p
+            inside[0] = True
+            outside[row, at[order[inside]]] = False
+        return logits.masked_fill(outside, -torch.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +190,8 @@ class Forbidden:
     first: bool = False
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        if self.first and history.generated.shape[1]:
-            return logits
-        return logits.index_fill(1, torch.tensor(self.ids, device=logits.device), -torch.inf)
+        rows = [row for row, text in enumerate(history.texts) if not (self.first and text.generated)]
+        return _without(logits, rows, self.ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +213,7 @@ class ForbiddenPhrases:
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
         logits = logits.clone()
-        for row, tokens in enumerate(history.tokens.tolist()):
+        for row, tokens in enumerate([text.tokens for text in history.texts]):
             for *before, last in self.phrases:
                 if tokens[len(tokens) - len(before) :] == before:
                     logits[row, last] = -torch.inf
@@ -183,7 +228,7 @@ class NoRepeat:
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
         logits = logits.clone()
-        for row, tokens in enumerate(history.tokens.tolist()):
+        for row, tokens in enumerate([text.tokens for text in history.texts]):
             runs = [tokens[at : at + self.n] for at in range(len(tokens) - self.n + 1)]
             end = tokens[len(tokens) - self.n + 1 :]
             seen = [run[-1] for run in runs if run[:-1] == end]
@@ -199,9 +244,17 @@ class NoEnd:
     least: int
 
     def __call__(self, logits: Tensor, history: History) -> Tensor:
-        if history.tokens.shape[1] >= self.least:
-            return logits
-        return logits.index_fill(1, torch.tensor(self.ids, device=logits.device), -torch.inf)
+        rows = [row for row, text in enumerate(history.texts) if len(text.tokens) < self.least]
+        return _without(logits, rows, self.ids)
+
+
+def _without(logits: Tensor, rows: Sequence[int], ids: Sequence[int]) -> Tensor:
+    """The logits [B, V] without these tokens in some of the rows."""
+    if not rows:
+        return logits
+    logits = logits.clone()
+    logits[torch.tensor(rows)[:, None], torch.tensor(ids, dtype=torch.int64)] = -torch.inf
+    return logits
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import torch
 
-from limelight.decode.constraint import constrained
-from limelight.decode.processors import History, LogitsProcessor
+from limelight.decode.processors import LogitsProcessor, Text
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +66,8 @@ class Request:
     limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. source: what
     an encoder–decoder writes behind; otherwise empty. rules, constraint: see `Engine.submit`. status: where it is; the
     engine moves it on. finish: why it ended; None while it goes on. error: what ended it if `finish` is "error".
-    cached: how many tokens of the prompt were not read, since they were known. blocks: see `decode.prefixes`.
+    cached: how many tokens of the prompt were not read, since they were known. blocks: see `decode.prefixes`. text: its
+    tokens as processors see them.
     """
 
     row: int
@@ -88,11 +88,15 @@ class Request:
     error: Exception | None = None
     cached: int = 0
     blocks: list[bytes] = field(default_factory=list)
+    text: Text = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.text = Text(self.tokens, self.given)
 
     @property
-    def greedy(self) -> bool:
-        """Whether it always goes on by what the model thinks likeliest."""
-        return self.sampling.greedy and self.rules == Rules() and self.constraint is None
+    def manner(self) -> tuple[object, ...]:
+        """How it chooses: all that have this in common may do so in one pass, each by its own dice."""
+        return (self.sampling.temperature == 0, self.sampling.processors, *map(id, self.rules.processors))
 
     @property
     def generated(self) -> list[int]:
@@ -117,19 +121,6 @@ class Request:
     def went(self, guess: list[int]) -> bool:
         """Whether it went on by this token, and goes on; it never does by a guess that is empty."""
         return self.finish is None and self.tokens[-1:] == guess
-
-    def choose(self, logits: Tensor) -> int:
-        """The next token, from the logits [1, V] behind the last one."""
-        if self.rules.last is not None and self.left == 1:
-            return self.rules.last
-        if self.constraint is not None:
-            logits = constrained(logits, self.constraint)
-        sampling, processors = self.sampling, self.rules.processors
-        remembered = self.tokens if sampling.remembers or processors else []
-        history = History(torch.tensor([remembered], device=logits.device), self.given)
-        for processor in processors:
-            logits = processor(logits, history)
-        return int(sampling.choose(logits, history, [self.generator]))
 
     def add(self, id: int, scores: Tensor | None) -> Token:
         """Goes on by one token. scores: [V], the model's log-probabilities, if they are asked for."""

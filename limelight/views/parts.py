@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limelight.decode import Sampling
-from limelight.decode.processors import History, Temperature
+from limelight.decode.processors import History, Temperature, Text
 from limelight.look import METHODS, Importance
 from limelight.look.told import hangs, quoted
 from limelight.text.tokenizer import Tokenizer
@@ -118,7 +118,7 @@ def _check(found: Importance) -> Numbers | None:
 def _drawn(logits: Tensor, sampling: Sampling) -> tuple[Tensor, dict[str, Tensor]]:
     """The probabilities [V] by which tokens would be drawn, and for each setting which tokens [V] it cuts."""
     cuts: dict[str, Tensor] = {}
-    history = History(torch.zeros(1, 0, dtype=torch.int64), 0)
+    history = History([Text([], 0)])
     if sampling.temperature == 0:
         scores = logits.masked_fill(logits < logits.amax(-1, keepdim=True), -torch.inf)
         return scores.softmax(-1)[0], {"temperature": torch.isinf(scores[0])}

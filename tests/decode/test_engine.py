@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limelight.decode import Engine, Request, Sampling, Step, collect, generate
+from limelight.decode.choosing import choose
 from limelight.errors import RequestError
 
 STOP = frozenset({0, 17})
@@ -27,7 +28,7 @@ def alone(prompt: list[int], n: int, sampling: Sampling, context: int) -> tuple[
     text, generators = list(prompt), sampling.generators([prompt])
     lone = Request(0, text, len(prompt), n, n, sampling, generators[0], STOP, None, None)
     while lone.finish is None:
-        lone.add(lone.choose(model.scores(tuple(text))[None]), None)
+        lone.add(*choose([lone], model.scores(tuple(text))[None]), None)
         if lone.finish is None and len(text) > context:
             return lone.generated, "context"
     return lone.generated, lone.finish

@@ -8,7 +8,8 @@ from limelight.decode import Sampling
 from limelight.decode.processors import History
 from limelight.errors import RequestError
 
-HISTORY = History(torch.tensor([[3, 1, 4, 1, 5]]), 3)
+TOKENS = torch.tensor([[3, 1, 4, 1, 5]])
+HISTORY = History.of(TOKENS, 3)
 
 
 def draw(sampling: Sampling, logits: torch.Tensor, n: int) -> list[int]:
@@ -69,7 +70,7 @@ def test_rules_in_sequence_equal_transformers() -> None:
     ours = logits
     for processor in sampling.processors:
         ours = processor(ours, HISTORY)
-    assert torch.equal(ours, processors(HISTORY.tokens, logits))
+    assert torch.equal(ours, processors(TOKENS, logits))
 
 
 def test_only_rules_that_change_something_run() -> None:

@@ -149,7 +149,7 @@ def test_processors_equal_the_references(length: int) -> None:
     generator = torch.Generator().manual_seed(length)
     tokens = torch.randint(0, 4, (3, length), generator=generator)
     logits = torch.randn(3, 8, generator=generator)
-    history = History(tokens, 1)
+    history = History.of(tokens, 1)
     phrases = ((1, 2), (3, 3, 0), (0, 1, 2, 3))
     pairs = [
         (NoRepeat(2), theirs.NoRepeatNGramLogitsProcessor(2)),
