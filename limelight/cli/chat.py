@@ -3,9 +3,9 @@
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -43,6 +43,7 @@ def chat(
     presence: o.Presence = 0.0,
     seed: o.Seed = None,
     stop: o.Stop = None,
+    server: o.ServerOption = None,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
@@ -56,16 +57,26 @@ def chat(
       limelight chat --system "You answer in one sentence." --seed 1
       echo "What is a transformer?" | limelight chat
     """
-    from limelight.cli import screen
+    from limelight.cli import remote, screen
     from limelight.errors import LimelightError
 
     sampling = o.sampling(ctx, temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
-    opened = o.open_model(model, device=device, dtype=dtype, quiet=False)
     beginning: list[Message] = [] if system is None else [{"role": "system", "content": system}]
-    opened.tokenizer.chat([*beginning, {"role": "user", "content": ""}])  # refuses a model that was not made for chat
+    if server is not None:
+        o.refuse_local(ctx)
+        title, answers = _by_server(server, remote.drawn(sampling, max_tokens, stop, model))
+    else:
+        opened = o.open_model(model, device=device, dtype=dtype, quiet=False)
+        opened.tokenizer.chat([*beginning, {"role": "user", "content": ""}])  # refuses one that was not made for chat
+        title = opened.title
+
+        def answers(messages: "list[Message]") -> Iterator[str]:
+            _fits(opened, messages)
+            return opened.chat(messages, max_tokens=max_tokens, sampling=sampling, stop=stop or ())
+
     talking = sys.stdin.isatty()
     if talking:
-        screen.remark(f"talking with {opened.title}; /help lists the commands, Ctrl-C stops an answer")
+        screen.remark(f"talking with {title}; /help lists the commands, Ctrl-C stops an answer")
         o.tell_seed(sampling, seed)
     console = screen.stdout()
     said = list(beginning)
@@ -86,8 +97,7 @@ def chat(
                         for usage, does in COMMANDS.items():
                             screen.put(console, f"  {usage:<12}{does}\n")
                 continue
-            _fits(opened, [*said, turn])
-            pieces = opened.chat([*said, turn], max_tokens=max_tokens, sampling=sampling, stop=stop or ())
+            pieces = answers([*said, turn])
             shown = screen.Wrapped(console, screen.ADDED)
             try:
                 for piece in pieces:
@@ -106,6 +116,15 @@ def chat(
         said += [turn, {"role": "assistant", "content": "".join(answer)}]
     if not talking:
         o.tell_seed(sampling, seed)
+
+
+def _by_server(url: str, body: "Mapping[str, Any]") -> "tuple[str, Callable[[list[Message]], Iterator[str]]]":
+    """The name of a server's model, and what answers a conversation."""
+    from limelight.cli import remote
+
+    server = remote.Server(url)
+    name = body.get("model") or server.ask("/v1/models")["data"][0]["id"]
+    return name, lambda messages: remote.chat(server, messages, body)
 
 
 def _named(command: str) -> str:

@@ -8,6 +8,7 @@ from limelight.cli import options as o
 
 if TYPE_CHECKING:
     from limelight import Model
+    from limelight.cli.remote import Server
 
 
 QUESTION_MARKS = ("?", "？", "؟")
@@ -31,6 +32,7 @@ def complete(
     seed: o.Seed = None,
     stop: o.Stop = None,
     draft: o.Draft = None,
+    server: o.ServerOption = None,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
@@ -48,12 +50,19 @@ def complete(
     """
     import time
 
-    from limelight.cli import screen
+    from limelight.cli import remote, screen
 
     if not json:
         o.refuse(ctx, ("logprobs",), "is printed with --json alone; add that")
     sampling = o.sampling(ctx, temperature, top_k, top_p, min_p, repetition, frequency, presence, seed)
     prompt = screen.read(text)
+    if server is not None:
+        o.refuse_local(ctx)
+        body = remote.drawn(sampling, max_tokens, stop, model)
+        _asked(remote.Server(server), prompt, body, logprobs, json)
+        if not json:
+            o.tell_seed(sampling, seed)
+        return
     opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
     guess: Literal["lookup"] | Model | None = None
     if draft == "lookup":
@@ -94,3 +103,39 @@ def complete(
         pass
     screen.put(console, "\n")
     o.tell_seed(sampling, seed)
+
+
+def _asked(server: "Server", prompt: str, body: dict[str, Any], logprobs: bool, json: bool) -> None:
+    """The same by a server."""
+    import time
+
+    from limelight.cli import remote, screen
+
+    if json:
+        begun = time.perf_counter()
+        done = server.ask("/v1/completions", {**body, "prompt": prompt, **({"logprobs": 0} if logprobs else {})})
+        choice, tokens = done["choices"][0], done["usage"]["completion_tokens"]
+        answer = {
+            "model": done["model"],
+            "prompt": prompt,
+            "text": choice["text"],
+            "finish": choice["finish_reason"],
+            "tokens": tokens,
+            "tokens_per_second": tokens / (time.perf_counter() - begun),
+            "seed": body.get("seed"),
+            "request": done["id"],
+        }
+        if logprobs:
+            told = zip(choice["logprobs"]["tokens"], choice["logprobs"]["token_logprobs"], strict=True)
+            answer["logprobs"] = [{"token": token, "logprob": value} for token, value in told]
+        screen.print_json(answer)
+        return
+    console = screen.stdout()
+    if console.is_terminal:
+        screen.put(console, prompt)
+    try:
+        for piece in remote.complete(server, prompt, body):
+            screen.put(console, piece, screen.ADDED)
+    except KeyboardInterrupt:
+        pass
+    screen.put(console, "\n")

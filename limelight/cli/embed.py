@@ -14,6 +14,7 @@ WINDOW = 256
 
 
 def embed(
+    ctx: typer.Context,
     texts: Annotated[
         list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; without any, lines of standard input.")
     ] = None,
@@ -24,6 +25,7 @@ def embed(
         str | None, typer.Option(metavar="NAME", help="One of the model's prompts, such as query.", show_default=False)
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
+    server: o.ServerOption = None,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
@@ -40,17 +42,33 @@ def embed(
     """
     from json import dumps
 
-    import limelight
-    from limelight.cli import screen
+    import torch
 
-    opened = o.open_encoder(model, limelight.Embedder, "embeds texts", device=device, dtype=dtype, quiet=json)
+    import limelight
+    from limelight.cli import remote, screen
+
+    if server is not None:
+        o.refuse_local(ctx)
+        o.refuse(ctx, ("prompt",), "is not known to --server; put it in front of the texts")
+        by_server = remote.Server(server)
+
+        def vectors(texts: list[str]) -> "Tensor":
+            body = {"model": model, "input": texts, "encoding_format": "float"}
+            return torch.tensor([each["embedding"] for each in by_server.ask("/v1/embeddings", body)["data"]])
+
+    else:
+        opened = o.open_encoder(model, limelight.Embedder, "embeds texts", device=device, dtype=dtype, quiet=json)
+
+        def vectors(texts: list[str]) -> "Tensor":
+            return opened.embed(texts, prompt)
+
     console = screen.stdout()
     if console.is_terminal and texts and not json:
-        _show(texts, opened.embed(texts, prompt))
+        _show(texts, vectors(texts))
         return
     lines = iter(texts) if texts else screen.lines()
     while window := [line for line, _ in zip(lines, range(WINDOW), strict=False)]:
-        for text, vector in zip(window, opened.embed(window, prompt).tolist(), strict=True):
+        for text, vector in zip(window, vectors(window).tolist(), strict=True):
             if json:
                 screen.put(console, dumps({"text": text, "vector": vector}, ensure_ascii=False) + "\n")
             else:

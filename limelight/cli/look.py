@@ -30,7 +30,10 @@ VIEWS = ("attention", "heads", "lens", "steps")
 
 def look(
     ctx: typer.Context,
-    text: o.TextArgument,
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="TEXT", help='The text, or "-" to read it from standard input.', show_default=False),
+    ] = None,
     model: o.ModelOption = None,
     word: Annotated[
         str | None,
@@ -90,6 +93,23 @@ def look(
             "--chat", help="Say TEXT to the model, and show what its answer rests on.", rich_help_panel=_PANEL
         ),
     ] = False,
+    server: o.ServerOption = None,
+    request: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ID",
+            help="With --server: the request that it answered (limelight serve --keep N), instead of a text.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    sentence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SENTENCE",
+            help="With --server: a sentence of the answer, or its number from 1.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
     go_on: Annotated[bool, typer.Option("--continue/--no-continue", help="Show how the model goes on.")] = True,
     tokens: Annotated[int, typer.Option(metavar="N", min=1, help="How many tokens it goes on for.")] = 24,
     temperature: Annotated[
@@ -149,11 +169,18 @@ def look(
       limelight look "The keys to the cabinet" --attention
       limelight look "The keys to the cabinet" --html keys.html
       limelight look "The keys to the cabinet" --npz keys.npz
+      limelight look --server http://127.0.0.1:11211 --request cmpl-1f3a --sentence 2
     """
     import limelight
     from limelight.cli import numbers, picture, screen
     from limelight.errors import RequestError
 
+    if server is not None:
+        _by_server(ctx, server, text, model, request, word, sentence, chat, tokens, temperature, seed, json)
+        return
+    o.refuse(ctx, ("request", "sentence"), "is about what a server answered; name it by --server")
+    if text is None:
+        raise o.Misused("give a text to look at, or --server and --request")
     asked = [name for name, wanted in zip(VIEWS, (attention, heads, lens, steps), strict=True) if wanted]
     files = [file for file in (html, npz, parquet) if file is not None]
     shown = go_on and (json or not (asked or files))
@@ -231,6 +258,38 @@ def look(
             o.tell_seed(sampling, seed)
     else:
         console.print(_drawn(asked[0], seen, about, word, layer, head, console.width))
+
+
+def _by_server(
+    ctx: typer.Context,
+    url: str,
+    text: str | None,
+    model: str | None,
+    request: str | None,
+    word: str | None,
+    sentence: str | None,
+    chat: bool,
+    tokens: int,
+    temperature: float,
+    seed: int | None,
+    json: bool,
+) -> None:
+    """Looks into what a server answered: to a request, or to a text that it is given now."""
+    from limelight.cli import remote, screen
+
+    known = {"text", "model", "server", "request", "word", "sentence", "chat", "tokens", "temperature", "seed", "json"}
+    o.refuse(ctx, {each.name or "" for each in ctx.command.params} - known, "is not known to --server; leave it out")
+    if (text is None) == (request is None):
+        raise o.Misused("give a text, or --request with the id of one that the server has answered")
+    server, console = remote.Server(url), screen.stdout()
+    if text is not None:
+        body = remote.drawn(o.sampling(ctx, temperature, seed=seed), tokens, None, model)
+        prompt = screen.read(text)
+        said = {"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}
+        request = server.ask("/v1/chat/completions" if chat else "/v1/completions", {**body, **said})["id"]
+    with screen.progress(_WAITING, quiet=json, after=0.5):
+        found = remote.looked(server, str(request), word, sentence)
+    remote.show(console, found, json)
 
 
 def _check_options(ctx: typer.Context, asked: list[str], files: bool, shown: bool) -> None:

@@ -40,6 +40,15 @@ Dtype = Annotated[
         help="float32, bfloat16, float16 or q8_0 (8 bits, fast on a CPU); as in the file by default.",
     ),
 ]
+ServerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Ask a running limelight serve and open no model; its key is taken from LIMELIGHT_API_KEY.",
+        show_default=False,
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Logprobs = Annotated[
     bool, typer.Option("--logprobs", help="With --json: add every token and the logarithm of its probability.")
@@ -144,6 +153,15 @@ def refuse(ctx: typer.Context, names: Collection[str], why: str) -> None:
         source = ctx.get_parameter_source(parameter.name or "")
         if parameter.name in names and source is not None and source.name == "COMMANDLINE":
             raise Misused(f"{max(parameter.opts, key=len)} {why}")
+
+
+LOCAL = ("device", "dtype", "draft")
+"""Options of a model that is opened here."""
+
+
+def refuse_local(ctx: typer.Context) -> None:
+    """Refuses what a server decides."""
+    refuse(ctx, LOCAL, "is the server's to choose, with --server; leave one of them out")
 
 
 def sampling(

@@ -79,6 +79,7 @@ def serve(
     """
     from rich.text import Text
 
+    from limelight.checkpoints.source import resolve
     from limelight.cli import screen
     from limelight.serve.api.run import serve as run
     from limelight.serve.api.shelf import Shelf
@@ -87,6 +88,8 @@ def serve(
     names = model or [o.default_model()]
     size = None if memory is None else _bytes(memory)
     key = api_key or os.environ.get("LIMELIGHT_API_KEY")
+    for each in names:
+        resolve(each)  # before anything is begun
     sock = listen(host, port)
     where = address(sock, None)
 

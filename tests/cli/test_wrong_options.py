@@ -38,6 +38,7 @@ GOOD = {
     "eval": ["translate", "-m", "TRANSLATOR", "--test", "pairs.tsv", "--beam", "1"],
     "train": ["translate", "--out", "run", "--train", "pairs.tsv", "--steps", "1"],
     "page": ["--no-browser", "-m", "MODEL"],
+    "serve": ["-m", "MODEL", "--port", "0"],
     "models": [],
     "pull": ["./nothing"],
     "show": ["MODEL"],
@@ -52,6 +53,7 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("limelight.serve.run.serve", lambda sock, *_: sock.close())
+    monkeypatch.setattr("limelight.serve.api.run.serve", lambda sock, *_, **options: sock.close())
     monkeypatch.setattr("limelight.tasks.learn.train", lambda *_: Trained(1, 0.5, None, Path("run/model")))
     words = language()
     save_checkpoint(network("transformer-modern-tiny"), words.target, tmp_path / "translator")
