@@ -30,9 +30,13 @@ def serve(
     def opened(found: Shelf) -> None:
         ready(found.names)
 
-    signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn hands it on when it has ended
+    before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn hands it on when it has ended
     app = make(shelf, opened=opened, failed=failed.append, keep=keep, keys=keys, names=names, origins=origins)
     config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=DRAIN)
-    uvicorn.Server(config).run(sockets=[sock])
-    if failed:
-        raise failed[0]
+    try:
+        uvicorn.Server(config).run(sockets=[sock])
+    except SystemExit:  # the first model could not be opened
+        raise failed[0] from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        sock.close()

@@ -84,3 +84,16 @@ def test_what_goes_wrong_is_one_sentence(ask: Ask, monkeypatch: pytest.MonkeyPat
     assert "it must be an address" in ask("complete", "a", server="here").err
     monkeypatch.setenv("LIMELIGHT_API_KEY", "wrong")
     assert "key is missing or wrong" in " ".join(ask("complete", "a").err.split())
+
+
+def test_a_model_that_cannot_be_opened_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    damaged = tmp_path / "model.gguf"
+    damaged.write_bytes(b"GGUF?")
+    for model, why in ((damaged, "model.gguf"), (tmp_path / "none.gguf", "there is no file or folder")):
+        with pytest.raises(SystemExit) as ended:
+            main(["serve", "--model", str(model), "--port", "0"])
+        assert ended.value.code == 1
+        told = capsys.readouterr()
+        assert not told.out
+        assert why in told.err
+        assert "Traceback" not in told.err
