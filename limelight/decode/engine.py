@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from limelight import given
+from limelight.decode.checks import check_draft, check_prompt, check_source
 from limelight.decode.choosing import choose
 from limelight.decode.draft import Drafting, drafts
 from limelight.decode.prefixes import BLOCK, Prefixes, shared
@@ -32,6 +33,13 @@ ROOM = 256
 
 ENCODED = 4096
 """The most tokens of sources, padding counted, that are encoded together, so that memory doesn't grow with them."""
+
+PADDING = 1 / 3, 64
+"""Of what is computed for prompts that are read together, the most that may be padding: a share, or so many positions.
+"""
+
+GUESSED = 32
+"""The most positions of a step, padding counted, in which a draft's guesses are checked."""
 
 HEADROOM = 32
 """Tokens by which all must be able to grow before another one is let in, or it would be put out again at once."""
@@ -128,14 +136,14 @@ class Engine:
         recurrent, since it cannot take back what it read.
         """
         given.whole("max_tokens", max_tokens, 1)
-        self._check_prompt(prompt, name)
+        check_prompt(self.model, prompt, self.positions, name)
         if logprobs is not None and not 0 <= logprobs <= self.model.vocab:
             raise RequestError(
                 f"logprobs is {logprobs}; it must be from 0 to {self.model.vocab:,}, the model's vocabulary"
             )
-        _check_source(self.model, source, f"{name}'s source")
+        check_source(self.model, source, f"{name}'s source")
         if draft is not None:
-            self._check_draft(draft, source)
+            check_draft(self.model, draft, source)
         # The last token need not be read again, so a text may go one token past what the model can see.
         limit = min(max_tokens, self.model.context - len(prompt) + 1, self.positions - len(prompt) + 1)
         request = Request(
@@ -276,17 +284,17 @@ class Engine:
 
     def _join(self, requests: list[Request], state: State) -> None:
         running = len(self.running)
-        self.running = [*self.running, *requests]
-        for request in requests:
-            request.status = "running"
         if self._state is None:
             self._pool = self._state = state
         else:
-            pool = self._fit(self.running)
+            pool = self._fit([*self.running, *requests])
             pool.source = None  # so that nothing is kept of those who have left
             pool.put(0, self._state)
             pool.put(running, state)
-            self._state = pool.narrow(0, len(self.running))
+            self._state = pool.narrow(0, running + len(requests))
+        self.running = [*self.running, *requests]
+        for request in requests:
+            request.status = "running"
 
     def _leave(self, row: int) -> None:
         """Frees a row; the last one moves into it."""
@@ -332,8 +340,9 @@ class Engine:
         if not self.running:
             return
         pool = self._fit(self.running)
-        capacity = pool.capacity - _longest(self.running)
-        guesses = [self._guess(request, min(capacity, _steady(request, pool.border))) for request in self.running]
+        # Whoever guesses nothing is padded to the longest guess, so that there are few of them among many.
+        most = min(pool.capacity - _longest(self.running), GUESSED // len(self.running) - 1)
+        guesses = [self._guess(request, min(most, _steady(request, pool.border))) for request in self.running]
         texts = [[request.tokens[-1], *guess] for request, guess in zip(self.running, guesses, strict=True)]
         logits = self._step(texts, self._state, last=not any(guesses))  # [B, T, V]
 
@@ -353,10 +362,17 @@ class Engine:
         if self._joining is None:
             return
         requests, state = self._joining.requests, self._joining.state
-        chunk = max(1, self.chunk // len(requests)) if self.running else CHUNK
-        starts = zip(requests, state.lengths.tolist(), strict=True)
-        texts = [request.tokens[start : start + chunk] for request, start in starts]
-        logits = self._step(texts, state, last=True)[:, 0]  # [B, V]
+        most = max(1, self.chunk // len(requests)) if self.running else CHUNK
+        starts = state.lengths.tolist()
+        chunk = _chunk([len(request.tokens) - start for request, start in zip(requests, starts, strict=True)], most)
+        texts = [request.tokens[start : start + chunk] for request, start in zip(requests, starts, strict=True)]
+        try:
+            logits = self._step(texts, state, last=True)[:, 0]  # [B, V]
+        except Exception as error:  # there is not enough memory, say; those that run have enough
+            self._joining = None
+            for request in requests:
+                self._fail(request, error)
+            return
 
         ends = zip(requests, state.lengths.tolist(), strict=True)
         reading = sum(len(request.tokens) > end for request, end in ends)  # those with most to read, the first
@@ -410,34 +426,6 @@ class Engine:
         request.end("error", error)
         self._failed.append(request)
 
-    def _check_prompt(self, prompt: Sequence[int], name: str) -> None:
-        model = self.model
-        if not prompt:
-            raise RequestError(f"{name} is empty; give at least one token to continue")
-        if len(prompt) > model.context:
-            raise RequestError(
-                f"{name} has {len(prompt):,} tokens and the model sees at most {model.context:,}: "
-                f"shorten it by {len(prompt) - model.context:,}, or open a model with a longer context"
-            )
-        if len(prompt) > self.positions:
-            raise RequestError(f"{name} has {len(prompt):,} tokens and the cache holds {self.positions:,}: enlarge it")
-        if min(prompt) < 0 or max(prompt) >= model.vocab:
-            raise RequestError(f"{name} holds a token outside the model's vocabulary of {model.vocab:,}")
-
-    def _check_draft(self, draft: Drafting, source: Sequence[int]) -> None:
-        model = self.model
-        if not begin(model, 1, 1).rewinds:
-            raise RequestError(
-                "a recurrent model cannot take back what it read, so it cannot use a draft; leave it out"
-            )
-        if draft != "lookup" and draft.vocab != model.vocab:
-            raise RequestError(
-                f"the draft has a vocabulary of {draft.vocab:,} and the model one of {model.vocab:,}: "
-                "they must share their tokenizer"
-            )
-        if isinstance(draft, Seq2Seq):
-            _check_source(draft, source, "the draft's source")
-
 
 @dataclass(frozen=True, slots=True)
 class _Joining:
@@ -458,25 +446,19 @@ def position_bytes(model: LanguageModel) -> int:
     return begin(model, 1, 2).nbytes - begin(model, 1, 1).nbytes
 
 
-def _check_source(model: LanguageModel, source: Sequence[int], name: str) -> None:
-    if not isinstance(model, Seq2Seq):
-        if source:
-            raise RequestError(f"{name} cannot be read: the model has no encoder; put it into the prompt")
-        return
-    if not source:
-        raise RequestError(f"{name} is empty; an encoder–decoder writes behind a source, give it at least one token")
-    if len(source) > model.context:
-        raise RequestError(
-            f"{name} has {len(source):,} tokens and the model reads at most {model.context:,}: "
-            f"shorten it by {len(source) - model.context:,}"
-        )
-    if min(source) < 0 or max(source) >= model.source_vocab:
-        raise RequestError(f"{name} holds a token outside the model's vocabulary of {model.source_vocab:,}")
-
-
 def _longest(requests: Iterable[Request]) -> int:
     """The positions of the cache that the longest of them takes when its last token has been read."""
     return max(len(request.tokens) for request in requests)
+
+
+def _chunk(unread: list[int], most: int) -> int:
+    """How many tokens to read of each text, of which so many are unread: as many as leave little padding."""
+    share, few = PADDING
+    for size in sorted({min(most, each) for each in unread}, reverse=True):
+        padded = sum(size - min(each, size) for each in unread)
+        if padded <= max(share * size * len(unread), few):
+            return size
+    return 1
 
 
 def _steady(request: Request, border: int | None) -> int:

@@ -259,6 +259,54 @@ def test_a_request_says_where_it_is() -> None:
     assert [request.finish for request in (first, second, third)] == ["length"] * 3
 
 
+def test_prompts_of_different_lengths_cost_what_they_are_long() -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=16)
+    lengths = [400, 30, 5, 290, 100, 100, 60, 300]
+    requests = [engine.submit([at] * length, max_tokens=3) for at, length in enumerate(lengths)]
+    run(engine)
+    computed = sum(rows * steps for rows, steps, _ in model.calls)
+    assert computed < 1.5 * sum(lengths), "all at once, padded, they would be 3,200 positions, not 1,285"
+    for at, request in enumerate(requests):
+        assert request.generated == model.greedy([at] * lengths[at], 3)
+
+
+@pytest.mark.parametrize(("others", "most"), [(0, 9), (6, 4), (15, 2)])
+def test_guesses_of_one_cost_the_others_little(others: int, most: int) -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=16)
+    for at in range(others):
+        engine.submit([at], max_tokens=40)
+    request = engine.submit([1, 2], max_tokens=40, draft="lookup")
+    engine.step()
+    request.draft.propose = lambda tokens, most: [7] * min(most, 8)
+    model.calls.clear()
+    engine.step()
+    assert model.calls[0][:2] == (others + 1, most)
+
+
+def test_a_prompt_that_cannot_be_read_ends_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = HashedModel()
+    step = model.step
+
+    def failing(tokens: torch.Tensor, *rest: object, **options: object) -> torch.Tensor:
+        if 13 in tokens:
+            raise RuntimeError("can't allocate memory")
+        return step(tokens, *rest, **options)
+
+    monkeypatch.setattr(model, "step", failing)
+    engine = Engine(model)
+    first = engine.submit([1], max_tokens=9)
+    engine.step()
+    bad = engine.submit([2, 13], max_tokens=9)
+    engine.step()
+    assert (bad.finish, str(bad.error)) == ("error", "can't allocate memory")
+    last = engine.submit([3], max_tokens=9)
+    run(engine)
+    assert first.generated == model.greedy([1], 9)
+    assert last.generated == model.greedy([3], 9)
+
+
 class Odd:
     """Allows odd tokens only, and 0 to end with from the `least`-th on; raises at the `worst`-th."""
 
