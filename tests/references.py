@@ -31,6 +31,9 @@ OPT = {name: value for name, value in SIZES.items() if name != "intermediate_siz
 
 SPARSE = GROUPED | {"num_experts_per_tok": 2}
 
+STATES = {"hidden_size": 64, "num_hidden_layers": 3, "vocab_size": 99, "state_size": 8}
+STATES |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+
 DEEPSEEK = SIZES | {
     "num_key_value_heads": 4, "kv_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 12, "v_head_dim": 16,
     "moe_intermediate_size": 32, "n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 3,
@@ -138,6 +141,8 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     ),
     "deepseek_v2-lite": hf.DeepseekV2Config(**DEEPSEEK, q_lora_rank=None, attention_bias=True),
     "deepseek_v3": hf.DeepseekV3Config(**DEEPSEEK, q_lora_rank=20, n_group=3, topk_group=2),
+    "mamba": hf.MambaConfig(**STATES, time_step_rank=5, use_bias=True),
+    "mamba2": hf.Mamba2Config(**STATES, num_heads=8, head_dim=16, n_groups=2, chunk_size=8),
     "gpt_neox": hf.GPTNeoXConfig(**SIZES),
     "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
 }  # fmt: skip

@@ -39,7 +39,7 @@ def fits(model: "Model", seen: "Seen") -> None:
 
 def _blocks(model: "Model") -> Sequence[Block]:
     stack = model.config.decoder
-    return stack.blocks if isinstance(stack, TransformerStack) else ()
+    return stack.blocks if isinstance(stack, TransformerStack) and not stack.recurrent else ()
 
 
 def numbers(model: "Model", given: "Seen", seen: "Seen", found: "Importance", progress: "Progress | None") -> Arrays:

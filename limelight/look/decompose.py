@@ -73,11 +73,11 @@ class Trace:
         self, network: Decoder, tokens: Sequence[int], asked: Sequence[int] | None = None, attention: int | None = None
     ) -> None:
         stack = network.decoder
-        if not isinstance(stack, Stack) or stack.crosses:
+        if not isinstance(stack, Stack) or stack.crosses or stack.recurrent:
             raise RequestError("only a transformer that reads one text can be taken apart; use leave-one-out instead")
         if not apart(stack):
             raise RequestError(
-                "the heads of this model rest attention on sinks, which cannot be taken apart; measure it"
+                "the heads of this model are gated or rest on sinks, which cannot be taken apart; measure it"
             )
         self._stack = stack
         self._asked = [len(tokens) - 1] if asked is None else list(asked)
@@ -136,8 +136,10 @@ class Trace:
 
 
 def apart(stack: Stack) -> bool:
-    """Whether what a stack's heads heard can be taken apart: all of it comes from tokens, and none from sinks."""
-    return all(cast("Block", block).attention.sinks is None for block in stack.blocks)
+    """Whether what a stack's heads heard can be taken apart: all of it comes from tokens, none from sinks, and no gate
+    changes it."""
+    attentions = [cast("Block", block).attention for block in stack.blocks]
+    return all(attention.sinks is None and attention.gate is None for attention in attentions)
 
 
 def alti_logit(inquiry: Inquiry, progress: Progress | None) -> list[float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from limelight.look.record import stack_of, twin
+from limelight.look.record import stream_of, twin
 from limelight.look.session import Progress
 from limelight.look.text import Reading
 from limelight.models.api import Decoder
@@ -56,7 +56,7 @@ def lens(
     Raises RequestError for a recurrent model.
     """
     other, names = twin(network), _Names(tokenizer)
-    stack = stack_of(other)
+    stack = stream_of(other)
     following = [reading.tokens[place + 1] if place + 1 < len(reading.tokens) else None for place in places]
     rows = max(1, ROOM // network.vocab)
     waiting: list[Tensor] = []  # streams [W], layer by layer: the head is costly to call for a few of them

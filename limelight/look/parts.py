@@ -1,15 +1,17 @@
 """The parts of a transformer's layers, and what they put out: to be read, or replaced by something else."""
 
 from collections.abc import Callable, Collection
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from limelight.look.record import block_of, stack_of, twin
+from limelight.errors import RequestError
+from limelight.look.record import stream_of, twin
 from limelight.models.api import Decoder
-from limelight.nn.block import Block
+from limelight.nn.block import Block, NoFeedForward
 from limelight.nn.state import State
+from limelight.nn.unit import RecurrentUnit
 
 T = TypeVar("T")
 
@@ -24,6 +26,10 @@ PARTS = {
 
 def change(block: Block, part: str, made: Callable[[Tensor], Tensor]) -> None:
     """Lets a twin's layer go on with what `made` returns for what one of its `PARTS` put out; in place."""
+    if part == "heads" and isinstance(block.attention, RecurrentUnit):
+        raise RequestError("a recurrent unit of this model has no heads; look at another part")
+    if part == "feedforward" and isinstance(block.feedforward, NoFeedForward):
+        raise RequestError("the layers of this model have no feed-forward; look at another part")
     if part == "heads":
         block.attention.out.register_forward_pre_hook(_ahead(made))
     elif part == "residual":
@@ -50,10 +56,10 @@ def activations(
 
     The list for "residual" has one more than there are layers: last, the stream behind all of them, in front of the
     final norm. counts: [B] int64 on CPU, the real tokens of each row (None: T). state: what is to remember the text.
-    Raises RequestError for a recurrent model, which has no such parts.
+    Raises RequestError for a model whose layers have no such part.
     """
     other = twin(network)
-    stack = stack_of(other)
+    stack = stream_of(other)
     found: dict[str, list[T]] = {part: [] for part in parts}
 
     def noting(part: str) -> Callable[[Tensor], Tensor]:
@@ -65,7 +71,7 @@ def activations(
 
     for layer in range(len(stack.blocks)):
         for part in parts:
-            change(block_of(other, layer), part, noting(part))
+            change(cast("Block", stack.blocks[layer]), part, noting(part))
     if "residual" in found:
         stack.norm.register_forward_pre_hook(_ahead(noting("residual")))
     hidden = other.read(tokens.to(network.device), state, counts)

@@ -150,10 +150,18 @@ def heedful(network: N, heed: Callable[..., None], *, deep: bool) -> N:
 
 
 def stack_of(network: Decoder | Encoder) -> Stack:
-    """The network's layers. Raises RequestError for a recurrent model, whose layers have no heads."""
+    """The network's layers. Raises RequestError for a recurrent model, whose layers, or some of them, have no heads."""
+    stack = _stack(network)
+    if not isinstance(stack, Stack) or stack.recurrent:
+        raise RequestError("this model is recurrent: it has no layers of attention to look into")
+    return stack
+
+
+def stream_of(network: Decoder | Encoder) -> Stack:
+    """The network's layers, whatever reads in them, over one stream. Raises RequestError where there is no stream."""
     stack = _stack(network)
     if not isinstance(stack, Stack):
-        raise RequestError("this model is recurrent: it has no layers of attention to look into")
+        raise RequestError("this model is recurrent: it has no stream through its layers to look into")
     return stack
 
 

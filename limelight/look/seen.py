@@ -23,7 +23,7 @@ from limelight.look.means import Means
 from limelight.look.parts import activations
 from limelight.look.patch import Patching, patch
 from limelight.look.question import GivenWord
-from limelight.look.record import stack_of
+from limelight.look.record import stream_of
 from limelight.look.roles import Roles
 from limelight.look.session import CausalSession, DecoderSession, Progress, session
 from limelight.look.steps import Steps, steps
@@ -132,7 +132,7 @@ class Seen(View[CausalSession]):
         one, in front of the final norm. Without a number all of them, [L + 1, T, W]. Raises RequestError for a number
         that is not from 0 to L, and for a recurrent model.
         """
-        layers = len(stack_of(self._network).blocks)
+        layers = len(stream_of(self._network).blocks)
         if layer is not None and self.session.knows(("hidden", given.whole("layer", layer, 0, layers))):
             kept: Tensor = self.session.once(("hidden", layer), Tensor)
             return kept.clone()
@@ -413,7 +413,7 @@ def look_all(make: Callable[[str], Seen], texts: Iterable[str], layers: Iterable
         looks = [make(text) for text in lot]
         network = looks[0]._network
         for layer in asked:
-            given.whole("layer", layer, 0, len(stack_of(network).blocks))
+            given.whole("layer", layer, 0, len(stream_of(network).blocks))
 
         def take(place: int, found: Mapping[str, list[Tensor]], hidden: Tensor, looks: Sequence[Seen] = looks) -> None:
             session = looks[place].session

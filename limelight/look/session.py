@@ -323,8 +323,8 @@ class DecoderSession(CausalSession, StackSession):
 
 
 class RecurrentSession(CausalSession):
-    """A text under a recurrent model, which has no attention that could be blocked: words can only be left out or
-    replaced, and each variant is read from the beginning."""
+    """A text under a recurrent model, which passes on what it read by more than attention: words can only be left out
+    or replaced, and each variant is read from the beginning."""
 
     kind = "a recurrent model"
     blocks = False
@@ -345,7 +345,7 @@ def session(
     network: Decoder, tokens: Sequence[int], spell: Callable[[int], str] = str, quick: Decoder | None = None
 ) -> CausalSession:
     """The session for a network that continues texts; quick: see `DecoderSession`."""
-    if isinstance(network.decoder, Stack):
+    if isinstance(network.decoder, Stack) and not network.decoder.recurrent:
         return DecoderSession(network, tokens, spell, quick)
     return RecurrentSession(network, tokens, spell)
 

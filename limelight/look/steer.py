@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from limelight import given
 from limelight.errors import FileError, RequestError
 from limelight.look.many import together
-from limelight.look.record import stack_of, twin
+from limelight.look.record import stream_of, twin
 from limelight.look.text import known, sink_tokens
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
@@ -77,7 +77,7 @@ def steering_vector(
     network: Decoder, tokenizer: Tokenizer, pairs: Iterable[tuple[str, str]], layer: int, model: str
 ) -> SteeringVector:
     """See `limelight.Model.steering_vector`."""
-    given.whole("layer", layer, 0, len(stack_of(network).blocks))
+    given.whole("layer", layer, 0, len(stream_of(network).blocks))
     texts: list[str] = []
     for number, pair in given.many("pairs", pairs, "pairs of texts"):
         if not isinstance(pair, tuple | list) or len(pair) != 2:
@@ -112,7 +112,7 @@ def steered(network: Decoder, vector: SteeringVector, strength: float) -> Decode
     Raises RequestError for a vector of another width or of a layer that there is not, and for a recurrent model.
     """
     other = twin(network)
-    stack = stack_of(other)
+    stack = stream_of(other)
     given.a(SteeringVector, "vector", vector, "a SteeringVector")
     added = vector.direction * given.number("strength", strength)
     if len(added) != network.config.width:

@@ -9,17 +9,20 @@ from torch import nn
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
+from limelight.models import units as u
 from limelight.models.api import Decoder, Encoder, Network, Seq2Seq
 from limelight.models.ties import tie
 from limelight.nn.attention import AdditiveWeights, Attention, Weigh, attention_weights
 from limelight.nn.bias import LinearBias, NoBias, RelativeBias
-from limelight.nn.block import ORDERS, Block, Scaled
+from limelight.nn.block import ORDERS, Block, NoFeedForward, Scaled
+from limelight.nn.delta import GatedDeltaNet
 from limelight.nn.disentangled import DisentangledAttention, Distances
 from limelight.nn.embeddings import Embeddings
 from limelight.nn.experts import Experts, Router
 from limelight.nn.feedforward import ACTIVATIONS, ClampedFeedForward, FeedForward, GatedFeedForward
 from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier
 from limelight.nn.latent import LatentAttention, LatentQueries, Latents
+from limelight.nn.mamba import Mamba, Mamba2
 from limelight.nn.norm import (
     AcrossHeads,
     LayerNorm,
@@ -42,6 +45,7 @@ from limelight.nn.recurrent import (
 )
 from limelight.nn.ssru import SSRU
 from limelight.nn.stack import Stack
+from limelight.nn.unit import RecurrentUnit
 
 T = TypeVar("T")
 
@@ -87,6 +91,8 @@ def _check(config: c.ModelConfig) -> None:
         units = isinstance(stack, c.TransformerStack) and any(isinstance(b.attention, c.SSRU) for b in stack.blocks)
         if units and not behind:
             raise ConfigError("a recurrent unit (SSRU) can stand in the blocks of a decoder behind an encoder alone")
+    if isinstance(encoder, c.TransformerStack) and encoder.recurrent:
+        raise ConfigError("an encoder reads in both directions, so it cannot have recurrent units that carry a state")
     if encoder is None:
         if decoder is None:
             raise ConfigError("a model needs a decoder, an encoder or both")
@@ -232,17 +238,20 @@ class _Parts:
         self._shared: dict[c.Rotary | c.RelativeBias | c.Disentangled, nn.Module] = {}
 
     def block(self, block: c.Block) -> Block:
+        if isinstance(block.feedforward, u.NoFeedForward) and block.order != "lone":
+            raise ConfigError(f"a block of the order {block.order!r} needs a feed-forward")
         return _known(ORDERS, block.order, "order of a block")(
-            # A unit is called as attention is; only decoders behind an encoder have one, and nobody looks into those.
-            cast("Attention", self.ssru()) if isinstance(block.attention, c.SSRU) else self.attention(block.attention),
+            cast("Attention", self.reads(block.attention)),  # a unit is called as attention is
             None if block.cross is None else self.attention(block.cross),
             _feedforward(block.feedforward, self.width),
             lambda: _norm(block.norm, self.width),
             _added(block),
         )
 
-    def ssru(self) -> SSRU:
-        return SSRU(nn.Linear(self.width, self.width, bias=False), nn.Linear(self.width, self.width), self.width)
+    def reads(self, a: c.Attention) -> Attention | SSRU | RecurrentUnit:
+        if isinstance(a, c.SSRU):
+            return SSRU(nn.Linear(self.width, self.width, bias=False), nn.Linear(self.width, self.width), self.width)
+        return _unit(a, self.width) if isinstance(a, u.Recurrence) else self.attention(a)
 
     def attention(self, a: c.Attention) -> Attention:
         if a.heads % a.kv_heads:
@@ -276,6 +285,7 @@ class _Parts:
             "window": a.window,
             "sinks": a.heads if a.sinks else 0,
             "clip": a.clip,
+            "gate": nn.Linear(self.width, a.heads * a.head_width, bias=a.bias) if a.gated else None,
             "dropout": a.dropout,
         }
 
@@ -341,9 +351,37 @@ class _Parts:
         return self._shared[bias]
 
 
-def _feedforward(part: c.FeedForward | c.GatedFeedForward | c.ClampedFeedForward | c.Experts, width: int) -> nn.Module:
+def _unit(a: u.Recurrence, width: int) -> RecurrentUnit:
+    match a:
+        case u.Mamba():
+            return Mamba(width, a.inner, a.size, a.rank, a.conv, bias=a.bias, conv_bias=a.conv_bias)
+        case u.Mamba2():
+            if a.inner % a.units or a.units % a.groups or a.inner % a.groups:
+                raise ConfigError(f"{a.inner} features cannot be {a.units} heads in {a.groups} groups")
+            return Mamba2(
+                width,
+                a.inner,
+                a.size,
+                a.units,
+                a.groups,
+                a.conv,
+                bias=a.bias,
+                conv_bias=a.conv_bias,
+                eps=a.norm.eps,
+                steps=a.steps,
+            )
+        case u.GatedDelta():
+            if a.units % a.keys:
+                raise ConfigError(f"{a.units} heads of values cannot share {a.keys} keys evenly")
+            return GatedDeltaNet(width, a.keys, a.asking_width, a.units, a.unit_width, a.conv, eps=a.norm.eps)
+    raise ConfigError(f"nothing builds the recurrent unit {type(a).__name__!r}")
+
+
+def _feedforward(part: Any, width: int) -> nn.Module:
     if isinstance(part, c.Experts):
         return _experts(part, width)
+    if isinstance(part, u.NoFeedForward):
+        return NoFeedForward()
     if isinstance(part, c.ClampedFeedForward):
         gate, up = (nn.Linear(width, part.hidden, bias=part.bias) for _ in range(2))
         return ClampedFeedForward(gate, up, nn.Linear(part.hidden, width, bias=part.bias), part.alpha, part.limit)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from limelight.errors import ConfigError
 from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling, LongRopeScaling, YarnScaling
@@ -11,7 +11,7 @@ from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling,
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu", "tanh", "identity"]
 Pooled = Literal["first", "last", "mean", "max"]
-Order = Literal["pre", "bare", "post", "output", "sandwich", "parallel", "shared"]
+Order = Literal["pre", "bare", "post", "output", "sandwich", "parallel", "shared", "lone"]
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,8 @@ class Disentangled:
 
 @dataclass(frozen=True)
 class Latent:
-    """Keys and values come from a narrow vector of each position, see `limelight.nn.latent`.
-
-    rank: its width. query_rank: that of another from which queries come (None: they come from the position itself).
-    unturned: how many features of each key follow those that the rotary positions turn. norm: on both vectors.
-    """
+    """Keys and values come from a vector `rank` wide, see `limelight.nn.latent`. query_rank: of one for queries (None:
+    there is none). unturned: how many features of a key no position turns. norm: on both vectors."""
 
     rank: int
     query_rank: int | None
@@ -124,8 +121,8 @@ class Attention:
     both sides. bias: on q, k and v. key_bias: False takes that of k away. out_bias: on out. norm: on q and k, `normed`:
     each head, each head by weights of its own, or all heads as one vector. clip: what q, k and v are cut off at.
     dropout: of the weights, in training. score_bias: added to the scores. sinks: each head has one more score that
-    takes its share of the weight and gives nothing. latent: of keys and values; head_width is then that of values, bias
-    is on what makes the latents, and each head has a key of its own.
+    takes its share of the weight and gives nothing. latent: of keys and values, whose projections make it with `bias`;
+    head_width is then that of values. gated: what heads heard is multiplied by a sigmoid of what their position says.
     """
 
     heads: int
@@ -145,13 +142,14 @@ class Attention:
     normed: Literal["each", "own", "all"] = "each"
     clip: float | None = None
     latent: Latent | None = None
+    gated: bool = False
+    carries: ClassVar[bool] = False  # one state for a text, see `limelight.models.units`
 
     @property
     def key_width(self) -> int:
         """The width of each head's queries and keys."""
-        if self.latent is None:
-            return self.head_width
-        return self.latent.unturned + (0 if self.rotary is None else self.rotary.width)
+        latent, turned = self.latent, self.rotary
+        return latent.unturned + turned.width if latent and turned else self.head_width
 
 
 @dataclass(frozen=True)
@@ -247,8 +245,8 @@ class Block:
 
     pre: a norm before each part. bare: a norm before the feed-forward alone. post: a norm behind each part, on the
     stream itself. output: a norm on what each part adds. sandwich: a norm before and after each part. parallel: both
-    parts read the same stream; shared: through one norm. cross: attention to a source, between the two. dropout: of
-    what each part adds to the stream, in training. scale: what that is multiplied by.
+    parts read the same stream; shared: through one norm. lone: one part alone, behind a norm. cross: attention to a
+    source, between the two. dropout: of what each part adds, in training. scale: what that is multiplied by.
     """
 
     attention: Attention | SSRU
@@ -306,6 +304,11 @@ class TransformerStack:
     norm: Norm | None
     embeddings: Embeddings = Embeddings()
     shared: tuple[int, ...] = ()
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a block keeps one state for a text."""
+        return any(block.attention.carries for block in self.blocks)
 
 
 @dataclass(frozen=True)

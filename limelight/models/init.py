@@ -8,6 +8,7 @@ from limelight.nn.experts import Router
 from limelight.nn.norm import Norm
 from limelight.nn.positions import LearnedPositions
 from limelight.nn.stack import Stack
+from limelight.nn.unit import RecurrentUnit
 
 
 @torch.no_grad()
@@ -24,6 +25,8 @@ def initialise(network: Network, generator: torch.Generator | None = None) -> No
     other projections       N(0, 0.02)                  Xavier uniform
     cells, from the input   –                           Xavier uniform, gate by gate
     cells, from the state   –                           orthogonal, gate by gate
+    units' convolutions     U(±1 / √size)               –
+    units' steps, rates     see `limelight.nn.mamba`    –
     norms                   one                         one
     biases                  zero                        zero; an LSTM's forget gate one
     ======================  ==========================  ==========================================================
@@ -55,7 +58,13 @@ def initialise(network: Network, generator: torch.Generator | None = None) -> No
                     nn.init.xavier_uniform_(module.weight, gain, generator)
             case nn.RNNBase():
                 _cells(module, generator)
-            case Router():
+            case nn.Conv1d():  # of a unit, each channel by itself
+                module.weight.uniform_(
+                    -(module.kernel_size[0] ** -0.5), module.kernel_size[0] ** -0.5, generator=generator
+                )
+                if module.bias is not None:
+                    module.bias.zero_()
+            case Router() | RecurrentUnit():
                 module.reset_parameters(generator)
             case Norm():
                 module.reset_parameters()

@@ -7,7 +7,7 @@ from functools import partial
 
 from limelight.errors import ConfigError, suggestion
 from limelight.models import config as c
-from limelight.models import gpt, recurrent, transformer2017
+from limelight.models import gpt, mamba, mamba2, recurrent, transformer2017
 from limelight.models.build import build
 
 Make = Callable[..., c.ModelConfig]
@@ -46,6 +46,10 @@ def _language_model(cell: recurrent.Cell) -> Preset:
     return Preset(partial(recurrent.language_model, cell=cell, layers=2), False, 512, 1024, 0.2)
 
 
+def _units(make: Make, step: int) -> Preset:
+    return Preset(partial(make, layers=6), False, 256, 1024, 0.1, step)
+
+
 PRESETS: dict[str, Preset] = {
     # Wu et al. (2021) for tiny, fairseq's for small data, tables 2 and 3 of Vaswani et al. (2017)
     "transformer2017-tiny": _transformer(transformer2017.transformer2017, 4, 128, 4, 256, 0.3),
@@ -74,6 +78,8 @@ PRESETS: dict[str, Preset] = {
     "lstm": _language_model("lstm"),
     "gru": _language_model("gru"),
     "rnn": _language_model("rnn"),
+    "mamba": _units(mamba.language_model, 8),
+    "mamba2": _units(mamba2.language_model, 32),
 }
 
 

@@ -105,8 +105,9 @@ class Attention(nn.Module):
 
     q, k, v, out are called, never read as weights, so a low-bit layer can stand in for any of them. rotary, q_norm
     and k_norm act on heads [B, H, T, D], clip cuts off q, k and v; `core` does the rest and may be replaced on a twin
-    to look inside. `weigh` makes the weights that the core mixes values by, for cores that write them out. scale, cap,
-    score_bias (of `nn.bias`) and sinks (how many heads have one; 0: none) say how queries score keys, see `Scores`.
+    to look inside. gate: scores what the heads heard, feature by feature, from what asks (None: all of it counts).
+    `weigh` makes the weights that the core mixes values by, for cores that write them out. scale, cap, score_bias (of
+    `nn.bias`) and sinks (how many heads have one; 0: none) say how queries score keys, see `Scores`.
     """
 
     core: Core
@@ -130,6 +131,7 @@ class Attention(nn.Module):
         score_bias: nn.Module | None = None,
         sinks: int = 0,
         clip: float | None = None,
+        gate: nn.Module | None = None,
         weigh: Weigh = attention_weights,
         dropout: float = 0.0,
     ) -> None:
@@ -143,6 +145,7 @@ class Attention(nn.Module):
         self.cap = cap
         self.window = window
         self.clip = nn.Identity() if clip is None else Clip(clip)
+        self.gate = gate
         self.score_bias = NoBias() if score_bias is None else score_bias
         self.sinks = nn.Parameter(torch.zeros(sinks)) if sinks else None
         self.weigh = weigh
@@ -175,7 +178,8 @@ class Attention(nn.Module):
         """What x [B, T, W] hears from the source's keys and values: [B, T, W]."""
         q = self.rotary(self.clip(self.q_norm(self.queries(x))), positions)
         mixed = self.core(q, source.k, source.v, self.scores(q, source.k, positions, mask))  # [B, H, T, D]
-        out: Tensor = self.out(mixed.transpose(1, 2).flatten(2))
+        heard = mixed.transpose(1, 2).flatten(2)
+        out: Tensor = self.out(heard if self.gate is None else heard * self.gate(x).sigmoid())
         return out
 
     def forward(

@@ -224,6 +224,49 @@ class SandwichBlock(PreNormBlock):
         return norm()
 
 
+class NoFeedForward(nn.Module):
+    """Stands where a block has a feed-forward: there is none."""
+
+
+class LoneBlock(Block):
+    """One part, which reads the stream through a norm and adds to it (Mamba; Gu & Dao, 2023, figure 3)."""
+
+    order = "lone"
+
+    def __init__(
+        self,
+        attention: Attention,
+        cross: Attention | None,
+        feedforward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__(attention, cross, feedforward, norm, dropout)
+        if cross is not None or not isinstance(feedforward, NoFeedForward):
+            raise ConfigError("a lone block has no feed-forward and hears no source")
+        self.attention_norm = norm()
+        self.attention = attention
+        self.attention_after = dropout
+        self.cross, self.feedforward = NoCross(), feedforward
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        return (Join(self.attention, self.attention_norm, self.attention_after, nn.Identity()),)
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Positions,
+        mask: Mask,
+        cache: KVCache | None,
+        starts: int | Tensor,
+        source: CrossSource | None,
+    ) -> Tensor:
+        """x [B, T, W] → [B, T, W]."""
+        out: Tensor = x + self.attention_after(self.attention(self.attention_norm(x), positions, mask, cache, starts))
+        return out
+
+
 class PostNormBlock(Block):
     """Normalises the stream behind each part: ``norm(x + dropout(part(x)))`` (Vaswani et al., 2017, section 3.1)."""
 
@@ -410,6 +453,7 @@ ORDERS: dict[str, type[Block]] = {
         SandwichBlock,
         ParallelBlock,
         SharedNormBlock,
+        LoneBlock,
     )
 }
 """The block for each order that a config may name."""

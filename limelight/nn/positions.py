@@ -159,13 +159,22 @@ class Positions:
     index: [T] where every row stands at the same positions, otherwise [B, T]; int64.
     longest: one more than the largest position.
     length, given: [B] int64 on CPU, see `FollowingScaling.reach`; None: all rows are `longest`, and nobody said.
+    counts: [B] int64 on CPU, how many of the positions of each row are real; None: all.
     """
 
-    def __init__(self, index: Tensor, longest: int, length: Tensor | None = None, given: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        index: Tensor,
+        longest: int,
+        length: Tensor | None = None,
+        given: Tensor | None = None,
+        counts: Tensor | None = None,
+    ) -> None:
         self.index = index
         self.longest = longest
         self.length = length
         self.given = given
+        self.counts = counts
         self._rotations: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
         self._biases: dict[int, Tensor | None] = {}
 

@@ -110,7 +110,7 @@ class RecurrentEncoder(nn.Module):
 
     def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None) -> Memory:
         """Reads x [B, S, W], each row up to its length [B]. Raises RequestError if `visible` is given."""
-        _hides_nothing(visible)
+        hides_nothing(visible)
         mask = FullMasks(lengths, x.shape[1], None, x.device).mask
         final: list[Tensors] = []
         x = x * self.scale
@@ -132,7 +132,8 @@ def _reversed(x: Tensor, lengths: Tensor) -> Tensor:
     return x.gather(1, index[:, :, None].expand_as(x))
 
 
-def _hides_nothing(visible: Tensor | None) -> None:
+def hides_nothing(visible: Tensor | None) -> None:
+    """Raises RequestError if there is a limit on what may be seen."""
     if visible is not None:
         raise RequestError(
             "a recurrent model reads all words into one state and none can be hidden from it; leave words out instead"
@@ -194,7 +195,7 @@ class RecurrentDecoder(nn.Module, ABC):
         What is carried is kept in the state; its lengths are the caller's to move on. counts: [B] int64 on CPU, the
         real positions of each row. Raises RequestError if `visible` is given.
         """
-        _hides_nothing(visible)
+        hides_nothing(visible)
         parts = cast("Sequence[Carried]", state.parts)
         out, after = self.read(self.dropout(x * self.scale), [part.tensors for part in parts], counts, state.source)
         for part, tensors in zip(parts, after, strict=True):

@@ -7,6 +7,7 @@ from limelight.errors import RequestError
 from limelight.nn.cache import KVCache
 from limelight.nn.mask import Mask
 from limelight.nn.positions import NoRotary, Positions
+from limelight.nn.unit import scan
 
 
 class SSRU(nn.Module):
@@ -42,12 +43,12 @@ class SSRU(nn.Module):
         before = _before(cache, starts, x)  # [B, W]
         hidden = _hidden(mask, x.shape[1], starts)
         if hidden is None:
-            cells = _scan(keep, new, before)
+            cells = scan(keep, new, before)
             heard = cells
         else:
             if cache is not None:
                 raise RequestError("this decoder is recurrent: what it has read cannot be hidden from later steps")
-            cells = _scan(keep.masked_fill(hidden, 1.0), new.masked_fill(hidden, 0.0), before)
+            cells = scan(keep.masked_fill(hidden, 1.0), new.masked_fill(hidden, 0.0), before)
             heard = keep * torch.cat((before[:, None], cells[:, :-1]), 1) + new
         if cache is not None:
             kept = cells.to(cache.keys.dtype)[:, None]
@@ -64,18 +65,6 @@ def _before(cache: KVCache | None, starts: int | Tensor, x: Tensor) -> Tensor:
         return cache.keys[:, 0, starts - 1].to(x.dtype)
     found = cache.keys[torch.arange(len(x), device=x.device), 0, (starts - 1).clamp(min=0)].to(x.dtype)
     return torch.where((starts > 0)[:, None], found, zero)
-
-
-def _scan(keep: Tensor, new: Tensor, before: Tensor) -> Tensor:
-    """``c_t = keep_t · c_{t-1} + new_t`` for all t [B, T, W], c before the first as given: in ⌈log₂ T⌉ steps for all
-    positions at once (Hillis & Steele, 1986), one word in one."""
-    new = torch.cat((torch.addcmul(new[:, :1], keep[:, :1], before[:, None]), new[:, 1:]), 1)
-    reach = 1
-    while reach < keep.shape[1]:
-        new = torch.cat((new[:, :reach], torch.addcmul(new[:, reach:], keep[:, reach:], new[:, :-reach])), 1)
-        keep = torch.cat((keep[:, :reach], keep[:, reach:] * keep[:, :-reach]), 1)
-        reach *= 2
-    return new
 
 
 def _hidden(mask: Mask, steps: int, starts: int | Tensor) -> Tensor | None:

@@ -13,7 +13,9 @@ from limelight.nn.cache import KVCache
 from limelight.nn.embeddings import Embeddings
 from limelight.nn.mask import CausalMasks, FullMasks, Masks
 from limelight.nn.positions import FollowingScaling, Positions, Rotary
+from limelight.nn.recurrent import hides_nothing
 from limelight.nn.state import Memory, Source, State, Text
+from limelight.nn.unit import RecurrentUnit
 
 Run = Callable[["Stack", Tensor, Positions, Masks, Sequence[KVCache], Source | None], Tensor]
 """``run(stack, x [B, T, W], positions, masks, caches, source) → [B, T, W]``: through all blocks and the norm behind."""
@@ -68,6 +70,11 @@ class Stack(nn.Module):
         return [cross.attention for cross in crosses if not isinstance(cross, NoCross)]
 
     @property
+    def recurrent(self) -> bool:
+        """Whether a block has a recurrent unit in the place of attention."""
+        return any(isinstance(cast("Block", block).attention, RecurrentUnit) for block in self.blocks)
+
+    @property
     def following(self) -> tuple[FollowingScaling, ...]:
         """The rotary scalings of the blocks that follow the length of the text, each once."""
         rotaries = (cast("Attention", block.attention).rotary for block in self.blocks)
@@ -87,7 +94,8 @@ class Stack(nn.Module):
         attentions = [cast("Attention", block.attention) for block in self.blocks] if capacity else []
         caches = [attention.cache(rows, capacity, self.cache_dtype or self.dtype, device) for attention in attentions]
         text = Text.empty(rows, capacity, following, device) if (following := self.following) else None
-        return State(caches, torch.zeros(rows, dtype=torch.int64), capacity, source, text=text)
+        lengths = torch.zeros(rows, dtype=torch.int64)
+        return State(caches, lengths, capacity, source, rewinds=not self.recurrent, text=text)
 
     def decode(
         self,
@@ -102,8 +110,11 @@ class Stack(nn.Module):
         The keys and values are kept in the state, if it has room; its lengths are the caller's to move on. counts:
         [B] int64 on CPU, the real positions of each row; what stands behind them is never seen, but no part of the
         text's length. visible: see `CausalMasks`. length: [B] int64 on CPU, of the texts that this is a part of, for
-        rotary embeddings that follow it (None: up to the end of this part).
+        rotary embeddings that follow it (None: up to the end of this part). Raises RequestError if a word is to be
+        hidden from a stack that is recurrent.
         """
+        if visible is not None and self.recurrent:
+            hides_nothing(visible)
         masks = CausalMasks(state.lengths, x.shape[1], visible, x.device)
         given = None
         if state.text is not None:
@@ -112,7 +123,7 @@ class Stack(nn.Module):
                 length = state.lengths + (x.shape[1] if counts is None else counts)
             state.text.turn(length)
         caches = cast("Sequence[KVCache]", state.parts)
-        out: Tensor = self(x, masks, Positions(masks.index, masks.keys, length, given), caches, state.source)
+        out: Tensor = self(x, masks, Positions(masks.index, masks.keys, length, given, counts), caches, state.source)
         return out
 
     def forward(

@@ -127,7 +127,7 @@ class Compiler:
         if isinstance(core, partial) and core.func is dropping:
             core = core.args[0]
         _need(type(attention) is Attention and isinstance(attention.score_bias, NoBias) and attention.sinks is None)
-        _need(isinstance(attention.clip, nn.Identity))
+        _need(isinstance(attention.clip, nn.Identity) and attention.gate is None)
         _need(core in (fused, explicit) and attention.weigh is attention_weights and attention.head_width % 16 == 0)
         q, k, v = self._product(attention.q, codes, joined=own), NOWHERE, NOWHERE
         if own:

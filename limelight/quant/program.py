@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.nn.attention import Attention
+from limelight.nn.cache import KVCache
 from limelight.nn.mask import CausalMasks, Masks
 from limelight.nn.positions import Positions, Rotary
 from limelight.nn.stack import Stack, in_turn
@@ -26,7 +27,6 @@ from limelight.quant.compiler import Compiler, Step, UnfitError, hooked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limelight.nn.cache import KVCache
     from limelight.nn.state import Source
 
 
@@ -143,6 +143,8 @@ def _readable(steps: int, masks: Masks, caches: Sequence[KVCache], source: Sourc
         return False
     if not caches:
         return masks.keys == steps
+    if not isinstance(caches[0], KVCache):  # a recurrent unit carries something else
+        return False
     keys = caches[0].keys
     known = keys.dtype in (torch.float32, torch.float16) and keys.is_contiguous()
     return known and masks.keys <= keys.shape[2]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import ParamsT
 
+from limelight.nn.unit import RecurrentUnit
 from limelight.train.parallel import like, whole
 
 MOMENTUM = 0.95  # of Muon
@@ -20,9 +21,11 @@ def optimizers(
     """What updates the weights that learn: AdamW (Loshchilov and Hutter, 2019), for "muon" with `Muon` beside it.
 
     Muon takes the matrices between embeddings and head, those of a recurrent cell gate by gate. Only matrices decay:
-    not biases, norms or embeddings (tied ones are embeddings). product: the type that Muon computes in.
+    not biases, norms, rates of recurrent units or embeddings (tied ones are embeddings). product: the type that Muon
+    computes in.
     """
-    spared = {id(p) for module in network.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    owners = [module for module in network.modules() if isinstance(module, nn.Embedding | RecurrentUnit)]
+    spared = {id(p) for module in owners for p in module.parameters(recurse=False)}
     learning = [p for p in network.parameters() if p.requires_grad]
     matrices = [p for p in learning if p.dim() > 1 and id(p) not in spared]
     hidden = defaultdict[int, list[nn.Parameter]](list)  # by how many matrices stand below each other in one

@@ -238,7 +238,9 @@ def edited(
 def shape(config: ModelConfig) -> list[int]:
     """The heads of each layer, which is what there is to walk through; empty for a recurrent model."""
     stack = config.decoder
-    return [block.attention.heads for block in stack.blocks] if isinstance(stack, TransformerStack) else []
+    if not isinstance(stack, TransformerStack) or stack.recurrent:
+        return []
+    return [block.attention.heads for block in stack.blocks]
 
 
 def roles(network: Decoder, tokenizer: Tokenizer) -> Numbers:

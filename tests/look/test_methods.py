@@ -41,8 +41,9 @@ def post_norm() -> Decoder:
     return network
 
 
-OTHERWISE = {"bloom", "gpt_oss", "opt-post"}
-"""Narrower than the rest; with sinks, which are not taken apart; with shares too small to be compared."""
+OTHERWISE = {"bloom", "gpt_oss", "opt-post", "mamba", "mamba2"}
+"""Narrower than the rest; with sinks, which are not taken apart; with shares too small to be compared; with
+recurrent units, which have none."""
 
 
 @pytest.fixture(scope="module", params=[*(name for name in CONFIGS if name not in OTHERWISE), "post-norm"])

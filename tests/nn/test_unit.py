@@ -1,0 +1,131 @@
+"""Recurrent units: the parallel form against the recurrence of the papers, and against itself word by word."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from limelight.nn.delta import GatedDeltaNet
+from limelight.nn.mamba import Mamba, Mamba2
+from limelight.nn.unit import CausalConv, GroupedRMSNorm, RecurrentUnit, linear_attention, scan
+
+WIDTH, T = 32, 150  # more than two chunks
+CLOSE = {"rtol": 1e-5, "atol": 1e-5}
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+UNITS = {
+    "mamba": lambda: Mamba(WIDTH, 48, 8, 3, 4, bias=True, conv_bias=True),
+    "mamba2": lambda: Mamba2(WIDTH, 64, 8, 4, 2, 4, bias=False, conv_bias=True, eps=1e-5, steps=(0.0, 1.0)),
+    "delta": lambda: GatedDeltaNet(WIDTH, 2, 8, 4, 16, 4, eps=1e-6),
+}
+
+
+@pytest.fixture(params=UNITS)
+def unit(request: pytest.FixtureRequest) -> RecurrentUnit:
+    torch.manual_seed(0)
+    made = UNITS[request.param]()
+    with torch.no_grad():
+        for weight in made.parameters():
+            weight.add_(torch.randn_like(weight) * 0.2)
+    return made
+
+
+@torch.inference_mode()
+def test_word_by_word_and_in_pieces_equals_at_once(unit: RecurrentUnit) -> None:
+    x = drawn(2, T, WIDTH)
+    zero = unit.cache(2, T, x.dtype, x.device).tensors
+    at_once, last = unit.read(x, zero, None)
+    assert at_once.std() > 0.1
+    for cuts in ([1] * T, [1, 70, 2, T - 73]):
+        carried, outs = zero, []
+        for piece in x.split(cuts, 1):
+            out, carried = unit.read(piece, carried, None)
+            outs.append(out)
+        torch.testing.assert_close(torch.cat(outs, 1), at_once, rtol=1e-5, atol=1e-5 * float(at_once.abs().max()))
+        for found, expected in zip(carried, last, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+
+
+@torch.inference_mode()
+def test_padding_changes_nothing_that_is_carried(unit: RecurrentUnit) -> None:
+    x = drawn(4, 80, WIDTH)
+    before = tuple(drawn(4, *shape, seed=1) * 0.3 for shape in unit.carries)
+    counts = torch.tensor([80, 71, 2, 0])
+    out, after = unit.read(x, before, counts)
+    for row, count in enumerate(counts.tolist()):
+        own = tuple(tensor[row : row + 1] for tensor in before)
+        alone, carried = unit.read(x[row : row + 1, :count], own, None) if count else (x[:1, :0], own)
+        torch.testing.assert_close(out[row : row + 1, :count], alone, **CLOSE)
+        for found, expected in zip(after, carried, strict=True):
+            torch.testing.assert_close(found[row : row + 1], expected, **CLOSE)
+
+
+def test_the_scan_is_the_recurrence_and_so_is_its_gradient() -> None:
+    for length in (1, 2, 7, 50):
+        keep, new = drawn(2, length, 3, seed=1).double().sigmoid(), drawn(2, length, 3, seed=2).double()
+        before = drawn(2, 3, seed=3).double()
+        inputs = [tensor.requires_grad_() for tensor in (keep, new, before)]
+        state, states = before, []
+        for t in range(length):
+            state = keep[:, t] * state + new[:, t]
+            states.append(state)
+        expected, found = torch.stack(states, 1), scan(keep, new, before)
+        torch.testing.assert_close(found, expected)
+        slope = drawn(2, length, 3, seed=4).double()
+        pairs = (torch.autograd.grad(out, inputs, slope) for out in (found, expected))
+        for ours, plain in zip(*pairs, strict=True):
+            torch.testing.assert_close(ours, plain)
+
+
+@pytest.mark.parametrize("delta", [False, True])
+def test_linear_attention_is_the_recurrence_and_so_is_its_gradient(delta: bool) -> None:
+    B, G, H, N, P = 2, 2, 4, 6, 5
+    q, k, v = drawn(B, T, G, N, seed=1), drawn(B, T, G, N, seed=2), drawn(B, T, H, P, seed=3)
+    k = k / k.norm(dim=-1, keepdim=True)
+    fall, beta = -drawn(B, T, H, seed=4).exp(), drawn(B, T, H, seed=5).sigmoid()
+    inputs = [x.double().requires_grad_() for x in (q, k, v, fall, drawn(B, H, N, P, seed=6), beta)]
+    q, k, v, fall, state, beta = inputs
+    found, last = linear_attention(q, k, v, fall, state, beta if delta else None)
+    outs = []
+    for t in range(T):
+        asked, key = (x[:, t].repeat_interleave(H // G, 1) for x in (q, k))  # [B, H, N]
+        state = fall[:, t].exp()[..., None, None] * state
+        value = v[:, t]
+        if delta:
+            value = beta[:, t, :, None] * (value - (key[..., None, :] @ state)[..., 0, :])
+        state = state + key[..., None] * value[..., None, :]
+        outs.append((asked[..., None, :] @ state)[..., 0, :])
+    torch.testing.assert_close(found, torch.stack(outs, 1))
+    torch.testing.assert_close(last, state)
+    wanted = inputs if delta else inputs[:-1]
+    ours, plain = (torch.autograd.grad(out.square().sum(), wanted) for out in (found, torch.stack(outs, 1)))
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_state_that_falls_to_nothing_gives_numbers() -> None:
+    fall = torch.full((1, T, 1), -200.0, requires_grad=True)
+    q, k, v = drawn(1, T, 1, 4, seed=1), drawn(1, T, 1, 4, seed=2), drawn(1, T, 1, 4, seed=3)
+    out, _ = linear_attention(q, k, v, fall, drawn(1, 1, 4, 4), torch.ones(1, T, 1))
+    out.sum().backward()
+    torch.testing.assert_close(out, (q * k).sum(-1, keepdim=True) * v)  # each position hears itself alone
+    assert fall.grad is not None
+    assert fall.grad.isfinite().all()
+
+
+def test_the_convolution_is_torchs() -> None:
+    conv = CausalConv(6, 4, bias=True)
+    x, before = drawn(2, 9, 6), drawn(2, 3, 6, seed=1)
+    found, after = conv.read(x, before, None)
+    torch.testing.assert_close(found, conv(torch.cat((before, x), 1).mT).mT)
+    torch.testing.assert_close(after, x[:, -3:])
+
+
+def test_a_grouped_norm_is_one_norm_for_each_part() -> None:
+    norm, x = GroupedRMSNorm(12, 1e-5, 3), drawn(2, 5, 12)
+    torch.nn.init.normal_(norm.weight)
+    parts = [part / (part.square().mean(-1, keepdim=True) + 1e-5).sqrt() for part in x.split(4, -1)]
+    torch.testing.assert_close(norm(x), torch.cat(parts, -1) * norm.weight)
