@@ -1,8 +1,9 @@
 """The page's server: its files, and the numbers behind them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -18,6 +19,9 @@ from limelight.views.numbers import dumps
 
 LONGEST = 100_000
 """Characters of the longest text."""
+
+REPETITION = 1.1
+"""How mildly answers are kept from repeating themselves, as in `limelight chat`."""
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -109,6 +113,37 @@ class WhatIf(Body):
     positions: bool = True
     name: Annotated[str, Field(max_length=1000)] | None = None
     tokens: bool = False
+
+
+class Message(Body):
+    """A turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: Words
+
+
+class Conversation(Body):
+    """The turns so far."""
+
+    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
+
+    @property
+    def turns(self) -> list[dict[str, str]]:
+        """As `limelight.Model.chat` takes them."""
+        return [{"role": message.role, "content": message.content} for message in self.messages]
+
+
+class Reply(Conversation, Settings):
+    """A conversation that the model is to answer."""
+
+    most: Annotated[int, Field(ge=1, le=4096)] = 160
+
+
+class CameFrom(Conversation):
+    """A part of the last turn's answer: its number among the words or sentences, or the whole answer."""
+
+    of: Literal["word", "sentence", "message"] = "message"
+    part: Word | None = None
 
 
 class Layer(Text):
@@ -263,6 +298,35 @@ def _looks(session: PageSession) -> APIRouter:
         def work(emit: Emit) -> None:
             found = session.translation_views(body.given, body.added)
             emit({"translation": found.alignment(found.grid(_telling(emit)))})
+
+        return asked.lines(work)
+
+    @router.post("/answer")
+    async def answer(body: Reply, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work(emit: Emit) -> None:
+            sampling = replace(_sampling(body), repetition=REPETITION)
+            for line in session.answer(body.turns, body.most, sampling):
+                emit(line)
+
+        return asked.lines(work)
+
+    @router.post("/turns")
+    async def turns(body: Conversation, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        return asked.answer(lambda: {"turns": session.conversation(body.turns).turns()})
+
+    @router.post("/light")
+    async def light(body: Conversation, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work(emit: Emit) -> None:
+            emit({"found": session.conversation(body.turns).light(_telling(emit))})
+
+        return asked.lines(work)
+
+    @router.post("/came_from")
+    async def came_from(body: CameFrom, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work(emit: Emit) -> None:
+            emit({"done": 0, "total": 1})
+            views = session.conversation(body.turns)
+            emit({"found": views.came_from(body.part, body.of, _telling(emit))})
 
         return asked.lines(work)
 

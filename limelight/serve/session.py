@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from limelight.checkpoints.source import Listed
     from limelight.decode import Sampling
     from limelight.models.api import Decoder
+    from limelight.views.conversation import ConversationViews, Message
     from limelight.views.text import TextViews
     from limelight.views.translation import TranslationViews
 
@@ -54,6 +55,7 @@ class PageSession:
         self._open: Opened | Translator | None = None
         self._beside: tuple[str, Opened | Translator] | None = None  # what the open one was compared with last
         self._views: OrderedDict[tuple[str, str, bool], TextViews | TranslationViews] = OrderedDict()
+        self._talk: tuple[tuple[tuple[str, str], ...], ConversationViews] | None = None
         self._heads: tuple[TextViews, int, Tensor] | None = None  # the last attention; it takes as much room as a model
         self._opening: tuple[int, int, str] | None = None
 
@@ -95,7 +97,7 @@ class PageSession:
         self._set(_looked_at(model), _spelled(model.name))
 
     def _set(self, opened: "Opened | Translator", name: str) -> None:
-        self._open, self._beside, self._heads, self.name = opened, None, None, name
+        self._open, self._beside, self._heads, self._talk, self.name = opened, None, None, None, name
         self._views.clear()
 
     def expect(self, name: str) -> None:
@@ -171,6 +173,23 @@ class PageSession:
                 self._views.popitem(last=False)
         self._views.move_to_end((given, added, tokens))
         return found.ahead if ahead and isinstance(found, TextViews) else found
+
+    def answer(self, messages: "Sequence[Message]", most: int, sampling: "Sampling") -> Iterator[dict[str, Any]]:
+        """The open model's answer to a conversation, see `limelight.views.conversation.answered`."""
+        from limelight.views.conversation import answered
+
+        model = self._continuing().model
+        return answered(model.network, model.tokenizer, messages, most, sampling)
+
+    def conversation(self, messages: "Sequence[Message]") -> "ConversationViews":
+        """A conversation that ends with an answer, under the open model; the last one is kept."""
+        from limelight.views.conversation import ConversationViews
+
+        opened, key = self._continuing(), tuple((message["role"], message["content"]) for message in messages)
+        if self._talk is None or self._talk[0] != key:
+            model = opened.model
+            self._talk = key, ConversationViews(opened.network, model.tokenizer, messages, model.network)
+        return self._talk[1]
 
     def attention(self, views: "TextViews", layer: int) -> "Tensor":
         """All heads of a layer in a text, see `TextViews.attention`; those asked for last are kept."""

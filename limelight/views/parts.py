@@ -9,6 +9,7 @@ from torch import Tensor
 from limelight.decode import Sampling
 from limelight.decode.processors import History, Temperature, Text
 from limelight.look import METHODS, Importance
+from limelight.look.ahead import END
 from limelight.look.told import hangs, quoted
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word
@@ -45,7 +46,7 @@ def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Samp
         ids.append(own)
     rows = [
         {
-            "token": tokenizer.spell(id),
+            "token": spelled(id, tokenizer),
             "share": float(shares[id]),
             "kept": float(kept[id]),
             "cut": next((name for name, gone in cuts.items() if gone[id]), None),
@@ -54,6 +55,11 @@ def likely(logits: Tensor, own: int | None, tokenizer: Tokenizer, sampling: Samp
         for id in ids
     ]
     return {"rows": rows, "asked": None if own is None else ids.index(own), "left": int((kept > 0).sum())}
+
+
+def spelled(id: int, tokenizer: Tokenizer) -> str:
+    """A token as people read it: of one that only steers the model, that the text ends there."""
+    return END if id in tokenizer.controls else tokenizer.spell(id)
 
 
 def told(found: Importance) -> Numbers:

@@ -8,6 +8,7 @@ from limelight.models.api import Decoder
 from limelight.text.stream import TextStream
 from limelight.text.tokenizer import Tokenizer
 from limelight.views.numbers import Numbers
+from limelight.views.parts import spelled
 
 SHOWN = 5
 """Likely tokens that are told of each place."""
@@ -39,7 +40,7 @@ def written(
             ids = [id for id, _ in token.best]
             yield {
                 "piece": piece,
-                "likely": [[tokenizer.spell(id), math.exp(logprob)] for id, logprob in token.best],
+                "likely": [[spelled(id, tokenizer), math.exp(logprob)] for id, logprob in token.best],
                 "chosen": ids.index(token.id) if token.id in ids else None,
                 "finish": "stop" if stops.stopped else token.finish,
             }

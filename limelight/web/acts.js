@@ -34,24 +34,31 @@ export function acts(app) {
     // The box's button: a question goes to the model, any other text goes on.
     enter(text) {
       clearTimeout(pause);
-      if (q.talks(app) || (q.asks(text) && now.model?.chats && source.live)) return act.say(text);
+      if (q.talks(app) && app.talk.writing) return app.talk.stop();
+      if (q.talks(app) || (q.asks(text) && now.model?.chats && state.mode === null)) return act.say(text);
       if (text !== state.text) act.write(text);
       else act.again();
     },
     example(one) {
       if (one.ask && now.model?.chats) return act.say(one.text);
-      act.mode(null);
+      if (q.talks(app)) act.mode(null);
       act.write(one.swapped && state.text === one.text ? one.swapped : one.text);
     },
     mode(mode) {
-      if ((mode === "ask") === q.talks(app)) return;
+      if ((mode === "ask") === q.talks(app) && mode !== "continue") return;
       go({ mode, word: null, foil: null });
       draw.mode();
       if (mode !== "ask") flow.read();
+      else {
+        app.talk.read();
+        parts.box.focus();
+      }
     },
     say(text) {
       act.mode("ask");
+      parts.box.value = "";
       app.talk.say(text);
+      draw.composer();
     },
 
     choose(i) {
@@ -60,7 +67,7 @@ export function acts(app) {
       now.hovered = null;
       flow.askAndCheck();
     },
-    step: (by) => act.choose(q.word(app) + by),
+    step: (by) => (q.talks(app) ? app.talk.step(by) : act.choose(q.word(app) + by)),
     hover(i) {
       now.hovered = i;
       draw.hovered();
@@ -82,6 +89,7 @@ export function acts(app) {
       pause = setTimeout(act.redraw, PAUSE); // the next word at once, the rest when the slider rests
     },
     again() {
+      if (q.talks(app)) return app.talk.again();
       go({ seed: state.seed + 1 });
       act.redraw();
     },
@@ -122,7 +130,8 @@ export function acts(app) {
       parts.box.setSelectionRange(parts.box.value.length, parts.box.value.length);
     },
     back() {
-      if (document.activeElement === parts.box) parts.sentence.focus({ preventScroll: true });
+      if (q.talks(app)) app.talk.stop();
+      else if (document.activeElement === parts.box) parts.sentence.focus({ preventScroll: true });
       else if (state.foil) act.foil(null);
       else if (state.door) act.door(state.door);
     },
@@ -134,7 +143,7 @@ export function acts(app) {
     },
     help: () => parts.help.showModal(),
     save() {
-      if (!source.live || !now.importance) return;
+      if (!source.live || !now.importance || q.talks(app)) return;
       work.attempt(async () => {
         const blob = await source.save(q.text(app), q.word(app), state.foil, state.method, q.settings(app), q.title(app));
         download(blob, "limelight.html");

@@ -24,9 +24,9 @@ export function answer(element, data, act) {
   );
 }
 
-// A sentence whose named words are buttons.
-function told(sentence, act) {
-  return sentence.map((part) => (typeof part === "string" ? part : h("button", { class: "plain", onclick: () => act.choose(part.word) }, h("b", {}, part.text))));
+// A sentence whose named words are buttons, where there is something to do with them.
+export function told(sentence, act) {
+  return sentence.map((part) => (typeof part === "string" ? part : !act ? h("b", {}, part.text) : h("button", { class: "plain", onclick: () => act.choose(part.word) }, h("b", {}, part.text))));
 }
 
 function checked({ named, check }, sentences) {

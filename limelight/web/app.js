@@ -10,6 +10,7 @@ import { sliders } from "./next.js";
 import * as q from "./question.js";
 import { reading } from "./reading.js";
 import * as address from "./state.js";
+import { talk } from "./talk.js";
 import { work } from "./work.js";
 
 // source: where data comes from, see live.js and saved.js.
@@ -31,6 +32,7 @@ export function start(root, source) {
   app.draw = drawing(app);
   app.flow = reading(app);
   app.act = acts(app);
+  app.talk = talk(app);
   app.open = () => open(app);
   listen(app);
   app.draw.mode();
@@ -67,7 +69,8 @@ async function open(app) {
     const methods = now.model.methods.map(({ name, title }) => h("option", { value: name }, title));
     fill(parts.methods, methods.length > 1 && h("option", { value: "" }, "default"), methods);
     draw.mode();
-    await app.flow.read();
+    if (q.talks(app)) app.talk.read();
+    else await app.flow.read();
   });
 }
 
@@ -90,6 +93,8 @@ function listen(app) {
   parts.box.addEventListener("blur", () => draw.composer());
   fill(parts.examples, "Try ", EXAMPLES.map((one) => [h("button", { class: "example", title: one.says, onclick: () => act.example(one) }, one.name), " "]).flat());
   parts.askIt.addEventListener("click", () => act.say(state.text));
+  parts.insist.addEventListener("click", () => act.mode("continue"));
+  parts.anew.addEventListener("click", () => app.talk.clear());
   parts.modes.addEventListener("click", ({ target }) => target.matches("button") && act.mode(target.value || null));
   parts.sentence.addEventListener("click", (event) => event.target.closest(".word") || act.edit());
   parts.sentence.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), act.edit()));
@@ -116,6 +121,8 @@ function listen(app) {
     Object.assign(state, address.read(location.hash));
     draw.mode();
     if (before.model !== state.model) app.open();
+    else if (q.talks(app)) app.talk.read();
+    else if (before.mode !== state.mode) flow.read();
     else if (before.text !== state.text || before.tokens !== state.tokens) flow.read();
     else if (before.word !== state.word || before.foil !== state.foil || before.method !== state.method) flow.askAndCheck();
     draw.door();

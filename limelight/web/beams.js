@@ -7,8 +7,8 @@ const AGAINST = 0.35; // from which strength on a word has an arc without which 
 const TIME = 180; // milliseconds that a swing takes
 const NS = "http://www.w3.org/2000/svg";
 
-// Where arcs are drawn: an empty drawing that lies over the sentence's box.
-export function beams(paper, sentence) {
+// Where arcs are drawn: an empty drawing that fills `paper`, behind the box with the words. spot(place): a word's element.
+export function beams(paper, sentence, spot) {
   const frame = paper.insertBefore(document.createElementNS(NS, "svg"), sentence);
   const svg = frame.appendChild(document.createElementNS(NS, "g"));
   frame.setAttribute("class", "beams");
@@ -19,7 +19,7 @@ export function beams(paper, sentence) {
 
   // found: an importance whose arcs are drawn, or null for none. swing: whether they move there.
   function show(found, swing = true) {
-    const wanted = found ? arcs(sentence, found) : [];
+    const wanted = found ? arcs(frame.getBoundingClientRect(), sentence.scrollTop, spot, found) : [];
     cancelAnimationFrame(next);
     const from = wanted.map((arc, i) => now[i] ?? { ...arc, strength: 0 });
     if (!swing || !now.length || matchMedia("(prefers-reduced-motion: reduce)").matches) return paint(wanted);
@@ -49,19 +49,18 @@ export function beams(paper, sentence) {
   return { show };
 }
 
-// found: { word, values, … }. The strongest arcs, each { ax, ay, bx, by, high, strength, sense }, in pixels of the box.
-function arcs(sentence, found) {
+// found: { word, values, … }. The strongest arcs, each { ax, ay, bx, by, high, strength, sense }, in pixels of the drawing,
+// whose place is `home`.
+function arcs(home, scrolled, spot, found) {
   const strong = strengths(found);
   const named = (i) => found.named.includes(i);
   const places = strong
     .map((strength, i) => ({ strength: named(i) ? Math.max(strength, LEAST) : strength, i }))
     .filter(({ strength, i }) => strength > (found.values[i] < 0 ? AGAINST : 0.05) && (i !== found.asks || named(i)));
   places.sort((a, b) => b.strength - a.strength);
-  const home = sentence.getBoundingClientRect();
   const top = (place) => {
-    const word = sentence.querySelector(`#word-${place}`);
-    const box = word?.getClientRects()[0];
-    return box && { x: (box.left + box.right) / 2 - home.left, y: box.top - home.top + sentence.scrollTop + 2 };
+    const box = spot(place)?.getClientRects()[0];
+    return box && { x: (box.left + box.right) / 2 - home.left, y: box.top - home.top + scrolled + 2 };
   };
   const to = top(found.word);
   if (!to) return [];

@@ -42,3 +42,6 @@ export const named = (word) => (/[\p{L}\p{N}]/u.test(word) ? isolated(word) : qu
 export function visible(token) {
   return token.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ /, "").replace(/^$/, "␣");
 }
+
+// What stands for the token by which a text ends; it cannot be said.
+export const END = "(the end)";

@@ -10,7 +10,7 @@ import { writing } from "./writing.js";
 
 export function drawing(app) {
   const { root, state, now, source, parts, work } = app;
-  const arcs = beams(parts.paper, parts.sentence);
+  const arcs = beams(parts.paper, parts.sentence, (place) => parts.sentence.querySelector(`#word-${place}`));
 
   // What is lit: the answer about the word in question, or what is known of the word that is pointed at.
   function lit(data) {
@@ -101,8 +101,9 @@ export function drawing(app) {
       const talking = q.talks(app);
       if (document.activeElement !== parts.box && !talking) parts.box.value = state.text;
       parts.box.placeholder = talking ? "Ask anything" : q.translates(app) ? "A text to translate" : "Write anything, in any language";
-      parts.go.textContent = talking ? "ask" : q.translates(app) ? "translate" : "continue";
-      parts.offer.hidden = talking || !now.model?.chats || !q.asks(state.text);
+      parts.go.textContent = talking ? (app.talk.writing ? "stop" : "ask") : q.translates(app) ? "translate" : "continue";
+      parts.offer.hidden = !q.offers(app);
+      root.classList.toggle("offering", q.offers(app));
       fit(parts.box);
     },
 
@@ -112,7 +113,10 @@ export function drawing(app) {
       for (const button of parts.modes.children) button.setAttribute("aria-pressed", (button.value === "ask") === talking ? "true" : "false");
       root.classList.toggle("talking", talking);
       if (talking) parts.box.value = "";
+      parts.saveButton.hidden = !source.live || talking;
+      parts.box.setAttribute("aria-label", talking ? "What you ask" : "Your text");
       draw.composer();
+      if (talking) app.talk.draw();
     },
 
     writing: (of, put) => writing(parts, now, of, put),

@@ -72,6 +72,25 @@ export function live() {
     // each: called with each token as it is written, { piece, likely, chosen, finish }; of a translation with all of it.
     go_on: (given, settings, each, signal) => lines("continue", { given, ...settings }, signal, each),
 
+    // A conversation: turns are [{ role, content }]. each: as in go_on.
+    answer: (turns, settings, each, signal) => lines("answer", { messages: turns, ...settings }, signal, each),
+
+    async turns(turns, signal) {
+      return (await json("turns", { messages: turns }, signal)).turns;
+    },
+
+    async light(turns, signal) {
+      let found;
+      await lines("light", { messages: turns }, signal, (line) => line.found && (found = line.found));
+      return found;
+    },
+
+    async cameFrom(turns, of, part, progress, signal) {
+      let found;
+      await lines("came_from", { messages: turns, of, part }, signal, (line) => (line.found ? (found = line.found) : progress(line)));
+      return found;
+    },
+
     async everyImportance(text, signal) {
       let found;
       await lines("every_importance", text, signal, (line) => line.found && (found = line.found.losses));

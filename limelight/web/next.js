@@ -1,5 +1,7 @@
 // What could stand in the place of the word in question, and what the settings cut.
-import { fill, h, note, percent, quoted, visible } from "./dom.js";
+import { END, fill, h, note, percent, quoted, visible } from "./dom.js";
+
+const says = (token) => token.trim() && token !== END; // whether it is a word that could be asked about
 
 // data: { next | null, words, word, foil, settings, live }. act: { foil(token), settings({...}), again() }.
 export function likely(element, data, act) {
@@ -19,7 +21,7 @@ export function likely(element, data, act) {
         "button",
         {
           class: "row",
-          disabled: own || !live || !row.token.trim(),
+          disabled: own || !live || !says(row.token),
           "aria-pressed": chosen ? "true" : "false",
           "aria-label": `${name}, ${percent(row.share)}${row.cut ? `, cut by ${row.cut}` : ""}${own ? ", the word in question" : `; why not ${name}?`}`,
           onclick: () => act.foil(chosen ? null : row.token.trim()),
@@ -37,7 +39,7 @@ export function likely(element, data, act) {
           { class: "why" },
           own ? `in question, no. ${row.rank.toLocaleString("en")}` : data.model?.translates ? `no. ${row.rank}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
         ),
-        own || !live || !row.token.trim() ? null : h("span", { class: "hint" }, `why not ${quoted(name)}?`),
+        own || !live || !says(row.token) ? null : h("span", { class: "hint" }, `why not ${quoted(name)}?`),
       ),
     );
   });
@@ -61,7 +63,7 @@ export function chips(element, data, act) {
     next.rows.slice(0, 6).map((row, i) => {
       const name = visible(row.token);
       const inside = [h("span", { class: "token" }, name), h("span", { class: "number" }, percent(row.share)), h("span", { class: "bar", "aria-hidden": "true", style: { "--w": row.share / most } })];
-      if (i === next.asked || !data.live || !data.ahead || !row.token.trim()) return h("span", { class: `likelier ${i === next.asked ? "own" : ""}` }, inside);
+      if (i === next.asked || !data.live || !data.ahead || !says(row.token)) return h("span", { class: `likelier ${i === next.asked ? "own" : ""}` }, inside);
       return h("button", { class: "likelier", title: `go on with ${name}`, onclick: () => act.take(row.token) }, inside);
     }),
   );

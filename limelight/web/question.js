@@ -7,6 +7,9 @@ export const translates = ({ now }) => Boolean(now.model?.translates);
 // Whether the visitor talks with the model, instead of having a text continued.
 export const talks = ({ now, state, source }) => state.mode === "ask" && source.live && (!now.model || now.model.chats);
 
+// Whether the text is a question to the model, which would rather have an answer than be explained.
+export const offers = ({ now, state, source }) => source.live && state.mode === null && Boolean(now.model?.chats) && asks(state.text);
+
 // The place of the word in question: if nobody chose one, the word that the model says next, behind what was given.
 export function word(app) {
   const { state, now } = app;

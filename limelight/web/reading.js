@@ -12,7 +12,7 @@ export function reading(app) {
   async function read() {
     Object.assign(now, { importance: null, next: null, error: null, added: source.added ?? "", progress: null, tail: "", hovered: null, crossed: null, steps: [] });
     work.abandon();
-    if (!state.text.trim()) {
+    if (!state.text.trim() || q.offers(app)) {
       Object.assign(now, { shown: q.plain(""), given: 0 });
       return draw.all();
     }

@@ -2,6 +2,7 @@
 
 export const FIRST = {
   mode: null, // "ask": a conversation with the model, instead of a text that it continues
+  talk: null, // the turns of that conversation, as JSON: ["u", what was said], ["a", the answer], …
   text: "The Eiffel Tower is in Paris, and the Colosseum is in",
   word: null, // number from 0; null: the one that the model says next, or the last of a translation
   foil: null, // “why not this one?”

@@ -64,6 +64,44 @@ def test_next_words_are_seen_being_chosen_and_the_light_follows_the_pointer(visi
     until(page, "document.querySelectorAll('.measured').length === 14")
 
 
+def test_a_question_is_answered_and_the_answer_is_asked_where_it_is_from(visit: Visit) -> None:
+    page = visit()
+    said = {"piece": "It is. Look up!", "likely": [], "chosen": None, "finish": "length"}
+    page.route("**/api/answer*", lambda route: route.fulfill(body=json.dumps(said) + "\n"))
+    page.keyboard.press("/")
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.type("Why is it so?")
+    page.wait_for_selector(".offer .go")  # a question is not explained, but answered
+    assert not page.locator(".stage").is_visible()
+    page.keyboard.press("Enter")
+    answer = page.locator(".turn.assistant")
+    answer.locator(".word").nth(5).wait_for()
+    assert page.locator(".turn.user .said").inner_text() == "Why is it so?"
+    until(page, "document.querySelectorAll('.turn.user .word.raised, .turn.user .word.lowered').length > 0")
+    answer.locator(".word", has_text="Look").click()
+    page.wait_for_selector(".explained")
+    assert "“Look”" in answer.locator(".explained").inner_text()
+    page.get_by_role("button", name="this sentence?").click()
+    until(page, "document.querySelectorAll('.turn.assistant .word.asked').length === 3")
+    page.wait_for_selector(".explained")
+    page.keyboard.press("ArrowLeft")
+    until(page, "document.querySelector('.turn.assistant .asked')?.textContent === '.'")
+    page.get_by_role("button", name="continue", exact=True).click()
+    until(page, "document.querySelector('.turn.assistant .said').textContent.endsWith('up!It is. Look up!')")
+    page.get_by_role("button", name="edit").click()
+    page.locator(".edit").fill("Is it so?")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.turn.user .said')?.textContent === 'Is it so?'")
+    answer.locator(".word").nth(5).wait_for()
+    page.reload()  # all of it is in the address
+    answer.locator(".word").nth(5).wait_for()
+    assert page.locator(".turn").count() == 2
+    page.get_by_role("button", name="Continue my text").click()
+    page.wait_for_selector(".offer .small")
+    page.locator(".offer .small").click()
+    page.wait_for_selector(".check")
+
+
 def test_a_sentence_is_typed_and_answered(visit: Visit) -> None:
     page = visit()
     page.keyboard.press("/")

@@ -20,6 +20,7 @@ from cli.tiny_models import SENTENCE
 
 import limelight
 from limelight.checkpoints.save import save_checkpoint
+from limelight.completion import Opening, stream
 from limelight.errors import RequestError
 from limelight.serve.reply import sentence
 from limelight.serve.session import PageSession
@@ -305,6 +306,44 @@ def test_each_token_is_told_beside_what_was_likely(opened: str) -> None:
         shares = [share for _, share in line["likely"]]
         assert shares == sorted(shares, reverse=True)
         assert 0 < sum(shares) <= 1
+
+
+def test_an_answer_is_asked_where_it_is_from(opened: str, tiny: Path) -> None:
+    turns = [
+        ("user", "Why?"),
+        ("assistant", "It is."),
+        ("user", "Is the cat tired?"),
+        ("assistant", "The cat sat. Yes!"),
+    ]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    cut = json.loads(ask(opened, "/api/turns", {"messages": messages})[2])["turns"]
+    assert ["".join(word["gap"] + word["text"] for word in turn["words"]) for turn in cut] == [
+        turn[1] for turn in turns
+    ]
+    assert [word["sentence"] for word in cut[-1]["words"]] == [0, 0, 0, 0, 1, 1]
+    light = lines(ask(opened, "/api/light", {"messages": messages}))[-1]["found"]
+    assert len(light["values"]) == 6
+    assert [place for place, start, stop in light["columns"]] == [0] * 2 + [1] * 3 + [2] * 5
+    found = lines(ask(opened, "/api/came_from", {"messages": messages, "of": "sentence", "part": 1}))[-1]["found"]
+    alone = limelight.open(tiny, kind=limelight.Model).look(messages).importance(2, by="word")
+    values = [value for turn in found["values"] for value in turn]
+    assert values == pytest.approx([heard.importance for heard in alone.words], abs=1e-4)
+    assert [len(turn) for turn in found["values"]] == [2, 3, 5, 0]
+    assert found["turns"][-1] is None
+    refused = ask(opened, "/api/came_from", {"messages": messages[:1]})
+    assert "ends without an answer" in lines(refused)[-1]["error"]
+
+
+def test_an_answer_goes_on_where_it_was_cut_off(opened: str, tiny: Path) -> None:
+    messages = [{"role": "user", "content": "cat?"}, {"role": "assistant", "content": "It is"}]
+    told = lines(ask(opened, "/api/answer", {"messages": messages, "most": 7}))
+    model = limelight.open(tiny, kind=limelight.Model)
+    prompt = model.tokenizer.encode(model.tokenizer.chat(messages[:1]) + "It is", special=True).ids
+    opening = Opening(prompt, after=prompt)
+    sampling = limelight.Sampling(repetition=1.1)
+    went = stream(model.network, model.tokenizer, opening, max_tokens=7, sampling=sampling, stop=(), draft=None)
+    assert "".join(line["piece"] for line in told) == "".join(went)
+    assert told[-1]["finish"] is not None
 
 
 def test_tokens_instead_of_words(opened: str, tiny: Path) -> None:
