@@ -13,12 +13,25 @@ if TYPE_CHECKING:
     from limelight.train.report import Progress
 
 _PANEL = "What is chosen from the data, if you say nothing"
+METRICS = {"translate": "bleu", "classify": "accuracy", "tag": "f1"}
+USES = {
+    "translate": "limelight translate",
+    "generate": 'limelight complete "Once upon a time"',
+    "classify": 'limelight classify "A text of your own"',
+    "tag": 'limelight tag "A text of your own"',
+}
+UNITS = {"translate": "pairs"}
+SPEEDS = {"classify": "texts", "tag": "words"}
+"""What a finished model is scored by, the command that runs it, what examples are called, and what is predicted."""
+
 SPOKEN = 30.0
 """Seconds between two lines of progress where no terminal looks."""
 
 
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="translate or generate.", show_default=False)],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="translate, generate, classify or tag.", show_default=False)
+    ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its model are kept.")],
     train: Annotated[
         list[str] | None,
@@ -29,7 +42,8 @@ def train(
         typer.Option(metavar="FILE...", help="What to judge by; else some of the training text is kept back."),
     ] = None,
     columns: Annotated[
-        list[str] | None, typer.Option(metavar="NAME...", help="A table's columns: source and target.")
+        list[str] | None,
+        typer.Option(metavar="NAME...", help="A table's columns: source and target, or text and label."),
     ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A TOML file with any of the options.")] = None,
     set: Annotated[
@@ -70,7 +84,9 @@ def train(
 
     To translate: two files whose lines belong together, or tables of pairs
     (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them.
-    Each may be packed (.gz, .xz).
+    To classify: tables with a column of texts and one of labels. To tag: a word
+    and its tag a line (CoNLL), or JSON lines with tokens and tags. Each may be
+    packed (.gz, .xz).
 
     The same command again goes on where a training was stopped, exactly.
     Several processes: torchrun --nproc-per-node 2 -m limelight train ...
@@ -80,6 +96,7 @@ def train(
       limelight train translate --train train.en train.de --out runs/en-de
       limelight train generate --train book.txt --model gpt-small --out runs/book
       limelight train generate --train notes/ --model smollm2 --lora 8 --out runs/me
+      limelight train classify --train reviews.csv --out runs/mood
     """
     import os
 
@@ -107,7 +124,7 @@ def train(
     if not options.get("train") and not (out / "settings.toml").is_file():
         raise RequestError(f"there is no training to go on with in {out}; name files to learn from with --train")
     main = os.environ.get("RANK", "0") == "0"
-    show = _Shown(out, quiet=json or not main)
+    show = _Shown(task, out, quiet=json or not main)
     try:
         from limelight.tasks.learn import learn
 
@@ -128,7 +145,7 @@ def _options(task: str, config: Path | None, pairs: list[str], typed: dict[str, 
     Raises ConfigError or RequestError for an option that nobody knows, or that has no effect.
     """
     from limelight.errors import RequestError
-    from limelight.train.settings import checked, from_toml
+    from limelight.train.settings import WRITE, checked, from_toml, idle
 
     options = checked({"task": task}, "limelight train")
     if config is not None:
@@ -149,16 +166,16 @@ def _options(task: str, config: Path | None, pairs: list[str], typed: dict[str, 
         if name in said or instead in said:  # then the other one, of the file, no longer counts
             options.pop(name, None)
             options.pop(instead, None)
-    for name in {"translate": ("context",), "generate": ("longest", "columns", "shared")}[task]:
-        if name in said:
+    for name in said:
+        if idle(name, task):
             raise RequestError(f"{name} has no effect when a model learns to {task}; leave the option out")
     if model := (options | said).get("model"):
-        idle = [name for name in ("tokenizer", "vocab", "lower", "width", "parameters") if name in said]
-        if idle:
+        own = [name for name in ("tokenizer", "vocab", "lower", "width", "parameters") if name in said]
+        if own and task in WRITE:
             from limelight.models.presets import PRESETS
 
             if model not in PRESETS:
-                raise RequestError(f"{model} brings its own {idle[0]}; leave the option out")
+                raise RequestError(f"{model} brings its own {own[0]}; leave the option out")
     return options | said
 
 
@@ -183,11 +200,12 @@ def _finish(result: "Result", task: str, out: Path, json: bool) -> None:
     from limelight.cli import screen
 
     if json:
-        answer = {"steps": result.steps, "loss": result.loss, "bleu": result.bleu, "model": str(result.model)}
-        screen.print_json(answer)
+        scored = {METRICS[task]: result.score} if task in METRICS else {}
+        screen.print_json({"steps": result.steps, "loss": result.loss, **scored, "model": str(result.model)})
         return
-    found = "" if result.bleu is None else f", BLEU {result.bleu:.1f}"
-    use = "limelight translate" if task == "translate" else 'limelight complete "Once upon a time"'
+    name = METRICS.get(task, "").replace("bleu", "BLEU").replace("f1", "F1")
+    found = "" if result.score is None else f", {name} {result.score:.1f}"
+    use = USES[task]
     done = f"Done after {result.steps:,} steps: validation loss {result.loss:.3f}{found}. Use it:"
     screen.stdout().print(f"{done}\n\n  {use} --model {shlex.quote(str(out))}", soft_wrap=True)
 
@@ -195,11 +213,12 @@ def _finish(result: "Result", task: str, out: Path, json: bool) -> None:
 class _Shown:
     """Progress on stderr: one line that changes in a terminal, else a line every so often."""
 
-    def __init__(self, out: Path, *, quiet: bool) -> None:
+    def __init__(self, task: str, out: Path, *, quiet: bool) -> None:
         from rich.live import Live
 
         from limelight.cli import screen
 
+        self._task = task
         self._out = out
         self._quiet = quiet
         self._console = screen.stderr()
@@ -226,7 +245,9 @@ class _Shown:
     def begun(self, begun: "Begun") -> None:
         """What is trained, and where every option stands."""
         s = begun.settings
-        unit = "pairs" if s.task == "translate" else f"windows of {s.context} tokens"
+        for each in begun.said:
+            self.say(each)
+        unit = f"windows of {s.context} tokens" if s.task == "generate" else UNITS.get(s.task, "texts")
         self.say(f"{s.model}: {begun.parameters:,} weights learn from {begun.examples:,} {unit}")
         self.say(f"{s.steps:,} steps of {s.batch_tokens:,} tokens; every option is in {self._out / 'settings.toml'}")
 
@@ -239,7 +260,8 @@ class _Shown:
 
         line = f"step {told.step:,} of {told.steps:,}"
         if math.isfinite(told.loss):  # the first steps are not measured yet
-            line += f" · loss {told.loss:.3f} · {told.tokens_per_second:,.0f} tokens/s"
+            said = SPEEDS.get(self._task, "tokens")
+            line += f" · loss {told.loss:.3f} · {told.tokens_per_second:,.0f} {said}/s"
         if told.best is not None:
             line += f" · best {told.best:.3f}"
         line += f" · {_duration(told.left)} left"

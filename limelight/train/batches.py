@@ -45,8 +45,9 @@ class Marks:
 class Batch:
     """What a model reads, and what it is to say.
 
-    tokens: [B, T]. targets: [B, T], the next token of each place, IGNORE where none is asked for. source, lengths:
-    [B, S] and [B] int64 on the CPU, for an encoder–decoder; every row of it is padded on the right.
+    tokens: [B, T]. targets: [B, T], the next token or the label of each place, or [B], the label of each text; IGNORE
+    where none is asked for. source, lengths: [B, S] and [B] int64 on the CPU, for an encoder–decoder; an encoder has
+    lengths alone, those of its tokens. Every row is padded on the right.
     """
 
     tokens: Tensor
@@ -102,6 +103,36 @@ class Pairs:
         lengths = torch.tensor([len(s) + 1 for s in sources])
         tokens = _padded([(marks.start, *t) for t in targets], marks.pad)
         return Batch(tokens, _padded([(*t, marks.end) for t in targets], IGNORE), source, lengths)
+
+
+@final
+class Answered:
+    """Texts for an encoder, in the frame of its marks, and the labels that are right: one for each text, or, `placed`,
+    those of some of its tokens, each behind its place."""
+
+    def __init__(self, file: TokenFile, pad: int, *, placed: bool) -> None:
+        self.file = file
+        self.pad = pad
+        self.placed = placed
+
+    def __len__(self) -> int:
+        return len(self.file) // 2
+
+    def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
+        tokens, said = self.file.lengths(2 * indices), self.file.lengths(2 * indices + 1)
+        return tokens, said // 2 if self.placed else said
+
+    def batch(self, indices: Ints, epoch: int) -> Batch:
+        texts = [self.file[2 * int(i)] for i in indices]
+        said = [torch.from_numpy(self.file[2 * int(i) + 1].astype(np.int64)) for i in indices]
+        tokens = _padded([tuple(text.tolist()) for text in texts], self.pad)
+        lengths = torch.tensor([len(text) for text in texts])
+        if not self.placed:
+            return Batch(tokens, torch.cat(said), None, lengths)
+        targets = torch.full_like(tokens, IGNORE)
+        for row, labels in zip(targets, said, strict=True):
+            row[labels[::2]] = labels[1::2]
+        return Batch(tokens, targets, None, lengths)
 
 
 @final

@@ -39,7 +39,7 @@ def read_pairs(files: Sequence[str | Path], columns: Sequence[str] = (), *, empt
     are left out otherwise. Raises RequestError for files that do not go together, FileError for what is wrong inside
     one.
     """
-    paths = _located(files, TABLES)
+    paths = local(files, TABLES)
     if len(columns) not in {0, 2}:
         raise RequestError(f"{len(columns)} columns were named; a pair takes two: source,target")
     kinds = [kind(path) for path in paths]
@@ -70,7 +70,7 @@ def read_texts(paths: Sequence[str | Path]) -> Iterator[tuple[str, bool]]:
     Data sets of the hub may be named, too. Each file is a document. Raises FileError for an empty, missing or
     undecodable file.
     """
-    for path in _located(paths, TEXTS):
+    for path in local(paths, TEXTS):
         for file in texts(path):
             yield from _document(file)
 
@@ -98,7 +98,7 @@ def existing(file: str | Path) -> Path:
     raise FileError(f"{path}: no such file{suggestion(path.name, beside)}")
 
 
-def _located(files: Sequence[str | Path], suffixes: tuple[str, ...]) -> list[Path]:
+def local(files: Sequence[str | Path], suffixes: tuple[str, ...]) -> list[Path]:
     """Where the files are; those of a data set of the hub are fetched if need be."""
     paths: list[Path] = []
     for file in files:

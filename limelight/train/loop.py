@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 from limelight.errors import FileError, RequestError
-from limelight.models.api import LanguageModel
+from limelight.models.api import Network
 from limelight.train.batches import IGNORE, Batch, Batches, Corpus, Position
 from limelight.train.disk import write, written
+from limelight.train.loss import Learning, predicting
 from limelight.train.parallel import World
 from limelight.train.report import Events, Log, Progress, curve
 from limelight.train.run import Run
@@ -35,7 +36,7 @@ TOLD = 1.0  # seconds between two calls of `progress`
 
 @dataclass(frozen=True)
 class State:
-    """Where a run is. best: the lowest value watched so far (of BLEU, its negative); since: evaluations after it."""
+    """Where a run is. best: the lowest value watched so far (of a score, its negative); since: evaluations after it."""
 
     step: int = 0
     position: Position = field(default_factory=Position)
@@ -48,40 +49,53 @@ class State:
 class Hooks:
     """What a caller adds to a run; each is called in process 0 alone.
 
-    save: writes a network as a folder. score: BLEU of a network, needed to watch BLEU. samples: some outputs of a
-    network, for people to read. progress: is told about once a second.
+    save: writes a network as a folder. score: how good a network is, more being better, under the name `metric`; needed
+    to watch it. samples: some outputs of a network, for people to read. progress: is told about once a second.
     """
 
-    save: Callable[[LanguageModel, Path], None]
-    score: Callable[[LanguageModel], float] | None = None
-    samples: Callable[[LanguageModel], Sequence[str]] | None = None
+    save: Callable[[Network, Path], None]
+    score: Callable[[Network], float] | None = None
+    samples: Callable[[Network], Sequence[str]] | None = None
     progress: Callable[[Progress], None] | None = None
+    metric: str = "bleu"
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its steps, and the validation loss (nats a token) and BLEU of `model`, the folder to open."""
+    """A finished run: its steps, and the validation loss (nats a target) and score of `model`, the folder to open."""
 
     steps: int
     loss: float
-    bleu: float | None
+    score: float | None
     model: Path
 
 
-def train(network: LanguageModel, training: Corpus, validation: Corpus, run: Run, world: World, hooks: Hooks) -> Result:
+def train(
+    network: Network,
+    training: Corpus,
+    validation: Corpus,
+    run: Run,
+    world: World,
+    hooks: Hooks,
+    objective: Learning = predicting,
+) -> Result:
     """Trains `network` as the run's settings say, from where its folder left off, and writes the best weights.
 
-    network: built and initialised, the same in all processes.
+    network: built and initialised, the same in all processes. objective: what it learns from.
     Of the mean of the last checkpoints (`average`) and the best single one, the better is the result. Raises FileError
     if the disk is full, RequestError for settings that do not go together or a loss that is no number.
     """
     settings = run.settings
     if settings.watch == "bleu" and hooks.score is None:
         raise RequestError('watch = "bleu" needs translations to score; watch the loss instead')
+    if settings.watch not in {"loss", hooks.metric}:
+        raise RequestError(
+            f'watch = "{settings.watch}" is not what this model is scored by; watch {hooks.metric} or loss'
+        )
     if (done := _finished(run)) is not None:
         return done
     torch.set_num_threads(settings.threads)
-    loop = _Loop(Trainee(network, settings, world), training, validation, run, world, hooks)
+    loop = _Loop(Trainee(network, settings, world, objective), training, validation, run, world, hooks)
     loop.learn()
     return loop.finish()
 
@@ -133,13 +147,13 @@ class _Loop:
         run, settings = self.run, self.settings
         steps = [step for step, _ in run.checkpoints()][-settings.average :]
         best = run.facts(self.state.best_step)
-        loss, bleu, mean = best["loss"], best["bleu"], False
+        loss, score, mean = best["loss"], best["score"], False
         if len(steps) > 1 and not settings.ema:
             self.trainee.put(run.mean(steps, "weights/"))
             averaged = self._measured()
-            mean = self._watched(*averaged) < self._watched(loss, bleu)
-            loss, bleu = averaged if mean else (loss, bleu)
-        result = Result(self.state.step, loss, bleu, run.model)
+            mean = self._watched(*averaged) < self._watched(loss, score)
+            loss, score = averaged if mean else (loss, score)
+        result = Result(self.state.step, loss, score, run.model)
         with self.trainee.asked() as network:
             if network is not None:
                 with written(run.model) as beside:
@@ -148,7 +162,7 @@ class _Loop:
                         self.hooks.save(network, beside)
                     else:
                         shutil.copytree(run.weights(self.state.best_step), beside)
-                facts = {"steps": result.steps, "loss": loss, "bleu": bleu, "mean_of": steps if mean else None}
+                facts = {"steps": result.steps, "loss": loss, "score": score, "mean_of": steps if mean else None}
                 write(run.folder / "result.json", json.dumps(facts) + "\n")
                 self.events.close()
         self.world.wait()
@@ -158,24 +172,24 @@ class _Loop:
         """Measures the weights for use, remembers whether they are the best so far, and writes a checkpoint."""
         state = self.trainee.state()
         with self.trainee.averaged():
-            loss, bleu = self._measured()
-            value, best = self._watched(loss, bleu), self.state.best
+            loss, score = self._measured()
+            value, best = self._watched(loss, score), self.state.best
             if best is None or value < best:
                 self.state = replace(self.state, best=value, best_step=self.state.step, since=0)
             else:
                 self.state = replace(self.state, since=self.state.since + 1)
-            facts = asdict(self.state) | {"loss": loss, "bleu": bleu, "torch": torch.__version__}
+            facts = asdict(self.state) | {"loss": loss, "score": score, "torch": torch.__version__}
             facts["frozen"] = self.trainee.frozen
             with self.trainee.asked() as network:
                 if network is not None:
-                    self._report(network, loss, bleu)
+                    self._report(network, loss, score)
                     self.run.save(self.state.step, state, facts, lambda place: self.hooks.save(network, place))
                     last = [step for step, _ in self.run.checkpoints()]
                     self.run.keep([self.state.best_step, *last[-max(self.settings.keep, self.settings.average) :]])
         self.world.wait()
 
     def _measured(self) -> tuple[float, float | None]:
-        """Validation loss (nats a token) and, where there is a scorer, BLEU."""
+        """Validation loss (nats a target) and, where there is a scorer, the score."""
         shares, tokens = [], 0
         for indices in Batches(self.validation, self.settings.batch_tokens, 0).epoch():
             tokens += int(self.validation.lengths(indices)[1].sum())
@@ -187,8 +201,8 @@ class _Loop:
         with self.trainee.asked() as network:
             return mean, self.world.from_main(0.0 if network is None else self.hooks.score(network))
 
-    def _watched(self, loss: float, bleu: float | None) -> float:
-        return -bleu if self.settings.watch == "bleu" and bleu is not None else loss
+    def _watched(self, loss: float, score: float | None) -> float:
+        return loss if self.settings.watch == "loss" or score is None else -score
 
     def _shares(self, corpus: Corpus, indices: Ints, epoch: int, count: int) -> Iterator[Batch]:
         """This process's `count` parts of a batch; a part that gets no example computes one that asks for nothing."""
@@ -211,8 +225,9 @@ class _Loop:
             entry = {"step": step, "loss": self.loss, "smoothed_loss": smoothed, "lr": self._rate(step), "norm": norm}
             self._tell(entry | {"tokens_per_second": speed})
 
-    def _report(self, network: LanguageModel, loss: float, bleu: float | None) -> None:
-        self._tell({"step": self.state.step, "valid_loss": loss} | ({} if bleu is None else {"bleu": bleu}))
+    def _report(self, network: Network, loss: float, score: float | None) -> None:
+        scored = {} if score is None else {self.hooks.metric: score}
+        self._tell({"step": self.state.step, "valid_loss": loss} | scored)
         if self.hooks.samples is not None:
             self.samples.write({"step": self.state.step, "texts": list(self.hooks.samples(network))})
         curve(self.log.path, self.run.folder / "curve.png")
@@ -258,7 +273,7 @@ def _finished(run: Run) -> Result | None:
         return None
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return Result(int(facts["steps"]), float(facts["loss"]), facts["bleu"], run.model)
+        return Result(int(facts["steps"]), float(facts["loss"]), facts["score"], run.model)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FileError(f"{path} is damaged ({error}); delete it, and the same command writes it anew") from None
 

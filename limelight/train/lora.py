@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from limelight.errors import ConfigError, FileError, RequestError, suggestion
-from limelight.models.api import LanguageModel
+from limelight.models.api import Network
 from limelight.models.build import build
 
 ATTENTION = ("q", "k", "v", "out")
@@ -47,7 +47,7 @@ class LoraLinear(nn.Module):
         return layer
 
 
-def tune(network: LanguageModel, rank: int) -> None:
+def tune(network: Network, rank: int) -> None:
     """Readies an opened checkpoint for training: LoRA of `rank` beside its attention, or with rank 0 all its weights.
 
     Raises RequestError for weights in low bits or half precision, which cannot take small steps.

@@ -10,10 +10,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limelight.models.api import Decoder, LanguageModel
+from limelight.models.api import Decoder, Encoder, LanguageModel, Network
 from limelight.train.batches import IGNORE, Batch
+from limelight.train.settings import Settings
 
 CHUNK = 512  # rows of scores at a time; on two cores with 10,000 words, best of 128 to 1024
 
@@ -48,6 +50,45 @@ class Objective(nn.Module):
             return network.read(batch.tokens)
         assert batch.source is not None
         return network.read(batch.tokens, network.start(network.encode(batch.source, batch.lengths), 0))
+
+
+Learning = Callable[[Network, Settings], nn.Module]
+"""Makes the module that DDP and FSDP wrap: called with a `Batch` it gives the sums [2] of the loss that is learned from
+and of the plain one."""
+
+
+def predicting(network: Network, settings: Settings) -> nn.Module:
+    """What a model that writes learns from: the next token."""
+    assert not isinstance(network, Encoder)
+    return Objective(network, settings.smoothing, compile=settings.compile)
+
+
+@final
+class Answering(nn.Module):
+    """What an encoder learns from: the right one of its labels, for a whole text or at each position that has a target.
+
+    smoothing: as in `Objective`.
+    """
+
+    def __init__(self, network: Encoder, smoothing: float) -> None:
+        super().__init__()
+        self.network = network
+        self.smoothing = smoothing
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Sums over the batch's targets: [2], the smoothed loss and the plain one, which has no gradient."""
+        scores = self.network(batch.tokens, batch.lengths).flatten(0, -2)  # [N, n]
+        targets = batch.targets.flatten()
+        learned = F.cross_entropy(scores, targets, ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing)
+        with torch.no_grad():
+            plain = F.cross_entropy(scores, targets, ignore_index=IGNORE, reduction="sum")
+        return torch.stack((learned, plain))
+
+
+def answering(network: Network, settings: Settings) -> nn.Module:
+    """What an encoder with labels learns from; not compiled."""
+    assert isinstance(network, Encoder)
+    return Answering(network, settings.smoothing)
 
 
 class _Loss(torch.autograd.Function):

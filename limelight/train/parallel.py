@@ -18,7 +18,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from limelight.errors import RequestError
-from limelight.models.api import LanguageModel, Seq2Seq
+from limelight.models.api import Network, Seq2Seq
 from limelight.nn.stack import Stack
 
 
@@ -88,7 +88,7 @@ def world(device: str = "cpu") -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def spread(module: nn.Module, network: LanguageModel, world: World, *, shard: bool) -> nn.Module:
+def spread(module: nn.Module, network: Network, world: World, *, shard: bool) -> nn.Module:
     """`module`, which holds the network, over all processes: a copy in each (DDP), or a share in each (`shard`, FSDP2).
 
     Sharding changes the network itself, layer by layer; what is in no layer is one share. Raises RequestError for a

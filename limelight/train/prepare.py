@@ -1,7 +1,7 @@
 """From options and the user's files to everything that a training needs, with what is wrong told first."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 
 from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import RequestError
-from limelight.models.api import LanguageModel
+from limelight.models.api import Network
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Corpus, Marks, Pairs, Part, Stream
 from limelight.train.data import existing, read_pairs, read_texts
@@ -24,6 +24,41 @@ from limelight.train.tokenfile import TokenFile, fingerprint, prepare_pairs, pre
 from limelight.train.tokenizers import train_tokenizer
 
 HELD_OUT = 2000  # examples at most that are kept from training where no validation files are given
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a task makes of its files. origin: the fingerprint of what so many files become. write: makes the token file
+    of some files at a place, with that fingerprint."""
+
+    origin: Callable[[Sequence[str]], str]
+    write: Callable[[Sequence[str], Path, str], TokenFile]
+
+    def file(self, files: Sequence[str], place: Path) -> TokenFile:
+        """The token file of the files, made if the one that is there is not of them."""
+        origin = self.origin(files)
+        if prepared_from(place) == origin and (place / "tokens.bin").exists():
+            return TokenFile(place)
+        return self.write(files, place, origin)
+
+    def unchanged(self, settings: Settings, given: Mapping[str, Any], folder: Path) -> None:
+        """Holds the files against those that the run in `folder` began with, wherever they are now; it can go on
+        without them.
+
+        A token file that is damaged and was deleted is made anew. Raises RequestError if the files hold something else.
+        """
+        for name in ("train", "valid"):
+            files = given.get(name) or getattr(settings, name)
+            if not files:
+                continue
+            place = folder / "data" / name
+            intact(place, "about.json", "name a new folder")
+            if not given.get(name) and not all(each.startswith(PREFIX) or os.path.exists(each) for each in files):
+                continue
+            if (origin := self.origin(files)) != prepared_from(place):
+                raise RequestError(f"{' and '.join(files)} changed since the run in {folder} began; name a new folder")
+            if not (place / "tokens.bin").exists():
+                self.write(files, place, origin)
 
 
 @dataclass(frozen=True)
@@ -69,14 +104,14 @@ def prepare(
         if valid is not None:
             validation = Pairs(valid, marks, joined=joined)
         else:
-            held = _held(settings, len(training))
+            held = held_out(settings, len(training))
             validation, training = Part(training, 0, held), Part(training, held, len(training))
     else:
         tokens = train.tokens
         if valid is not None:
             training, validation = Stream(tokens, settings.context), Stream(valid.tokens, settings.context)
         else:
-            cut = len(tokens) - _held(settings, len(tokens) // settings.context) * settings.context - 1
+            cut = len(tokens) - held_out(settings, len(tokens) // settings.context) * settings.context - 1
             training, validation = Stream(tokens[:cut], settings.context), Stream(tokens[cut:], settings.context)
     highest = max(train.highest, 0 if valid is None else valid.highest, marks.start, marks.end, marks.pad)
     return Prepared(Run(folder, settings), tokenizers, training, validation, highest)
@@ -88,7 +123,7 @@ def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Any:
     source: the tokenizer of a translator's source, where that is another one.
     """
 
-    def save(network: LanguageModel, folder: Path) -> None:
+    def save(network: Network, folder: Path) -> None:
         with merged(network):
             save_checkpoint(network, tokenizer, folder, source=source)
 
@@ -99,47 +134,37 @@ def _prepare(given: Mapping[str, Any], folder: Path, kept: tuple[Tokenizer, Toke
     """Leaves settings, tokenizers and token files in the folder: all, or what is missing where a run goes on."""
     settings = recorded(folder, given)
     if settings is not None:
-        _go_on(settings, given, kept or _tokenizers(folder), folder)
+        _material(settings, kept or _tokenizers(folder)).unchanged(settings, given, folder)
         return
     if "task" not in given or not given.get("train"):
-        raise RequestError("a training needs a task (translate or generate) and files to learn from")
+        raise RequestError("a training needs a task such as translate or classify, and files to learn from")
     settings = Settings(**given)
-    for named in (*settings.train, *settings.valid):
-        if not named.startswith(PREFIX):
-            existing(named)
+    there(settings)
     settings = vocabulary(settings, sum(len(text) for text in _texts(settings, settings.train)))
     tokenizers = kept or _trained(settings, folder)
     settings = replace(settings, longest=settings.longest or 256)
-    file = _token_file(settings, tokenizers, folder, "train")
+    material = _material(settings, tokenizers)
+    file = material.file(settings.train, folder / "data" / "train")
     if settings.valid:
-        _token_file(settings, tokenizers, folder, "valid")
+        material.file(settings.valid, folder / "data" / "valid")
     tokens = len(file.tokens) // 2 if settings.task == "translate" else len(file.tokens)
-    settings = chosen(settings, tokens, torch.get_num_threads())
+    begin(folder, chosen(settings, tokens, torch.get_num_threads()))
+
+
+def there(settings: Settings) -> None:
+    """Raises FileError if one of the files that are learned from does not exist."""
+    for named in (*settings.train, *settings.valid):
+        if not named.startswith(PREFIX):
+            existing(named)
+
+
+def begin(folder: Path, settings: Settings) -> None:
+    """Records the settings of a new run, with files and model named so that they are found from anywhere."""
     train, valid = (
         tuple(each if each.startswith(PREFIX) else os.path.abspath(each) for each in files)
         for files in (settings.train, settings.valid)
     )
     record(folder, replace(settings, model=located(settings.model), train=train, valid=valid))
-
-
-def _go_on(settings: Settings, given: Mapping[str, Any], tokenizers: tuple[Tokenizer, Tokenizer], folder: Path) -> None:
-    """Holds the files against those that the run began with, wherever they are now; it can go on without them.
-
-    A token file that is damaged and was deleted is made anew. Raises RequestError if the files hold something else.
-    """
-    for name in ("train", "valid"):
-        files = given.get(name) or getattr(settings, name)
-        if not files:
-            continue
-        place = folder / "data" / name
-        intact(place, "about.json", "name a new folder")
-        if not given.get(name) and not all(each.startswith(PREFIX) or os.path.exists(each) for each in files):
-            continue
-        now = replace(settings, **{name: files})
-        if _origin(now, tokenizers, name) != prepared_from(place):
-            raise RequestError(f"{' and '.join(files)} changed since the run in {folder} began; name a new folder")
-        if not (place / "tokens.bin").exists():
-            _token_file(now, tokenizers, folder, name)
 
 
 def _texts(settings: Settings, files: Sequence[str], sides: Sequence[int] = (0, 1)) -> Iterator[str]:
@@ -178,25 +203,20 @@ def _tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     return source, read("tokenizer-target") if (folder / "tokenizer-target").exists() else source
 
 
-def _origin(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer], name: str) -> str:
-    """The fingerprint of what the training or validation files are made into."""
-    longest = settings.longest if settings.task == "translate" else 0
-    return fingerprint(getattr(settings, name), tokenizers, settings.task, settings.columns, longest)
+def _material(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer]) -> Material:
+    translate = settings.task == "translate"
+    longest = settings.longest if translate else 0
+
+    def write(files: Sequence[str], place: Path, origin: str) -> TokenFile:
+        if translate:
+            return prepare_pairs(read_pairs(files, settings.columns), tokenizers, place, longest, origin)
+        return prepare_texts(read_texts(files), tokenizers[0], place, Marks.of(tokenizers[0]).end, origin)
+
+    return Material(lambda files: fingerprint(files, tokenizers, settings.task, settings.columns, longest), write)
 
 
-def _token_file(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer], folder: Path, name: str) -> TokenFile:
-    """The token file of the training or validation files, made if the one that is there is not of them."""
-    files = getattr(settings, name)
-    origin = _origin(settings, tokenizers, name)
-    place = folder / "data" / name
-    if prepared_from(place) == origin and (place / "tokens.bin").exists():
-        return TokenFile(place)
-    if settings.task == "translate":
-        return prepare_pairs(read_pairs(files, settings.columns), tokenizers, place, settings.longest, origin)
-    return prepare_texts(read_texts(files), tokenizers[0], place, Marks.of(tokenizers[0]).end, origin)
-
-
-def _held(settings: Settings, examples: int) -> int:
+def held_out(settings: Settings, examples: int) -> int:
+    """How many of the examples are kept from training. Raises RequestError if that would be all."""
     held = min(HELD_OUT, max(1, round(examples * settings.held_out)))
     if held >= examples:
         raise RequestError(

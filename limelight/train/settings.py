@@ -12,7 +12,9 @@ from limelight.errors import ConfigError, FileError, suggestion
 from limelight.train.schedule import Schedule
 from limelight.train.tokenizers import Kind
 
-Task = Literal["translate", "generate"]
+Task = Literal["translate", "generate", "classify", "tag"]
+WRITE: tuple[Task, ...] = ("translate", "generate")
+"""The tasks whose models write, and may begin at nothing; the others put a head on an encoder that is there."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,13 @@ class Range:
         return " and ".join(ends) + ("" if self.open is None else f", or {self.open} for one that fits the data")
 
 
+@dataclass(frozen=True)
+class For:
+    """The tasks in which an option does something."""
+
+    tasks: tuple[Task, ...]
+
+
 Count = Annotated[int, Range(1, 1 << 31)]
 Chosen = Annotated[int, Range(1, 1 << 31, open=0)]
 AtLeast0 = Annotated[int, Range(0, 1 << 31)]
@@ -50,20 +59,24 @@ class Settings:
 
     task: Task
     model: str = ""  # a preset, or a checkpoint to go on from; chosen from the data if empty
-    width: Annotated[int, Range(1, 1 << 17, open=0)] = 0  # of a preset; 0: its own
-    parameters: Annotated[int, Range(1, 1 << 40, open=0)] = 0  # in place of width: the widest that has no more
+    width: Annotated[int, Range(1, 1 << 17, open=0), For(WRITE)] = 0  # of a preset; 0: its own
+    parameters: Annotated[int, Range(1, 1 << 40, open=0), For(WRITE)] = (
+        0  # in place of width: the widest that has no more
+    )
     train: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()  # without them, `held_out` of the training examples
     held_out: Annotated[float, Range(0, 1, above=True)] = 0.02
-    columns: tuple[str, ...] = ()
+    columns: Annotated[tuple[str, ...], For(("translate", "classify", "tag"))] = ()  # what is read, what is to be said
+    labels: Annotated[tuple[str, ...], For(("classify", "tag"))] = ()  # what can be said; found in the data if empty
 
-    tokenizer: Kind | Literal["auto"] = "auto"
-    vocab: Annotated[int, Range(1, 1 << 24, open=0)] = 0  # tokens at most
-    shared: bool = True  # one vocabulary for source and target
-    lower: bool = False
+    tokenizer: Annotated[Kind | Literal["auto"], For(WRITE)] = "auto"
+    vocab: Annotated[int, Range(1, 1 << 24, open=0), For(WRITE)] = 0  # tokens at most
+    shared: Annotated[bool, For(("translate",))] = True  # one vocabulary for source and target
+    lower: Annotated[bool, For(WRITE)] = False
 
-    context: Annotated[int, Range(1, 1 << 24, open=0)] = 0  # generate: tokens of a window
-    longest: Annotated[int, Range(1, 1 << 24, open=0)] = 0  # translate: pairs with more tokens on a side are left out
+    context: Annotated[int, Range(1, 1 << 24, open=0), For(("generate",))] = 0  # tokens of a window
+    # Tokens of a text: a translator's pairs with more on a side are left out, an encoder's texts are cut there.
+    longest: Annotated[int, Range(1, 1 << 24, open=0), For(("translate", "classify", "tag"))] = 0
     batch_tokens: Chosen = 0  # a step's tokens, padding counted, over all processes
     accumulate: Annotated[int, Range(1, 1 << 16)] = 1  # parts that a step's batch is computed in, one after another
     epochs: Annotated[float, Range(0, 1e9, above=True, open=0)] = 0.0
@@ -87,7 +100,7 @@ class Settings:
 
     every: Chosen = 0  # steps between evaluations, each with a checkpoint
     patience: AtLeast0 = 8  # evaluations without a better one, after which training stops; 0: never
-    watch: Literal["loss", "bleu"] = "loss"  # what "better" means
+    watch: Literal["loss", "bleu", "accuracy", "f1"] = "loss"  # what "better" means
     keep: Count = 5  # last checkpoints that are kept, beside the best
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of products; auto: bfloat16 where it is faster
@@ -98,7 +111,7 @@ class Settings:
     lora: Annotated[int, Range(0, 1 << 16)] = 0  # rank; 0: all weights learn
 
 
-BUDGET: dict[Task, float] = {"translate": 4e6, "generate": 2e7}
+BUDGET: dict[str, float] = {"translate": 4e6, "generate": 2e7}
 """Tokens to predict, over all epochs; the smallest translator reads so many in about eight minutes of two cores."""
 
 
@@ -202,6 +215,12 @@ def checked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     return {name: _checked(value, hints[name], f"{where}: {name}") for name, value in values.items()}
 
 
+def idle(name: str, task: str) -> bool:
+    """Whether an option does nothing in a task."""
+    hint = get_type_hints(Settings, include_extras=True)[name]
+    return any(isinstance(each, For) and task not in each.tasks for each in getattr(hint, "__metadata__", ()))
+
+
 def asked(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """The options that ask for something, as `checked` gives them: those left to the data are as good as not there."""
     hints = get_type_hints(Settings, include_extras=True)
@@ -219,6 +238,8 @@ def to_toml(settings: Settings) -> str:
 
 
 def _checked(value: Any, hint: Any, where: str) -> Any:
+    if get_origin(hint) is Annotated and get_origin(get_args(hint)[0]) is not None:  # a Literal, or a tuple
+        hint = get_args(hint)[0]
     words = _choices(hint)
     if words:
         if value not in words:
@@ -229,6 +250,7 @@ def _checked(value: Any, hint: Any, where: str) -> Any:
             raise ConfigError(f"{where} is {value!r}; it takes a list of texts")
         return tuple(value)
     kind, *range = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+    range = [each for each in range if isinstance(each, Range)]
     if type(value) is not kind and not (kind is float and type(value) is int):
         raise ConfigError(f"{where} is {value!r}; it takes {_KINDS[kind]}{f' {range[0]}' if range else ''}")
     if range and value not in range[0]:

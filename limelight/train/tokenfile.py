@@ -111,6 +111,17 @@ def prepare_texts(
     return _written(sequences(), tokenizer.vocab, folder, origin)
 
 
+def prepare_examples(
+    examples: Iterable[tuple[Sequence[int], Sequence[int]] | None], limit: int, folder: Path, origin: str = ""
+) -> TokenFile:
+    """Examples as sequences 2i (tokens) and 2i + 1 (what is to be said of them); None is one that is left out.
+
+    limit: above all numbers in them. Raises FileError if nothing is left or the folder cannot be written.
+    """
+    sequences = (part for each in examples for part in ((None,) if each is None else each))
+    return _written(sequences, limit, folder, origin)
+
+
 def fingerprint(files: Sequence[str | Path], tokenizers: Sequence[Tokenizer], *choices: object) -> str:
     """A name for what is prepared out of what these files hold in this way, wherever they are.
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 
-from limelight.models.api import LanguageModel
+from limelight.models.api import Network
 from limelight.train.batches import Batch
-from limelight.train.loss import Objective
+from limelight.train.loss import Learning, predicting
 from limelight.train.optim import Average, optimizers, put
 from limelight.train.parallel import World, exchanging, like, spread, whole
 from limelight.train.settings import Settings
@@ -29,7 +29,7 @@ class Trainee:
     With several processes every method is called in all of them.
     """
 
-    def __init__(self, network: LanguageModel, settings: Settings, world: World) -> None:
+    def __init__(self, network: Network, settings: Settings, world: World, objective: Learning = predicting) -> None:
         self.settings = settings
         self.world = world
         self.frozen = _sum(network)  # of the weights that do not learn, which no state holds; empty without them
@@ -38,8 +38,7 @@ class Trainee:
         self._twin = copy.deepcopy(network).cpu() if settings.shard and world.main else None
         if world.device.type == "cpu" and not settings.compile:
             swap(network)
-        objective = Objective(network, settings.smoothing, compile=settings.compile)
-        self._model = spread(objective, network, world, shard=settings.shard)
+        self._model = spread(objective(network, settings), network, world, shard=settings.shard)
         self._weights = {name: p for name, p in network.named_parameters() if p.requires_grad}
         betas, product = (settings.beta1, settings.beta2), getattr(torch, settings.precision)
         self._optimizers = optimizers(network, settings.optimizer, betas, settings.eps, settings.decay, product)
@@ -91,7 +90,7 @@ class Trainee:
         return nullcontext() if self._average is None else self._average.inside(self.network)
 
     @contextmanager
-    def asked(self) -> Iterator[LanguageModel | None]:
+    def asked(self) -> Iterator[Network | None]:
         """The whole network as it is, to be asked or saved: in process 0; None in the others."""
         if not self.settings.shard:
             yield self.network.eval() if self.world.main else None

@@ -68,7 +68,7 @@ def test_letters_without_a_mistake(tmp_path: Path, turned: bool, steps: int) -> 
     result, right, told = learned(tmp_path, turned=turned, steps=steps)
     assert right == 1.0
     assert result.loss < 0.02
-    assert result.bleu == 100.0
+    assert result.score == 100.0
     assert told[-1].step == told[-1].steps == steps
     assert told[-1].left == 0
     assert told[-1].best == pytest.approx(result.loss)

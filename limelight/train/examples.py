@@ -1,0 +1,216 @@
+"""Texts with labels to learn from: tables with a column of texts and one of labels, and texts whose words have tags."""
+
+import csv
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+from limelight.errors import FileError, RequestError, suggestion
+from limelight.text.words import words
+from limelight.train.data import kind, lines, local
+
+TABLES = (".csv", ".tsv", ".jsonl")
+LOOKED_AT = 500  # rows by which columns are found
+
+TEXTS = (
+    *("text", "sentence", "review", "utterance", "content", "message", "comment", "question", "query", "tweet"),
+    *("verse", "body", "document", "title", "input"),
+)
+LABELS = (
+    *("label", "labels", "class", "category", "sentiment", "intent", "topic", "target", "emotion", "tag", "type"),
+    *("rating", "stars", "score", "y"),
+)
+"""What columns are called, the likeliest first."""
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Tagged:
+    """A text, the characters `[start, end)` of its words, and a tag for each."""
+
+    text: str
+    words: tuple[tuple[int, int], ...]
+    tags: tuple[str, ...]
+
+
+def rows(path: Path, named: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
+    """The rows of a table (.csv, .tsv, .jsonl, also packed) with their numbers, from 1: cells by their column's name.
+
+    named: columns that were asked for. A first line that holds one of them, or a name that columns of texts or labels
+    mostly have, is no row but names the columns; else they are called "1", "2", … Raises FileError, naming the line.
+    """
+    if kind(path) == ".jsonl":
+        yield from _objects(path)
+        return
+    cells = _csv(path) if kind(path) == ".csv" else (line.split("\t") for line in lines(path))
+    first = next(cells, [])
+    names = [cell.strip() for cell in first]
+    headed = any(name in names for name in named) or any(name.casefold() in {*TEXTS, *LABELS} for name in names)
+    if not headed:
+        if asked := [name for name in named if not name.isdigit()]:
+            _missing(path, asked[0], names)
+        cells, names = chain([first], cells), [str(number) for number in range(1, len(first) + 1)]
+    for number, row in enumerate(cells, 1):
+        if any(row):
+            if len(row) != len(names):
+                raise FileError(f"{path}, row {number}: {len(row)} columns where the first row has {len(names)}")
+            yield number, dict(zip(names, row, strict=True))
+
+
+def columns(files: Sequence[str | Path], asked: Sequence[str] = ()) -> tuple[str, str]:
+    """The columns of a table that hold the texts and their labels: those that were asked for, else by their names, else
+    the longest texts and what repeats most. Raises RequestError where that cannot be told."""
+    if len(asked) not in {0, 2}:
+        raise RequestError(f"{len(asked)} columns were named; it takes two: of the texts and of their labels")
+    path = _tables(files)[0]
+    seen = [row for _, row in islice(rows(path, asked), LOOKED_AT)]
+    if not seen:
+        raise FileError(f"{path}: no row in there")
+    names = list(seen[0])
+    for name in asked:
+        if name not in names:
+            _missing(path, name, names)
+    if asked:
+        return asked[0], asked[1]
+    cells = {name: [_plain(row.get(name)) for row in seen] for name in names}
+    kinds = {name: len(set(found)) for name, found in cells.items()}
+    folded = {name.casefold(): name for name in reversed(names)}
+    label = next((folded[name] for name in LABELS if name in folded), None) or min(names, key=lambda name: kinds[name])
+    others = [name for name in names if name != label]
+    text = next((folded[name] for name in TEXTS if folded.get(name, label) != label), None)
+    text = text or max(others, key=lambda name: sum(map(len, cells[name])), default=None)
+    if text is None or (kinds[label] > len(seen) / 2 and len(seen) > 10):
+        raise RequestError(
+            f"{path}: it is not plain which of the columns {', '.join(names[:20])} holds texts and which labels; name"
+            " them with --columns TEXT LABEL"
+        )
+    return text, label
+
+
+def labelled(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Texts and their labels, in the order of the files. named: the columns of both.
+
+    Raises FileError for a table that does not have them, or a label that is not one text or number.
+    """
+    text, label = named
+    for path in _tables(files):
+        for number, row in rows(path, named):
+            for name in named:
+                if name not in row:
+                    _missing(path, name, row)
+                if isinstance(row[name], list | dict):
+                    raise FileError(f"{path}, row {number}: {name!r} holds several values; a text has one label")
+            yield _plain(row[text]).strip(), _plain(row[label]).strip()
+
+
+def tagged(files: Sequence[str | Path]) -> Iterator[Tagged]:
+    """Texts whose words have tags.
+
+    files: a word and its tag a line, with whatever else between the two, and an empty line between sentences (CoNLL);
+    or JSON lines with "tokens" and "tags", or with "text" and "spans" (each a start, an end and a label, as an object
+    or a list), which become BIO tags. Raises FileError, naming the line.
+    """
+    for path in local(files, (".conll", ".jsonl", ".tsv")):
+        yield from _from_objects(path) if kind(path) == ".jsonl" else _from_lines(path)
+
+
+def _tables(files: Sequence[str | Path]) -> list[Path]:
+    paths = local(files, TABLES)
+    for path in paths:
+        if kind(path) not in TABLES or path.is_dir():
+            raise RequestError(f"{path}: texts with labels are read from tables ({', '.join(TABLES)}, also .gz, .xz)")
+    return paths
+
+
+def _objects(path: Path) -> Iterator[tuple[int, Row]]:
+    for number, line in enumerate(lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            values = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise FileError(f"{path}, line {number}: not valid JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise FileError(f"{path}, line {number}: holds {type(values).__name__}, not a JSON object")
+        yield number, values
+
+
+def _csv(path: Path) -> Iterator[list[str]]:
+    reader = csv.reader((line + "\n" for line in lines(path)), strict=True)
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise FileError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from None
+
+
+def _plain(cell: Any) -> str:
+    return "" if cell is None else str(cell).lower() if isinstance(cell, bool) else str(cell)
+
+
+def _missing(path: Path, name: str, names: Iterable[str]) -> None:
+    known = list(names)
+    raise FileError(f"{path}: no column {name!r}{suggestion(name, known)} (its columns: {', '.join(known[:20])})")
+
+
+def _from_lines(path: Path) -> Iterator[Tagged]:
+    sentence: list[tuple[str, str]] = []
+    for number, line in enumerate(chain(lines(path), [""]), 1):
+        cells = line.split("\t") if "\t" in line else line.split()
+        if not line.strip() or cells[0] == "-DOCSTART-":
+            if sentence:
+                yield _joined([word for word, _ in sentence], [tag for _, tag in sentence])
+            sentence = []
+        elif len(cells) < 2 or not cells[0].strip() or not cells[-1].strip():
+            if not line.startswith("# "):
+                raise FileError(f"{path}, line {number}: a word and its tag are needed, and this is {line[:40]!r}")
+        else:
+            sentence.append((cells[0].strip(), cells[-1].strip()))
+
+
+def _from_objects(path: Path) -> Iterator[Tagged]:
+    for number, row in _objects(path):
+        try:
+            if "tokens" in row:
+                tags = next(row[name] for name in ("tags", "ner_tags", "labels") if name in row)
+                if len(tags) != len(row["tokens"]):
+                    raise ValueError(f"{len(row['tokens'])} tokens and {len(tags)} tags")
+                yield _joined([str(word) for word in row["tokens"]], [str(tag) for tag in tags])
+                continue
+            spans = next(row[name] for name in ("spans", "entities", "labels") if name in row)
+            yield _spanned(row["text"], [_span(span) for span in spans])
+        except (KeyError, StopIteration, TypeError, ValueError, AttributeError) as error:
+            why = f" ({error})" if isinstance(error, ValueError) else ""
+            raise FileError(
+                f'{path}, line {number}: not a text with tags{why}; it takes "tokens" and "tags", or "text" and "spans"'
+            ) from None
+
+
+def _span(span: Any) -> tuple[int, int, str]:
+    start, end, label = (span["start"], span["end"], span["label"]) if isinstance(span, dict) else span
+    return int(start), int(end), str(label)
+
+
+def _joined(tokens: Sequence[str], tags: Sequence[str]) -> Tagged:
+    places, at = [], 0
+    for token in tokens:
+        places.append((at, at + len(token)))
+        at += len(token) + 1
+    return Tagged(" ".join(tokens), tuple(places), tuple(tags))
+
+
+def _spanned(text: str, spans: Sequence[tuple[int, int, str]]) -> Tagged:
+    """BIO tags of the words that spans cover, if only in part."""
+    places = [(word.start, word.end) for word in words(text, [(at, at + 1) for at in range(len(text))])]
+    tags: dict[int, str] = defaultdict(lambda: "O")
+    for start, end, label in spans:
+        if not 0 <= start < end <= len(text):
+            raise ValueError(f"no characters {start} to {end} in a text of {len(text)}")
+        inside = [place for place, (first, last) in enumerate(places) if first < end and last > start]
+        for place in inside:
+            tags[place] = f"{'B' if place == inside[0] else 'I'}-{label}"
+    return Tagged(text, tuple(places), tuple(tags[place] for place in range(len(places))))

@@ -1,0 +1,169 @@
+"""Encoders that learn labels: what is found in the data, what is learned, and a run that goes on exactly."""
+
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from references import write_marked_tokenizer
+from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+
+import limelight
+from limelight.checkpoints.open import open_checkpoint
+from limelight.checkpoints.save import save_checkpoint
+from limelight.errors import FileError, LimelightError, RequestError
+from limelight.models.build import build
+from limelight.models.init import initialise
+from limelight.models.registry import config_from_hf
+from limelight.tasks.learn import Begun, learn
+from limelight.text.tokenizer import Tokenizer
+from limelight.train.examples import columns, labelled, tagged
+from limelight.train.loop import Result
+
+FEW = {"threads": 1, "batch_tokens": 256, "precision": "float32", "lr": 4e-3, "dropout": 0.0}
+
+
+SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An encoder that knows nothing yet and has no head."""
+    folder = tmp_path_factory.mktemp("base")
+    write_marked_tokenizer(folder)
+    config = config_from_hf({"model_type": "bert", "vocab_size": 99, "architectures": ["BertModel"], **SIZES})
+    network = build(config)
+    initialise(network, torch.Generator().manual_seed(0))
+    save_checkpoint(network, Tokenizer.from_folder(folder), folder / "model")
+    return str(folder / "model")
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A table of texts that are "good" where they hold w5; its columns have names of their own."""
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("texts") / "texts.csv"
+    lines = ["number,review,mood"]
+    for number in range(120):
+        words = [f"w{draw.randrange(10, 30)}" for _ in range(draw.randrange(3, 9))]
+        if number % 2:
+            words[draw.randrange(len(words))] = "w5"
+        lines.append(f"{number},{' '.join(words)},{'good' if number % 2 else 'bad'}")
+    path.write_text("\n".join([*lines, "120,,good", "121,w9,"]) + "\n")
+    return path
+
+
+def train(task: str, data: Path, out: Path, base: str, **options: object) -> tuple[Result, Begun]:
+    told: list[Begun] = []
+    given = {"task": task, "train": [str(data)], "model": base, **FEW, **options}
+    return learn(given, out, begun=told.append), told[0]
+
+
+@pytest.fixture(scope="module")
+def classifier(base: str, texts: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result, Begun]:
+    out = tmp_path_factory.mktemp("run") / "mood"
+    result, begun = train("classify", texts, out, base, steps=60, every=20, keep=3)
+    return out, result, begun
+
+
+def test_a_classifier_learns_what_its_table_shows(classifier: tuple[Path, Result, Begun]) -> None:
+    out, result, begun = classifier
+    assert begun.said[:2] == ("columns: review holds the texts, mood the labels", "labels: bad, good")
+    assert begun.said[2] == "left out: 2 rows without a text or a label"
+    assert begun.examples == 118  # of 120, two are kept from training
+    model = limelight.open(out, kind=limelight.Classifier)
+    assert model.labels == ("bad", "good")
+    found = model.classify(["w11 w5 w20", "w11 w12 w20 w21"])
+    assert [next(iter(each)) for each in found] == ["good", "bad"]
+    assert result.score == 100.0
+
+
+def test_transformers_opens_what_was_learned(classifier: tuple[Path, Result, Begun]) -> None:
+    theirs = AutoModelForSequenceClassification.from_pretrained(classifier[1].model)
+    assert theirs.config.id2label == {0: "bad", 1: "good"}
+    tokens = torch.tensor([[1, 11, 5, 20, 2]])
+    ours = open_checkpoint(classifier[1].model).network
+    with torch.no_grad():
+        torch.testing.assert_close(ours(tokens), theirs(tokens).logits, rtol=0, atol=1e-5)
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
+    classifier: tuple[Path, Result, Begun], tmp_path: Path
+) -> None:
+    out = tmp_path / "again"
+    shutil.copytree(classifier[0], out)
+    for name in ("result.json", "model", "checkpoints/step-000060", "checkpoints/step-000040"):
+        place = out / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink()
+    result = learn({"task": "classify"}, out)
+    one, other = (open_checkpoint(each).network.state_dict() for each in (classifier[1].model, result.model))
+    assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_tags_are_learned_and_words_keep_them(base: str, tmp_path: Path) -> None:
+    draw = random.Random(0)
+    lines = []
+    for _ in range(120):
+        for _ in range(draw.randrange(3, 8)):
+            name = draw.random() < 0.3
+            lines += ["w5\tB-name", "w6\tI-name"] if name else [f"w{draw.randrange(10, 30)}\tO"]
+        lines.append("")
+    data = tmp_path / "names.conll"
+    data.write_text("\n".join(lines))
+    result, begun = train("tag", data, tmp_path / "run", base, steps=60, every=60)
+    assert begun.said == ("labels: O, B-name, I-name",)
+    assert result.score == 100.0
+    theirs = AutoModelForTokenClassification.from_pretrained(result.model)
+    assert list(theirs.config.id2label.values()) == ["O", "B-name", "I-name"]
+
+
+@pytest.mark.parametrize(
+    ("head", "rows", "found"),
+    [
+        ("a,b,label", "1,some words,x", ("b", "label")),
+        ("text,stars", "label me,5", ("text", "stars")),
+        ("x,y z", "1,two words here", ("2", "1")),  # no names: the first line is a row
+    ],
+)
+def test_columns_are_found(tmp_path: Path, head: str, rows: str, found: tuple[str, str]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join([head, *[rows] * 20]))
+    assert columns([path]) == found
+    assert len(list(labelled([path], found))) == (21 if found[0].isdigit() else 20)
+
+
+def test_spans_become_tags_of_whole_words(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    span = {"start": 4, "end": 11, "label": "city"}
+    path.write_text(json.dumps({"text": "to New York, now", "spans": [span]}))
+    (found,) = tagged([path])
+    assert [found.text[start:end] for start, end in found.words] == ["to", "New", "York", ",", "now"]
+    assert found.tags == ("O", "B-city", "I-city", "O", "O")
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "text", "options", "message"),
+    [
+        ("classify", "a.txt", "x", {}, "read from tables"),
+        ("classify", "a.csv", "text,label\nw5,x\n", {}, "all texts have one label"),
+        ("classify", "a.csv", "text,label\nw5,x,y\n", {}, "row 1: 3 columns where the first row has 2"),
+        ("classify", "a.jsonl", '{"text": "w5", "label": ["a"]}\n', {}, "holds several values"),
+        ("classify", "a.csv", "text,label\nw5,x\nw6,y", {"columns": ["text", "lable"]}, "did you mean 'label'"),
+        ("classify", "a.csv", "text,label\nw5,x\nw6,y", {"labels": ["x", "z"]}, "the label 'y' is none of those"),
+        ("classify", "a.csv", "text,label\nw5,x\nw6,y", {"model": "gpt-tiny"}, "begins at nothing"),
+        ("classify", "a.csv", "text,label\nw5,x\nw6,y", {"watch": "f1"}, "is watched by accuracy or loss"),
+        ("tag", "a.conll", "w5 O\nw6\n", {}, "line 2: a word and its tag are needed"),
+        ("tag", "a.jsonl", '{"tokens": ["w5"], "tags": []}\n', {}, "1 tokens and 0 tags"),
+        ("tag", "a.jsonl", '{"text": "w5", "spans": [[0, 9, "x"]]}\n', {}, "no characters 0 to 9"),
+    ],
+)
+def test_what_cannot_be_learned_is_said_at_once(
+    base: str, tmp_path: Path, task: str, name: str, text: str, options: dict[str, object], message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(LimelightError, match=message) as refused:
+        train(task, tmp_path / name, tmp_path / "run", **{"base": base, **options})  # type: ignore[arg-type]
+    assert isinstance(refused.value, RequestError | FileError)
+    assert not (tmp_path / "run" / "settings.toml").exists()
