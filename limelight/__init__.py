@@ -19,7 +19,8 @@ from limelight.errors import LimelightError
 if TYPE_CHECKING:
     from limelight.completion import Completion
     from limelight.decode import Sampling
-    from limelight.encoder import Classifier, Embedder, EncoderModel, MaskedModel
+    from limelight.encoder import Embedder, EncoderModel, MaskedModel
+    from limelight.labels import Classifier, SpanModel, Tagger
     from limelight.look import Seen
     from limelight.model import Model, Translator
     from limelight.opening import open, save
@@ -50,13 +51,15 @@ __all__ = [
     "Model",
     "Sampling",
     "Seen",
+    "SpanModel",
+    "Tagger",
     "Translator",
     "open",
     "save",
 ]
 
 _HOMES = {
-    "Classifier": "limelight.encoder",
+    "Classifier": "limelight.labels",
     "Embedder": "limelight.encoder",
     "EncoderModel": "limelight.encoder",
     "MaskedModel": "limelight.encoder",
@@ -64,6 +67,8 @@ _HOMES = {
     "Model": "limelight.model",
     "Sampling": "limelight.decode",
     "Seen": "limelight.look",
+    "SpanModel": "limelight.labels",
+    "Tagger": "limelight.labels",
     "Translator": "limelight.model",
     "open": "limelight.opening",
     "save": "limelight.opening",

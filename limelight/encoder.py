@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from limelight import given
 from limelight.errors import RequestError
@@ -39,11 +39,8 @@ class EncoderModel:
         """What the network is made of."""
         return self.network.config
 
-    @property
-    def kind(self) -> str:
-        """What it does, in words."""
-        head = type(self.config.head).__name__
-        return {"TokenClassifier": "labels tokens", "SpanHead": "marks answers in a text"}.get(head, "reads texts")
+    kind: ClassVar[str] = "reads texts"
+    """What it does, in words."""
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({given.shown(self.name)}, {self.kind})"
@@ -69,10 +66,21 @@ class EncoderModel:
         tokenizer = self.tokenizer
         return [*tokenizer.prefix, *tokenizer.encode(text).ids, *tokenizer.suffix]
 
+    def encode_pair(self, first: str, second: str) -> tuple[list[int], list[int]]:
+        """The ids of two texts that are read as one, the model's marks around and between them, and their types."""
+        return self._joined(self.tokenizer.encode(first).ids, self.tokenizer.encode(second).ids)
+
+    def _joined(self, first: Sequence[int], second: Sequence[int]) -> tuple[list[int], list[int]]:
+        tokenizer = self.tokenizer
+        ahead = [*tokenizer.prefix, *first, *tokenizer.between]
+        behind = [*second, *tokenizer.suffix]
+        return [*ahead, *behind], [0] * len(ahead) + [tokenizer.second] * len(behind)
+
     def _texts(self, texts: Sequence[str]) -> list[str]:
         return [given.text("text", text) for _, text in given.many("texts", texts, "strings")]
 
-    def _answers(self, texts: Sequence[Sequence[int]]) -> list[Tensor]:
+    def _answers(self, texts: Sequence[Sequence[int]], types: Sequence[Sequence[int]] | None = None) -> list[Tensor]:
+        """What the head answers for texts given as tokens. types: of the tokens (None: all 0)."""
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
@@ -89,7 +97,11 @@ class EncoderModel:
             for rows in _batches([len(ids) for ids in texts]):
                 lengths = torch.tensor([len(texts[row]) for row in rows])
                 tokens = pad_sequence([torch.tensor(texts[row]) for row in rows], batch_first=True)
-                answers = self.network(tokens.to(self.network.device), lengths).cpu()
+                kinds = None
+                if types is not None:
+                    kinds = pad_sequence([torch.tensor(types[row]) for row in rows], batch_first=True)
+                    kinds = kinds.to(self.network.device)
+                answers = self.network(tokens.to(self.network.device), lengths, types=kinds).cpu()
                 for row, answer in zip(rows, answers, strict=True):
                     found[row] = answer[: len(texts[row])] if answer.dim() > 1 else answer
         return [found[row] for row in range(len(texts))]
@@ -128,6 +140,26 @@ class Embedder(EncoderModel):
         if not vectors:
             raise RequestError("there is no text to embed; give at least one")
         return torch.stack(vectors)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """How near the two texts of each pair are: the cosine of their vectors."""
+        import torch
+
+        sides = [[given.text("text", pair[side]) for pair in pairs] for side in (0, 1)]
+        if not sides[0]:
+            return []
+        found: list[float] = torch.cosine_similarity(self.embed(sides[0]), self.embed(sides[1])).tolist()
+        return found
+
+    def rerank(self, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
+        """The places of the texts and the cosines of their vectors and the query's, best first. The model's prompt of
+        the name "query", if it has one, is put in front of that."""
+        import torch
+
+        prompt = "query" if "query" in self.prompts else None
+        asked = self.embed([given.text("query", query)], prompt)
+        scores = torch.cosine_similarity(asked, self.embed(texts)).tolist()
+        return sorted(enumerate(scores), key=lambda pair: -pair[1])
 
     @property
     def longest(self) -> int:
@@ -178,42 +210,6 @@ class MaskedModel(EncoderModel):
             [(tokenizer.spell(id).strip(), value) for id, value in zip(ids, values, strict=True)]
             for ids, values in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)
         ]
-
-
-@dataclass(frozen=True, repr=False)
-class Classifier(EncoderModel):
-    """An opened model that says which of its labels fits a text."""
-
-    kind = "classifies texts"
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels, in the model's order."""
-        from limelight.models.config import SequenceClassifier
-
-        head = self.config.head
-        assert isinstance(head, SequenceClassifier)
-        return head.labels
-
-    def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """For each text its labels and their probabilities, likeliest first."""
-        found = []
-        for scores in self.answers(texts):
-            pairs = zip(self.labels, scores.softmax(-1).tolist(), strict=True)
-            found.append(dict(sorted(pairs, key=lambda pair: -pair[1])))
-        return found
-
-
-def kind_of(network: Encoder) -> type[EncoderModel]:
-    """The class for an encoder's kind of answer."""
-    from limelight.models import config as c
-
-    kinds: dict[type, type[EncoderModel]] = {
-        c.Pooling: Embedder,
-        c.MaskedLMHead: MaskedModel,
-        c.SequenceClassifier: Classifier,
-    }
-    return kinds.get(type(network.config.head), EncoderModel)
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

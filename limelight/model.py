@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from limelight import given
 from limelight.completion import Completion, Opening, complete, stream
 from limelight.errors import RequestError
+from limelight.verbs import Verbs
 
 if TYPE_CHECKING:
     from limelight.decode import Drafting, Sampling
@@ -32,7 +33,7 @@ ANSWER = 64
 
 
 @dataclass(frozen=True, repr=False)
-class Model:
+class Model(Verbs):
     """An opened model. network runs tokens, tokenizer makes them of text; name is what was asked for, path what was
     read."""
 
@@ -375,6 +376,13 @@ class Translator:
         from limelight.tasks import translate
 
         return translate(self.network, self.language, lines, beam=beam, alpha=alpha, best=best, window=window)
+
+    def summarise(self, text: str) -> str:
+        """A text in short, by an encoder–decoder that was made for it; a long one by parts, each as long as the model
+        reads. A T5 is asked for it as it was trained to be."""
+        from limelight.tasks.asking import shorten
+
+        return shorten(self.network, self.language, given.text("text", text))
 
     def stream(
         self,

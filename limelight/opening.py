@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar, overload
 
 from limelight import given
-from limelight.encoder import Embedder, EncoderModel, kind_of
+from limelight.encoder import Embedder, EncoderModel
 from limelight.errors import RequestError
+from limelight.labels import kind_of
 from limelight.model import Model, Translator
 
 if TYPE_CHECKING:

@@ -128,5 +128,5 @@ def test_importing_limelight_is_quick_and_its_names_are_there() -> None:
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
     names = {"Completion", "LimelightError", "Model", "Sampling", "Seen", "Translator", "open", "save"}
-    names |= {"Classifier", "Embedder", "EncoderModel", "MaskedModel"}
+    names |= {"Classifier", "Embedder", "EncoderModel", "MaskedModel", "SpanModel", "Tagger"}
     assert set(limelight.__all__) == names

@@ -17,8 +17,8 @@ from cli.tiny_models import SENTENCE, random_llama, trained
 from tasks.small_languages import language, network
 
 import limelight
-from limelight.encoder import kind_of
 from limelight.errors import LimelightError
+from limelight.labels import kind_of
 from limelight.look.session import Session
 from limelight.models.api import Encoder
 from limelight.models.build import build

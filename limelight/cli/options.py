@@ -1,6 +1,7 @@
 """Options that several commands share, each said once, and the model that they open."""
 
 from collections.abc import Collection
+from pathlib import Path
 from secrets import randbelow
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -50,6 +51,24 @@ ServerOption = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[TEXT]...", help="Texts; without any, --file or standard input.", show_default=False),
+]
+Files = Annotated[
+    list[str] | None,
+    typer.Option("--file", "-f", metavar="FILE...", help="Tables (.csv, .tsv, .jsonl), texts, or folders of them."),
+]
+Columns = Annotated[
+    list[str] | None, typer.Option(metavar="NAME...", help="The column of a table; else found and said.")
+]
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE", help="Write .jsonl, .csv or .tsv, or go on with it where it was stopped.", show_default=False
+    ),
+]
+JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")]
 Logprobs = Annotated[
     bool, typer.Option("--logprobs", help="With --json: add every token and the logarithm of its probability.")
 ]
@@ -226,19 +245,38 @@ def open_any(
 
     Raises RequestError for an encoder.
     """
-    from limelight.cli.screen import progress
+    import limelight
     from limelight.errors import RequestError
+
+    opened = open_whatever(model, device=device, dtype=dtype, quiet=quiet)
+    if isinstance(opened, limelight.EncoderModel):
+        verbs = {"Embedder": "embed", "MaskedModel": "fill", "Classifier": "classify", "Tagger": "tag"}
+        verb = verbs.get(type(opened).__name__)
+        how = f"use limelight {verb}" if verb else "open it from Python with limelight.open"
+        raise RequestError(f"{opened.name} {opened.kind} and writes no text; {how}")
+    return opened
+
+
+def open_whatever(
+    model: str | None, *, device: str, dtype: str | None, quiet: bool
+) -> "limelight.Model | limelight.Translator | limelight.EncoderModel":
+    """Opens whatever model was named, or the default one, with progress on stderr unless `quiet`."""
+    from limelight.cli.screen import progress
 
     name = model or default_model()
     with progress(f"opening {name}", quiet=quiet) as tell:
         import limelight
 
-        opened = limelight.open(name, dtype=dtype, device=device, progress=tell)
-    if isinstance(opened, limelight.EncoderModel):
-        verb = {"Embedder": "limelight embed", "MaskedModel": "limelight fill"}.get(type(opened).__name__)
-        how = f"use {verb}" if verb else "open it from Python with limelight.open"
-        raise RequestError(f"{opened.name} {opened.kind} and writes no text; {how}")
-    return opened
+        return limelight.open(name, dtype=dtype, device=device, progress=tell)
+
+
+def what(model: "limelight.Model | limelight.Translator | limelight.EncoderModel") -> str:
+    """What a model of its kind does, in words."""
+    import limelight
+
+    if isinstance(model, limelight.EncoderModel):
+        return model.kind
+    return "continues texts" if isinstance(model, limelight.Model) else "translates texts"
 
 
 def open_encoder(model: str, kind: "type[E]", does: str, *, device: str, dtype: str | None, quiet: bool) -> "E":
@@ -246,18 +284,25 @@ def open_encoder(model: str, kind: "type[E]", does: str, *, device: str, dtype: 
 
     Raises RequestError for a model of another kind.
     """
-    from limelight.cli.screen import progress
     from limelight.errors import RequestError
 
-    with progress(f"opening {model}", quiet=quiet) as tell:
-        import limelight
-
-        opened = limelight.open(model, dtype=dtype, device=device, progress=tell)
+    opened = open_whatever(model, device=device, dtype=dtype, quiet=quiet)
     if isinstance(opened, kind):
         return opened
-    what = {limelight.Model: "continues texts", limelight.Translator: "translates texts"}
-    found = opened.kind if isinstance(opened, limelight.EncoderModel) else what[type(opened)]
-    raise RequestError(f"{model} {found}; name a model that {does}")
+    raise RequestError(f"{model} {what(opened)}; name a model that {does}")
+
+
+def open_scorer(
+    model: str, *, device: str, dtype: str | None, quiet: bool
+) -> "limelight.Embedder | limelight.Classifier":
+    """Opens a model that says how near two texts are. Raises RequestError for any other."""
+    import limelight
+    from limelight.errors import RequestError
+
+    opened = open_whatever(model, device=device, dtype=dtype, quiet=quiet)
+    if isinstance(opened, limelight.Embedder) or (isinstance(opened, limelight.Classifier) and opened.scores):
+        return opened
+    raise RequestError(f"{model} {what(opened)}; name a model that embeds texts, or a cross-encoder")
 
 
 def open_translator(model: str, *, device: str, dtype: str | None, quiet: bool) -> "limelight.Translator":

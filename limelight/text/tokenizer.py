@@ -50,6 +50,8 @@ class Tokenizer:
     controls     ids of all special tokens: they steer the model and are never part of a text
     prefix       ids that the model expects in front of every document, such as a bos
     suffix       ids that it expects behind every document, such as BERT's [SEP]
+    between      ids that it expects between two texts that are read as one
+    second       the type of the tokens of the second of two such texts
     separator    the model's own mark between documents; stands in front of a text that is looked at
     byte_pieces  ids of single bytes ("<0xE2>"), by which SentencePiece writes unknown characters
     """
@@ -82,6 +84,11 @@ class Tokenizer:
             start, end = (body[0], body[-1] + 1) if body else (len(sample.ids), len(sample.ids))
             self.prefix: tuple[int, ...] = tuple(sample.ids[:start])
             self.suffix: tuple[int, ...] = tuple(sample.ids[end:])
+            pair = self._inner.encode("a", "b")
+            ends, begins = ([at for at, of in enumerate(pair.sequence_ids) if of == side] for side in (0, 1))
+            apart = bool(ends and begins)
+            self.between: tuple[int, ...] = tuple(pair.ids[ends[-1] + 1 : begins[0]]) if apart else ()
+            self.second: int = pair.type_ids[begins[0]] if apart else 0
             # From here on the prefix and suffix are the caller's to join; a post-processor would only trim the offsets.
             self._around = self._inner.post_processor
             self._inner.post_processor = None

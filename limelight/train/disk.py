@@ -117,7 +117,7 @@ def locked(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise FileError(f"{folder} cannot be written ({error.strerror}); name another folder") from None
     try:
-        if not _taken(file) or os.fstat(file).st_nlink == 0:  # the other one has just removed it
+        if not taken(file) or os.fstat(file).st_nlink == 0:  # the other one has just removed it
             raise RequestError(f"another training is at work in {folder}; wait for it to end, or name another folder")
         yield
     finally:
@@ -137,8 +137,8 @@ def unwritten(place: Path, error: Exception) -> FileError:
     )
 
 
-def _taken(file: int) -> bool:
-    """Locks an open file for this process, if no other has it."""
+def taken(file: int) -> bool:
+    """Whether an open file is now locked for this process; not if another one has it."""
     try:
         if sys.platform == "win32":
             import msvcrt

@@ -92,6 +92,29 @@ def columns(files: Sequence[str | Path], asked: Sequence[str] = ()) -> tuple[str
     return text, label
 
 
+def columns_of_texts(path: Path, asked: Sequence[str], count: int) -> tuple[str, ...]:
+    """The `count` columns of a table that hold texts: those that were asked for, else by their names, else the longest.
+
+    Raises RequestError for another number of columns, FileError for one that there is not.
+    """
+    if asked and len(asked) != count:
+        raise RequestError(f"{len(asked)} columns were named, and {count} {'is' if count == 1 else 'are'} read")
+    seen = [row for _, row in islice(rows(path, asked), LOOKED_AT)]
+    names = list(seen[0]) if seen else list(asked)
+    for name in asked:
+        if name not in names:
+            _missing(path, name, names)
+    if len(names) < count:
+        raise FileError(f"{path}: has {len(names)} columns, and {count} are needed")
+    if asked:
+        return tuple(asked)
+    sizes = {name: sum(len(_plain(row.get(name))) for row in seen) for name in names}
+    known = [name for text in TEXTS for name in names if name.casefold() == text]
+    rest = sorted((name for name in names if name not in known), key=lambda name: -sizes[name])
+    chosen = [*known, *rest][:count]
+    return tuple(name for name in names if name in chosen)
+
+
 def labelled(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Texts and their labels, in the order of the files. named: the columns of both.
 

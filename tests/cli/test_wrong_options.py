@@ -32,7 +32,14 @@ GOOD = {
     "look": ["SENTENCE", "-m", "MODEL", "--tokens", "1", "--seed", "1"],
     "complete": ["SENTENCE", "-m", "MODEL", "--max-tokens", "1", "--seed", "1"],
     "chat": ["-m", "MODEL", "--max-tokens", "1", "--seed", "1"],
+    "classify": ["w10", "-m", "CLASSES"],
+    "tag": ["w10", "-m", "TOKENS"],
+    "answer": ["w10", "w11", "-m", "SPANS"],
+    "summarise": ["ein hund", "-m", "TRANSLATOR"],
+    "extract": ["SENTENCE", "--schema", "schema.json", "-m", "MODEL"],
     "translate": ["ein hund", "-m", "TRANSLATOR"],
+    "similar": ["w10", "w11", "-m", "EMBEDDER"],
+    "rerank": ["w10", "w11", "-m", "EMBEDDER"],
     "embed": ["w10", "-m", "EMBEDDER"],
     "fill": ["w10 [MASK]", "-m", "MASKED"],
     "eval": ["translate", "-m", "TRANSLATOR", "--test", "pairs.tsv", "--beam", "1"],
@@ -59,10 +66,12 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     save_checkpoint(network("transformer-modern-tiny"), words.target, tmp_path / "translator")
     pairs = "ein hund\thund ein\nein kleiner hund\thund kleiner ein\n"
     (tmp_path / "pairs.tsv").write_text(pairs * 20, encoding="utf-8")
-    for name, reference in (("embedder", "bert-states"), ("masked", "bert-masked")):
+    (tmp_path / "schema.json").write_text('{"enum": [1]}')
+    encoders = {name: f"bert-{name}" for name in ("masked", "classes", "tokens", "spans")} | {"embedder": "bert-states"}
+    for name, reference in encoders.items():
         saved(reference, tmp_path / name)
         write_marked_tokenizer(tmp_path / name)
-    folders = {name.upper(): str(tmp_path / name) for name in ("translator", "embedder", "masked")}
+    folders = {name.upper(): str(tmp_path / name) for name in ("translator", *encoders)}
     return {"SENTENCE": SENTENCE, "MODEL": str(tiny), **folders}
 
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from limelight.decode.grammar import written
 from limelight.errors import LimelightError
 from limelight.serve.api.answers import Object
 from limelight.serve.api.bodies import Chat, Tool, ToolChoice
 from limelight.serve.api.errors import ApiError
-from limelight.serve.api.grammar import of_grammar, of_schema, written
+from limelight.serve.api.grammar import of_grammar, of_schema
 
 if TYPE_CHECKING:
     from limelight.decode import Constraint
