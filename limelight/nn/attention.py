@@ -23,6 +23,8 @@ Weigh = Callable[[Tensor, Tensor, Scores], Tensor]
 
 def fused(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
     """The core function by torch's fused kernels, which know no cap and no sinks: scores must have neither."""
+    if scores.mask.spans is not None:
+        return by_spans(fused, q, k, v, scores)
     B, H, T, D = q.shape
     K, S = k.shape[1], k.shape[2]
     mask = scores.mask
@@ -34,6 +36,17 @@ def fused(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
     causal = mask.causal and scores.bias is None
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=added, is_causal=causal, scale=scores.scale, enable_gqa=H != K
+    )
+
+
+def by_spans(core: Core, q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
+    """What a core gives where each row has one query, row by row: no row reads more keys than it sees."""
+    assert scores.mask.spans is not None
+    return torch.cat(
+        [
+            core(q[b : b + 1], k[b : b + 1, :, first:end], v[b : b + 1, :, first:end], scores.row(b, first, end))
+            for b, (first, end) in enumerate(scores.mask.spans)
+        ]
     )
 
 
@@ -60,6 +73,8 @@ class AdditiveWeights(nn.Module):
 
 def explicit(q: Tensor, k: Tensor, v: Tensor, scores: Scores) -> Tensor:
     """The core function written out: for what the fused kernels don't know, and for who wants to see the weights."""
+    if scores.mask.spans is not None:
+        return by_spans(explicit, q, k, v, scores)
     return mix(attention_weights(q, k, scores), v)
 
 

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 
+SPARED = 64
+"""Keys that take about as long to read as torch takes to call an operator."""
+
 
 @dataclass(frozen=True)
 class Mask:
@@ -18,12 +21,15 @@ class Mask:
 
     causal: query i sees keys 0..i; only where queries and keys are the same positions.
     allowed: bool, broadcastable to [B, H, T, S]; True may be seen. None: everything (or causal).
-    lengths: [B] int64 on CPU, where all that is hidden of each row is what stands behind its length.
+    lengths: [B] int64 on CPU, where all that is hidden of each row is what stands behind its length. spans: of each
+    row, the first key that its one query sees and the one behind the last, where going by these is less work than
+    reading all keys.
     """
 
     causal: bool = False
     allowed: Tensor | None = None
     lengths: Tensor | None = None
+    spans: tuple[tuple[int, int], ...] | None = None
 
     def tensor(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """The mask as a tensor [.., T, S], or None where all is visible; for explicit cores."""
@@ -135,7 +141,15 @@ class CausalMasks:
             allowed &= key > query - window
         if self.visible is not None:
             allowed = allowed & self.visible.to(self.device)
-        return Mask(allowed=allowed[:, None])
+        return Mask(allowed=allowed[:, None], spans=self._spans(window))
+
+    def _spans(self, window: int | None) -> tuple[tuple[int, int], ...] | None:
+        """What each row's one query sees, if that spares reading SPARED keys a row, and a CPU reads them."""
+        if self.queries > 1 or self.visible is not None or self.device.type != "cpu":
+            return None
+        ends = [start + 1 for start in self.starts.tolist()]
+        spans = tuple((0 if window is None else max(0, end - window), end) for end in ends)
+        return spans if sum(end - first for first, end in spans) < (self.keys - SPARED) * len(spans) else None
 
 
 Masks = CausalMasks | FullMasks

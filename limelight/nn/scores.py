@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from limelight.nn.mask import Mask
+from limelight.nn.mask import OPEN, Mask
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,11 @@ class Scores:
         """The scores of the queries from `start` up to `stop` against the first `keys` keys."""
         bias = None if self.bias is None else self.bias[..., start:stop, :keys]
         return replace(self, mask=self.mask.rows(start, stop, keys), bias=bias)
+
+    def row(self, row: int, first: int, end: int) -> "Scores":
+        """The scores of a row's one query against the keys from `first` up to `end`, all of which it sees."""
+        bias = None if self.bias is None else self.bias[row % len(self.bias), None, :, :, first:end]
+        return replace(self, mask=OPEN, bias=bias)
 
     def additive(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """Bias and mask as one tensor to add to scaled products, broadcastable to [B, H, T, S]; None where all is

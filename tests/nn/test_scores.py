@@ -1,5 +1,7 @@
 """Cores agree on every kind of score, and biases equal the reference's."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -112,3 +114,27 @@ def test_masks_select_rows() -> None:
     assert picked.allowed.flatten(1).sum(-1).tolist() == [2, 2, 4]
     assert picked.lengths is not None
     assert picked.lengths.tolist() == [2, 2, 4]
+
+
+@pytest.mark.parametrize("starts", [(2, 200), (200, 200), (199, 0)], ids=str)
+@pytest.mark.parametrize("window", [None, 7])
+@pytest.mark.parametrize("biased", [0, 1, B])
+def test_rows_that_are_read_one_by_one_give_what_they_give_together(
+    starts: tuple[int, int], window: int | None, biased: int
+) -> None:
+    torch.manual_seed(1)
+    mask = CausalMasks(torch.tensor(starts), 1, None, torch.device("cpu")).for_window(window)
+    keys = max(starts) + 1
+    assert (mask.spans is None) == (window is None and min(starts) > 100), "where there is little to spare all are read"
+    q, k, v = torch.randn(B, H, 1, D), torch.randn(B, K, keys, D), torch.randn(B, K, keys, D)
+    bias = torch.randn(biased, H, 1, keys) if biased else None
+    whole = replace(mask, spans=None)
+    expected = explicit(q, k, v, Scores(whole, 0.3, None, bias))
+    assert torch.allclose(fused(q, k, v, Scores(mask, 0.3, None, bias)), expected, atol=1e-5)
+    capped = Scores(whole, 0.3, 2.0, bias, torch.randn(H))
+    found = explicit(q, k, v, replace(capped, mask=mask))
+    assert torch.allclose(found, explicit(q, k, v, capped), atol=1e-5)
+    if mask.spans is not None:  # what a row does not see is not read
+        hidden = ~whole.tensor(1, keys, q.device).expand(B, K, 1, keys).transpose(-1, -2)
+        k, v = k.masked_fill(hidden, torch.nan), v.masked_fill(hidden, torch.nan)
+        assert torch.equal(found, explicit(q, k, v, replace(capped, mask=mask)))
