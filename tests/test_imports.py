@@ -27,6 +27,7 @@ ALLOWED = {
     "views": {"errors", "text", "models", "decode", "look", "tasks", "Model", "Translator"},
     "serve": {"errors", "given", "text", "models", "checkpoints", "decode", "look", "views", *OPENED},
     "notebook": {"errors", "views", "serve", "Model", "Translator"},
+    "race": {"errors", "given", "models", "checkpoints", "text", "nn.state", "train"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }
 """Package → the packages and modules that its files may import besides their own."""

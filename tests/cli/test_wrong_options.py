@@ -44,6 +44,7 @@ GOOD = {
     "fill": ["w10 [MASK]", "-m", "MASKED"],
     "eval": ["translate", "-m", "TRANSLATOR", "--test", "pairs.tsv", "--beam", "1"],
     "train": ["translate", "--out", "run", "--train", "pairs.tsv", "--steps", "1"],
+    "race": ["--data", "book.txt", "--models", "rnn,gpt", "--budget", "10s", "--out", "raced"],
     "page": ["--no-browser", "-m", "MODEL"],
     "serve": ["-m", "MODEL", "--port", "0"],
     "models": [],
@@ -62,10 +63,12 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     monkeypatch.setattr("limelight.serve.run.serve", lambda sock, *_: sock.close())
     monkeypatch.setattr("limelight.serve.api.run.serve", lambda sock, *_, **options: sock.close())
     monkeypatch.setattr("limelight.tasks.learn.train", lambda *_: Trained(1, 0.5, None, Path("run/model")))
+    monkeypatch.setattr("limelight.race.course.race", lambda *_: iter(()))
     words = language()
     save_checkpoint(network("transformer-modern-tiny"), words.target, tmp_path / "translator")
     pairs = "ein hund\thund ein\nein kleiner hund\thund kleiner ein\n"
     (tmp_path / "pairs.tsv").write_text(pairs * 20, encoding="utf-8")
+    (tmp_path / "book.txt").write_text(pairs * 100, encoding="utf-8")
     (tmp_path / "schema.json").write_text('{"enum": [1]}')
     encoders = {name: f"bert-{name}" for name in ("masked", "classes", "tokens", "spans")} | {"embedder": "bert-states"}
     for name, reference in encoders.items():

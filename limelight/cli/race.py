@@ -1,0 +1,104 @@
+"""``limelight race``: models that read word by word against models that read all at once."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def race(
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where the race, its report and its models are kept.")
+    ] = Path("races/race"),
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE...", help="Text to learn from; without it, Python's own documentation."),
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="The contenders, with commas; see above.", show_default=False)
+    ] = None,
+    budget: Annotated[str, typer.Option(metavar="TIME", help="How long it may take, such as 90s, 30m or 2h.")] = "5m",
+    seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each contender on each problem.")] = 3,
+    seed: Annotated[int, typer.Option(metavar="N", help="The first seed.")] = 1,
+    parameters: Annotated[int, typer.Option(metavar="N", help="Of each contender.")] = 100_000,
+    threads: Annotated[int, typer.Option(metavar="N", help="0: as many as torch takes.")] = 0,
+) -> None:
+    """Race models that read word by word against models that read all at once.
+
+    All have the same number of parameters, examples, order, optimiser and trials
+    of the rate. They remember facts, agree verbs with subjects, keep count, and
+    learn text, by tokens and by seconds; what reading and writing cost is timed
+    by length. The report is FOLDER/report.html. A race that was stopped goes on.
+
+    Contenders: rnn, gru, lstm, gpt, transformer; by name mamba2, too, which is slow.
+
+    Example:
+
+      limelight race
+      limelight race --data my-texts/ --budget 30m --models rnn,lstm,transformer --out races/mine
+    """
+    from limelight.cli import screen
+    from limelight.cli.screen import progress
+    from limelight.race.course import Settings, problems
+    from limelight.race.course import race as run
+    from limelight.race.report import check_drawing, conclusions, write_report
+
+    check_drawing()
+    chosen = {} if models is None else {"models": tuple(each.strip() for each in models.split(","))}
+    settings = Settings(
+        data=tuple(data or ()),
+        budget=_seconds(budget),
+        seeds=seeds,
+        first_seed=seed,
+        parameters=parameters,
+        threads=threads,
+        **chosen,
+    )
+    ran, _ = problems(settings)
+    command = _command(settings.models, data or [], budget, seeds, seed, parameters, threads, out)
+    results = None
+    try:
+        with progress("racing", quiet=False, unit=lambda seconds: f"{seconds:,.0f} s") as tell:
+            for found in run(settings, out, lambda done, total, note: tell(round(done), round(total), note)):
+                results = found
+    finally:  # Ctrl-C, too, leaves a report of what was finished
+        if results is not None:
+            page = write_report(results, ran, out, command)
+            console = screen.stdout()
+            for sentence in conclusions(results, ran):
+                console.print(f"• {sentence}", markup=False, highlight=False)
+            console.print(f"\nThe report: {page}", markup=False, highlight=False, soft_wrap=True)
+            if not results.done:
+                screen.remark(f"the race is not through; this goes on with it: {command}")
+
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def _seconds(budget: str) -> float:
+    """A time such as 90s, 30m or 2h, in seconds. Raises RequestError for anything else."""
+    from limelight.errors import RequestError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget.strip())
+    if found is None:
+        raise RequestError(f"--budget is {budget!r}; it takes a time such as 90s, 30m or 2h")
+    return float(found[1]) * UNITS[found[2]]
+
+
+def _command(
+    models: tuple[str, ...],
+    data: list[str],
+    budget: str,
+    seeds: int,
+    seed: int,
+    parameters: int,
+    threads: int,
+    out: Path,
+) -> str:
+    """The command line that runs the same race."""
+    words = ["limelight", "race", *(["--data", *data] if data else []), "--models", ",".join(models)]
+    words += ["--budget", budget, "--seeds", str(seeds), "--seed", str(seed), "--parameters", str(parameters)]
+    words += [*(["--threads", str(threads)] if threads else []), "--out", str(out)]
+    return shlex.join(words)

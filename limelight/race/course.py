@@ -1,0 +1,296 @@
+"""A race from its settings to its results: what is run, in which order, and what was found.
+
+Everything found is a line of `results.jsonl` in the race's folder. A race that is started again in its folder takes
+what is there and goes on.
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from limelight import given
+from limelight.checkpoints.save import save_checkpoint
+from limelight.errors import FileError, RequestError
+from limelight.models import config as c
+from limelight.models.api import Decoder
+from limelight.race.contenders import Contender, contenders
+from limelight.race.memory import held
+from limelight.race.problems import BY_RULE, Problem, Recall, Text
+from limelight.race.training import RATES, Point, Run, fading, pace, train
+from limelight.race.work import LENGTHS, Cost, costs
+from limelight.text.tokenizer import Tokenizer
+from limelight.train.data import existing, read_texts
+from limelight.train.disk import locked, write
+from limelight.train.tokenizers import train_tokenizer
+
+TRIED = 1 / 3
+"""The steps of a trial of a rate, as a share of those of a run."""
+
+SHARES = {"work": 0.1, "recall": 0.22, "agreement": 0.08, "switch": 0.1, "text": 0.4}
+"""The parts of the budget; a tenth is left for tests and the report."""
+
+LEAST = 20
+"""Steps of a run below which nothing is learned."""
+
+HELD_OUT = 0.1
+CHARACTERS = 2_000_000
+"""The most text that is read."""
+
+VOCAB = 256
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes a race. data: files or folders of text; without, a text that comes with Python. budget: seconds."""
+
+    models: tuple[str, ...] = ("rnn", "gru", "lstm", "gpt", "transformer")
+    data: tuple[str, ...] = ()
+    budget: float = 300.0
+    seeds: int = 3
+    first_seed: int = 1
+    parameters: int = 100_000
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        contenders(self.models)
+        given.whole("seeds", self.seeds, 1)
+        given.whole("first_seed", self.first_seed, 0)
+        given.whole("parameters", self.parameters, 1)
+        if not 10 <= given.number("budget", self.budget) <= 30 * 86_400:
+            raise RequestError(f"the budget is {self.budget:g} s; a race takes from 10 seconds to 30 days")
+
+
+@dataclass
+class Results:
+    """All that a race has found so far. steps: of a run, by problem; seconds: of a run of the race by seconds."""
+
+    settings: Settings
+    threads: int
+    steps: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    parameters: dict[str, dict[str, int]] = field(default_factory=dict)
+    trials: list[Run] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    costs: list[Cost] = field(default_factory=list)
+    fading: dict[str, dict[int, float]] = field(default_factory=dict)
+    held: dict[str, list[list[float]]] = field(default_factory=dict)
+    done: bool = False
+
+    def of(self, problem: str, contender: str, by: str = "tokens") -> list[Run]:
+        """The runs of one contender on one problem, seed by seed."""
+        return [run for run in self.runs if (run.problem, run.contender, run.by) == (problem, contender, by)]
+
+    def rate(self, problem: str, contender: str) -> float | None:
+        """The rate of its trials that ended with the lowest loss."""
+        tried = [run for run in self.trials if (run.problem, run.contender) == (problem, contender)]
+        return min(tried, key=lambda run: run.loss).rate if tried else None
+
+
+Tell = Callable[[float, float, str], None]
+"""Told seconds of work done, seconds expected in all, and what is being done."""
+
+
+def race(settings: Settings, folder: Path, tell: Tell = lambda done, total, note: None) -> Iterator[Results]:
+    """Runs a race in a folder, or goes on with the one that is there; gives the results after each part.
+
+    Raises a LimelightError for settings or data that make no sense, and where the folder holds a race of others.
+    """
+    with locked(folder):
+        _same(settings, folder)
+        before = torch.get_num_threads()
+        if settings.threads:
+            torch.set_num_threads(settings.threads)
+        try:
+            yield from _Course(settings, folder, tell).run()
+        finally:
+            torch.set_num_threads(before)
+
+
+def problems(settings: Settings) -> tuple[dict[str, Problem], Tokenizer]:
+    """All problems of a race by name, and the tokenizer of its text. Raises a LimelightError for text too short."""
+    text = "".join(_text(settings))[:CHARACTERS]
+    tokenizer = train_tokenizer([text], "character", VOCAB, document=True)
+    ids = torch.tensor(tokenizer.encode(text).ids)
+    cut = round(len(ids) * (1 - HELD_OUT))
+    if len(ids) - cut < 4 * Text.context:
+        raise RequestError(f"a race needs a text of {40 * Text.context:,} characters, and this one has {len(ids):,}")
+    found: dict[str, Problem] = {name: make() for name, make in BY_RULE.items()}
+    found["text"] = Text(ids[:cut], ids[cut:], tokenizer.vocab)
+    return found, tokenizer
+
+
+def _text(settings: Settings) -> Iterator[str]:
+    if settings.data:
+        for file in settings.data:
+            existing(file)
+        yield from (piece for piece, _ in read_texts(settings.data))
+        return
+    try:
+        from pydoc_data.topics import topics
+    except ModuleNotFoundError:
+        raise FileError("this Python comes without its documentation; name a text by --data") from None
+    yield "\n".join(topics.values())
+
+
+def _same(settings: Settings, folder: Path) -> None:
+    """Notes the settings in the folder. Raises RequestError if it holds a race of others."""
+    place = folder / "settings.json"
+    asked = json.dumps(asdict(settings), indent=1)
+    if not place.exists():
+        write(place, asked)
+    elif place.read_text(encoding="utf-8") != asked:
+        raise RequestError(f"{folder} holds a race with other settings; name another folder, or delete that one")
+
+
+class _Course:
+    def __init__(self, settings: Settings, folder: Path, tell: Tell) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.tell = tell
+        self.log = folder / "results.jsonl"
+        self.results = Results(settings, torch.get_num_threads())
+        self.contenders: list[Contender] = contenders(settings.models)
+        self.problems, self.tokenizer = problems(settings)
+        self.configs: dict[tuple[str, str], c.ModelConfig] = {}
+        self.spent, self.total = 0.0, settings.budget
+
+    def run(self) -> Iterator[Results]:
+        results, found = self.results, self.results
+        for problem in self.problems.values():
+            for each in self.contenders:
+                config = each.fit(problem.vocab, problem.context, self.settings.parameters)
+                self.configs[problem.name, each.name] = config
+        self._read()
+        if not results.steps:
+            self._plan()
+        yield found
+        for each in self.contenders:
+            if not any(cost.contender == each.name for cost in results.costs):
+                self._note(f"{each.title}: reading and writing at every length")
+                most = SHARES["work"] * self.settings.budget / len(self.contenders)
+                begun = time.perf_counter()
+                for cost in costs(each.name, self.configs["text", each.name], LENGTHS, most):
+                    self._keep("cost", asdict(cost))
+                self._passed(time.perf_counter() - begun)
+                yield found
+        for name, problem in self.problems.items():
+            for each in self.contenders:
+                yield from self._trials(each, problem)
+            # Seed by seed, so that a race that is ended early has as many of each.
+            for seed in range(self.settings.first_seed, self.settings.first_seed + self.settings.seeds):
+                for each in self.contenders:
+                    for by in ("tokens", "seconds") if name == "text" else ("tokens",):
+                        if not any(run.seed == seed for run in results.of(name, each.name, by)):
+                            self._run(each, problem, by, seed)
+                            yield found
+        self._keep("done", {})
+        yield found
+
+    def _plan(self) -> None:
+        """How many steps the budget allows, from what a step of each takes."""
+        took: dict[str, dict[str, float]] = {}
+        for name, problem in self.problems.items():
+            took[name] = {}
+            for each in self.contenders:
+                self._note(f"{each.title}: how quick it is")
+                took[name][each.name] = pace(self.configs[name, each.name], problem)
+        seeds, trials = self.settings.seeds, len(RATES) * TRIED
+        steps = {}
+        for name, paces in took.items():
+            runs = seeds * 2 if name == "text" else seeds
+            steps[name] = int(SHARES[name] * self.settings.budget / (sum(paces.values()) * (runs + trials)))
+        short = [name for name, number in steps.items() if number < LEAST]
+        if short:
+            raise RequestError(
+                f"{self.settings.budget:g} seconds allow {steps[short[0]]} steps of {short[0]}, too few to learn"
+                " anything; allow more, or fewer contenders or seeds"
+            )
+        mean = sum(took["text"].values()) / len(self.contenders)
+        self._keep("plan", {"steps": steps, "seconds": steps["text"] * mean, "threads": self.results.threads})
+
+    def _trials(self, each: Contender, problem: Problem) -> Iterator[Results]:
+        results = self.results
+        for rate in RATES:
+            key = (problem.name, each.name, rate)
+            if any((run.problem, run.contender, run.rate) == key for run in results.trials):
+                continue
+            self._note(f"{problem.title}: {each.title}, rate {rate:g}")
+            about = {"contender": each.name, "problem": problem.name, "by": "trial", "rate": rate, "seed": 0}
+            steps = max(1, round(results.steps[problem.name] * TRIED))
+            done, _ = train(self.configs[problem.name, each.name], problem, about, steps=steps, passed=self._passed)
+            self._keep("trial", asdict(done))
+            yield results
+
+    def _run(self, each: Contender, problem: Problem, by: str, seed: int) -> None:
+        results = self.results
+        self._note(f"{problem.title}: {each.title}, seed {seed}" + (", by seconds" if by == "seconds" else ""))
+        about = {"contender": each.name, "problem": problem.name, "by": by, "seed": seed}
+        about["rate"] = results.rate(problem.name, each.name)
+        steps, seconds = results.steps[problem.name], math.inf
+        if by == "seconds":
+            steps, seconds = 1 << 40, results.seconds
+        config = self.configs[problem.name, each.name]
+        done, network = train(config, problem, about, steps=steps, seconds=seconds, passed=self._passed)
+        if seed == self.settings.first_seed and by == "tokens":
+            self._look_into(each, problem, network)
+        self._keep("run", asdict(done))
+
+    def _look_into(self, each: Contender, problem: Problem, network: Decoder) -> None:
+        """What is asked of the first network of each contender."""
+        if isinstance(problem, Recall):
+            self._keep("held", {"contender": each.name, "table": held(network.eval(), problem)})
+            far = [test for test in problem.tests() if test.name == "words between"]
+            self._keep("fading", {"contender": each.name, "by": {test.at: fading(network, test) for test in far}})
+        elif problem.name == "text":
+            save_checkpoint(network, self.tokenizer, self.folder / "models" / each.name)
+
+    def _keep(self, kind: str, facts: dict[str, Any]) -> None:
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"kind": kind} | facts) + "\n")
+        self._take(kind, facts)
+
+    def _read(self) -> None:
+        if not self.log.exists():
+            return
+        lines = self.log.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines, 1):
+            try:
+                facts = json.loads(line)
+                self._take(facts.pop("kind"), facts)
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(lines):
+                    raise FileError(
+                        f"{self.log}, line {number}, is damaged ({error}); start in another folder"
+                    ) from None
+                write(self.log, "".join(f"{line}\n" for line in lines[:-1]))  # the line at which the race was killed
+
+    def _take(self, kind: str, facts: dict[str, Any]) -> None:
+        results = self.results
+        if kind in {"run", "trial"}:
+            run = Run(**facts | {"curve": [Point(**point) for point in facts["curve"]]})
+            (results.runs if kind == "run" else results.trials).append(run)
+            results.parameters.setdefault(run.problem, {})[run.contender] = run.parameters
+        elif kind == "cost":
+            results.costs.append(Cost(**facts))
+        elif kind == "fading":
+            results.fading[facts["contender"]] = {int(at): value for at, value in facts["by"].items()}
+        elif kind == "held":
+            results.held[facts["contender"]] = facts["table"]
+        elif kind == "plan":
+            results.steps, results.seconds, results.threads = facts["steps"], facts["seconds"], facts["threads"]
+        else:
+            results.done = True
+
+    def _note(self, note: str) -> None:
+        self.note = note
+        self.tell(self.spent, self.total, note)
+
+    def _passed(self, seconds: float) -> None:
+        self.spent += seconds
+        self.tell(self.spent, max(self.total, self.spent), self.note)

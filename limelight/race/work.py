@@ -1,0 +1,115 @@
+"""What reading and writing cost by length, and how much of it must wait for what came before."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from limelight.models import config as c
+from limelight.models.api import Decoder
+from limelight.nn.state import State
+from limelight.race.training import new
+
+LENGTHS = (16, 64, 256, 1024, 4096)
+WRITTEN = 8
+"""Tokens that are written to time one."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """At one length, for one text. read, trained: seconds to read it, and for a step of training on it. written:
+    seconds for one more token behind it. kept: bytes of the state that it leaves. chain: products that must follow one
+    another to read it. products: multiplications and additions to read it."""
+
+    contender: str
+    length: int
+    read: float
+    trained: float
+    written: float
+    kept: int
+    chain: int
+    products: int
+
+
+def costs(contender: str, config: c.ModelConfig, lengths: tuple[int, ...], most: float) -> list[Cost]:
+    """The costs by length; those that would take more than `most` seconds in all are left out. Times are the best of
+    three, or of fewer where they are long."""
+    network = new(_stretched(config, lengths[-1] + 4 * WRITTEN), 0)
+    begun = time.perf_counter()
+    found: list[Cost] = []
+    for length in lengths:
+        spent = time.perf_counter() - begun
+        if found and spent + 3 * length / found[-1].length * (found[-1].read + found[-1].trained) > most:
+            break
+        tokens = torch.randint(network.vocab, (1, length), generator=torch.Generator().manual_seed(length))
+
+        def trained(tokens: Tensor = tokens) -> None:
+            network.train()
+            loss = torch.nn.functional.cross_entropy(network(tokens).flatten(0, 1), tokens.flatten())
+            torch.autograd.backward(loss)
+
+        with torch.inference_mode():
+            network.eval()
+            read = _best(partial(network, tokens))
+            kept = sum(part.nbytes for part in network.start(1, length).parts)
+            state = network.start(1, length + 3 * WRITTEN)
+            network.step(tokens, state, last=True)
+            word = tokens[:, -1:]
+
+            def write(state: State = state, word: Tensor = word) -> None:
+                for _ in range(WRITTEN):
+                    network.step(word, state)
+
+            written = _best(write) / WRITTEN
+        waits, work = chain(config, length), products(network, length)
+        found.append(Cost(contender, length, read, _best(trained), written, kept, waits, work))
+    return found
+
+
+def _stretched(config: c.ModelConfig, longest: int) -> c.ModelConfig:
+    """The same for texts up to `longest` tokens; learned positions are looked up, which costs nothing."""
+    stack = config.decoder
+    if isinstance(stack, c.TransformerStack) and isinstance(stack.embeddings.positions, c.Learned):
+        embeddings = dataclasses.replace(stack.embeddings, positions=c.Learned(longest))
+        stack = dataclasses.replace(stack, embeddings=embeddings)
+    return dataclasses.replace(config, context=longest, decoder=stack)
+
+
+def chain(config: c.ModelConfig, length: int) -> int:
+    """The longest row of matrix products each of which needs the one before, to read `length` tokens at once.
+
+    A recurrent layer has one for its inputs and one for each word; a block of a transformer six, however long the text:
+    queries, scores, values, output, up and down. The head is one more.
+    """
+    stack = config.decoder
+    if isinstance(stack, c.RecurrentStack):
+        return stack.layers + length + 1  # a layer may read a word as soon as the one below has
+    return 6 * len(stack.blocks) + 1 if isinstance(stack, c.TransformerStack) else 0
+
+
+def products(network: Decoder, length: int) -> int:
+    """Multiplications and additions of the matrix products, scores of attention counted for what is seen."""
+    # A tied embedding is the head's; learned positions are looked up.
+    matrices = sum(p.numel() for name, p in network.named_parameters() if p.dim() > 1 and "positions" not in name)
+    total = 2 * matrices * length
+    stack = network.config.decoder
+    if isinstance(stack, c.TransformerStack):
+        total += sum(2 * 2 * stack.width * length * (length + 1) // 2 for _ in stack.blocks)
+    return total
+
+
+def _best(act: Callable[[], object]) -> float:
+    """The shortest of three times, or of one or two where they take long."""
+    best, spent = float("inf"), 0.0
+    for _ in range(3):
+        begun = time.perf_counter()
+        act()
+        took = time.perf_counter() - begun
+        best, spent = min(best, took), spent + took
+        if spent > 0.5:
+            break
+    return best
