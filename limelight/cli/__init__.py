@@ -33,6 +33,7 @@ COMMANDS = {
     "extract": "Read JSON of a shape off texts.",
     "translate": "Translate lines.",
     "embed": "Make vectors of texts, and show how near they are.",
+    "search": "Find passages of a folder by their meaning.",
     "similar": "Say how near two texts are.",
     "rerank": "Put texts in the order in which they answer a query.",
     "fill": "Show the likeliest words for the gaps in a text.",

@@ -192,7 +192,14 @@ def look(
     sampling = o.sampling(ctx, temperature, seed=seed)
     prompt = screen.read(text)
     console = screen.stdout()
-    opened = o.open_any(model, device=device, dtype=dtype, quiet=json)
+    opened = o.open_whatever(model, device=device, dtype=dtype, quiet=json)
+    if isinstance(opened, limelight.EncoderModel):
+        from limelight.cli import encoded
+
+        others = {parameter.name or "" for parameter in ctx.command.params} - encoded.OPTIONS
+        o.refuse(ctx, others, "asks nothing of a model that writes no text; leave it out")
+        encoded.show(console, opened, prompt, word, foil, method, json)
+        return
     if isinstance(opened, limelight.Translator):
         opened = opened.model or opened  # a language model is looked at as one, whatever it has learnt
     if isinstance(opened, limelight.Translator):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,20 @@ def test_a_chat_model_answers_and_keeps_a_shape(
         '{"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"], "additionalProperties": false}'
     )
     assert json.loads(run("extract", text, "--schema", tmp_path / "schema.json", "-m", tiny).out)["n"] in {1, 2}
+
+
+def test_what_made_a_class_is_shown(run: Run, classifier: Path) -> None:
+    text = "w10 w11 w12 w13"
+    seen = json.loads(run("look", text, "-m", classifier, "--json", "--method", "leave-one-out").out)
+    (shares,) = limelight.open(classifier, kind=limelight.Classifier).classify([text])
+    label, share = next(iter(shares.items()))
+    assert seen["target"]["word"] == label
+    assert math.exp(seen["logprob"]) == pytest.approx(share, rel=1e-3)
+    assert [word["word"] for word in seen["words"]] == text.split()
+    other = json.loads(run("look", text, "-m", classifier, "--json", "--word", "fine", "--method", "leave-one-out").out)
+    assert other["target"]["word"] == "fine"
+    drawn = run("look", text, "-m", classifier, "--method", "leave-one-out").out
+    assert f"The model says “{label}”" in drawn
+    refused = run("look", text, "-m", classifier, "--tokens", 3)
+    assert refused.code == 2
+    assert "writes no text" in " ".join(refused.err.split())

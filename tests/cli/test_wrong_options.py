@@ -38,6 +38,7 @@ GOOD = {
     "summarise": ["ein hund", "-m", "TRANSLATOR"],
     "extract": ["SENTENCE", "--schema", "schema.json", "-m", "MODEL"],
     "translate": ["ein hund", "-m", "TRANSLATOR"],
+    "search": ["w10", ".", "-m", "EMBEDDER"],
     "similar": ["w10", "w11", "-m", "EMBEDDER"],
     "rerank": ["w10", "w11", "-m", "EMBEDDER"],
     "embed": ["w10", "-m", "EMBEDDER"],
