@@ -12,6 +12,7 @@ from limelight.serve.api.bodies import Drawing
 from limelight.serve.api.choice import FLOOR, Choice, Told
 from limelight.serve.api.errors import ApiError
 from limelight.serve.api.runner import Ask, Job
+from limelight.text.stream import TextStream
 
 if TYPE_CHECKING:
     from limelight.decode import Constraint
@@ -143,13 +144,12 @@ def _bias(body: Drawing, vocab: int) -> tuple[tuple[int, ...], tuple[float, ...]
 async def scored(writer: "Writer", prompt: Sequence[int], best: int) -> list[Told]:
     """The tokens of a prompt, each with its log-probability behind those before it, and the `best` likeliest there."""
     found = await writer.runner.aside(lambda: _scores(writer.model.network, prompt, best))
-    spell = writer.model.tokenizer.spell
-    told = [Told(prompt[0], spell(prompt[0]), None, (), 0)]
-    offset = len(told[0].text)
-    for id, (value, rank, likeliest) in zip(prompt[1:], found, strict=True):
-        text = spell(id)
-        told.append(Told(id, text, value, tuple((i, spell(i), v) for i, v in likeliest), offset, rank))
-        offset += len(text)
+    tokenizer = writer.model.tokenizer
+    spell, stream, offset = tokenizer.spell, TextStream(tokenizer), 0
+    told = []
+    for id, (value, rank, likeliest) in zip(prompt, [(None, None, ()), *found], strict=True):
+        told.append(Told(id, spell(id), value, tuple((i, spell(i), v) for i, v in likeliest), offset, rank))
+        offset += len(stream.push(id))
     return told
 
 

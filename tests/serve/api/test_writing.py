@@ -135,6 +135,12 @@ def test_prompt_logprobs_are_the_models_in_both_shapes(api: Served, model: limel
     for best, text, row in zip(told["top_logprobs"][1:], told["tokens"][1:], range(len(ids)), strict=True):
         assert max(best.values()) == pytest.approx(float(seen[row].max()), abs=1e-4)
         assert text in best
+    places = [
+        choice["text"][at:].startswith(text) for at, text in zip(told["text_offset"], told["tokens"], strict=True)
+    ]
+    assert all(places[:-1])
+    euro = api.ask(COMPLETIONS, {"prompt": "a€b", "max_tokens": 0, "echo": True, "logprobs": 0})[1]["choices"][0]
+    assert euro["logprobs"]["text_offset"] == [0, 1, 1, 1, 2]
     only = api.ask(COMPLETIONS, {**body, "max_tokens": 0})[1]["choices"][0]
     assert only["text"] == SENTENCE
     assert only["logprobs"]["token_logprobs"] == told["token_logprobs"][:-1]
