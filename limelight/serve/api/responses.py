@@ -252,20 +252,9 @@ class Responding:
             "tools": [tool.model_dump() for tool in body.tools or ()],
             "top_p": 1.0 if body.top_p is None else body.top_p,
             "truncation": "disabled",
-            "usage": None
-            if usage is None
-            else {
-                "input_tokens": usage["prompt_tokens"],
-                "input_tokens_details": {
-                    **usage["prompt_tokens_details"],
-                    "cache_write_tokens": usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"],
-                },
-                "output_tokens": usage["completion_tokens"],
-                "output_tokens_details": {"reasoning_tokens": 0},
-                "total_tokens": usage["total_tokens"],
-            },
             "metadata": body.metadata or {},
             **({} if body.user is None else {"user": body.user}),
+            **({} if usage is None else {"usage": _usage(usage)}),
         }
 
 
@@ -286,3 +275,14 @@ def _call(id: str, call: Object, arguments: str) -> Object:
 
 def _id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(12)}"
+
+
+def _usage(usage: Object) -> Object:
+    cached = usage["prompt_tokens_details"]["cached_tokens"]
+    return {
+        "input_tokens": usage["prompt_tokens"],
+        "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": usage["prompt_tokens"] - cached},
+        "output_tokens": usage["completion_tokens"],
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": usage["total_tokens"],
+    }
