@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -14,7 +16,7 @@ import limelight
 from limelight.checkpoints.quantised import widened
 from limelight.checkpoints.reader import open_tensors
 from limelight.checkpoints.save import export
-from limelight.errors import ConfigError
+from limelight.errors import ConfigError, FileError
 from limelight.quant.packed import Packed
 
 FLOAT4 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
@@ -160,6 +162,10 @@ def test_4_bit_floats(tmp_path: Path) -> None:
     found, kept = read(tmp_path, tensors, quant_method="compressed-tensors")
     assert torch.equal(found, values * (small.float() / whole).repeat_interleave(16, 1))
     assert kept == "S8"
+    tensors = {"a.weight": pairs(codes), "a.weight_scale": small, "a.weight_scale_2": whole}
+    found, kept = read(tmp_path, {**tensors, "a.input_scale": torch.ones(1)}, quant_method="modelopt")
+    assert torch.equal(found, values * (small.float() * whole).repeat_interleave(16, 1))
+    assert kept == "S8"
     exponents = (random(24, 2) + 115).to(torch.uint8)
     found, kept = read(
         tmp_path, {"a.weight_packed": pairs(codes), "a.weight_scale": exponents}, quant_method="compressed-tensors"
@@ -281,6 +287,8 @@ STATE = torch.tensor(list(b'{"shape": [4, 4], "blocksize": 64}'), dtype=torch.ui
     [
         ("gptq", {"bits": 3}, GPTQ, "bits: 3; limelight reads 2, 4, 8"),
         ("gptq", {}, GPTQ, "says bits: None"),
+        ("gptq", {"bits": 4, "checkpoint_format": "marlin"}, GPTQ, "says checkpoint_format: 'marlin'"),
+        ("modelopt", {}, {"a.weight": torch.ones(2, 9).byte(), "a.weight_scale_2": torch.ones(1)}, "whole blocks"),
         ("gptq", {"bits": 4}, GPTQ | {"a.scales": torch.ones(1, 7)}, r"'a.scales' of .* shape \(1, 7\), not \(1, 8\)"),
         ("gptq", {"bits": 4}, {k: v for k, v in GPTQ.items() if k != "a.qzeros"}, "lacks the tensor 'a.qzeros'"),
         ("gptq", {"bits": 4}, GPTQ | {"a.qweight": torch.zeros(4, 8)}, "'a.qweight' of .* holds F32, not I32"),
@@ -306,6 +314,40 @@ def test_groups_that_are_not_there_are_refused(tmp_path: Path) -> None:
     reader, _ = widened(open_tensors(tmp_path), {"quantization_config": {"quant_method": "gptq", "bits": 4}})
     with pytest.raises(ConfigError, match=r"'a.g_idx' names a group that is not there"):
         reader.read("a.weight")
+
+
+GOOD: dict[str, dict[str, Tensor]] = {
+    "gptq": GPTQ | {"a.g_idx": torch.zeros(32).int()},
+    "awq": {"a.qweight": torch.zeros(32, 1).int(), "a.scales": torch.ones(1, 8), "a.qzeros": torch.zeros(1, 1).int()},
+    "fp8": {"a.weight": torch.ones(4, 4).to(torch.float8_e5m2), "a.weight_scale": torch.ones(4, 1)},
+    "bitsandbytes": {"a.weight": torch.ones(8, 1).byte(), "a.weight.absmax": torch.ones(1)}
+    | {"a.weight.quant_map": torch.ones(16), "a.weight.quant_state.bitsandbytes__nf4": STATE},
+    "compressed-tensors": {"a.weight_packed": torch.ones(4, 4).int(), "a.weight_scale": torch.ones(4, 1)}
+    | {"a.weight_shape": torch.tensor([4, 32]), "a.weight_zero_point": torch.ones(1, 1).int()},
+    "mxfp4": {"a_blocks": torch.ones(1, 2, 1, 16).byte(), "a_scales": torch.ones(1, 2, 1).byte()},
+    "modelopt": {"a.weight": torch.ones(2, 8).byte(), "a.weight_scale": torch.ones(2, 1).to(torch.float8_e4m3fn)}
+    | {"a.weight_scale_2": torch.ones(1)},
+}  # fmt: skip
+KINDS = [torch.float32, torch.float8_e4m3fn, torch.int32, torch.int64, torch.uint8, torch.int8]
+
+
+@pytest.mark.parametrize("method", GOOD)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_spoilt_files_are_read_or_refused(method: str, data: st.DataObject, tmp_path: Path) -> None:
+    tensors = dict(GOOD[method])
+    changed = data.draw(st.sets(st.sampled_from(sorted(tensors)), max_size=2))
+    for name in changed:
+        shape = data.draw(st.sampled_from([(), (0,), (1,), (4, 1), (1, 4), (8, 4), tuple(tensors[name].shape)]))
+        value, kind = data.draw(st.sampled_from([-(2**31), -1, 0, 9, 2**30])), data.draw(st.sampled_from(KINDS))
+        tensors[name] = torch.full(shape, value, dtype=torch.int64).to(torch.float32).to(kind)
+    save_file(tensors, tmp_path / "model.safetensors")
+    try:
+        reader, _ = widened(open_tensors(tmp_path), {"quantization_config": {"quant_method": method, "bits": 4}})
+        for name in reader.names():
+            assert tuple(reader.read(name).shape) == reader.shape(name)
+    except (ConfigError, FileError):
+        assert changed
 
 
 @pytest.mark.parametrize("said", [None, 3, {"quant_method": "hqq"}, {"quant_method": ["gptq"]}, {}])
