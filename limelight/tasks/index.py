@@ -89,7 +89,8 @@ class Index:
                 self._forget(name)
         held: list[tuple[str, str, int, int, str]] = []
         for done, name in enumerate(new, 1):
-            held += [(name, there[name], *passage) for passage in passages(self._text(name))]
+            parts = (part for passage in passages(self._text(name)) for part in self._fitting(*passage))
+            held += [(name, there[name], *part) for part in parts]
             if not held or held[-1][0] != name:  # nothing in it: known all the same
                 with self._base:
                     self._forget(name)
@@ -146,6 +147,18 @@ class Index:
 
     def _text(self, name: str) -> str:
         return "\n".join(lines(self.folder / name)) if (self.folder / name).stat().st_size else ""
+
+    def _fitting(self, start: int, end: int, text: str) -> Iterator[tuple[int, int, str]]:
+        """A passage in halves that the model reads whole, the ends of which it would leave out else."""
+        if len(text) < 2 or len(self.model.encode(text)) <= self.model.longest:
+            yield start, end, text
+            return
+        half = len(text) // 2
+        cut = text.rfind(" ", 1, half + 1)
+        cut = half if cut < 0 else cut
+        behind = text[cut:].lstrip()
+        yield from self._fitting(start, start + len(text[:cut].rstrip()), text[:cut].rstrip())
+        yield from self._fitting(end - len(behind), end, behind)
 
     def _add(self, held: Sequence[tuple[str, str, int, int, str]]) -> None:
         """Writes passages, those of a file at once, in place of what was known of it."""

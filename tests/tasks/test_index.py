@@ -7,6 +7,7 @@ import torch
 from references import write_marked_tokenizer
 
 import limelight
+from limelight.checkpoints.sentences import Sentences
 from limelight.errors import FileError
 from limelight.models.build import build
 from limelight.models.init import initialise
@@ -77,3 +78,15 @@ def test_what_is_no_index_of_this_model_is_left_alone(model: limelight.Embedder,
         Index(tmp_path, other)
     with pytest.raises(FileError, match="is no folder"):
         Index(tmp_path / "nowhere", model)
+
+
+def test_no_end_of_a_passage_is_left_out(model: limelight.Embedder, tmp_path: Path) -> None:
+    text = " ".join(f"w{10 + number % 80}" for number in range(700))  # more tokens in 900 characters than a short model
+    short = limelight.Embedder(model.network, model.tokenizer, "tiny", model.path, Sentences(longest=50))
+    (tmp_path / "a.txt").write_text(text)
+    index = Index(tmp_path, short)
+    index.update()
+    found = sorted(index.search("w10", 999), key=lambda each: each.start)
+    index.close()
+    assert all(text[each.start : each.end] == each.text and len(short.encode(each.text)) <= 50 for each in found)
+    assert " ".join(each.text for each in found) == text
