@@ -34,6 +34,11 @@ SPARSE = GROUPED | {"num_experts_per_tok": 2}
 STATES = {"hidden_size": 64, "num_hidden_layers": 3, "vocab_size": 99, "state_size": 8}
 STATES |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
 
+HYBRID = GROUPED | {
+    "head_dim": 16, "linear_num_key_heads": 2, "linear_key_head_dim": 8, "linear_num_value_heads": 4,
+    "linear_value_head_dim": 12, "layer_types": ["linear_attention", "full_attention", "linear_attention"],
+}  # fmt: skip
+
 DEEPSEEK = SIZES | {
     "num_key_value_heads": 4, "kv_lora_rank": 24, "qk_rope_head_dim": 8, "qk_nope_head_dim": 12, "v_head_dim": 16,
     "moe_intermediate_size": 32, "n_routed_experts": 6, "n_shared_experts": 2, "num_experts_per_tok": 3,
@@ -143,11 +148,16 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "deepseek_v3": hf.DeepseekV3Config(**DEEPSEEK, q_lora_rank=20, n_group=3, topk_group=2),
     "mamba": hf.MambaConfig(**STATES, time_step_rank=5, use_bias=True),
     "mamba2": hf.Mamba2Config(**STATES, num_heads=8, head_dim=16, n_groups=2, chunk_size=8),
+    "qwen3_next": hf.Qwen3NextConfig(
+        **HYBRID, num_experts_per_tok=2, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40,
+        mlp_only_layers=[1],
+    ),
+    "qwen3_5_text": hf.Qwen3_5TextConfig(**HYBRID, attention_bias=True),
     "gpt_neox": hf.GPTNeoXConfig(**SIZES),
     "gpt_neox-serial-tied": hf.GPTNeoXConfig(**SIZES, use_parallel_residual=False, tie_word_embeddings=True),
 }  # fmt: skip
 
-ANOTHER_ORDER = {"gemma": 1.0, "olmo": 10.0}
+ANOTHER_ORDER = {"gemma": 1.0, "olmo": 10.0, "qwen3_next": 5.0, "qwen3_5_text": 5.0}
 """Those whose reference adds up in another order than we do, and how large their states are."""
 
 FOLLOWING = ("llama-dynamic", "llama-longrope", "phi3-longrope")

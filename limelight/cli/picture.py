@@ -166,8 +166,13 @@ def _ranking(found: "Importance", width: int) -> Group:
     elif still:
         names = ", ".join(f"{places[heard.start]} {clean(heard.word)}" for heard in still)
         parts.append(Text(f"Little or no difference: {names}", "dim"))
-    if unknown := len(found.words) - len(ranked):
-        parts.append(Text(f"{unknown} other {'word was' if unknown == 1 else 'words were'} not measured.", "dim"))
+    unknown = [heard for heard in found.words if heard.importance is None]
+    if asks := next((heard for heard in unknown if heard.asks), None):
+        unknown.remove(asks)
+        parts.append(Text(f"Not counted: {places[asks.start]} {clean(asks.word)},{_ASKS[1:]}", "dim"))
+    if unknown:
+        others = "word was" if len(unknown) == 1 else "words were"
+        parts.append(Text(f"{len(unknown)} other {others} not measured.", "dim"))
     return Group(*parts)
 
 

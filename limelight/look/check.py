@@ -1,7 +1,8 @@
 """Whether words that were named did more than others: they are taken away, and so are all other sets of as many words.
 
-They are taken away by another way than found them: deleted. The set passes where at most one set in twenty lowers the
-answer as much, so that words drawn at random pass at most once in twenty times.
+They are taken away by other ways than found them: deleted, and replaced by words that did not stand there before. The
+set passes where at most one set in twenty lowers the answer as much, so that words drawn at random pass at most once in
+twenty times.
 """
 
 import random
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from math import comb
 
-from limelight.look.inquiry import WAYS, Inquiry
-from limelight.look.session import Progress
+from limelight.look.inquiry import Inquiry
+from limelight.look.session import Progress, Variant
 
 MOST = 220
 """The most sets that are all tried; of more, so many are drawn."""
@@ -22,15 +23,25 @@ READ = 1 << 13
 BATCH = 60
 """Sets tried at once; no more are tried once it is clear whether at most one in twenty does as much."""
 
+CLEARLY = 3
+"""How many times fewer sets than may do as much do so where it is clear."""
+
 ONE_IN = 20
 """One set in so many may do as much as the one that is checked."""
+
+BOTH = "deleted or replaced by others"
+"""The way of a check by both."""
+
+DELETED = 2 / 3
+"""What deleting counts; replacing counts the rest, where other words can stand there."""
 
 
 @dataclass(frozen=True)
 class Check:
     """What the answer loses when some words are taken away together, beside other sets of as many words.
 
-    words: their places. way: how they are taken away. loss: what the answer loses, in the question's unit. sets: other
+    words: their places. way: how they are taken away. loss: what the answer loses, in the question's unit: the mean of
+    deleting, counted twice, and of replacing, where the words are taken away in both ways. sets: other
     sets that were tried; every: whether those are all there are. better: how many of them lower the answer as much or
     more. least: the smallest loss that counts as one.
     """
@@ -59,21 +70,39 @@ def check(inquiry: Inquiry, words: Sequence[int], progress: Progress | None = No
     only if it is among those checked."""
     pool = sorted({*inquiry.others, *words})
     chosen = tuple(sorted(words))
-    way, others = "deleted", _others(pool, chosen)
+    both = "replaced" in inquiry.ways
+    others = _others(pool, chosen)
     every = len(others) == comb(len(pool), len(chosen)) - 1
     at_once = len(others) if every and len(others) * len(inquiry.session.tokens) <= READ else BATCH
-    (loss,) = inquiry.losses(WAYS[way], [chosen])
+    (loss,) = _losses(inquiry, [chosen], both, None)
     tried = better = 0
     while tried < len(others):
-        tell = None if progress is None else _behind(progress, tried, len(others))
-        batch = inquiry.losses(WAYS[way], others[tried : tried + at_once], tell)
+        now = others[tried : tried + at_once]
+        batch = _losses(
+            inquiry, now, both, None if progress is None else _behind(progress, tried, len(now), len(others))
+        )
         tried += len(batch)
         better += sum(other >= loss for other in batch)
-        if _clear(better, tried):
+        if _clear(better, tried, len(others)):
             break
     if progress is not None:
         progress(1, 1)
-    return Check(chosen, way, loss, tried, tried == len(others) and every, better, inquiry.question.least)
+    return Check(
+        chosen, BOTH if both else "deleted", loss, tried, tried == len(others) and every, better, inquiry.question.least
+    )
+
+
+def _losses(inquiry: Inquiry, sets: Sequence[tuple[int, ...]], both: bool, progress: Progress | None) -> list[float]:
+    """What the answer loses without each set, by one way or both together."""
+    found = inquiry.spread(_taken if both else Inquiry.deleted, sets, progress)
+    return [
+        DELETED * first + (1 - DELETED) * sum(loss / len(rest) for loss in rest) if rest else first
+        for first, *rest in found
+    ]
+
+
+def _taken(inquiry: Inquiry, chosen: Sequence[int]) -> list[Variant]:
+    return [*inquiry.deleted(chosen), *inquiry.replaced_again(chosen)]
 
 
 def _others(pool: Sequence[int], chosen: tuple[int, ...]) -> list[tuple[int, ...]]:
@@ -92,10 +121,11 @@ def _others(pool: Sequence[int], chosen: tuple[int, ...]) -> list[tuple[int, ...
     return list(drawn)
 
 
-def _clear(better: int, tried: int) -> bool:
-    """Whether more sets would hardly change the verdict: none of them did as much, or far too many."""
-    return better == 0 or better > 3 * MOST / ONE_IN or (tried >= BATCH and better > tried / 5)
+def _clear(better: int, tried: int, all: int) -> bool:
+    """Whether more sets would hardly change the verdict: next to none of them did as much, or too many to pass."""
+    return CLEARLY * ONE_IN * (1 + better) <= 1 + tried or ONE_IN * (1 + better) > 1 + all
 
 
-def _behind(progress: Progress, before: int, all: int) -> Progress:
-    return lambda done, _: progress(before + done, all)
+def _behind(progress: Progress, before: int, sets: int, all: int) -> Progress:
+    """Tells how many sets are done when a part of the next ones' variants are."""
+    return lambda done, variants: progress(before + sets * done // variants, all)

@@ -112,7 +112,7 @@ _METHODS = (
         "Leave one replaced",
         "How much less likely is the answer, at least, when another likely word stands in the word's place?",
         "compare Kim et al. (2020), Interpretation of NLP Models through Input Marginalization",
-        "4 T variants of the text",
+        "T to 6 T variants of the text",
         "importance",
         leave_one_replaced,
         Session,
@@ -222,7 +222,7 @@ def measure(inquiry: Inquiry, name: str | None, progress: Progress | None = None
         losses = {way: inquiry.losses(WAYS[way], [named])[0] for way in inquiry.ways}
         if checked:
             found = check(inquiry, named, progress)
-            losses[found.way] = found.loss
+            losses["deleted"] = inquiry.losses(WAYS["deleted"], [named])[0]
     unit = inquiry.question.unit
     return Measured(method.name, method.unit or unit, unit, tuple(values), named, losses, found)
 

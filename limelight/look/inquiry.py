@@ -1,7 +1,7 @@
 """What a method of importance is handed: a text, a question about it, and the words that are judged; and the ways to
 take words away, by which all is measured."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -10,7 +10,13 @@ from limelight.look.question import Likelihood, Question
 from limelight.look.session import Progress, Session, Variant
 
 REPLACEMENTS = 3
-"""Likely other words by which each word is replaced."""
+"""Likely other words by which each word of a set is replaced."""
+
+ALONE = 6
+"""Likely other words by which a word is replaced alone, those of sets among them."""
+
+AGAIN = 2
+"""Further words by which a set is replaced again, to check it."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +55,16 @@ class Inquiry:
     def replaced(self, chosen: Sequence[int]) -> list[Variant]:
         """The variants in which other likely words stand in the places of some of the spans, `REPLACEMENTS` of them or
         as many as there are; a span for which there is none is left out."""
-        others = {i: self._likely(self.spans[i]) for i in chosen}
-        gone = tuple(self.spans[i] for i in chosen if not others[i])
+        return self._with({i: self._likely(i)[:REPLACEMENTS] for i in chosen})
+
+    def replaced_again(self, chosen: Sequence[int]) -> list[Variant]:
+        """The same by others, at most `AGAIN`: those that `replaced` has stand there only where there are no more."""
+        found = {i: self._likely(i) for i in chosen}
+        return self._with({i: (all[ALONE:] or all[REPLACEMENTS:] or all)[:AGAIN] for i, all in found.items()})
+
+    def _with(self, others: Mapping[int, Sequence[tuple[int, ...]]]) -> list[Variant]:
+        """The variants in which those stand in the places of the spans, as many as the span with most of them has."""
+        gone = tuple(self.spans[i] for i, found in others.items() if not found)
         rounds = range(max([1, *(len(found) for found in others.values())]))
         return [
             Variant(
@@ -70,6 +84,17 @@ class Inquiry:
         """The variant in which some of the spans are left out and what follows moves up."""
         return [Variant(left_out=tuple(self.spans[i] for i in chosen))]
 
+    def alone(self, chosen: Sequence[int], progress: Progress | None = None) -> list[float]:
+        """What the answer loses when each of some spans alone gives way to a likely word: by the one of `ALONE` that it
+        loses least by. Others are put only where it still loses anything that can be told."""
+        variants = {i: self._with({i: self._likely(i)}) for i in chosen}
+        least = dict.fromkeys(chosen, float("inf"))
+        for n in range(ALONE):
+            open = [i for i in chosen if least[i] > self.question.least and n < len(variants[i])]
+            losses = self.drops([variants[i][n] for i in open], None if n else progress)
+            least |= {i: min(least[i], loss) for i, loss in zip(open, losses, strict=True)}
+        return [least[i] for i in chosen]
+
     def losses(self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None) -> list[float]:
         """What the answer loses when each set of spans is taken away: by the variant that it loses least by, so that it
         loses at least as much whichever likely word stands there."""
@@ -78,25 +103,26 @@ class Inquiry:
     def spread(
         self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None
     ) -> list[tuple[float, ...]]:
-        """What the answer loses by each variant of a way to take each set of spans away; kept with the text."""
-        known: dict[tuple[int, ...], tuple[float, ...]] = self.session.once(("losses", way, self), dict)
-        wanted = [key for key in dict.fromkeys(tuple(sorted(chosen)) for chosen in sets) if key not in known]
-        variants = {key: way(self, key) for key in wanted}
-        found = iter(self.drops([variant for key in wanted for variant in variants[key]], progress))
-        for key in wanted:
-            known[key] = tuple(next(found) for _ in variants[key])
-        return [known[tuple(sorted(chosen))] for chosen in sets]
+        """What the answer loses by each variant of a way to take each set of spans away."""
+        variants = [way(self, tuple(sorted(chosen))) for chosen in sets]
+        found = iter(self.drops([variant for each in variants for variant in each], progress))
+        return [tuple(next(found) for _ in each) for each in variants]
 
     def drops(self, variants: Sequence[Variant], progress: Progress | None = None) -> list[float]:
-        """By how much each variant lowers the question's value."""
-        return self.session.drops(self.question, variants, progress)
+        """By how much each variant lowers the question's value; kept with the text."""
+        known: dict[Variant, float] = self.session.once(("drops", self.question), dict)
+        wanted = [variant for variant in dict.fromkeys(variants) if variant not in known]
+        known.update(zip(wanted, self.session.drops(self.question, wanted, progress), strict=True))
+        return [known[variant] for variant in variants]
 
     def by_span(self, tokens: Tensor) -> list[float]:
         """What belongs to tokens [T], summed over each span."""
         return [float(tokens[span.start : span.stop].sum()) for span in self.spans]
 
-    def _likely(self, span: range) -> list[tuple[int, ...]]:
-        return self.session.once(("likely", span), lambda: self.session.likely(span, REPLACEMENTS))
+    def _likely(self, i: int) -> list[tuple[int, ...]]:
+        """All words by which a span is replaced, the first ones for sets."""
+        span = self.spans[i]
+        return self.session.once(("likely", span), lambda: self.session.likely(span, ALONE + AGAIN))
 
 
 Way = Callable[[Inquiry, Sequence[int]], list[Variant]]

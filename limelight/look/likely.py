@@ -1,7 +1,8 @@
 """Other words that could stand in a word's place, by which it is replaced to see what it did.
 
-Half of them are the likeliest there by the model itself, half mean much the same: the nearest in the embeddings among
-the likely ones. The ones alone often fit only what is in front; the others alone change too little.
+Some of them mean much the same: the nearest in the embeddings among those that the model finds likely there. The others
+are the likeliest by the model itself. The ones alone change too little; the others alone often fit only what is in
+front.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,9 @@ SEARCHED = 200
 NEARNESS = 8.0
 """What a cosine of 1 between two embeddings counts beside a log-probability."""
 
+NEAR = frozenset((0, 1, 3, 4))
+"""Places among the words that are found at which the nearest come; the likeliest come at all others."""
+
 CHUNK = 4096
 """Rows of an embedding table that are compared at once."""
 
@@ -27,7 +31,8 @@ Spell = Callable[[int], str]
 
 
 def fitting(network: Network, spell: Spell, own: Sequence[int], scores: Tensor, n: int) -> Ids:
-    """At most n tokens that could stand where `own` does; scores: [V], the model's for that place."""
+    """At most n tokens that could stand where `own` does, in the order of `NEAR`; scores: [V], the model's for that
+    place."""
     likeliest = scores.float().log_softmax(-1).topk(min(SEARCHED, len(scores)))
     text = spell(own[0])
     places = [i for i, id in enumerate(likeliest.indices.tolist()) if id not in own and alike(spell(id), text)]
@@ -35,9 +40,12 @@ def fitting(network: Network, spell: Spell, own: Sequence[int], scores: Tensor, 
         return []
     ids, logprobs = likeliest.indices[places].cpu(), likeliest.values[places].cpu()
     fit = logprobs + NEARNESS * _nearness(network.embed, network.device, own, ids)
-    close = ids[fit.argsort(descending=True)].tolist()[: (n + 1) // 2]
-    found: list[int] = [*close, *(id for id in ids.tolist() if id not in close)]
-    return [(id,) for id in found[:n]]
+    by_chance: list[int] = ids.tolist()
+    nearest: list[int] = ids[fit.argsort(descending=True)].tolist()
+    found: list[int] = []
+    for place in range(min(n, len(by_chance))):
+        found.append(next(id for id in (nearest if place in NEAR else by_chance) if id not in found))
+    return [(id,) for id in found]
 
 
 def near(embed: nn.Module, vocab: int, device: torch.device, spell: Spell, own: Sequence[int], n: int) -> Ids:

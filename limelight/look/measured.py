@@ -2,7 +2,8 @@
 
 What a word did is measured in two ways that differ: other likely words stand in its place, and it is hidden from all
 others (blocked). A word counts for the mildest of those likely words: whichever stood there, the answer would be at
-least so much less likely. Of a long text only the words that a quicker method proposes are measured.
+least so much less likely. Of a long text only the words that a quicker method proposes are measured, and the word from
+which is asked only counts where it outweighs all others.
 
 Then the set of words is looked for that both ways together put highest, one word at a time, the best few sets being
 followed; words that are said more than once are also tried together, since each alone may be missed by none. As many
@@ -55,11 +56,18 @@ DECIDES = 3
 """How many times the smallest loss that can be told words must make together, taken away in the first way, to be named:
 some half as likely again."""
 
+OUTWEIGHS = 2
+"""How many times what all others that are named do together the word that asks must do alone to count: whatever stands
+in its place, another word is asked for."""
+
 Losses = tuple[tuple[float, ...], ...]
 """What an answer loses without some words: for each way, by each of its variants."""
 
 CERTAIN = 20
 """Sets of words among which the best is the best by chance at most once in twenty times."""
+
+ENOUGH = 40
+"""Words of a text of which one is enough to be named: it may be the second best, too."""
 
 
 @dataclass(frozen=True)
@@ -82,24 +90,19 @@ def _measured(inquiry: Inquiry, progress: Progress | None) -> Found:
         candidates = list(others)
     else:
         candidates = proposed(inquiry, PROPOSED if len(inquiry.session.tokens) <= LONG else PROPOSED // 2)
-    singles = candidates + ([] if inquiry.asks is None else [inquiry.asks])
     search = _Search(inquiry, progress)
-    spread = search.spread(inquiry.ways[0], [(i,) for i in singles])
-    alone = {i: min(losses) for i, losses in zip(singles, spread, strict=True)}
-    named = search.best({i: alone[i] for i in candidates})
-    if inquiry.asks is not None:
-        named = _with_asking(inquiry, named, alone[inquiry.asks])
+    alone = dict(zip(candidates, search.alone(candidates), strict=True))
+    named = search.best(alone)
+    if (asks := inquiry.asks) is not None:
+        (loss,) = inquiry.alone([asks])
+        if loss >= max(inquiry.question.least * DECIDES, OUTWEIGHS * _together(inquiry, named)):
+            alone[asks] = loss  # it takes the place of the last of as many as the check needs
+            named = (asks, *named[: max(0, smallest(len(inquiry.spans)) - 1)])
     return Found(tuple(alone.get(i) for i in range(len(inquiry.spans))), named)
 
 
-def _with_asking(inquiry: Inquiry, named: tuple[int, ...], loss: float) -> tuple[int, ...]:
-    """The words that are named, behind the one that asks where that alone does more than they do together: whatever
-    likely word stood there. It takes the place of the last of as many as the check needs."""
-    assert inquiry.asks is not None
-    (together,) = inquiry.losses(WAYS[inquiry.ways[0]], [named]) if named else [0.0]
-    if loss < inquiry.question.least * DECIDES or loss <= together:
-        return named
-    return (inquiry.asks, *named[: max(0, smallest(len(inquiry.spans)) - 1)])
+def _together(inquiry: Inquiry, named: Sequence[int]) -> float:
+    return inquiry.losses(WAYS[inquiry.ways[0]], [named])[0] if named else 0.0
 
 
 def proposed(inquiry: Inquiry, n: int) -> list[int]:
@@ -114,8 +117,10 @@ def proposed(inquiry: Inquiry, n: int) -> list[int]:
 
 
 def smallest(words: int) -> int:
-    """The fewest of so many words that make `CERTAIN` sets, so that one can be checked; 1 where none do."""
-    return next((k for k in range(1, MOST + 1) if comb(words, k) >= CERTAIN), 1)
+    """The fewest of so many words that make `CERTAIN` sets, so that one can be checked, and a single one only of
+    `ENOUGH`; 1 where none do."""
+    few = 1 if words >= ENOUGH else 2
+    return next((k for k in range(few, MOST + 1) if comb(words, k) >= CERTAIN), 1)
 
 
 class _Search:
@@ -127,22 +132,32 @@ class _Search:
         self._ways = inquiry.ways
         self._steps = 0
 
-    def spread(self, way: str, sets: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
-        """What the answer loses by each variant without each set, telling how much of the search is done."""
-        most = len(self._ways) * MOST + 1  # of these steps, that all take about as long
-
-        def tell(done: int, all: int) -> None:
-            if self._progress is not None:
-                self._progress(min(round(100 * (self._steps + done / all)), 100 * most), 100 * most)
-
-        found = self._inquiry.spread(WAYS[way], sets, tell)
+    def alone(self, words: Sequence[int]) -> list[float]:
+        """What the answer loses without each word, taken away in the first way."""
+        if self._ways[0] == "replaced":
+            found = self._inquiry.alone(words, self._tell)
+        else:
+            found = self._inquiry.losses(WAYS[self._ways[0]], [(i,) for i in words], self._tell)
         self._steps += 1
         return found
+
+    def _spread(self, way: str, sets: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
+        """What the answer loses by each variant without each set."""
+        found = self._inquiry.spread(WAYS[way], sets, self._tell)
+        self._steps += 1
+        return found
+
+    def _tell(self, done: int, all: int) -> None:
+        """Tells how much of the search is done, when a part of a step is."""
+        if self._progress is not None:
+            most = len(self._ways) * MOST + 1  # steps, that all take about as long
+            self._progress(min(round(100 * (self._steps + done / all)), 100 * most), 100 * most)
 
     def best(self, alone: Mapping[int, float]) -> tuple[int, ...]:
         """The set that is named, the word that does most alone first; none where no few words lower the answer.
 
-        alone: what the answer loses without each word, taken away in the first way.
+        alone: what the answer loses without each word, taken away in the first way. Sets are ranked by the mean of
+        their variants, which says more of other likely words than the mildest.
         """
         likely = sorted(alone, key=lambda i: -alone[i])
         if len(self._ways) > 1:
@@ -151,10 +166,10 @@ class _Search:
             return ()
         single = self._all_ways([(i,) for i in likely])
         least = self._inquiry.question.least
-        scale = [max(*map(_worth, losses), least) for losses in zip(*single.values(), strict=True)]
+        scale = [max(*map(fmean, losses), least) for losses in zip(*single.values(), strict=True)]
 
         def score(losses: Losses) -> float:
-            return sum(weight * _worth(each) / most for weight, each, most in zip(WEIGHTS, losses, scale, strict=False))
+            return sum(weight * fmean(each) / most for weight, each, most in zip(WEIGHTS, losses, scale, strict=False))
 
         followed = sorted(single, key=lambda chosen: -score(single[chosen]))
         partners = [i for (i,) in followed]
@@ -184,7 +199,7 @@ class _Search:
 
     def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Losses]:
         """What the answer loses without each set, by every variant of every way."""
-        by_way = [self.spread(way, sets) for way in self._ways]
+        by_way = [self._spread(way, sets) for way in self._ways]
         return dict(zip(sets, zip(*by_way, strict=True), strict=True))
 
     def _grown(self, followed: Sequence[tuple[int, ...]], partners: Sequence[int], size: int) -> list[tuple[int, ...]]:
@@ -200,9 +215,3 @@ class _Search:
             text = "".join(session.spell(session.tokens[at]) for at in self._inquiry.spans[i])
             places.setdefault(text.strip().casefold(), []).append(i)
         return (tuple(same) for word, same in places.items() if len(same) > 1 and any(map(str.isalnum, word)))
-
-
-def _worth(losses: Sequence[float]) -> float:
-    """What a set is ranked by: between the mildest of its variants, which is told, and their mean, which says more of
-    other likely words."""
-    return (min(losses) + fmean(losses)) / 2

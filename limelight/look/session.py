@@ -18,7 +18,7 @@ from limelight.errors import RequestError
 from limelight.look import likely
 from limelight.look.question import GivenWord, Likelihood, NextWord, Question
 from limelight.look.record import stack_of
-from limelight.models.api import Decoder, Network
+from limelight.models.api import Decoder, Network, embedded
 from limelight.nn.stack import Stack
 from limelight.nn.state import State
 
@@ -266,11 +266,20 @@ class DecoderSession(CausalSession, StackSession):
         if batch:
             yield batch
 
-    @staticmethod
-    def _first_change(question: Question, variant: Variant) -> int:
+    def _first_change(self, question: Question, variant: Variant) -> int:
         """The first position that the variant may change, or the first one asked for, whose answer is wanted anyway."""
-        changes = [part.stop for part in variant.blocked] + [span.start for span, _ in variant.edits]
-        return min([*changes, variant.moved(question.at[0] + 1) - 1])
+        passes = self._passes(question, variant)
+        changes = [part.start if passes else part.stop for part in variant.blocked]
+        return min([*changes, *(span.start for span, _ in variant.edits), variant.moved(question.at[0] + 1) - 1])
+
+    def _passes(self, question: Question, variant: Variant) -> bool:
+        """Whether what is hidden need not be read: no other token sees it, and nothing is asked from it."""
+        length = question.at[-1] + 1
+        if not variant.blocked or not self.once(("passes", length), lambda: self.stack.passes(length)):
+            return False
+        places = variant.places(length)
+        asked = {next(place for place in reversed(places) if place <= at) for at in question.at}
+        return not any(place in part for place in asked for part in variant.blocked)
 
     def _logits(self, question: Question, variants: Sequence[Variant]) -> Tensor:
         start = min(self._first_change(question, variant) for variant in variants)
@@ -278,9 +287,11 @@ class DecoderSession(CausalSession, StackSession):
         length, rows = len(read), len(variants)
         state = self._state(length).select(torch.zeros(rows, dtype=torch.int64))
         state.rewind(start)
+        hides = any(variant.blocked for variant in variants)
+        if hides and all(self._passes(question, variant) for variant in variants if variant.blocked):
+            return self._passed(question, variants, state, start)
         tokens = torch.zeros(rows, length - start, dtype=torch.int64)
         # Only where something is hidden: a whole stack in one call knows no such masks.
-        hides = any(variant.blocked for variant in variants)
         visible = torch.ones(rows, length - start, length, dtype=torch.bool) if hides else None
         counts = torch.empty(rows, dtype=torch.int64)
         for row, variant in enumerate(variants):
@@ -293,6 +304,24 @@ class DecoderSession(CausalSession, StackSession):
                 visible[row, max(0, at + len(part) - start) :, at : at + len(part)] = False
         hidden = self._quick.read(tokens.to(self._quick.device), state, counts, visible)  # [B, T, W]
         return self._answers(hidden, question, variants, start)
+
+    def _passed(self, question: Question, variants: Sequence[Variant], state: State, start: int) -> Tensor:
+        """Logits [B, n, V] where is asked, what is hidden being passed over: all others stay where they stand."""
+        read = self.tokens[: question.at[-1] + 1]
+        tokens = torch.zeros(len(variants), len(read) - start, dtype=torch.int64)
+        index, counts = torch.zeros_like(tokens), torch.empty(len(variants), dtype=torch.int64)
+        columns = torch.empty(len(variants), len(question.at), dtype=torch.int64)
+        for row, variant in enumerate(variants):
+            places, changed = variant.places(len(read), start), variant.tokens(read, start)
+            seen = [i for i, place in enumerate(places) if not any(place in part for part in variant.blocked)]
+            counts[row] = len(seen)
+            tokens[row, : len(seen)] = torch.tensor([changed[i] for i in seen])
+            index[row, : len(seen)] = torch.tensor([variant.moved(places[i]) for i in seen])
+            columns[row] = torch.tensor([sum(places[i] <= at for i in seen) - 1 for at in question.at])
+        longest = int(counts.max())
+        x = embedded(self._quick.embed, tokens[:, :longest].to(self._quick.device))
+        hidden = stack_of(self._quick).decode(x, state, counts, None, index=index[:, :longest])
+        return self.network.logits(hidden[torch.arange(len(variants))[:, None], columns])
 
     def _state(self, length: int) -> State:
         """The state behind the first `length` tokens; the last one asked for is kept."""

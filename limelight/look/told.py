@@ -82,11 +82,11 @@ def checked(found: "Importance") -> list[str]:
     if check.short:
         return [*told, f"The text is too short to check this: it has only {check.sets + 1} {sets} to delete."]
     if check.loss <= check.least:
-        return [*told, f"The check disagrees: if {they} deleted instead, {lost(found, check.loss)}."]
+        return [*told, f"The check disagrees: if {they} {check.way} instead, {lost(found, check.loss)}."]
     others = f"of all {check.sets} other {sets}" if check.every else f"of {check.sets} other {sets} drawn at random"
     few = "only " if check.holds else ""
     how = {0: "none lowers", 1: f"{few}one lowers"}.get(check.better, f"{few}{check.better} lower")
-    return [*told, f"{'Check' if check.holds else 'The check disagrees'}: {others}, {how} it as much when deleted."]
+    return [*told, f"{'Check' if check.holds else 'The check disagrees'}: {others}, {how} it as much when {check.way}."]
 
 
 def lost(found: "Importance", loss: float, bound: str = "") -> str:

@@ -48,13 +48,9 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 def table(config: c.ModelConfig) -> Table:
     """Layers behind the last, which guess further tokens, are left out, as the reference does."""
     made = deepseek2.table(config, interleaved=config.extra.get("rope_interleave", True))
-    ahead = [f"model.layers.{len(config.transformer.blocks) + i}" for i in range(_ahead(config))]
-    depths = [".".join(f"{{{name}}}" for name in "abcde"[:depth]) for depth in range(2, 6)]
-    return replace(made, ignored=(*made.ignored, *(f"{layer}.{rest}" for layer in ahead for rest in depths)))
-
-
-def _ahead(config: c.ModelConfig) -> int:
-    return min(int(config.extra.get("num_nextn_predict_layers") or 0), 8)
+    layers = len(config.transformer.blocks)
+    ahead = min(int(config.extra.get("num_nextn_predict_layers") or 0), 8)
+    return replace(made, ignored=(*made.ignored, *(f"model.layers.{layers + i}.{{rest}}" for i in range(ahead))))
 
 
 FAMILY = Family("deepseek_v3", {c.LMHead: "DeepseekV3ForCausalLM"}, from_hf, to_hf, table)

@@ -208,12 +208,13 @@ def labels(keys: ConfigReader) -> tuple[str, ...]:
     return tuple(str(named[key]) for key in sorted(named, key=int))
 
 
-def kinds(keys: ConfigReader, layers: int) -> list[str] | None:
-    """What ``layer_types`` says of each layer; None if it is not there."""
+def kinds(
+    keys: ConfigReader, layers: int, known: Sequence[str] = ("full_attention", "sliding_attention")
+) -> list[str] | None:
+    """What ``layer_types`` says of each layer, one of the `known`; None if it is not there."""
     value = keys.take("layer_types")
     if value is None:
         return None
-    known = ("full_attention", "sliding_attention")
     if not isinstance(value, list) or not all(isinstance(kind, str) and kind in known for kind in value):
         raise keys.refused("layer_types", value, f"a list of {' and '.join(known)}")
     if len(value) != layers:

@@ -1,7 +1,8 @@
 """Checkpoint names as a table that runs both ways.
 
 A mapping is their name pattern(s) ↔ our name pattern(s), with operations that can be undone. Patterns have named holes,
-``{i}`` for a number and any other ``{name}`` for one part of a dotted name, so the same table reads and writes::
+``{i}`` for a number, ``{rest}`` for any number of parts of a dotted name and any other ``{name}`` for one, so the same
+table reads and writes::
 
     WeightMapping("h.{i}.c_attn.{p}", ("blocks.{i}.q.{p}", "blocks.{i}.k.{p}", "blocks.{i}.v.{p}"), Split((4, 4, 4)))
 
@@ -221,6 +222,11 @@ class WeightMapping:
         self.ours = (ours,) if isinstance(ours, str) else ours
         self.operations = operations
 
+    def at(self, layer: int) -> "WeightMapping":
+        """The same line for one layer alone, its number in the place of ``{i}``."""
+        theirs, ours = (tuple(n.replace("{i}", str(layer)) for n in names) for names in (self.theirs, self.ours))
+        return WeightMapping(theirs, ours, *self.operations)
+
     def load(self, weights: Sequence[Weight]) -> list[Weight]:
         """Their tensors, in the mapping's order → ours."""
         moved = list(weights)
@@ -372,10 +378,14 @@ class Table:
         return list(moves.values())
 
 
+HOLES = {"i": r"[0-9]+", "rest": r".+"}
+"""What fills a hole, where it is not one part of a name."""
+
+
 def _regex(pattern: str) -> re.Pattern[str]:
     """A pattern with holes as a regular expression with named groups."""
     parts = re.split(r"\{(\w+)\}", pattern)
     out = re.escape(parts[0])
     for hole, text in zip(parts[1::2], parts[2::2], strict=True):
-        out += f"(?P<{hole}>{r'[0-9]+' if hole == 'i' else r'[^.]+'})" + re.escape(text)
+        out += f"(?P<{hole}>{HOLES.get(hole, r'[^.]+')})" + re.escape(text)
     return re.compile(out)

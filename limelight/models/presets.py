@@ -7,7 +7,7 @@ from functools import partial
 
 from limelight.errors import ConfigError, suggestion
 from limelight.models import config as c
-from limelight.models import gpt, mamba, mamba2, recurrent, transformer2017
+from limelight.models import gpt, mamba, mamba2, qwen3_5, recurrent, transformer2017
 from limelight.models.build import build
 
 Make = Callable[..., c.ModelConfig]
@@ -46,8 +46,8 @@ def _language_model(cell: recurrent.Cell) -> Preset:
     return Preset(partial(recurrent.language_model, cell=cell, layers=2), False, 512, 1024, 0.2)
 
 
-def _units(make: Make, step: int) -> Preset:
-    return Preset(partial(make, layers=6), False, 256, 1024, 0.1, step)
+def _units(make: Make, layers: int, width: int, step: int) -> Preset:
+    return Preset(partial(make, layers=layers), False, width, 1024, 0.1, step)
 
 
 PRESETS: dict[str, Preset] = {
@@ -78,8 +78,10 @@ PRESETS: dict[str, Preset] = {
     "lstm": _language_model("lstm"),
     "gru": _language_model("gru"),
     "rnn": _language_model("rnn"),
-    "mamba": _units(mamba.language_model, 8),
-    "mamba2": _units(mamba2.language_model, 32),
+    "mamba": _units(mamba.language_model, 6, 256, 8),
+    "mamba2": _units(mamba2.language_model, 6, 256, 32),
+    "delta": _units(qwen3_5.language_model, 4, 192, 32),
+    "delta-hybrid": _units(partial(qwen3_5.language_model, every=4), 4, 192, 32),
 }
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.nn.attention import Attention
+from limelight.nn.bias import NoBias
 from limelight.nn.block import Block, NoCross
 from limelight.nn.cache import KVCache
 from limelight.nn.embeddings import Embeddings
@@ -81,6 +82,15 @@ class Stack(nn.Module):
         found = (rotary.following for rotary in rotaries if isinstance(rotary, Rotary))
         return tuple(dict.fromkeys(scaling for scaling in found if scaling is not None))
 
+    def passes(self, length: int) -> bool:
+        """Whether tokens of a text that is so long can be passed over without the others coming closer: all that tells
+        them where they stand is their own place."""
+        attentions = [cast("Attention", block.attention) for block in self.blocks]
+        return not self.following and all(
+            isinstance(each.score_bias, NoBias) and (each.window is None or each.window >= length)
+            for each in attentions
+        )
+
     def encode(self, x: Tensor, lengths: Tensor, visible: Tensor | None, types: Tensor | None = None) -> Memory:
         """Reads token vectors x [B, S, E] in both directions; see `FullMasks` for lengths and visible, `Embeddings` for
         types."""
@@ -104,14 +114,16 @@ class Stack(nn.Module):
         counts: Tensor | None,
         visible: Tensor | None,
         length: Tensor | None = None,
+        index: Tensor | None = None,
     ) -> Tensor:
         """Reads token vectors x [B, T, E] behind what the state has seen: [B, T, W].
 
         The keys and values are kept in the state, if it has room; its lengths are the caller's to move on. counts:
         [B] int64 on CPU, the real positions of each row; what stands behind them is never seen, but no part of the
         text's length. visible: see `CausalMasks`. length: [B] int64 on CPU, of the texts that this is a part of, for
-        rotary embeddings that follow it (None: up to the end of this part). Raises RequestError if a word is to be
-        hidden from a stack that is recurrent.
+        rotary embeddings that follow it (None: up to the end of this part). index: [B, T] int64, where in the text each
+        of them stands, if some of it is passed over, in a stack that `passes` (None: behind each other). Raises
+        RequestError if a word is to be hidden from a stack that is recurrent.
         """
         if visible is not None and self.recurrent:
             hides_nothing(visible)
@@ -122,8 +134,12 @@ class Stack(nn.Module):
             if length is None:
                 length = state.lengths + (x.shape[1] if counts is None else counts)
             state.text.turn(length)
+        if index is None:
+            positions = Positions(masks.index, masks.keys, length, given, counts)
+        else:
+            positions = Positions(index.to(x.device), int(index.max()) + 1)
         caches = cast("Sequence[KVCache]", state.parts)
-        out: Tensor = self(x, masks, Positions(masks.index, masks.keys, length, given, counts), caches, state.source)
+        out: Tensor = self(x, masks, positions, caches, state.source)
         return out
 
     def forward(

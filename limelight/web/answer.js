@@ -36,16 +36,16 @@ function checked({ named, check }, sentences) {
 
 // What the numbers under the words are.
 function legend(importance, asked) {
-  const { kind, method, values, answers, unit, foil } = importance;
+  const { kind, method, values, answers, unit, foil, asks } = importance;
   if (kind === "attention") return note(`${answers} The numbers are shares: where the model looks, which is not what changes its answer.`);
   if (!folds(importance)) return note(`${answers} The numbers are in a unit of its own: ${unit}.`);
   const beside = foil ? ` beside ${quoted(foil)}` : "";
   const how = method === "measured" ? ", at least, with another likely word there" : ", by the method chosen below";
-  const left = values.filter((value) => value == null).length;
+  const left = values.filter((value, i) => value == null && i !== asks).length;
   return note(
     `Under a word: how many times less likely ${asked} gets${beside}${how}. `,
     values.some((value) => short(importance, value).endsWith("more")) && "More: likelier without it. ",
-    left ? `${left.toLocaleString("en")} words to which a quick reading gave less were not measured one by one.` : "No number: it changes little.",
+    left ? `${left.toLocaleString("en")} words to which a quick reading gave less were not measured one by one.` : `No number: it changes little${values[asks] === null ? ", or the model asks from it" : ""}.`,
   );
 }
 

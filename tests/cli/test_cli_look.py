@@ -56,6 +56,10 @@ def test_json_says_what_the_library_says(look: Callable, tiny: Path) -> None:
     for said, heard in zip(answer["words"], found.words, strict=True):
         assert list(said) == ["word", "start", "end", "importance", "times", "asks"]
         assert said["word"] == SENTENCE[said["start"] : said["end"]] == heard.word
+        if heard.importance is None:
+            assert heard.asks
+            assert said["importance"] is said["times"] is None
+            continue
         assert said["importance"] == pytest.approx(heard.importance, abs=1e-5)
         assert said["times"] == pytest.approx(heard.times, rel=1e-4)
     assert [said["word"] for said in answer["words"] if said["asks"]] == ["tired"]
@@ -65,7 +69,7 @@ def test_json_says_what_the_library_says(look: Callable, tiny: Path) -> None:
     check = found.check
     assert check is not None
     assert list(answer["check"]) == ["words", "way", "loss", "sets", "every", "better", "least", "holds", "short"]
-    assert (answer["check"]["words"], answer["check"]["way"]) == (sorted(found.named), "deleted")
+    assert (answer["check"]["words"], answer["check"]["way"]) == (sorted(found.named), check.way)
     assert answer["check"]["loss"] == pytest.approx(check.loss, abs=1e-4)
     for name in ("sets", "every", "better", "holds", "short"):
         assert answer["check"][name] == getattr(check, name)
@@ -205,14 +209,16 @@ def test_the_picture_fits_into_80_columns_and_has_all_its_parts(run: Run, tiny: 
     still = re.search(r"^Little or no difference: (.*)$", out, re.M)
     for number, heard in enumerate(found.words, 1):
         row = re.search(rf"^ *{number} {heard.word} +([\d.,]+) × (less|more) [█▏▎▍▌▋▊▉]+", out, re.M)
-        assert heard.times is not None
-        if row is None:
+        if heard.times is None:
+            assert heard.asks
+            assert f"Not counted: {number} {heard.word}, the last word" in out
+        elif row is None:
             assert abs(heard.importance or 0.0) <= 0.14
             assert number - 1 in found.named or (still and f"{number} {heard.word}" in still[1].split(", "))
         else:
             times = float(row[1].replace(",", ""))
             assert (times if row[2] == "less" else 1 / times) == pytest.approx(heard.times, rel=0.06)
-    assert re.search(r"^10 tired .*the last word$|Little or no difference: .*tired", out, re.M)
+    assert re.search(r"^10 tired .*the last word$|^Not counted: 10 tired, the last word$", out, re.M)
     assert "logarithms" not in told
 
 
@@ -387,8 +393,11 @@ def test_a_word_that_is_said_twice_is_named_by_its_number(run: Run, tiny: Path) 
 
 def test_words_that_were_not_measured_are_counted() -> None:
     assert "1 other word was not measured." in plain(drawn(None, (5.0, None, 0.3)))
-    assert "2 other words were not measured." in plain(drawn(None, (5.0, None, None)))
+    assert "2 other words were not measured." in plain(drawn(None, (None, None, 5.0)))
     assert "not measured" not in plain(drawn(None))
+    both = plain(drawn(None, (5.0, None, None)))
+    assert "Not counted: 3 c, the last word" in both
+    assert "1 other word was not measured." in both
 
 
 def test_many_words_are_ranked_up_to_a_point(run: Run, tiny: Path) -> None:

@@ -1,6 +1,7 @@
 """``limelight look --npz`` and ``--parquet``: what is read back is what the library says."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +85,8 @@ def test_the_next_word_is_the_last_of_the_words(run: Run, tiny: Path, tmp_path: 
     assert str(arrays["text"]) == seen.ahead.text != TEXT
     assert arrays["words"].tolist() == [*TEXT.split(), found.target.text]
     assert (int(arrays["asked"]), int(arrays["given"])) == (len(seen.words), len(seen.tokens))
-    assert arrays["word_importance"][:-1] == pytest.approx([heard.importance for heard in found.words], abs=1e-4)
+    values = [math.nan if heard.importance is None else heard.importance for heard in found.words]
+    assert arrays["word_importance"][:-1] == pytest.approx(values, abs=1e-4, nan_ok=True)
     # what could follow the text that was given stands in the place of the word in question
     first = int(np.flatnonzero(arrays["token_words"] == arrays["asked"])[0])
     assert first == arrays["given"]
@@ -128,7 +130,8 @@ def test_parquet_holds_the_same_numbers(run: Run, tiny: Path, tmp_path: Path) ->
     assert [(row["other"], row["text"], row["place"]) for row in rows["word importance"]] == [
         (place, word, 7) for place, word in enumerate(TEXT.split()[:-1])
     ]
-    assert [row["value"] for row in rows["word importance"]] == arrays["word_importance"][:-1].tolist()
+    values = [row["value"] for row in rows["word importance"]]
+    assert values == pytest.approx(arrays["word_importance"][:-1].tolist(), abs=0, nan_ok=True)
     for row in rows["token importance"]:
         assert row["value"] == arrays["token_importance"][row["other"]]
         assert row["text"] == arrays["tokens"][row["other"]]

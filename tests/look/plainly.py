@@ -1,12 +1,14 @@
 """Slow and plain ways to the numbers of looking: one whole forward pass for each text, no cache, no batch."""
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import torch
 
 import limelight
-from limelight.look.inquiry import REPLACEMENTS
+from limelight.look.inquiry import AGAIN, ALONE, REPLACEMENTS
 from limelight.look.likely import NEARNESS
+from limelight.look.question import GivenWord
 
 
 def ids_of(model: limelight.Model, text: str) -> list[int]:
@@ -33,29 +35,54 @@ def said(
 
 
 @torch.inference_mode()
-def alternatives(model: limelight.Model, tokens: Sequence[int], place: int, n: int = REPLACEMENTS) -> list[int]:
-    """What is put in the place of one token: first the nearest in meaning of those that are likely there, half of n,
-    then the likeliest others. All but the first three of the tests' tokens are words, of one shape."""
+def alternatives(model: limelight.Model, tokens: Sequence[int], place: int) -> list[int]:
+    """What is put in the place of one token: two that are near in meaning among those that are likely there, the
+    likeliest, two near ones more, and then the likeliest. All but the first three of the tests' tokens are words, of
+    one shape."""
     own = tokens[place]
     likely = scores(model, tokens[:place])[-1].log_softmax(-1).tolist()
     rows = model.network.embed(torch.arange(len(likely)))
     near = torch.cosine_similarity(rows, rows[own], dim=-1).tolist()
-    others = sorted((id for id in range(3, len(likely)) if id != own), key=lambda other: -likely[other])
-    close = sorted(others, key=lambda other: -(likely[other] + NEARNESS * near[other]))[: (n + 1) // 2]
-    return [*close, *(id for id in others if id not in close)][:n]
+    left = {*range(3, len(likely))} - {own}
+    found: list[int] = []
+    for turn in range(ALONE + AGAIN):
+        nearness = NEARNESS if turn in (0, 1, 3, 4) else 0.0
+        found.append(max(left, key=lambda other: likely[other] + nearness * near[other]))
+        left.remove(found[-1])
+    return found
 
 
 def by_other(
-    model: limelight.Model, tokens: Sequence[int], places: Sequence[int], answer: int, foil: int | None = None
+    model: limelight.Model,
+    tokens: Sequence[int],
+    places: Sequence[int],
+    answer: int,
+    foil: int | None = None,
+    turns: Sequence[int] = range(REPLACEMENTS),
 ) -> list[float]:
     """What the answer behind the tokens loses when others stand in some places, by each that does."""
     whole = said(model, tokens, answer, foil)
     others = {place: alternatives(model, tokens, place) for place in places}
-    falls = []
-    for turn in range(max(map(len, others.values()))):
-        changed = [others[at][turn % len(others[at])] if at in others else id for at, id in enumerate(tokens)]
-        falls.append(whole - said(model, changed, answer, foil))
-    return falls
+    changed = ([others[at][turn] if at in others else id for at, id in enumerate(tokens)] for turn in turns)
+    return [whole - said(model, each, answer, foil) for each in changed]
+
+
+def tried(falls: Sequence[float]) -> Sequence[float]:
+    """Of what the answer loses by one other word after another, that by those that are tried: until nothing is lost."""
+    return falls[: next((n for n, fall in enumerate(falls, 1) if fall <= GivenWord.least), len(falls))]
+
+
+def alone(model: limelight.Model, tokens: Sequence[int], place: int, answer: int, foil: int | None = None) -> float:
+    """What the answer loses without one word: by the mildest of those that are tried."""
+    return min(tried(by_other(model, tokens, [place], answer, foil, range(ALONE))))
+
+
+def checked(
+    model: limelight.Model, tokens: Sequence[int], places: Sequence[int], answer: int, foil: int | None = None
+) -> float:
+    """What the answer loses when some places are taken away to check them."""
+    again = by_other(model, tokens, places, answer, foil, range(ALONE, ALONE + AGAIN))
+    return (2 * deleted(model, tokens, places, answer, foil) + fmean(again)) / 3
 
 
 def replaced(

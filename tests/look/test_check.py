@@ -1,6 +1,7 @@
 """The check of named words: all other sets or drawn ones, and how often chance passes it."""
 
 import random
+from collections import Counter
 from itertools import combinations
 from math import comb, nan
 
@@ -9,13 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from look.made_up import MadeUp, added, inquiry, text
 
-from limelight.look.check import BATCH, MOST, ONE_IN, READ, Check, check
+from limelight.look.check import BATCH, BOTH, DELETED, MOST, ONE_IN, READ, Check, check
+from limelight.look.inquiry import AGAIN, ALONE, Inquiry
 
 
 def sets(session: MadeUp) -> list[frozenset[int]]:
-    """What was deleted, in its order."""
-    assert {way for way, _ in session.asked} == {"deleted"}
-    return [places for _, places in session.asked]
+    """What was deleted, in its order; as often as it should it was replaced, too."""
+    deleted = [places for way, places in session.asked if way == "deleted"]
+    replaced = Counter(places for way, places in session.asked if way == "replaced")
+    assert replaced == dict.fromkeys(deleted, AGAIN)
+    assert {way for way, _ in session.asked} == {"deleted", "replaced"}
+    return deleted
 
 
 @settings(max_examples=40, deadline=None)
@@ -26,9 +31,35 @@ def test_few_sets_are_all_tried(words: int, size: int, draw: random.Random) -> N
     session = MadeUp(text(words + 1), lambda way, places, turn: worth[places])
     found = check(inquiry(session), chosen)
     assert sorted(map(sorted, sets(session))) == sorted(map(sorted, worth))  # each once, none with the word that asks
-    assert (found.words, found.way, found.loss) == (chosen, "deleted", worth[frozenset(chosen)])
+    assert (found.words, found.way) == (chosen, BOTH)
+    assert found.loss == pytest.approx(worth[frozenset(chosen)])
     assert (found.sets, found.every) == (len(worth) - 1, True)
-    assert found.better == sum(loss >= found.loss for loss in worth.values()) - 1
+    assert found.better == sum(loss >= worth[frozenset(chosen)] for loss in worth.values()) - 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(draw=st.randoms(use_true_random=False))
+def test_sets_are_ranked_by_deleting_counted_twice_and_by_words_that_stood_nowhere_before(draw: random.Random) -> None:
+    worth = {(way, pair, turn): draw.gauss(1, 2) for way in ("deleted", "replaced")
+             for pair in map(frozenset, combinations(range(7), 2)) for turn in range(ALONE + AGAIN)}  # fmt: skip
+    session = MadeUp(text(8), lambda way, places, turn: worth[way, places, turn])
+    found = check(inquiry(session), (1, 5))
+
+    def loss(pair: frozenset[int]) -> float:
+        again = sum(worth["replaced", pair, turn] for turn in range(ALONE, ALONE + AGAIN))
+        return DELETED * worth["deleted", pair, 0] + (1 - DELETED) * again / AGAIN
+
+    own = frozenset({1, 5})
+    assert found.loss == pytest.approx(loss(own))
+    assert found.better == sum(loss(pair) >= loss(own) for pair in map(frozenset, combinations(range(7), 2))) - 1
+
+
+def test_where_no_word_can_stand_sets_are_deleted_alone() -> None:
+    session = MadeUp(text(9), lambda way, places, turn: 1.0 if places == {2, 3} else 0.0)
+    asked = inquiry(session)
+    found = check(Inquiry(session, asked.question, asked.spans, long=True), (2, 3))
+    assert (found.way, found.loss, found.holds) == ("deleted", 1.0, True)
+    assert {way for way, _ in session.asked} == {"deleted"}
 
 
 def test_equal_sets_do_as_much() -> None:
@@ -45,7 +76,7 @@ def test_the_word_that_asks_is_among_the_others_only_if_it_is_checked() -> None:
         assert any(8 in places for places in sets(session)) is (8 in chosen)
 
 
-@pytest.mark.parametrize(("better", "tried"), [(0, BATCH), (2, MOST), (9, MOST), (80, BATCH)])
+@pytest.mark.parametrize(("better", "tried"), [(0, BATCH), (2, MOST), (9, 180), (80, BATCH)])
 def test_of_many_sets_distinct_ones_are_drawn_until_it_is_clear(better: int, tried: int) -> None:
     """better: of a hundred sets, how many lower the answer as much as the one that is checked."""
     chosen = (3, 17, 25)
@@ -81,7 +112,7 @@ def test_of_a_long_text_no_more_sets_are_tried_than_there_are_or_than_are_needed
     assert len(others) == len(set(others)) == found.sets
     assert found.better == sum(min(places) <= better for places in others)
     counts = {n: sum(min(places) <= better for places in others[:n]) for n in range(BATCH, found.sets + 1, BATCH)}
-    clear = [n for n, count in counts.items() if not 0 < count <= n / 5]
+    clear = [n for n, count in counts.items() if 3 * 20 * (1 + count) <= 1 + n or 20 * (1 + count) > words]
     assert found.sets == next(iter(clear), words - 1)
     assert found.every == (not clear)
     assert found.holds == (20 * (1 + found.better) <= 1 + found.sets)

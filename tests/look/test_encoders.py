@@ -4,9 +4,11 @@ import copy
 import math
 from collections.abc import Callable
 from itertools import combinations
+from statistics import fmean
 
 import pytest
 import torch
+from look import plainly
 from references import saved, write_marked_tokenizer
 from torch import Tensor
 
@@ -16,8 +18,8 @@ from limelight.look import METHODS
 from limelight.look.encoded import SeenEncoded
 from limelight.look.encoder import EncoderSession
 from limelight.look.importance import fitting
-from limelight.look.inquiry import REPLACEMENTS, Inquiry
-from limelight.look.likely import NEARNESS
+from limelight.look.inquiry import AGAIN, ALONE, Inquiry
+from limelight.look.likely import NEAR, NEARNESS
 from limelight.look.question import Class, MaskedWord, Score, Similarity, Span, Tag
 from limelight.look.session import Variant, stacked
 from limelight.models import config as c
@@ -107,16 +109,24 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
     blocked = [whole - said(answer(ids, (place,))[4], 13, rival) for place in places]
     assert values(seen, 4, "blocking", foil) == pytest.approx(blocked, abs=1e-4)
     assert values(seen, 4, "leave-one-out", foil) == pytest.approx([without([place]) for place in places], abs=1e-4)
-    replaced = []
+    others: dict[int, list[int]] = {}
     for at in places:
         chances = answer([*ids[:at], MASK, *ids[at + 1 :]])[at].log_softmax(-1).tolist()
         near = nearness(seen, ids[at])
-        likely = sorted(near, key=lambda word: -chances[word])
-        close = sorted(likely, key=lambda word: -(chances[word] + NEARNESS * near[word]))[: (REPLACEMENTS + 1) // 2]
-        others = [*close, *(word for word in likely if word not in close)][:REPLACEMENTS]
-        replaced.append(min(whole - said(answer([*ids[:at], id, *ids[at + 1 :]])[4], 13, rival) for id in others))
-    assert values(seen, "w13", "leave-one-replaced", foil) == pytest.approx(replaced, abs=1e-4)
-    assert [heard.importance for heard in found.words] == pytest.approx(replaced, abs=1e-4)
+        own: list[int] = []
+        for turn in range(ALONE + AGAIN):
+            fits = {word: chances[word] + (NEARNESS * near[word] if turn in NEAR else 0) for word in {*near} - {*own}}
+            own.append(max(fits, key=lambda word: fits[word]))
+        others[at] = own
+
+    def replaced(turn: int, *gone: int) -> float:
+        changed = [others[place][turn] if place in gone else id for place, id in enumerate(ids)]
+        return whole - said(answer(changed)[4], 13, rival)
+
+    falls = {at: [replaced(turn, at) for turn in range(ALONE)] for at in places}
+    mildest = [min(plainly.tried(falls[at])) for at in places]
+    assert values(seen, "w13", "leave-one-replaced", foil) == pytest.approx(mildest, abs=1e-4)
+    assert [heard.importance for heard in found.words] == pytest.approx(mildest, abs=1e-4)
     highest = seen.importance("w13", method="blocking", foil=foil)
     assert highest.named == tuple(i for i in sorted(range(6), key=lambda i: -blocked[i]) if blocked[i] > 0)[:3]
     together = [places[i] for i in highest.named]
@@ -125,8 +135,14 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
     )
     check = highest.check
     assert check is not None
-    assert check.loss == highest.losses["deleted"] == pytest.approx(without(together), abs=1e-4)
-    sets = [without(list(each)) for each in combinations(places, len(together))]
+    assert highest.losses["deleted"] == pytest.approx(without(together), abs=1e-4)
+
+    def taken(gone: list[int]) -> float:
+        again = fmean(replaced(turn, *gone) for turn in range(ALONE, ALONE + AGAIN))
+        return (2 * without(gone) + again) / 3
+
+    assert check.loss == pytest.approx(taken(together), abs=1e-4)
+    sets = [taken(list(each)) for each in combinations(places, len(together))]
     assert (check.sets, check.every) == (len(sets) - 1, True)
     assert check.better == sum(loss > check.loss + 1e-4 for loss in sets)
 
@@ -155,9 +171,9 @@ def test_a_class_by_blocking_leaving_out_and_replacing(opened: Callable[[str], t
     assert values(seen, labels[low], "leave-one-out", labels[high]) == pytest.approx(expected, abs=1e-4)
     expected = []
     for at in range(1, 8):  # a model that says no words: by those that mean much the same
-        others = list(nearness(seen, IDS[at]))[:REPLACEMENTS]
+        others = list(nearness(seen, IDS[at]))[:ALONE]
         falls = [answer([*IDS[:at], id, *IDS[at + 1 :]]) for id in others]
-        expected.append(min(whole - float(each[low] - each[high]) for each in falls))
+        expected.append(min(plainly.tried([whole - float(each[low] - each[high]) for each in falls])))
     assert values(seen, labels[low], "leave-one-replaced", labels[high]) == pytest.approx(expected, abs=1e-4)
     with pytest.raises(RequestError, match="asked is 'no such'; it must be one of"):
         seen.importance("no such")

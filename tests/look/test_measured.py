@@ -1,6 +1,7 @@
 """The default method: its values against plain forwards, and each rule by which words are named."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from itertools import combinations
 from math import comb, log
@@ -15,7 +16,20 @@ from references import saved
 
 import limelight
 from limelight.look import Seen
-from limelight.look.measured import ADDS, ALL, CERTAIN, DECIDES, MOST, PROPOSED, WEIGHTS, Found, measured, smallest
+from limelight.look.inquiry import ALONE
+from limelight.look.measured import (
+    ADDS,
+    ALL,
+    CERTAIN,
+    DECIDES,
+    MOST,
+    OUTWEIGHS,
+    PROPOSED,
+    WEIGHTS,
+    Found,
+    measured,
+    smallest,
+)
 from limelight.look.question import GivenWord
 
 TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
@@ -50,9 +64,11 @@ def test_a_word_is_worth_what_the_mildest_of_the_likely_words_costs(
     assert answer.method == "measured"
     *prompt, token = plainly.ids_of(model, TEXT)
     rival = None if foil is None else model.tokenizer.id(foil)
-    expected = [plainly.replaced(model, prompt, [place], token, rival) for place in range(1, 9)]
-    assert [heard.importance for heard in answer.words] == pytest.approx(expected, abs=2e-4)
-    assert [heard.asks for heard in answer.words] == [False] * 7 + [True]  # which is replaced as all others
+    expected = [plainly.alone(model, prompt, place, token, rival) for place in range(1, 9)]
+    *others, asks = answer.words
+    assert [heard.importance for heard in others] == pytest.approx(expected[:7], abs=2e-4)
+    assert asks.importance == (pytest.approx(expected[7], abs=2e-4) if 7 in answer.named else None)
+    assert [heard.asks for heard in answer.words] == [False] * 7 + [True]
     assert answer.unit == ("log-probability" if foil is None else "log-odds")
 
 
@@ -69,7 +85,7 @@ def test_what_is_named_does_most_of_all_pairs(
     def ways(*words: int) -> tuple[float, float]:
         places = [i + 1 for i in words]
         replaced = plainly.by_other(model, prompt, places, token, rival)
-        return (min(replaced) + fmean(replaced)) / 2, plainly.blocked(model, prompt, places, token, rival)
+        return fmean(replaced), plainly.blocked(model, prompt, places, token, rival)
 
     scale = [max(GivenWord.least, *alone) for alone in zip(*map(ways, range(7)), strict=True)]
 
@@ -78,15 +94,14 @@ def test_what_is_named_does_most_of_all_pairs(
 
     every = {pair: does(*pair) for pair in combinations(range(7), 2)}
     best = sorted(max(every, key=lambda pair: every[pair]), key=does, reverse=True)  # the strongest first
-    together, asking = (
-        plainly.replaced(model, prompt, places, token, rival) for places in ([i + 1 for i in best], [8])
-    )
-    assert answer.named == (tuple(best) if asking <= together else (7, best[0]))
+    together = plainly.replaced(model, prompt, [i + 1 for i in best], token, rival)
+    asking = plainly.alone(model, prompt, 8, token, rival)
+    assert answer.named == (tuple(best) if asking < OUTWEIGHS * together else (7, best[0]))
 
 
-@pytest.mark.parametrize("words", range(40))
-def test_as_many_words_are_needed_as_make_twenty_sets(words: int) -> None:
-    enough = [size for size in range(1, MOST + 1) if comb(words, size) >= CERTAIN]
+@pytest.mark.parametrize("words", range(60))
+def test_as_many_words_are_needed_as_make_twenty_sets_and_one_only_of_forty(words: int) -> None:
+    enough = [size for size in range(1, MOST + 1) if comb(words, size) >= (CERTAIN if size > 1 else 40)]
     assert smallest(words) == min(enough, default=1)
 
 
@@ -99,7 +114,7 @@ def test_of_words_that_do_nothing_to_one_another_the_highest_are_named(worth: li
     """One word at a time finds what all sets together would."""
     words = len(worth)
     answer = found(words, lambda way, places: added(worth, places), blocks=blocks)
-    assert answer.values == (*worth, 0.0)
+    assert answer.values == (*worth, None)
     ranked = sorted(range(words), key=lambda i: -worth[i])
     size = min(smallest(words), max(1, words // 2))
     while size < min(MOST, words // 2) and worth[ranked[size]] >= ADDS:
@@ -117,12 +132,13 @@ def test_whatever_words_do_to_one_another_what_is_named_is_worth_it(words: int, 
         return random.Random(f"{seed} {way} {sorted(places)}").gauss(0, 2)
 
     answer = found(words, lost, blocks=blocks)
-    assert answer.values[words] == lost("replaced", frozenset([words]))
+    asking = lost("replaced", frozenset([words]))
     if words in answer.named:  # which asks, and then comes first
         assert answer.named.index(words) == 0
-        assert answer.values[words] >= WHOLE
+        assert answer.values[words] == asking >= WHOLE
         assert len(answer.named) <= smallest(words + 1)
         return
+    assert answer.values[words] is None
     assert len(set(answer.named)) == len(answer.named) <= MOST
     assert set(answer.named) <= set(range(words))
     if answer.named:
@@ -130,7 +146,8 @@ def test_whatever_words_do_to_one_another_what_is_named_is_worth_it(words: int, 
         # One word alone where it does enough, and with no other more.
         assert words <= 5 or len(answer.named) in (1, *range(smallest(words), MOST + 1))
         worth = lost("replaced", frozenset(answer.named))
-        assert worth >= max(WHOLE, answer.values[words])
+        assert worth >= WHOLE
+        assert worth > asking / OUTWEIGHS
         if len(answer.named) > smallest(words):
             fewer = [lost("replaced", frozenset(each)) for each in combinations(answer.named, smallest(words))]
             assert worth >= min(fewer) + ADDS
@@ -144,7 +161,7 @@ def test_one_more_word_must_add_enough_in_every_way(way: str) -> None:
         def lost(kind: str, places: frozenset[int], worth: dict[int, float] = worth) -> float:
             return added(worth if kind == way else {4: 3.0, 9: 2.0}, places)
 
-        assert found(22, lost).named == (4, 9)[:size]
+        assert found(45, lost).named == (4, 9)[:size]
 
 
 def test_words_said_more_than_once_are_tried_together() -> None:
@@ -158,7 +175,7 @@ def test_words_said_more_than_once_are_tried_together() -> None:
                 answer = found(names, lambda way, gone, places=places: 4.0 * (set(places) <= gone))
                 assert sorted(answer.named) == places, (times, words)
                 if words <= ALL:
-                    assert answer.values == (0.0,) * (words + 1)
+                    assert answer.values == (*(0.0,) * words, None)
 
 
 def test_signs_said_more_than_once_are_not_a_word() -> None:
@@ -180,20 +197,20 @@ def test_nothing_is_named_where_no_few_words_lower_the_answer(most: float) -> No
 @pytest.mark.parametrize(
     ("words", "worth", "named"),
     [
-        (8, {2: 1.0, 5: 0.5}, (8, 2)),  # it does more than all that would be named: as many as the check needs
-        (8, {2: 5.0, 5: 3.5}, (8, 2)),
-        (8, {2: 5.0, 5: 4.0}, (2, 5)),
-        (22, {2: 1.0, 5: 0.9}, (22,)),
+        (8, {2: 1.0, 5: 0.5}, (8, 2)),  # twice what all do that would be named: as many as the check needs
+        (8, {2: 2.5, 5: 1.9}, (8, 2)),
+        (8, {2: 2.5, 5: 2.1}, (2, 5)),
+        (22, {2: 1.0, 5: 0.9}, (22, 2)),
         (8, {}, (8,)),
         (0, {}, (0,)),
     ],
 )
-def test_the_word_that_asks_is_named_only_where_it_outweighs_all_else(
+def test_the_word_that_asks_counts_only_where_it_outweighs_all_else(
     words: int, worth: dict[int, float], named: tuple[int, ...]
 ) -> None:
     session = MadeUp([*text(words), "asks"], lambda way, places, turn: added({**worth, words: 9.0}, places))
     answer = measured(inquiry(session))
-    assert answer.values[words] == 9.0
+    assert answer.values[words] == (9.0 if words in named else None)
     assert answer.named == named
     assert {(way, places) for way, places in session.asked if words in places} == {("replaced", frozenset([words]))}
 
@@ -205,9 +222,16 @@ def test_the_word_that_asks_is_not_named_for_little() -> None:
 
 
 def test_a_word_counts_for_the_mildest_that_stands_in_its_place() -> None:
-    session = MadeUp(text(9), lambda way, places, turn: (3.0, 0.5, 7.0)[turn] * (4 in places))
-    answer = measured(inquiry(session))
-    assert answer.values[4] == 0.5
+    for mildest in range(ALONE):
+        session = MadeUp(text(9), lambda way, places, turn: (0.5 if turn == mildest else 3.0) * (4 in places))  # noqa: B023
+        assert measured(inquiry(session)).values[4] == 0.5
+
+
+def test_no_more_words_are_tried_once_nothing_is_lost() -> None:
+    session = MadeUp(text(30), lambda way, places, turn: (3.0, 0.1, 0.0)[min(turn, 2)] * (4 in places), blocks=False)
+    asked = inquiry(session)
+    assert asked.alone([3, 4]) == [0.0, 0.1]
+    assert Counter(session.asked) == {("replaced", frozenset([3])): 1, ("replaced", frozenset([4])): 2}
 
 
 @settings(max_examples=15, deadline=None)
@@ -218,14 +242,14 @@ def test_of_a_long_text_only_what_is_proposed_is_measured(words: int, draw: rand
     session = MadeUp([*text(words), "asks"], lambda way, places, turn: added(worth, places))
     answer = measured(inquiry(session))
     known = [i for i, value in enumerate(answer.values) if value is not None]
-    assert len(known) == PROPOSED + 1
-    assert known[-1] == words  # the word that asks
+    assert len(known) == PROPOSED
+    assert words not in known  # the word that asks
     assert {*heavy} <= {*known}
     assert answer.named == tuple(heavy)
-    for i in known[:-1]:
+    for i in known:
         assert answer.values[i] == pytest.approx(worth[i])
     assert {places for way, places in session.asked if way == "replaced" and len(places) == 1} == {
-        frozenset([i]) for i in known
+        frozenset([i]) for i in (*known, words)
     }
 
 
@@ -235,10 +259,11 @@ def test_a_decoder_proposes_what_gave_most_to_the_answer_by_one_reading(model: l
     answer = seen.importance(40)
     given_ = seen.importance(40, method="alti-logit", check=False)
     highest = sorted(range(38), key=lambda i: -(given_.words[i].importance or 0.0))[:PROPOSED]
-    assert [i for i, heard in enumerate(answer.words) if heard.importance is not None] == [*sorted(highest), 38]
+    asks = [38] if 38 in answer.named else []
+    assert [i for i, heard in enumerate(answer.words) if heard.importance is not None] == [*sorted(highest), *asks]
     *prompt, token = plainly.ids_of(model, seen.text)
-    for i in (*highest[:3], 38):
-        assert answer.words[i].importance == pytest.approx(plainly.replaced(model, prompt, [i + 1], token), abs=2e-4)
+    for i in (*highest[:3], *asks):
+        assert answer.words[i].importance == pytest.approx(plainly.alone(model, prompt, i + 1, token), abs=2e-4)
     assert [heard.start for heard in answer.ranked()] == [
         heard.start
         for heard in sorted(answer.words, key=lambda h: -(h.importance or 0))

@@ -41,7 +41,7 @@ def post_norm() -> Decoder:
     return network
 
 
-OTHERWISE = {"bloom", "gpt_oss", "opt-post", "mamba", "mamba2"}
+OTHERWISE = {"bloom", "gpt_oss", "opt-post", "mamba", "mamba2", "qwen3_next", "qwen3_5_text"}
 """Narrower than the rest; with sinks, which are not taken apart; with shares too small to be compared; with
 recurrent units, which have none."""
 
@@ -285,7 +285,7 @@ def test_replacing_is_the_smallest_fall_among_likely_words(
     found = seen.importance("w18", method="leave-one-replaced", foil=foil, check=False)
     *tokens, answer = plainly.ids_of(model, TEXT)
     rival = None if foil is None else model.tokenizer.id(foil)
-    expected = [plainly.replaced(model, tokens, [place], answer, rival) for place in range(1, 9)]
+    expected = [plainly.alone(model, tokens, place, answer, rival) for place in range(1, 9)]
     assert [heard.importance for heard in found.words] == pytest.approx(expected, abs=2e-4)
 
 
@@ -340,8 +340,10 @@ def test_methods_measure_the_same_whatever_the_callers_gradient_mode(
         found = model.look(TEXT).importance("w18", **options)
     outside = model.look(TEXT).importance("w18", **options)
     for other in (found, outside):
-        assert [heard.importance for heard in other.words] == pytest.approx(
-            [heard.importance for heard in expected.words], rel=1e-4, abs=1e-4
+        known = [i for i, heard in enumerate(expected.words) if heard.importance is not None]
+        assert [i for i, heard in enumerate(other.words) if heard.importance is not None] == known
+        assert [other.words[i].importance for i in known] == pytest.approx(
+            [expected.words[i].importance for i in known], rel=1e-4, abs=1e-4
         )
 
 
@@ -367,7 +369,7 @@ def test_a_model_in_bfloat16_is_explained_about_as_it_is_in_float32(
     method: str, foil: str | None, seen: Seen, halved: limelight.Model
 ) -> None:
     found = (look.importance("w18", method=method, foil=foil, check=False) for look in (seen, halved.look(TEXT)))
-    exact, rounded = (torch.tensor([heard.importance for heard in each.words]) for each in found)
+    exact, rounded = (torch.tensor([heard.importance for heard in each.words[:7]]) for each in found)
     assert rounded.isfinite().all()
     assert torch.corrcoef(torch.stack((exact, rounded)))[0, 1] > 0.8
 

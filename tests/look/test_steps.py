@@ -21,7 +21,8 @@ LOOSE = {"rtol": 1e-4, "atol": 1e-4}
 HEAD = (1, 3)
 
 
-OTHERWISE = {"bloom", "mpt", "gpt_oss", "opt-post", "olmo", "smollm3", "cohere2", "mamba", "mamba2"}
+RECURRENT = {"mamba", "mamba2", "qwen3_next", "qwen3_5_text"}
+OTHERWISE = {"bloom", "mpt", "gpt_oss", "opt-post", "olmo", "smollm3", "cohere2", *RECURRENT}
 """Of other sizes than the rest, or with parts that a step tells of in another way: biases of scores, sinks, clipping,
 norms behind what is added, and recurrent units, which score nothing."""
 

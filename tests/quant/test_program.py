@@ -116,7 +116,7 @@ LEFT = {
         "deepseek_v2",
         "deepseek_v2-lite",
     ),
-    *("deepseek_v3", "mamba", "mamba2"),
+    *("deepseek_v3", "mamba", "mamba2", "qwen3_next", "qwen3_5_text"),
 }
 """Those with a part that the kernels do not know (`tests/models/test_contract.py`), whose blocks run in turn."""
 
