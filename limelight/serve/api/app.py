@@ -122,6 +122,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
         return _model(shelf(request), shelf(request).name(name))
 
     @app.post("/v1/completions", dependencies=dependencies)
+    @app.post("/completions", dependencies=dependencies)
     async def completions(request: Request, body: b.Complete) -> Response:
         writer = await shelf(request).writer(body.model)
         done = Completing(_id("cmpl"), writer, body)
@@ -132,6 +133,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
         return Whole(done.whole)
 
     @app.post("/v1/chat/completions", dependencies=dependencies)
+    @app.post("/chat/completions", dependencies=dependencies)
     async def chat(request: Request, body: b.Chat) -> Response:
         writer = await shelf(request).writer(body.model)
         done = Chatting(writer, body)
