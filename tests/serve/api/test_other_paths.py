@@ -79,6 +79,16 @@ def test_a_response_is_what_a_chat_says(api: Served) -> None:
         assert (status, refused["error"]["param"]) == (400, next(iter(wrong)))
 
 
+def test_paths_are_there_without_their_version(both: Served) -> None:
+    for path, body in (
+        ("/completions", {"prompt": "a", "max_tokens": 1}),
+        ("/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}),
+        ("/embeddings", {"model": "embedder", "input": "w5"}),
+        ("/models", None),
+    ):
+        assert both.ask(path, body)[0] == both.ask(f"/v1{path}", body)[0] == 200
+
+
 def test_metrics_are_as_prometheus_reads_them(api: Served) -> None:
     def figure(name: str) -> int:
         with api.open("/metrics") as answer:
