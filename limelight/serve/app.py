@@ -153,6 +153,19 @@ class Layer(Text):
     head: Small | None = None
 
 
+class Toward(Text):
+    """Words that heads may look back at."""
+
+    toward: Annotated[list[Word], Field(max_length=100)] = []
+
+
+class Guesses(Body):
+    """A text that goes on, its words with or without their positions."""
+
+    text: Words
+    positions: bool = True
+
+
 class Place(Text):
     """A word."""
 
@@ -349,6 +362,27 @@ def _looks(session: PageSession) -> APIRouter:
         def work() -> dict[str, Any]:
             views = session.text_views(*body.text)
             return {"weights": views.linking(body.source, body.target)}
+
+        return asked.answer(work)
+
+    @router.post("/spotlights")
+    async def spotlights(body: Toward, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work() -> dict[str, Any]:
+            from limelight.views.cards import heads
+
+            return {"heads": heads(session.text_views(*body.text).seen, body.toward)}
+
+        return asked.answer(work)
+
+    @router.post("/network")
+    async def network(body: Text, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        return asked.answer(lambda: session.network(body.given))
+
+    @router.post("/guesses")
+    async def guesses(body: Guesses, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work() -> dict[str, Any]:
+            views = session.edited(body.text, [], [], body.positions, None)
+            return views.next(None, _sampling(Settings(temperature=1.0)))
 
         return asked.answer(work)
 

@@ -12,7 +12,7 @@ from limelight.serve.worker import Worker, heed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limelight import Model, Translator
+    from limelight import Embedder, Model, Translator
     from limelight.checkpoints.source import Listed
     from limelight.decode import Sampling
     from limelight.models.api import Decoder
@@ -25,6 +25,9 @@ REMEMBERED = 8
 
 RUNS = Path("runs")
 """Where trainings are looked for: the folder that `limelight train` is mostly told to write to."""
+
+ENCODER = "minilm"
+"""The encoder that shows words which look both ways."""
 
 Tell = Callable[[int, int, str], None]
 """``tell(done, total, note)`` while a model is opened."""
@@ -57,6 +60,7 @@ class PageSession:
         self._views: OrderedDict[tuple[str, str, bool], TextViews | TranslationViews] = OrderedDict()
         self._talk: tuple[tuple[tuple[str, str], ...], ConversationViews] | None = None
         self._heads: tuple[TextViews, int, Tensor] | None = None  # the last attention; it takes as much room as a model
+        self._encoder: Embedder | None = None  # beside the open model, for what only an encoder shows
         self._opening: tuple[int, int, str] | None = None
 
     @property
@@ -197,6 +201,21 @@ class PageSession:
             self._heads = None
             self._heads = views, layer, views.attention(layer)
         return self._heads[2]
+
+    def network(self, text: str) -> dict[str, Any]:
+        """The strongest link between any two words of a text, under an encoder, which looks both ways, if `ENCODER` is
+        on this machine, else under the open model; see `limelight.views.cards.network`."""
+        import limelight
+        from limelight.views.cards import network
+
+        if self._encoder is None and any(model.name == ENCODER and model.path for model in self.listed()):
+            self._encoder = limelight.open(ENCODER, kind=limelight.Embedder)
+        seen = self._encoder.look(text) if self._encoder else self.text_views(text, "").seen
+        return {
+            "model": ENCODER if self._encoder else None,
+            "words": [word.text for word in seen.words],
+            "weights": network(seen),
+        }
 
     def text_views(self, given: str, added: str, tokens: bool = False, ahead: bool = False) -> "TextViews":
         """A text under the open model, see `views`. Raises RequestError if none is open yet, or if it translates."""

@@ -1,4 +1,5 @@
 // What the visitor can do. Each changes the state, puts that in the address, and has read or drawn what changed.
+import { CARDS } from "./cards.js";
 import { h } from "./dom.js";
 import { doors } from "./doors.js";
 import * as q from "./question.js";
@@ -6,7 +7,9 @@ import * as address from "./state.js";
 
 const PAUSE = 350; // milliseconds without a key before a text is read again
 
-export const fitting = ({ now, source }) => doors.filter((door) => (!door.plays || source.live) && (!now.model || door.fits(now.model)));
+export const VIEWS = [...doors, ...CARDS];
+
+export const fitting = ({ now, source }) => VIEWS.filter((door) => (!door.plays || source.live) && (!now.model || door.fits(now.model)));
 
 export function acts(app) {
   const { root, state, now, source, parts, work, draw, flow } = app;
@@ -19,6 +22,12 @@ export function acts(app) {
 
   const act = {
     go,
+    player: null, // of the card that is open: { step(by), toggle() }
+    card(by) {
+      const cards = fitting(app).filter((one) => one.plays);
+      const at = cards.findIndex((one) => one.name === state.door);
+      if (cards.length) act.door(cards[at < 0 ? 0 : (at + by + cards.length) % cards.length].name);
+    },
 
     // The box: what is typed is read when the keys rest.
     type(text) {
@@ -102,6 +111,7 @@ export function acts(app) {
     door(name) {
       if (!fitting(app).some((door) => door.name === name)) return;
       go({ door: state.door === name ? null : name });
+      act.player = null;
       draw.door();
       if (state.door) parts.doors.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     },

@@ -1,5 +1,6 @@
 // The page: one state, what is known about it, and the parts that read, draw and change them.
 import { acts, fitting } from "./acts.js";
+import { CARDS } from "./cards.js";
 import { doors } from "./doors.js";
 import { fill, h } from "./dom.js";
 import { drawing, fit } from "./drawing.js";
@@ -110,7 +111,12 @@ function listen(app) {
     const foil = parts.whynot.elements.foil.value.trim();
     if (foil) act.foil(foil);
   });
-  fill(parts.doors, doors.map((door, i) => h("button", { class: "door", "data-door": door.name, "aria-expanded": "false", onclick: () => act.door(door.name), title: door.says }, h("b", {}, i + 1), door.title)));
+  const opens = (door, name, ...inside) => h("button", { class: name, "data-door": door.name, "aria-expanded": "false", onclick: () => act.door(door.name), title: door.says }, inside);
+  fill(
+    parts.doors,
+    h("div", { class: "deck", role: "group", "aria-label": "How it works, in six cards" }, CARDS.map((one) => opens(one, "deck-card", one.title))),
+    h("div", { class: "inside", role: "group", "aria-label": "Inside the model" }, doors.map((door, i) => opens(door, "door", h("b", {}, i + 1), door.title))),
+  );
   sliders(parts.sliders, state, act, source.live);
   keys(document, act, doors);
   window.addEventListener("resize", () => (draw.sentence(), draw.door()));

@@ -81,7 +81,7 @@ export function drawing(app) {
       const door = fitting(app).find((one) => one.name === state.door);
       const words = q.words(app);
       if (!door || !now.model || !words[q.word(app)]) return fill(parts.room);
-      const data = { ...q.view(app), words, tail: q.tail(app) };
+      const data = { ...q.view(app), words, tail: q.tail(app), given_text: state.text };
       const need = { data, text: q.text(app), source, act: app.act, signal: of, again };
       need.remembered = async (key, find) => {
         const found = await work.remembered(key, find);

@@ -7,6 +7,8 @@ export function keys(page, act, doors) {
     ["↑  ↓", "the layer, in an open view", { ArrowUp: () => act.walk(-1, 0), ArrowDown: () => act.walk(1, 0) }],
     ["[  ]", "head", { "[": () => act.walk(0, -1), "]": () => act.walk(0, 1) }],
     [`1 – ${doors.length}`, "doors", Object.fromEntries(doors.map((door, i) => [String(i + 1), () => act.door(door.name)]))],
+    ["c", "the next of the six cards", { c: () => act.card(1) }],
+    [",  .", "a step of a card back or on; p plays it", { ",": () => act.player?.step(-1), ".": () => act.player?.step(1), p: () => act.player?.toggle() }],
     ["/", "edit the sentence", { "/": () => act.edit() }],
     ["r", "continue differently", { r: () => act.again() }],
     ["t", "words or tokens", { t: () => act.tokens() }],

@@ -113,6 +113,15 @@ export function live() {
       return (await json("linking", { ...text, source, target }, signal)).weights;
     },
 
+    // What the cards draw. toward: places of words that a head may look back at.
+    async spotlights(text, toward, signal) {
+      return (await json("spotlights", { ...text, toward }, signal)).heads;
+    },
+
+    network: (given, signal) => json("network", { given }, signal),
+
+    guesses: (text, positions, signal) => json("guesses", { text, positions }, signal),
+
     roles: (signal) => json("roles", {}, signal),
 
     async lens(text, word, progress, signal) {

@@ -102,6 +102,28 @@ def test_a_question_is_answered_and_the_answer_is_asked_where_it_is_from(visit: 
     page.wait_for_selector(".check")
 
 
+def test_six_cards_are_opened_and_stepped_by_key(visit: Visit) -> None:
+    page = visit()
+    titles = page.locator(".deck-card").all_inner_texts()
+    assert len(titles) == 6
+    for title in titles:
+        page.keyboard.press("c")
+        page.wait_for_selector(f".deck-card[aria-expanded=true]:has-text('{title}')")
+        page.wait_for_selector(".card .drawing > *")
+        steps = page.locator(".player [role=status]")
+        before, told = steps.inner_text(), page.locator(".told").inner_text()
+        page.keyboard.press(".")
+        assert steps.inner_text() != before
+        page.keyboard.press(",")
+        assert (steps.inner_text(), page.locator(".told").inner_text()) == (before, told)
+    assert page.locator(".path .here").count() == 1
+    page.keyboard.press("c")  # around again
+    page.get_by_role("button", name="▶ play").click()
+    page.get_by_role("button", name="❚❚ pause").click()
+    page.keyboard.press("Escape")
+    until(page, "document.querySelector('.room').childElementCount === 0")
+
+
 def test_a_sentence_is_typed_and_answered(visit: Visit) -> None:
     page = visit()
     page.keyboard.press("/")

@@ -346,6 +346,41 @@ def test_an_answer_goes_on_where_it_was_cut_off(opened: str, tiny: Path) -> None
     assert told[-1]["finish"] is not None
 
 
+def test_cards_draw_the_heads_that_do_most_of_something(opened: str) -> None:
+    told = json.loads(ask(opened, "/api/spotlights", {"given": SENTENCE, "toward": [1]})[2])["heads"]
+    n = len(SENTENCE.split())
+    heads = {}
+    for layer in range(3):
+        row = struct.unpack(f"<{4 * n * n}f", ask(opened, "/api/attention", {"given": SENTENCE, "layer": layer})[2])
+        for head in range(4):
+            heads[layer, head] = torch.tensor(row[head * n * n : (head + 1) * n * n]).view(n, n)
+    measures = {
+        "back": lambda weights: weights[3:, 1].sum() / (n - 2),
+        "before": lambda weights: weights.diagonal(-1).mean(),
+        "rests": lambda weights: 1 - weights.sum(-1).mean(),
+    }
+    assert [one["kind"] for one in told] == list(measures)
+    for one in told:
+        assert torch.allclose(torch.tensor(one["weights"]), heads[one["layer"], one["head"]], atol=1e-6)
+        most = max(float(measures[one["kind"]](weights)) for weights in heads.values())
+        assert one["share"] == pytest.approx(most, abs=1e-5)
+    web = json.loads(ask(opened, "/api/network", {"given": SENTENCE})[2])  # there is no encoder here: the open model's
+    assert web["model"] is None
+    assert torch.allclose(torch.tensor(web["weights"]), torch.stack(list(heads.values())).amax(0), atol=1e-6)
+
+
+def test_guesses_are_the_next_words_with_or_without_positions(opened: str) -> None:
+    def shares(text: str, positions: bool) -> dict[str, float]:
+        rows = json.loads(ask(opened, "/api/guesses", {"text": text, "positions": positions})[2])["rows"]
+        return {row["token"]: row["share"] for row in rows}
+
+    assert shares(SENTENCE, True) != shares(SENTENCE, False)
+    assert shares(SENTENCE, True) == {
+        row["token"]: row["share"]
+        for row in json.loads(ask(opened, "/api/next", {"given": SENTENCE, "temperature": 1.0})[2])["rows"]
+    }
+
+
 def test_tokens_instead_of_words(opened: str, tiny: Path) -> None:
     text = "unbelievable cats 👩‍👩‍👧"
     tokens = json.loads(ask(opened, "/api/words", {"given": text, "tokens": True})[2])
