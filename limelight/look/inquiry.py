@@ -3,6 +3,7 @@ take words away, by which all is measured."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, pairwise
 
 from torch import Tensor
 
@@ -12,8 +13,10 @@ from limelight.look.session import Progress, Session, Variant
 REPLACEMENTS = 3
 """Likely other words by which each word of a set is replaced."""
 
-ALONE = 6
-"""Likely other words by which a word is replaced alone, those of sets among them."""
+STAGES = (1, 3, 6)
+"""Likely other words, those of sets first, by which a word is replaced alone; more only where it still matters."""
+
+ALONE = STAGES[-1]
 
 AGAIN = 2
 """Further words by which a set is replaced again, to check it."""
@@ -85,14 +88,16 @@ class Inquiry:
         return [Variant(left_out=tuple(self.spans[i] for i in chosen))]
 
     def alone(self, chosen: Sequence[int], progress: Progress | None = None) -> list[float]:
-        """What the answer loses when each of some spans alone gives way to a likely word: by the one of `ALONE` that it
-        loses least by. Others are put only where it still loses anything that can be told."""
-        variants = {i: self._with({i: self._likely(i)}) for i in chosen}
+        """What the answer loses when each of some spans alone gives way to a likely word, by the one that it loses
+        least by. More of them are tried, by `STAGES`, where it still loses anything that can be told."""
+        variants = {i: self._with({i: self._likely(i)[:ALONE]}) for i in chosen}
         least = dict.fromkeys(chosen, float("inf"))
-        for n in range(ALONE):
-            open = [i for i in chosen if least[i] > self.question.least and n < len(variants[i])]
-            losses = self.drops([variants[i][n] for i in open], None if n else progress)
-            least |= {i: min(least[i], loss) for i, loss in zip(open, losses, strict=True)}
+        for start, stop in pairwise((0, *STAGES)):
+            open = [i for i in chosen if least[i] > self.question.least and variants[i][start:stop]]
+            found = iter(
+                self.drops([each for i in open for each in variants[i][start:stop]], None if start else progress)
+            )
+            least |= {i: min([least[i], *islice(found, len(variants[i][start:stop]))]) for i in open}
         return [least[i] for i in chosen]
 
     def losses(self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None) -> list[float]:

@@ -10,8 +10,10 @@ followed; words that are said more than once are also tried together, since each
 words are named as are needed for the check to mean something (`limelight.look.check`), and more if each adds much.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
 from math import comb, log
 from statistics import fmean
 
@@ -141,16 +143,10 @@ class _Search:
         self._steps += 1
         return found
 
-    def _spread(self, way: str, sets: Sequence[tuple[int, ...]]) -> list[tuple[float, ...]]:
-        """What the answer loses by each variant without each set."""
-        found = self._inquiry.spread(WAYS[way], sets, self._tell)
-        self._steps += 1
-        return found
-
     def _tell(self, done: int, all: int) -> None:
         """Tells how much of the search is done, when a part of a step is."""
         if self._progress is not None:
-            most = len(self._ways) * MOST + 1  # steps, that all take about as long
+            most = MOST + 1  # steps, that all take about as long
             self._progress(min(round(100 * (self._steps + done / all)), 100 * most), 100 * most)
 
     def best(self, alone: Mapping[int, float]) -> tuple[int, ...]:
@@ -199,19 +195,31 @@ class _Search:
 
     def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Losses]:
         """What the answer loses without each set, by every variant of every way."""
-        by_way = [self._spread(way, sets) for way in self._ways]
-        return dict(zip(sets, zip(*by_way, strict=True), strict=True))
+        taken = [[WAYS[way](self._inquiry, chosen) for way in self._ways] for chosen in sets]
+        variants = [variant for each in taken for by_way in each for variant in by_way]
+        found = iter(self._inquiry.drops(variants, self._tell))
+        self._steps += 1
+        return {
+            chosen: tuple(tuple(islice(found, len(by_way))) for by_way in each)
+            for chosen, each in zip(sets, taken, strict=True)
+        }
 
     def _grown(self, followed: Sequence[tuple[int, ...]], partners: Sequence[int], size: int) -> list[tuple[int, ...]]:
         """The sets made larger by one word, and all places of words that are said as often as the size."""
         grown = {tuple(sorted({*chosen, i})) for chosen in followed for i in partners if i not in chosen}
-        return sorted(grown | {places for places in self._repeated() if len(places) == size})
+        return sorted(grown | {places for places in self._repeated if len(places) == size})
 
-    def _repeated(self) -> Iterator[tuple[int, ...]]:
-        """The places of each word that is said more than once."""
+    @cached_property
+    def _repeated(self) -> list[tuple[int, ...]]:
+        """The places of each word that is said more than once, but no more often than words are named; only of those
+        that do something when they are hidden, where that is a way."""
         session = self._inquiry.session
         places: dict[str, list[int]] = {}
         for i in self._inquiry.others:
             text = "".join(session.spell(session.tokens[at]) for at in self._inquiry.spans[i])
             places.setdefault(text.strip().casefold(), []).append(i)
-        return (tuple(same) for word, same in places.items() if len(same) > 1 and any(map(str.isalnum, word)))
+        said = [tuple(same) for word, same in places.items() if 1 < len(same) <= MOST and any(map(str.isalnum, word))]
+        if "blocked" not in self._ways:
+            return said
+        losses = self._inquiry.losses(WAYS["blocked"], said)
+        return [same for same, loss in zip(said, losses, strict=True) if loss > self._inquiry.question.least]

@@ -31,6 +31,9 @@ ROWS = 64
 LOGITS = 1 << 25
 """The most logits computed in one step."""
 
+TOGETHER = 64
+"""Tokens of a text of which all logits are computed at once, since most of them are asked for."""
+
 WORTHWHILE = 96
 """Positions read in one step beyond which more of them save no time."""
 
@@ -202,7 +205,11 @@ class CausalSession(Session):
 
     def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
         """Of the words that the model finds likely behind what is in front of the span, see `limelight.look.likely`."""
-        scores = self.logits(slice(span.start - 1, span.start))[0]
+        place = span.start - 1
+        if len(self.tokens) <= TOGETHER:
+            scores = self.once("logits", lambda: self.logits(slice(None)))[place]
+        else:
+            scores = self.logits(slice(place, span.start))[0]
         return likely.fitting(self.network, self.spell, self.tokens[span.start : span.stop], scores, n)
 
     def logprobs(self, question: Likelihood, variants: Sequence[Variant], progress: Progress | None = None) -> Tensor:

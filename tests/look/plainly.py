@@ -68,8 +68,9 @@ def by_other(
 
 
 def tried(falls: Sequence[float]) -> Sequence[float]:
-    """Of what the answer loses by one other word after another, that by those that are tried: until nothing is lost."""
-    return falls[: next((n for n, fall in enumerate(falls, 1) if fall <= GivenWord.least), len(falls))]
+    """Of what the answer loses by one other word after another, that by those that are tried: the first, three, or
+    six, until nothing is lost."""
+    return next((falls[:n] for n in (1, 3) if min(falls[:n]) <= GivenWord.least), falls)
 
 
 def alone(model: limelight.Model, tokens: Sequence[int], place: int, answer: int, foil: int | None = None) -> float:
