@@ -30,7 +30,7 @@ class Prefixes:
     """
 
     def __init__(self) -> None:
-        self._blocks: OrderedDict[bytes, Tensor] = OrderedDict()  # [L, 2, K, BLOCK, D]; used lately: at the end
+        self._blocks: OrderedDict[bytes, Tensor] = OrderedDict()  # [BLOCK, F]; used lately: at the end
 
     @property
     def positions(self) -> int:
@@ -45,7 +45,7 @@ class Prefixes:
         """Lets a row of a state, which has read nothing, begin with what is known of the request's text."""
         names = list(self._found(request))
         if names:
-            state.begin(row, torch.cat([self._blocks[name] for name in names], 3))
+            state.begin(row, torch.cat([self._blocks[name] for name in names]))
             self._touch(names)
 
     def keep(self, request: Request, state: State, row: int, positions: int) -> None:
@@ -54,7 +54,7 @@ class Prefixes:
         known = sum(1 for _ in takewhile(self._blocks.__contains__, names))
         if known < len(names):
             read = state.prefix(row, known * BLOCK, len(names) * BLOCK)
-            for name, block in zip(names[known:], torch.split(read, BLOCK, 3), strict=True):
+            for name, block in zip(names[known:], torch.split(read, BLOCK), strict=True):
                 self._blocks[name] = block.clone()  # so that each can go by itself
         self._touch(names)
         self.shrink(positions)

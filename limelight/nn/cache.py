@@ -67,13 +67,6 @@ class KVCache:
             kept[row:last, :, length : self.written] = 0  # what another text left there may not be numbers
         self.written = max(self.written, length)
 
-    def begin(self, row: int, keys: Tensor, values: Tensor) -> None:
-        """Writes the first n positions of a row that has none: keys, values [K, n, D]."""
-        length = keys.shape[1]
-        self.keys[row, :, :length] = keys
-        self.values[row, :, :length] = values
-        self.written = max(self.written, length)
-
     @property
     def nbytes(self) -> int:
         """Bytes set aside."""

@@ -317,17 +317,24 @@ class State:
         return self.source is None and self.text is None and all(isinstance(part, KVCache) for part in self.parts)
 
     def prefix(self, row: int, start: int, stop: int) -> Tensor:
-        """A copy of a row's keys and values of the tokens from `start` up to `stop`: [L, 2, K, n, D]."""
-        caches = cast("Sequence[KVCache]", self.parts)
-        kept = [tensor[row, :, start:stop] for cache in caches for tensor in (cache.keys, cache.values)]
-        return torch.stack(kept).view(len(caches), 2, *kept[0].shape)
+        """A copy of a row's keys and values of the tokens from `start` up to `stop`: [n, F], layers side by side."""
+        kept = [tensor[row, :, start:stop].transpose(0, 1).flatten(1) for tensor in self._kept()]  # [n, K · D] each
+        return torch.cat(kept, 1)
 
     def begin(self, row: int, prefix: Tensor) -> None:
         """Lets a row that has seen nothing begin with what `prefix` gave, from the first token on, in such a state."""
-        for cache, (keys, values) in zip(cast("Sequence[KVCache]", self.parts), prefix, strict=True):
-            cache.begin(row, keys, values)
+        kept = self._kept()
+        parts = torch.split(prefix, [tensor.shape[1] * tensor.shape[3] for tensor in kept], 1)
+        for tensor, part in zip(kept, parts, strict=True):
+            tensor[row, :, : len(part)] = part.view(len(part), tensor.shape[1], tensor.shape[3]).transpose(0, 1)
+        for cache in cast("Sequence[KVCache]", self.parts):
+            cache.written = max(cache.written, len(prefix))
         self.lengths = self.lengths.clone()
-        self.lengths[row] = prefix.shape[3]
+        self.lengths[row] = len(prefix)
+
+    def _kept(self) -> list[Tensor]:
+        """The keys and values of each layer, [B, K, capacity, D], of widths that may differ."""
+        return [tensor for cache in cast("Sequence[KVCache]", self.parts) for tensor in (cache.keys, cache.values)]
 
     def rewind(self, to: int | Tensor) -> None:
         """Forgets everything after `to` tokens (one number, or one for each row).

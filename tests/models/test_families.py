@@ -175,6 +175,21 @@ def test_a_state_forgets_all_or_some_and_never_more_than_it_has_read(pair: Pair)
     torch.testing.assert_close(logits, run(pair.ours, TOKENS[:, 20:33]), **pair.close)
 
 
+def test_a_text_begins_with_what_another_kept_of_the_same_tokens(pair: Pair) -> None:
+    state = pair.ours.start(2, 40)
+    assert state.has_prefixes == (state.rewinds and state.text is None), "keys and values of the tokens alone"
+    if not state.has_prefixes:
+        return
+    with torch.inference_mode():
+        pair.ours.step(TOKENS[:, :20], state)
+        other = pair.ours.start(2, 40)
+        other.begin(1, torch.cat((state.prefix(0, 0, 5), state.prefix(0, 5, 16))))
+        assert other.lengths.tolist() == [0, 16]
+        logits = pair.ours.step(torch.stack((TOKENS[1, :8], TOKENS[0, 16:24])), other)
+    torch.testing.assert_close(logits[:1], run(pair.ours, TOKENS[1:, :8]), **pair.close)
+    torch.testing.assert_close(logits[1:], run(pair.ours, TOKENS[:1, :24])[:, 16:], **pair.close)
+
+
 def test_greedy_equals_the_reference(pair: Pair) -> None:
     prompts = [TOKENS[0, :9].tolist(), TOKENS[1, :4].tolist()]
     steps = generate(pair.ours, prompts, max_tokens=12, sampling=Sampling())
