@@ -1,6 +1,6 @@
 """Recurrent units that stand where a block has attention, and what state space models and linear attention share.
 
-Each reads many words at once by a parallel form, and one word by the same form of length one.
+Each reads many words at once by a parallel form, and passes on what a word alone is read behind.
 """
 
 from abc import ABC, abstractmethod
@@ -145,15 +145,23 @@ def linear_attention(
     says to k, ``v_t ← beta_t (v_t - exp(fall_t) k_t S_{t-1})`` (the gated delta rule; Yang et al., 2025).
 
     Within a chunk by products of all pairs (Dao & Gu, 2024, section 6; for the delta rule Yang et al., 2024, section
-    3.2), from chunk to chunk by the state.
+    3.2), from chunk to chunk by the state; a word alone as it stands above, which costs a sixth.
     """
     with torch.autocast(q.device.type, enabled=False):
-        return _linear_attention(q, k, v, fall, state, beta)
+        return (_chunks if k.shape[1] > 1 else _word)(q, k, v, fall, state, beta)
 
 
-def _linear_attention(
-    q: Tensor, k: Tensor, v: Tensor, fall: Tensor, state: Tensor, beta: Tensor | None
-) -> tuple[Tensor, Tensor]:
+def _word(q: Tensor, k: Tensor, v: Tensor, fall: Tensor, state: Tensor, beta: Tensor | None) -> tuple[Tensor, Tensor]:
+    (B, _, G, N), (H, P) = k.shape, v.shape[2:]
+    state = state.view(B, G, H // G, N, P) * fall.exp().view(B, G, -1, 1, 1)
+    key, value = k.view(B, G, 1, N, 1), v.view(B, G, -1, 1, P)
+    if beta is not None:
+        value = beta.view(B, G, -1, 1, 1) * (value - key.mT @ state)
+    state = torch.addcmul(state, key, value)
+    return (q.view(B, G, 1, 1, N) @ state).view(B, 1, H, P), state.view(B, H, N, P)
+
+
+def _chunks(q: Tensor, k: Tensor, v: Tensor, fall: Tensor, state: Tensor, beta: Tensor | None) -> tuple[Tensor, Tensor]:
     (B, T, G, N), (H, P) = k.shape, v.shape[2:]
     size = min(T, CHUNK)
 
