@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from limelight.train.report import Progress
 
 _PANEL = "What is chosen from the data, if you say nothing"
-METRICS = {"translate": "bleu", "classify": "accuracy", "tag": "f1"}
+METRICS = {"translate": "bleu", "classify": "accuracy", "tag": "f1", "prefer": "ranked"}
 USES = {
     "translate": "limelight translate",
     "generate": 'limelight complete "Once upon a time"',
     "classify": 'limelight classify "A text of your own"',
     "tag": 'limelight tag "A text of your own"',
+    "assistant": "limelight chat",
+    "prefer": "limelight chat",
 }
-UNITS = {"translate": "pairs"}
-SPEEDS = {"classify": "texts", "tag": "words"}
+UNITS = {"translate": "pairs", "assistant": "conversations", "prefer": "pairs"}
+SPEEDS = {"classify": "texts", "tag": "words", "prefer": "pairs"}
 """What a finished model is scored by, the command that runs it, what examples are called, and what is predicted."""
 
 SPOKEN = 30.0
@@ -30,7 +32,10 @@ SPOKEN = 30.0
 
 def train(
     task: Annotated[
-        str, typer.Argument(metavar="TASK", help="translate, generate, classify or tag.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="TASK", help="translate, generate, classify, tag, assistant or prefer.", show_default=False
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its model are kept.")],
     train: Annotated[
@@ -85,8 +90,9 @@ def train(
     To translate: two files whose lines belong together, or tables of pairs
     (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them.
     To classify: tables with a column of texts and one of labels. To tag: a word
-    and its tag a line (CoNLL), or JSON lines with tokens and tags. Each may be
-    packed (.gz, .xz).
+    and its tag a line (CoNLL), or JSON lines with tokens and tags. An assistant:
+    JSON lines of conversations. To prefer one answer over another: JSON lines
+    with chosen and rejected. Each may be packed (.gz, .xz).
 
     The same command again goes on where a training was stopped, exactly.
     Several processes: torchrun --nproc-per-node 2 -m limelight train ...
@@ -97,6 +103,8 @@ def train(
       limelight train generate --train book.txt --model gpt-small --out runs/book
       limelight train generate --train notes/ --model smollm2 --lora 8 --out runs/me
       limelight train classify --train reviews.csv --out runs/mood
+      limelight train assistant --model gemma3 --train chats.jsonl --out runs/helper
+      limelight train prefer --model runs/helper --train pairs.jsonl --out runs/liked
     """
     import os
 
@@ -203,7 +211,7 @@ def _finish(result: "Result", task: str, out: Path, json: bool) -> None:
         scored = {METRICS[task]: result.score} if task in METRICS else {}
         screen.print_json({"steps": result.steps, "loss": result.loss, **scored, "model": str(result.model)})
         return
-    name = METRICS.get(task, "").replace("bleu", "BLEU").replace("f1", "F1")
+    name = METRICS.get(task, "").replace("bleu", "BLEU").replace("f1", "F1").replace("ranked", "pairs ranked right")
     found = "" if result.score is None else f", {name} {result.score:.1f}"
     use = USES[task]
     done = f"Done after {result.steps:,} steps: validation loss {result.loss:.3f}{found}. Use it:"

@@ -250,6 +250,13 @@ class Tokenizer:
             variables=variables or {},
         )
 
+    def with_template(self, template: str) -> "Tokenizer":
+        """The same tokenizer with this chat template."""
+        given.text("template", template)
+        with self._guarded():
+            inner = tokenizers.Tokenizer.from_str(self.definition)
+        return Tokenizer(replace(self._parts, inner=inner, template=template))
+
     def save(self, path: str | Path) -> None:
         """Writes tokenizer.json and tokenizer_config.json, which `transformers` reads and encodes equally."""
         folder.write(given.path("path", path), self.definition, self._parts)

@@ -47,18 +47,20 @@ class Batch:
 
     tokens: [B, T]. targets: [B, T], the next token or the label of each place, or [B], the label of each text; IGNORE
     where none is asked for. source, lengths: [B, S] and [B] int64 on the CPU, for an encoder–decoder; an encoder has
-    lengths alone, those of its tokens. Every row is padded on the right.
+    lengths alone, those of its tokens. reference: [B], numbers that rows are compared with. Every row is padded on the
+    right.
     """
 
     tokens: Tensor
     targets: Tensor
     source: Tensor | None = None
     lengths: Tensor | None = None
+    reference: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch where the model is; lengths stay on the CPU."""
-        source = None if self.source is None else self.source.to(device)
-        return Batch(self.tokens.to(device), self.targets.to(device), source, self.lengths)
+        source, reference = (None if t is None else t.to(device) for t in (self.source, self.reference))
+        return Batch(self.tokens.to(device), self.targets.to(device), source, self.lengths, reference)
 
 
 class Corpus(Protocol):
@@ -96,13 +98,13 @@ class Pairs:
         sources = [self.file[2 * int(i)] for i in indices]
         targets = [self.file[2 * int(i) + 1] for i in indices]
         if self.joined:
-            tokens = _padded([(*s, marks.start, *t) for s, t in zip(sources, targets, strict=True)], marks.pad)
+            tokens = padded([(*s, marks.start, *t) for s, t in zip(sources, targets, strict=True)], marks.pad)
             wanted = [(*[IGNORE] * len(s), *t, marks.end) for s, t in zip(sources, targets, strict=True)]
-            return Batch(tokens, _padded(wanted, IGNORE))
-        source = _padded([(*s, marks.end) for s in sources], marks.pad)
+            return Batch(tokens, padded(wanted, IGNORE))
+        source = padded([(*s, marks.end) for s in sources], marks.pad)
         lengths = torch.tensor([len(s) + 1 for s in sources])
-        tokens = _padded([(marks.start, *t) for t in targets], marks.pad)
-        return Batch(tokens, _padded([(*t, marks.end) for t in targets], IGNORE), source, lengths)
+        tokens = padded([(marks.start, *t) for t in targets], marks.pad)
+        return Batch(tokens, padded([(*t, marks.end) for t in targets], IGNORE), source, lengths)
 
 
 @final
@@ -125,7 +127,7 @@ class Answered:
     def batch(self, indices: Ints, epoch: int) -> Batch:
         texts = [self.file[2 * int(i)] for i in indices]
         said = [torch.from_numpy(self.file[2 * int(i) + 1].astype(np.int64)) for i in indices]
-        tokens = _padded([tuple(text.tolist()) for text in texts], self.pad)
+        tokens = padded([tuple(text.tolist()) for text in texts], self.pad)
         lengths = torch.tensor([len(text) for text in texts])
         if not self.placed:
             return Batch(tokens, torch.cat(said), None, lengths)
@@ -133,6 +135,35 @@ class Answered:
         for row, labels in zip(targets, said, strict=True):
             row[labels[::2]] = labels[1::2]
         return Batch(tokens, targets, None, lengths)
+
+
+@final
+class Chats:
+    """Conversations for a decoder, of which the answers alone are to be predicted. file: tokens, and the places of the
+    answers in them, a start and an end in turn."""
+
+    def __init__(self, file: TokenFile, pad: int) -> None:
+        self.file = file
+        self.pad = pad
+
+    def __len__(self) -> int:
+        return len(self.file) // 2
+
+    def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
+        places = (self.file[2 * int(i) + 1].astype(np.int64) for i in indices)
+        said = np.fromiter((place[1::2].sum() - place[::2].sum() for place in places), np.int64, len(indices))
+        return self.file.lengths(2 * indices) - 1, said
+
+    def batch(self, indices: Ints, epoch: int) -> Batch:
+        texts = [self.file[2 * int(i)].tolist() for i in indices]
+        wanted = []
+        for i, text in zip(indices, texts, strict=True):
+            row = [IGNORE] * len(text)
+            places = self.file[2 * int(i) + 1].tolist()
+            for start, end in zip(places[::2], places[1::2], strict=True):
+                row[start:end] = text[start:end]
+            wanted.append(tuple(row[1:]))
+        return Batch(padded([tuple(text[:-1]) for text in texts], self.pad), padded(wanted, IGNORE))
 
 
 @final
@@ -274,7 +305,8 @@ class Shuffle:
         return (left << self.half) | right
 
 
-def _padded(rows: list[tuple[int, ...]], fill: int) -> Tensor:
+def padded(rows: list[tuple[int, ...]], fill: int) -> Tensor:
+    """Rows of numbers as one table, filled up on the right."""
     width = max(len(row) for row in rows)
     table = np.full((len(rows), width), fill, np.int64)
     for at, row in enumerate(rows):

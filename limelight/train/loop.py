@@ -10,7 +10,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -50,12 +50,14 @@ class Hooks:
     """What a caller adds to a run; each is called in process 0 alone.
 
     save: writes a network as a folder. score: how good a network is, more being better, under the name `metric`; needed
-    to watch it. samples: some outputs of a network, for people to read. progress: is told about once a second.
+    to watch it. samples: some outputs of a network, for people to read. told: other measures of a network, for the log.
+    progress: is told about once a second.
     """
 
     save: Callable[[Network, Path], None]
     score: Callable[[Network], float] | None = None
     samples: Callable[[Network], Sequence[str]] | None = None
+    told: Callable[[Network], Mapping[str, float]] | None = None
     progress: Callable[[Progress], None] | None = None
     metric: str = "bleu"
 
@@ -227,7 +229,8 @@ class _Loop:
 
     def _report(self, network: Network, loss: float, score: float | None) -> None:
         scored = {} if score is None else {self.hooks.metric: score}
-        self._tell({"step": self.state.step, "valid_loss": loss} | scored)
+        told = {} if self.hooks.told is None else self.hooks.told(network)
+        self._tell({"step": self.state.step, "valid_loss": loss, **scored, **told})
         if self.hooks.samples is not None:
             self.samples.write({"step": self.state.step, "texts": list(self.hooks.samples(network))})
         curve(self.log.path, self.run.folder / "curve.png")

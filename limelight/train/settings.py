@@ -12,9 +12,9 @@ from limelight.errors import ConfigError, FileError, suggestion
 from limelight.train.schedule import Schedule
 from limelight.train.tokenizers import Kind
 
-Task = Literal["translate", "generate", "classify", "tag"]
+Task = Literal["translate", "generate", "classify", "tag", "assistant", "prefer"]
 WRITE: tuple[Task, ...] = ("translate", "generate")
-"""The tasks whose models write, and may begin at nothing; the others put a head on an encoder that is there."""
+"""The tasks whose models may begin at nothing; the others train on a model that is there."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,8 @@ class Settings:
     lower: Annotated[bool, For(WRITE)] = False
 
     context: Annotated[int, Range(1, 1 << 24, open=0), For(("generate",))] = 0  # tokens of a window
-    # Tokens of a text: a translator's pairs with more on a side are left out, an encoder's texts are cut there.
-    longest: Annotated[int, Range(1, 1 << 24, open=0), For(("translate", "classify", "tag"))] = 0
+    # Tokens of a text: pairs with more on a side and conversations with more are left out, an encoder's texts are cut.
+    longest: Annotated[int, Range(1, 1 << 24, open=0), For(("translate", "classify", "tag", "assistant", "prefer"))] = 0
     batch_tokens: Chosen = 0  # a step's tokens, padding counted, over all processes
     accumulate: Annotated[int, Range(1, 1 << 16)] = 1  # parts that a step's batch is computed in, one after another
     epochs: Annotated[float, Range(0, 1e9, above=True, open=0)] = 0.0
@@ -100,7 +100,7 @@ class Settings:
 
     every: Chosen = 0  # steps between evaluations, each with a checkpoint
     patience: AtLeast0 = 8  # evaluations without a better one, after which training stops; 0: never
-    watch: Literal["loss", "bleu", "accuracy", "f1"] = "loss"  # what "better" means
+    watch: Literal["loss", "bleu", "accuracy", "f1", "ranked"] = "loss"  # what "better" means
     keep: Count = 5  # last checkpoints that are kept, beside the best
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of products; auto: bfloat16 where it is faster
@@ -109,6 +109,7 @@ class Settings:
     device: str = "cpu"
     shard: bool = False  # several processes hold one model together (FSDP) in place of one each (DDP)
     lora: Annotated[int, Range(0, 1 << 16)] = 0  # rank; 0: all weights learn
+    beta: Annotated[float, Range(0, above=True), For(("prefer",))] = 0.1  # how dear it is to leave the first model
 
 
 BUDGET: dict[str, float] = {"translate": 4e6, "generate": 2e7}

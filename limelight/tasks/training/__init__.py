@@ -1,10 +1,19 @@
 """What can be learned: a task is one file, and a row of `TASKS`."""
 
+from limelight.tasks.training.assistant import Assistant
 from limelight.tasks.training.classify import Classify
+from limelight.tasks.training.prefer import Prefer
 from limelight.tasks.training.tag import Tag
 from limelight.tasks.training.task import Ready, Task
 from limelight.tasks.training.writing import Writing
 
-TASKS: dict[str, type[Task]] = {"translate": Writing, "generate": Writing, "classify": Classify, "tag": Tag}
+TASKS: dict[str, type[Task]] = {
+    "translate": Writing,
+    "generate": Writing,
+    "classify": Classify,
+    "tag": Tag,
+    "assistant": Assistant,
+    "prefer": Prefer,
+}
 
 __all__ = ["TASKS", "Ready", "Task"]
