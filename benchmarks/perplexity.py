@@ -1,13 +1,15 @@
-"""What low-bit products cost: ``python -m benchmarks.perplexity [TEXT] [--tokens N] [--json]``.
+"""What low-bit products cost: ``python -m benchmarks.perplexity [TEXT] [--tokens N] [--peer] [--json]``.
 
 The default model as it is served beside the same file widened to float32: perplexity over the first N tokens of a text
-(plain or gzip) in windows of 1,024, and whether both write the same, always taking the likeliest token.
+(plain or gzip) in windows, and whether both write the same, always taking the likeliest token. --peer: llama.cpp's
+perplexity over the same tokens, too.
 """
 
 import argparse
 import gzip
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import torch
 from torch.nn import functional as F
 
 import limelight
-from benchmarks.engines import default_file
+from benchmarks.engines import THREADS, default_file
 from benchmarks.report import described, machine
 from limelight.decode import collect, generate
 from limelight.models.api import Decoder
@@ -31,25 +33,46 @@ WRITTEN = 64  # tokens behind each beginning
 
 
 @torch.inference_mode()
-def losses(network: Decoder, tokens: torch.Tensor) -> torch.Tensor:
+def losses(network: Decoder, windows: Sequence[torch.Tensor]) -> torch.Tensor:
     """The loss of each predicted token in nats [n], window by window."""
     found = []
-    for window in tokens.split(WINDOW):
+    for window in windows:
         hidden = network.read(window[None])[0, :-1]
         for part, targets in zip(hidden.split(256), window[1:].split(256), strict=True):
             found.append(F.cross_entropy(network.logits(part), targets, reduction="none"))
     return torch.cat(found)
 
 
-def perplexities(ours: limelight.Model, reference: limelight.Model, text: Path, count: int) -> dict[str, float]:
-    """Both perplexities, their ratio, and the standard error of its logarithm over the tokens."""
+def peer_losses(path: str, windows: Sequence[torch.Tensor]) -> torch.Tensor:
+    """The same by llama.cpp."""
+    import llama_cpp
+
+    longest = max(map(len, windows))
+    peer = llama_cpp.Llama(path, n_ctx=longest, n_batch=longest, n_threads=THREADS, logits_all=True, verbose=False)
+    found = []
+    for window in windows:
+        peer.reset()
+        peer.eval(window.tolist())
+        logits = torch.from_numpy(peer.scores[: len(window) - 1])
+        found.append(F.cross_entropy(logits, window[1:], reduction="none"))
+    return torch.cat(found)
+
+
+def perplexities(
+    ours: limelight.Model, reference: limelight.Model, text: Path, count: int, length: int, peer: bool
+) -> dict[str, float]:
+    """Both perplexities, their ratio, and the standard error of its logarithm over the tokens; the peer's, if asked."""
     raw = text.read_bytes()
     if text.suffix == ".gz":
         raw = gzip.decompress(raw)
     tokens = torch.tensor(ours.tokenizer.encode(raw.decode()[: count * 8]).ids[:count])
-    own, exact = (losses(model.network, tokens) for model in (ours, reference))
+    front = torch.tensor(ours.tokenizer.prefix, dtype=torch.int64)
+    windows = [torch.cat((front, window)) for window in tokens.split(length)]
+    own, exact = (losses(model.network, windows) for model in (ours, reference))
     difference = own - exact
+    beside = {"perplexity_llama_cpp": math.exp(float(peer_losses(str(ours.path), windows).mean()))} if peer else {}
     return {
+        **beside,
         "perplexity_tokens": len(tokens),
         "perplexity_ours": math.exp(float(own.mean())),
         "perplexity_reference": math.exp(float(exact.mean())),
@@ -84,12 +107,12 @@ def greedy(ours: limelight.Model, reference: limelight.Model) -> dict[str, float
     }
 
 
-def measure(text: Path | None, count: int, path: str) -> dict[str, Any]:
+def measure(text: Path | None, count: int, path: str, length: int = WINDOW, peer: bool = False) -> dict[str, Any]:
     """Both comparisons; without a text the second alone."""
     ours, reference = limelight.open(path), limelight.open(path, dtype="float32")
     assert isinstance(ours, limelight.Model)
     assert isinstance(reference, limelight.Model)
-    found = {} if text is None else perplexities(ours, reference, text, count)
+    found = {} if text is None else perplexities(ours, reference, text, count, length, peer)
     return {**found, **greedy(ours, reference), "machine": machine()}
 
 
@@ -97,10 +120,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("text", type=Path, nargs="?", help="without it writing alone is compared")
     parser.add_argument("--tokens", type=int, default=20_000)
-    parser.add_argument("--model", help="another GGUF file than the default model's")
+    parser.add_argument("--window", type=int, default=WINDOW, help="tokens that are read at once")
+    parser.add_argument("--model", help="another model than the default one, of a GGUF file")
+    parser.add_argument("--peer", action="store_true", help="llama.cpp on the same file, too")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args()
-    result = measure(options.text, options.tokens, options.model or default_file())
+    result = measure(options.text, options.tokens, options.model or default_file(), options.window, options.peer)
     if options.json:
         print(json.dumps(result, indent=2))
     else:
