@@ -315,11 +315,12 @@ class Engine:
                 self._leave(row)
 
     def _fit(self, requests: list[Request]) -> State:
-        """The pool, made anew if too small for the tokens of `requests`, whose first ones are the state's rows."""
+        """The pool, made anew if too small for the tokens of `requests`, whose first ones are the state's rows, or far
+        too large, since a long text has left."""
         assert self._pool is not None
         assert self._state is not None
         rows, capacity = len(requests), _longest(requests)
-        if rows > len(self._pool.lengths) or capacity > self._pool.capacity:
+        if rows > len(self._pool.lengths) or not capacity <= self._pool.capacity <= 8 * max(ROOM, capacity):
             self._pool = begin(self.model, *self._rectangle(requests, rows, capacity))
             self._prefixes.shrink(self._spare)
             self._pool.put(0, self._state)

@@ -225,6 +225,19 @@ def test_the_cache_grows_by_doubling() -> None:
     assert requests[3].generated == model.greedy([3], 600)
 
 
+def test_the_cache_shrinks_when_a_long_text_has_left() -> None:
+    model = HashedModel()
+    engine = Engine(model, rows=4)
+    long = engine.submit([1] * 3000, max_tokens=2)
+    short = [engine.submit([at], max_tokens=90) for at in range(2, 5)]
+    while long.finish is None:
+        engine.step()
+    assert model.rooms[-1] >= 3000
+    run(engine)
+    assert model.rooms[-1] <= 256
+    assert [request.generated for request in short] == [model.greedy([at], 90) for at in range(2, 5)]
+
+
 def test_logits_that_are_not_numbers_end_their_own_request_only(monkeypatch: pytest.MonkeyPatch) -> None:
     model = HashedModel()
     scores = model.scores
