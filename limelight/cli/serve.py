@@ -46,6 +46,9 @@ def serve(
             metavar="N", min=0, max=100_000, help="Keep the last N requests, in memory for an hour, to look into them."
         ),
     ] = 0,
+    page: Annotated[
+        bool, typer.Option("--page", help="Serve the page about the first model, too; whoever reaches it needs no key.")
+    ] = False,
     memory: Annotated[
         str | None,
         typer.Option(
@@ -90,6 +93,8 @@ def serve(
     key = api_key or os.environ.get("LIMELIGHT_API_KEY")
     for each in names:
         resolve(each)  # before anything is begun
+    if page and key:
+        raise o.Misused("the page asks nobody for a key; leave out --page, or the key")
     sock = listen(host, port)
     where = address(sock, None)
 
@@ -104,6 +109,8 @@ def serve(
         body = '{"messages": [{"role": "user", "content": "Hello!"}]}'
         example = f"curl {where}v1/chat/completions {bearer}-H 'content-type: application/json' -d '{body}'"
         console.print(example, soft_wrap=True, highlight=False, markup=False)
+        if page:
+            console.print(Text.assemble("The page is at ", (where, "bold")))
         if key is None and sock.getsockname()[0] not in ("127.0.0.1", "::1"):
             screen.remark("everybody who reaches this machine may ask; --api-key changes that")
 
@@ -112,6 +119,7 @@ def serve(
         shelf,
         ready,
         keep=keep,
+        page=page,
         keys=(key,) if key else (),
         names=frozenset(name or ()),
         origins=frozenset(cors or ()),

@@ -189,6 +189,11 @@ class Pair(Text):
 
 def make(session: PageSession, names: frozenset[str] = frozenset()) -> App:
     """The ASGI application around `session`, guarded. names: hosts to answer to besides localhost and addresses."""
+    return Guard(application(session), names)
+
+
+def application(session: PageSession) -> FastAPI:
+    """The same, for somebody else to guard."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, default_response_class=Json)
     app.add_exception_handler(LimelightError, _refused)
     app.add_exception_handler(RequestValidationError, _misread)
@@ -196,7 +201,7 @@ def make(session: PageSession, names: frozenset[str] = frozenset()) -> App:
     _files(app)
     _models(app, session)
     app.include_router(_looks(session))
-    return Guard(app, names)
+    return app
 
 
 def _files(app: FastAPI) -> None:

@@ -23,7 +23,10 @@ from limelight.serve.api.responses import Respond, Responding
 from limelight.serve.api.shelf import Reader, Shelf, Writer
 from limelight.serve.api.tokens import detokenize, tokenize
 from limelight.serve.api.vectors import embeddings, rerank, score
+from limelight.serve.api.writing import Writing
+from limelight.serve.app import application
 from limelight.serve.guard import App, Guard
+from limelight.serve.session import PageSession
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -41,6 +44,7 @@ def make(
     opened: "Callable[[Shelf], None]" = lambda shelf: None,
     failed: "Callable[[Exception], None]" = lambda error: None,
     keep: int = 0,
+    page: bool = False,
     keys: Sequence[str] = (),
     names: frozenset[str] = frozenset(),
     origins: frozenset[str] = frozenset(),
@@ -48,10 +52,12 @@ def make(
     """The ASGI application.
 
     shelf: makes the models' shelf, in the event loop. opened: called with it when its first model is open; failed: with
-    the error, if that cannot be opened. keep: how many requests are kept. keys: one of them must be sent
-    along; none: nobody is asked. names: hosts to answer to besides localhost and addresses. origins: other web pages
-    that may ask ("*": all).
+    the error, if that cannot be opened. keep: how many requests are kept. page: whether the page about the first model
+    is served, too. keys: one of them must be sent along; none: nobody is asked. names: hosts to answer to besides
+    localhost and addresses. origins: other web pages that may ask ("*": all).
     """
+
+    session = PageSession("") if page else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> "AsyncIterator[None]":
@@ -61,8 +67,13 @@ def make(
         except Exception as error:
             failed(error)
             raise
+        if session is not None:
+            model = (await found.writer(None)).model
+            await session.worker.do(lambda: session.put(model))
         opened(found)
         yield
+        if session is not None:
+            session.worker.end(1.0)
         found.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -79,6 +90,8 @@ def make(
     _open_to_all(app)
     dependencies = [Depends(allowed)]
     _paths(app, dependencies, Keep(keep))
+    if session is not None:
+        app.mount("/", application(session))
     return Guard(app, names, LARGEST, origins, lambda why: ApiError(why).body["error"])
 
 
@@ -108,6 +121,12 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
         found: Shelf = request.app.state.shelf
         return found
 
+    def linked(writing: Writing, answer: Response) -> Response:
+        """An answer that says where it can be looked into, if it can."""
+        if keep.most:
+            answer.headers["link"] = f'</v1/requests/{writing.id}/look>; rel="describedby"'
+        return answer
+
     @app.get("/metrics", dependencies=dependencies)
     async def numbers(request: Request) -> Response:
         return PlainTextResponse(metrics(shelf(request)), media_type="text/plain; version=0.0.4")
@@ -129,8 +148,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
         keep.put(done.writing, user=body.user)
         if body.stream:
             await done.writing.begin()
-            return Events(done.stream())
-        return Whole(done.whole)
+        return linked(done.writing, Events(done.stream()) if body.stream else Whole(done.whole))
 
     @app.post("/v1/chat/completions", dependencies=dependencies)
     @app.post("/chat/completions", dependencies=dependencies)
@@ -141,8 +159,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
         keep.put(done.writing, done.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.writing.begin()
-            return Events(done.stream())
-        return Whole(done.whole)
+        return linked(done.writing, Events(done.stream()) if body.stream else Whole(done.whole))
 
     @app.post("/v1/responses", dependencies=dependencies)
     async def responses(request: Request, body: Respond) -> Response:
@@ -153,8 +170,8 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
         keep.put(done.chatting.writing, done.chatting.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.chatting.writing.begin()
-            return Events(done.stream(), done=b"")
-        return Whole(done.whole)
+        answer = Events(done.stream(), done=b"") if body.stream else Whole(done.whole)
+        return linked(done.chatting.writing, answer)
 
     @app.post("/v1/embeddings", dependencies=dependencies)
     @app.post("/embeddings", dependencies=dependencies)

@@ -1,10 +1,12 @@
 """Requests that are kept for a while, so that their answers can be looked into and had again."""
 
+import json
 import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlencode
 
 from pydantic import Field
 
@@ -136,7 +138,7 @@ async def look(kept: Kept, asked: Look) -> Object:
 
     def work() -> Object:
         seen = _watched(writer.model).look_generated(ask.prompt, answer, kept.messages)
-        return {**_about(kept, asked), **_told(seen, asked)}
+        return {**_about(kept, asked), **_told(seen, asked), "page": _page(kept, seen)}
 
     writer.looking += 1
     try:
@@ -163,6 +165,16 @@ def _watched(model: "Model") -> "Model":
 def _about(kept: Kept, asked: Look) -> Object:
     head = {"id": kept.writing.id, "object": "request.look", "model": kept.writing.writer.name}
     return {**head, "choice": asked.choice, "by": asked.by}
+
+
+def _page(kept: Kept, seen: "SeenAnswer") -> str | None:
+    """What shows the same on the page, behind its address; None for a conversation that it does not know to show."""
+    if kept.messages is None:
+        return f"#{urlencode({'text': seen.text})}"
+    if any(message["role"] not in ("user", "assistant") for message in kept.messages):
+        return None
+    turns = [(message["role"][0], message["content"]) for message in kept.messages]
+    return f"#{urlencode({'mode': 'ask', 'talk': json.dumps([*turns, ('a', seen.answer)])})}"
 
 
 def _told(seen: "SeenAnswer", asked: Look) -> Object:

@@ -17,6 +17,7 @@ def serve(
     ready: Callable[[list[str]], None],
     *,
     keep: int = 0,
+    page: bool = False,
     keys: Sequence[str] = (),
     names: frozenset[str] = frozenset(),
     origins: frozenset[str] = frozenset(),
@@ -31,7 +32,9 @@ def serve(
         ready(found.names)
 
     before = signal.signal(signal.SIGTERM, lambda number, frame: None)  # uvicorn hands it on when it has ended
-    app = make(shelf, opened=opened, failed=failed.append, keep=keep, keys=keys, names=names, origins=origins)
+    app = make(
+        shelf, opened=opened, failed=failed.append, keep=keep, page=page, keys=keys, names=names, origins=origins
+    )
     config = uvicorn.Config(app, log_level="critical", access_log=False, timeout_graceful_shutdown=DRAIN)
     try:
         uvicorn.Server(config).run(sockets=[sock])

@@ -1,9 +1,10 @@
 """Requests that are kept: had again to the bit, and looked into."""
 
+import json
 import threading
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote
 
 import pytest
 from api_server import Serve, Served
@@ -86,9 +87,28 @@ def test_an_answer_is_looked_into_by_the_tokens_that_it_is_made_of(keeping: Serv
 
 def test_a_completion_is_looked_into_by_paragraphs(keeping: Served) -> None:
     prompt = "The cat sat.\n\nMary gave John a drink."
+    with keeping.open(COMPLETIONS, {"prompt": prompt, "max_tokens": 1, "stream": True}) as answer:
+        link = answer.headers["link"].removeprefix("<").partition(">")[0]
+        answer.read()
+    assert keeping.ask(f"{link}?by=message&check=false")[0] == 200
     id = keeping.ask(COMPLETIONS, {"prompt": prompt, "max_tokens": 6, "seed": 3, "temperature": 1.5})[1]["id"]
     told = keeping.ask(f"/v1/requests/{id}/look?by=message&check=false")[1]
     assert [each["word"] for each in told["importance"]["words"]] == prompt.split("\n\n")
+
+
+def test_the_page_shows_the_same(serving: Serve, tiny: Path) -> None:
+    served = serving([str(tiny)], {"keep": 2, "page": True})
+    with served.open("/") as answer:
+        assert answer.status == 200
+        assert b"main.js" in answer.read()
+    assert served.ask("/api/models")[1]["open"]["name"] == str(tiny)
+    assert served.ask("/api/words", {"given": SENTENCE})[0] == 200
+    said = [{"role": "user", "content": "The cat sat."}]
+    id = served.ask(CHAT, {"messages": said, "max_tokens": 5, "seed": 1})[1]["id"]
+    told = served.ask(f"/v1/requests/{id}/look?check=false&by=message")[1]
+    shown = dict(parse_qsl(told["page"].removeprefix("#")))
+    assert shown["mode"] == "ask"
+    assert json.loads(shown["talk"]) == [["u", "The cat sat."], ["a", told["answer"]]]
 
 
 def test_few_are_kept_for_a_while_and_none_unless_asked(
