@@ -1,8 +1,9 @@
 // What the visitor can do. Each changes the state, puts that in the address, and has read or drawn what changed.
 import { CARDS } from "./cards.js";
-import { h } from "./dom.js";
+import { download } from "./dom.js";
 import { doors } from "./doors.js";
 import * as q from "./question.js";
+import { share } from "./share.js";
 import * as address from "./state.js";
 
 const PAUSE = 350; // milliseconds without a key before a text is read again
@@ -152,6 +153,10 @@ export function acts(app) {
       draw.door();
     },
     help: () => parts.help.showModal(),
+    share() {
+      const data = q.view(app);
+      if (data.importance?.told && data.importance.word === data.word && !q.translates(app) && !q.talks(app)) share(parts.shared, data, q.title(app), act);
+    },
     save() {
       if (!source.live || !now.importance || q.talks(app)) return;
       work.attempt(async () => {
@@ -165,10 +170,4 @@ export function acts(app) {
     },
   };
   return act;
-}
-
-export function download(blob, name) {
-  const link = h("a", { href: URL.createObjectURL(blob), download: name });
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

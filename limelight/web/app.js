@@ -65,6 +65,7 @@ async function open(app) {
     parts.doors.querySelectorAll("button").forEach((button) => (button.hidden = !fitting(app).some((door) => door.name === button.dataset.door)));
     [parts.measured, parts.drawing, parts.tokensButton].forEach((part) => (part.hidden = q.translates(app)));
     parts.tokensButton.hidden ||= !source.live;
+    parts.shareButton.hidden = q.translates(app);
     parts.againButton.hidden = !source.live || q.translates(app);
     parts.examples.hidden = !source.live || q.translates(app);
     const methods = now.model.methods.map(({ name, title }) => h("option", { value: name }, title));
@@ -105,6 +106,7 @@ function listen(app) {
   parts.methods.addEventListener("change", () => act.method(parts.methods.value || null));
   parts.themeButton.addEventListener("click", act.theme);
   parts.helpButton.addEventListener("click", act.help);
+  parts.shareButton.addEventListener("click", act.share);
   parts.saveButton.addEventListener("click", act.save);
   parts.whynot.addEventListener("submit", (event) => {
     event.preventDefault();

@@ -45,3 +45,10 @@ export function visible(token) {
 
 // What stands for the token by which a text ends; it cannot be said.
 export const END = "(the end)";
+
+// Hands a file to the visitor.
+export function download(blob, name) {
+  const link = h("a", { href: URL.createObjectURL(blob), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}

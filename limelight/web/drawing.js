@@ -114,6 +114,7 @@ export function drawing(app) {
       root.classList.toggle("talking", talking);
       if (talking) parts.box.value = "";
       parts.saveButton.hidden = !source.live || talking;
+      parts.shareButton.hidden = talking || q.translates(app);
       parts.box.setAttribute("aria-label", talking ? "What you ask" : "Your text");
       draw.composer();
       if (talking) app.talk.draw();

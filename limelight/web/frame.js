@@ -14,6 +14,7 @@ export function frame(root, source) {
         h("button", { value: "ask", "aria-pressed": "false" }, "Ask it")),
       h("span", { class: "right" },
         part("helpButton", "button", { class: "icon", title: "keys (?)", "aria-label": "keys" }, "?", h("span", { class: "wide" }, " keys")),
+        part("shareButton", "button", { class: "icon", title: "a picture, a link, a file (x)", "aria-label": "pass it on" }, "↗", h("span", { class: "wide" }, " pass it on")),
         part("saveButton", "button", { class: "icon", title: "save as one file that opens in any browser (s)", "aria-label": "save", hidden: !source.live }, "⤓", h("span", { class: "wide" }, " save")),
         part("themeButton", "button", { class: "icon", title: "light or dark (d)", "aria-label": "light or dark" }, "◐"))),
     h("main", {},
@@ -53,7 +54,8 @@ export function frame(root, source) {
             part("drawing", "section", {}, h("h2", {}, "How words are drawn"), part("sliders", "div")))))),
     part("doors", "nav", { class: "doors", "aria-label": "More views" }),
     part("room", "section", { class: "room", "aria-label": "The view that is open" }),
-    part("help", "dialog", { "aria-label": "Keys" }),
+    part("shared", "dialog", { class: "shared", "aria-label": "Pass it on" }),
+    part("help", "dialog", { class: "help", "aria-label": "Keys" }),
   );
   return parts;
 }

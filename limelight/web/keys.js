@@ -13,6 +13,7 @@ export function keys(page, act, doors) {
     ["r", "continue differently", { r: () => act.again() }],
     ["t", "words or tokens", { t: () => act.tokens() }],
     ["n", "hide or show the explanations", { n: () => act.notes() }],
+    ["x", "pass it on: a picture, a link, a file", { x: () => act.share() }],
     ["s", "save as a file", { s: () => act.save() }],
     ["d", "light or dark", { d: () => act.theme() }],
     ["Esc", "back", { Escape: () => act.back() }],
@@ -28,7 +29,7 @@ export function keys(page, act, doors) {
     event.preventDefault();
     actions[event.key]();
   });
-  const help = page.querySelector("dialog");
+  const help = page.querySelector("dialog.help");
   fill(
     help,
     h("h2", {}, "Keys"),

@@ -124,6 +124,19 @@ def test_six_cards_are_opened_and_stepped_by_key(visit: Visit) -> None:
     until(page, "document.querySelector('.room').childElementCount === 0")
 
 
+def test_a_picture_of_the_answer_is_passed_on(visit: Visit) -> None:
+    page = visit()
+    page.keyboard.press("x")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="picture (SVG)").click()
+    drawn = Path(download.value.path()).read_text("utf-8")
+    for word in [*SENTENCE.split(), page.locator(".answer").inner_text().split("“")[1].split("”")[0]]:
+        assert f">{word}<" in drawn
+    with page.expect_download() as download:
+        page.get_by_role("button", name="picture (PNG)").click()
+    assert Path(download.value.path()).read_bytes().startswith(b"\x89PNG")
+
+
 def test_a_sentence_is_typed_and_answered(visit: Visit) -> None:
     page = visit()
     page.keyboard.press("/")
