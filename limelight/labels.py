@@ -143,23 +143,10 @@ class Tagger(EncoderModel):
 
         texts = self._texts(texts)
         coded = [self.tokenizer.encode(text) for text in texts]
-        ahead = len(self.tokenizer.prefix)
-        room = self.network.context - ahead - len(self.tokenizer.suffix)
-        parts = [(row, p) for row, each in enumerate(coded) for p in windows(len(each.ids), room, room // 4)]
-        framed = [
-            [*self.tokenizer.prefix, *coded[row].ids[p.start : p.stop], *self.tokenizer.suffix] for row, p in parts
-        ]
-        likely: list[dict[int, tuple[int, Tensor]]] = [{} for _ in texts]  # by token: how far from an edge, labels
-        for (row, part), scores in zip(parts, self._answers(framed), strict=True):
-            for at, shares in zip(part, scores.softmax(-1)[ahead:], strict=False):
-                left = at - part.start if part.start else room
-                right = part.stop - 1 - at if part.stop < len(coded[row].ids) else room
-                if min(left, right) > likely[row].get(at, (-1, shares))[0]:
-                    likely[row][at] = min(left, right), shares
         found = []
-        for text, each, of in zip(texts, coded, likely, strict=True):
+        for text, each, of in zip(texts, coded, self._likely([each.ids for each in coded]), strict=True):
             there = words(text, each.offsets)
-            best = [of[word.tokens.start][1].max(-1) for word in there]
+            best = [of[word.tokens.start].max(-1) for word in there]
             tags = [self.labels[int(label)] for _, label in best]
             found.append(
                 [
@@ -174,6 +161,33 @@ class Tagger(EncoderModel):
                 ]
             )
         return found
+
+    def tags(self, text: str, words: Sequence[tuple[int, int]]) -> list[str]:
+        """The label of each of some words of a text, given by their characters `[start, end)`: that of its first token,
+        and of a word without one the first of the model's labels."""
+        from limelight.text.words import firsts
+
+        coded = self.tokenizer.encode(given.text("text", text))
+        (likely,) = self._likely([coded.ids])
+        places = firsts(words, coded.offsets)
+        return [self.labels[0 if place is None else int(likely[place].argmax())] for place in places]
+
+    def _likely(self, texts: Sequence[Sequence[int]]) -> list[dict[int, Tensor]]:
+        """For each token of some texts the probabilities of the labels, [C]: from the window in which it stands
+        farthest from where that is cut."""
+        ahead = len(self.tokenizer.prefix)
+        room = self.network.context - ahead - len(self.tokenizer.suffix)
+        parts = [(row, part) for row, ids in enumerate(texts) for part in windows(len(ids), room, room // 4)]
+        framed = [[*self.tokenizer.prefix, *texts[row][p.start : p.stop], *self.tokenizer.suffix] for row, p in parts]
+        likely: list[dict[int, Tensor]] = [{} for _ in texts]
+        inside: list[dict[int, int]] = [{} for _ in texts]
+        for (row, part), scores in zip(parts, self._answers(framed), strict=True):
+            for at, shares in zip(part, scores.softmax(-1)[ahead:], strict=False):
+                left = at - part.start if part.start else room
+                right = part.stop - 1 - at if part.stop < len(texts[row]) else room
+                if min(left, right) > inside[row].get(at, -1):
+                    likely[row][at], inside[row][at] = shares, min(left, right)
+        return likely
 
 
 @dataclass(frozen=True, repr=False)

@@ -37,7 +37,7 @@ COMMANDS = {
     "similar": "Say how near two texts are.",
     "rerank": "Put texts in the order in which they answer a query.",
     "fill": "Show the likeliest words for the gaps in a text.",
-    "eval": "Score translations or word alignments.",
+    "eval": "Score translations, alignments, classes or tags.",
     "race": "Race models that read word by word against models that read all at once.",
     "models": "List the models on this machine, and those to fetch by name.",
     "pull": "Fetch a model.",

@@ -95,6 +95,18 @@ def pieces(text: str, offsets: Sequence[tuple[int, int]]) -> list[Word]:
     return found
 
 
+def firsts(words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[int | None]:
+    """The first token of each word, words and tokens being given by their characters, both in order; None for a word
+    without one."""
+    found: list[int | None] = []
+    at = 0
+    for start, end in words:
+        while at < len(offsets) and (offsets[at][1] <= start or offsets[at][0] >= offsets[at][1]):
+            at += 1
+        found.append(at if at < len(offsets) and offsets[at][0] < end else None)
+    return found
+
+
 def find(words: Sequence[Word], query: str | int) -> int:
     """The place in `words`, from 0, of the word that a person asked for: by its number from 1, or by its text.
 

@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
 from torch import Tensor
 
 from limelight.errors import FileError
 from limelight.models.config import TokenClassifier
 from limelight.tasks.measures import span_f1
 from limelight.tasks.training.labelling import Example, Labelling, decoded
+from limelight.text.words import firsts
 from limelight.train.batches import IGNORE
 from limelight.train.examples import tagged
 from limelight.train.settings import Settings
@@ -60,14 +60,3 @@ class Tag(Labelling):
         asked = (right != IGNORE).nonzero()[:, 0].tolist()
         tags = " ".join(settings.labels[int(found[at])] for at in asked)
         return f"{decoded(self.base.tokenizer, text)} → {tags}"
-
-
-def firsts(words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]]) -> list[int | None]:
-    """The first token of each word, by the places of both in the text; None for a word without one."""
-    starts = np.array([start for start, _ in offsets] or [0])
-    ends = np.array([end for _, end in offsets] or [0])
-    found: list[int | None] = []
-    for start, end in words:
-        touching = np.flatnonzero((starts < end) & (ends > start) & (starts < ends))
-        found.append(int(touching[0]) if len(touching) else None)
-    return found
