@@ -53,6 +53,7 @@ class Importance:
     others; "deleted". check: see `limelight.look.check`; None where it was not asked for, or no word is named. links:
     the strongest single heads from later words to the words that are named. telling: the one that says most about it;
     see `links.behind`. unit: what the words' importance is measured in; answer_unit: what the losses and the check are.
+    by: what was judged, "word" or what else stands in `words`.
     """
 
     target: Word
@@ -66,6 +67,7 @@ class Importance:
     telling: Link | None = None
     unit: str = "log-probability"
     answer_unit: str = "log-probability"
+    by: str = "word"
     rank: int | None = None
     expected: str | None = None
     foil: str | None = None

@@ -276,6 +276,7 @@ class SeenAnswer(View[CausalSession]):
             links=(),
             unit=found.unit,
             answer_unit=found.answer_unit,
+            by=by,
         )
 
     def _within(self, question: GivenWord) -> tuple[Segment, ...]:

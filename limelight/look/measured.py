@@ -37,18 +37,18 @@ AT_ONCE = 8
 MOST = 3
 """The most words that are named."""
 
-HIDDEN = 8
+HIDDEN = 12
 """Words that are hidden, too: those that do most when they are replaced, where that is not the only way."""
 
 WEIGHTS = (1.0, 2.0)
 """What replacing and hiding count in the search for the words that are named: hiding twice, since deleting, by which
 they are checked, agrees with it more often."""
 
-FOLLOWED = 2
+FOLLOWED = 3
 """Sets of each size that are extended until they can be checked."""
 
-PARTNERS = 4
-"""Words by which those are extended, and half as many afterwards: those that do most alone."""
+PARTNERS = 8
+"""Words by which those are extended, and a quarter of them afterwards: those that do most alone."""
 
 ADDS = log(2)
 """What one more word must add, by every way, to be named beyond those that the check needs: the answer is half as
@@ -177,7 +177,7 @@ class _Search:
                 grown = self._grown(followed[:FOLLOWED], partners[:PARTNERS], size)
             else:
                 one_less = [named] if len(named) == size - 1 else []
-                grown = self._grown(one_less, partners[: PARTNERS // 2 + size - 1], size)
+                grown = self._grown(one_less, partners[: PARTNERS // 4 + size - 1], size)
             if not grown:
                 continue
             losses = self._all_ways(grown)

@@ -9,8 +9,9 @@ from limelight.look.question import Likelihood
 if TYPE_CHECKING:
     from limelight.look.answer import Importance
 
-SETS = {1: "words", 2: "pairs of words", 3: "sets of three words"}
-"""How many words are taken away together → what sets of as many are called; more of them by their number."""
+SETS = {1: "{}s", 2: "pairs of {}s", 3: "sets of three {}s"}
+"""How many words, or what else is judged, are taken away together → what sets of as many are called; more of them by
+their number."""
 
 CERTAIN = 1e6
 """Times less likely beyond which no number is told."""
@@ -46,8 +47,8 @@ def hangs(found: "Importance") -> str:
     said = quoted(found.target.text)
     if not found.named:
         if len(found.words) == 1:
-            return "The text is a single word, so there is nothing to compare it with."
-        return f"No few words decide: {said} depends a little on all of the text."
+            return f"The text is a single {found.by}, so there is nothing to compare it with."
+        return f"No few {found.by}s decide: {said} depends a little on all of the text."
     names = listed([_name(found, place) for place in found.named])
     one = len(found.named) == 1
     without, bound = f"without {'it' if one else 'them'}", ""
@@ -64,7 +65,7 @@ def _name(found: "Importance", place: int) -> str:
     """A word in quotes, with its number where the text has it more than once."""
     word = found.words[place].word
     again = sum(heard.word == word for heard in found.words) > 1
-    return f"{quoted(word)} (word {place + 1})" if again else quoted(word)
+    return f"{quoted(word)} ({found.by} {place + 1})" if again else quoted(word)
 
 
 def checked(found: "Importance") -> list[str]:
@@ -73,10 +74,10 @@ def checked(found: "Importance") -> list[str]:
     they = "it is" if len(found.named) == 1 else "they are"
     replaced, blocked = found.losses.get("replaced"), found.losses.get("blocked")
     if replaced is not None and blocked is not None and 0 < replaced >= 4 * blocked:
-        told.append(f"If {they} hidden from all other words instead, {lost(found, blocked)}.")
+        told.append(f"If {they} hidden from all other {found.by}s instead, {lost(found, blocked)}.")
     if (check := found.check) is None:
         return told
-    sets = SETS.get(len(check.words), f"sets of {len(check.words)} words")
+    sets = SETS.get(len(check.words), f"sets of {len(check.words)} {{}}s").format(found.by)
     if not check.sets:
         return [*told, "The text is too short to check this: it has nothing else to delete."]
     if check.short:

@@ -235,3 +235,15 @@ def test_a_text_in_a_sentence_is_one_line_and_short() -> None:
     long = "It was a dark and stormy night; the rain fell in torrents, except at occasional intervals."
     assert quoted(long) == "“It was a dark and stormy night … xcept at occasional intervals.”"
     assert len(quoted("x" * 999)) < 70
+
+
+def test_what_else_was_judged_is_called_so() -> None:
+    twice = tuple(Heard("Yes.", at, at, 0.0, False) for at in range(9))
+    losses = {"blocked": log(2), "replaced": log(300)}
+    first, second, third, check = told(by="sentence", words=twice, losses=losses, check=(3.0, 35, 0))
+    assert second.startswith("It depends most on “Yes.” (sentence 2) and “Yes.” (sentence 3): ")
+    assert third.startswith("If they are hidden from all other sentences instead, ")
+    assert check == "Check: of all 35 other pairs of sentences, none lowers it as much when deleted."
+    assert told(by="sentence", named=())[1].startswith("No few sentences decide: ")
+    assert told(by="message", named=(), words=twice[:1])[1].startswith("The text is a single message, ")
+    assert "word" not in first + third + check
