@@ -37,6 +37,7 @@ from limelight.text.tokenizer import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 ROUNDED = {"q8_0": "Q8_0"}  # low-bit formats that float weights can be rounded to while they are read
+_GPTQ = "quantize_config.json"  # where AutoGPTQ said what belongs into config.json
 SOURCE_TOKENIZER = "tokenizer-source"  # the folder in a translator's folder, where source and target have their own
 
 
@@ -145,6 +146,8 @@ def contents(path: Path) -> Contents:
         shortlist = read_shortlist(listed[0], config.vocab - 1) if len(listed) == 1 else None
         return Contents(config, network, moves, reader, target, path, source=source, shortlist=shortlist)
     values = read_json(folder / "config.json", "a model's folder needs one beside its weights")
+    if "quantization_config" not in values and (folder / _GPTQ).is_file():
+        values = {**values, "quantization_config": {"quant_method": "gptq", **read_json(folder / _GPTQ, "it says how")}}
     try:
         reader, values = widened(reader, values)
     except ConfigError as error:
@@ -208,7 +211,7 @@ def _check_move(move: Move, shapes: Mapping[str, tuple[int, ...]], reader: Tenso
         if reader.dtype(name) in {"I64", "I32", "I16", "I8", "U64", "U32", "U16", "U8", "BOOL"}:
             raise ConfigError(
                 f"{path}: the tensor {name!r} holds whole numbers ({reader.dtype(name)}), as quantised models do; "
-                "limelight reads floats and GGUF's low-bit formats"
+                "its config does not say by which of the methods that limelight reads"
             )
     theirs = ", ".join(map(repr, move.theirs))
     try:

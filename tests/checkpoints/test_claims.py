@@ -134,7 +134,7 @@ def test_a_pipe_as_a_config_is_not_waited_for(tmp_path: Path) -> None:
             "this is a classifier with 3 labels",
         ),
         ({"architectures": ["LlamaForTokenClassification"]}, "this is a classifier of tokens with 2 labels"),
-        ({"model_type": "mamba"}, "does not open models of the type 'mamba'; it opens gpt2, llama"),
+        ({"model_type": "whisper"}, "does not open models of the type 'whisper'; it opens gpt2, llama"),
         ({"model_type": ["llama"]}, "has no 'model_type'"),
     ],
 )
