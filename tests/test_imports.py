@@ -27,6 +27,7 @@ ALLOWED = {
     "views": {"errors", "text", "models", "decode", "look", "tasks", "Model", "Translator"},
     "serve": {"errors", "given", "text", "models", "checkpoints", "decode", "look", "views", *OPENED},
     "notebook": {"errors", "views", "serve", "Model", "Translator"},
+    "report": {"errors", "look", "train", "completion", "Model", "model.Model"},
     "race": {"errors", "given", "models", "checkpoints", "text", "nn.state", "train"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }

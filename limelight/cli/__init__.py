@@ -26,6 +26,7 @@ COMMANDS = {
     "chat": "Talk with a model.",
     "serve": "Serve models by the API of OpenAI.",
     "train": "Train a model on your own text.",
+    "report": "Write a report card on an assistant that was trained.",
     "classify": "Say which label fits each text.",
     "tag": "Label the words of texts.",
     "answer": "Find the answer to a question in texts.",

@@ -15,7 +15,11 @@ from tiny_models import SENTENCE, Result, Run
 
 from limelight.checkpoints.save import save_checkpoint
 from limelight.cli import COMMANDS, _load
+from limelight.report.instructions import INSTRUCTIONS
+from limelight.report.measures import Found
+from limelight.train.disk import write
 from limelight.train.loop import Result as Trained
+from limelight.train.settings import Settings, to_toml
 
 WRONG = {
     "int": ("x", "1.5", "", "-1", "0", "99999999999999999999"),
@@ -45,6 +49,7 @@ GOOD = {
     "fill": ["w10 [MASK]", "-m", "MASKED"],
     "eval": ["translate", "-m", "TRANSLATOR", "--test", "pairs.tsv", "--beam", "1"],
     "train": ["translate", "--out", "run", "--train", "pairs.tsv", "--steps", "1"],
+    "report": ["HELPER"],
     "race": ["--data", "book.txt", "--models", "rnn,gpt", "--budget", "10s", "--out", "raced"],
     "page": ["--no-browser", "-m", "MODEL"],
     "serve": ["-m", "MODEL", "--port", "0"],
@@ -65,6 +70,11 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     monkeypatch.setattr("limelight.serve.api.run.serve", lambda sock, *_, **options: sock.close())
     monkeypatch.setattr("limelight.tasks.learn.train", lambda *_: Trained(1, 0.5, None, Path("run/model")))
     monkeypatch.setattr("limelight.race.course.race", lambda *_: iter(()))
+    measured = Found("a model", ("yes",) * len(INSTRUCTIONS), (True,) * len(INSTRUCTIONS), 2.0, "", None)
+    monkeypatch.setattr("limelight.report.measures.measure", lambda *_: measured)
+    write(tmp_path / "helper" / "settings.toml", to_toml(Settings("assistant", str(tiny))))
+    write(tmp_path / "helper" / "log.jsonl", "")
+    (tmp_path / "helper" / "model").symlink_to(tiny)
     words = language()
     save_checkpoint(network("transformer-modern-tiny"), words.target, tmp_path / "translator")
     pairs = "ein hund\thund ein\nein kleiner hund\thund kleiner ein\n"
@@ -75,7 +85,7 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     for name, reference in encoders.items():
         saved(reference, tmp_path / name)
         write_marked_tokenizer(tmp_path / name)
-    folders = {name.upper(): str(tmp_path / name) for name in ("translator", *encoders)}
+    folders = {name.upper(): str(tmp_path / name) for name in ("translator", "helper", *encoders)}
     return {"SENTENCE": SENTENCE, "MODEL": str(tiny), **folders}
 
 
