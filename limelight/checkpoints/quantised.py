@@ -66,13 +66,14 @@ def widened(reader: TensorReader, config: Mapping[str, Any]) -> tuple[TensorRead
     made = known(Held(reader), said)
     names = {*reader.names()}
     stems = {name.removesuffix("weight") for name in made}
-    hidden = {stem + end for stem in stems for end in _HIDDEN} & names
+    hidden = {name for name in names if name.rpartition(".")[2] in _HIDDEN}
     # A method that gave every projection a bias left zeros in most.
     hidden |= {bias for stem in stems if (bias := f"{stem}bias") in names and method == "gptq" and _zero(reader, bias)}
     return QuantisedReader(reader, made, hidden), {k: v for k, v in config.items() if k != "quantization_config"}
 
 
-_HIDDEN = ("input_scale", "input_zero_point", "input_global_scale", "k_scale", "v_scale", "q_scale", "weight_format")
+_HIDDEN = {f"{part}_scale" for part in ("input", "output", "input_global", "q", "k", "v", "kv")}
+_HIDDEN |= {"input_zero_point", "weight_format"}
 
 
 def _zero(reader: TensorReader, name: str) -> bool:

@@ -169,7 +169,7 @@ def _other_kind(values: Mapping[str, Any], known: bool) -> str:
     if quantised := values.get("quantization_config"):
         method = quantised.get("quant_method") if isinstance(quantised, dict) else None
         by = f"by {method:.40}" if isinstance(method, str) else "in a form of its own"
-        return f"a model quantised {by}, which only its own library reads"
+        return f"a model quantised {by}"
     named = "" if known else architecture(values)
     for suffix, kind in HEADS.items():
         if named.endswith(suffix):

@@ -122,7 +122,8 @@ def test_8_bit_floats(rows: int, columns: int, scale: tuple[int, ...], said: dic
             factor = scales[at[: len(scale)]] if scale else scales
             expected[row, column] = weight[row, column].float() * factor
     name = "a.weight_scale_inv" if "weight_block_size" in said else "a.weight_scale"
-    found, kept = read(tmp_path, {"a.weight": weight, name: scales, "a.input_scale": torch.ones(())}, **said)
+    others = {"a.input_scale": torch.ones(()), "attention.k_scale": torch.ones(1)}
+    found, kept = read(tmp_path, {"a.weight": weight, name: scales, **others}, **said)
     assert torch.equal(found, expected)
     assert kept == "F32"
 
