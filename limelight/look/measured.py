@@ -162,6 +162,7 @@ class _Search:
             return ()
         single = self._all_ways([(i,) for i in likely])
         least = self._inquiry.question.least
+        whole = least * DECIDES
         scale = [max(*map(fmean, losses), least) for losses in zip(*single.values(), strict=True)]
 
         def score(losses: Losses) -> float:
@@ -182,15 +183,16 @@ class _Search:
                 continue
             losses = self._all_ways(grown)
             followed = sorted(losses, key=lambda chosen: -score(losses[chosen]))
-            more, adds = losses[followed[0]], ADDS * (size - len(named))
+            best = next((chosen for chosen in followed if min(losses[chosen][0]) >= whole), followed[0])
+            more, adds = losses[best], ADDS * (size - len(named))
             if size > needed and any(min(new) < min(old) + adds for new, old in zip(more, worth, strict=True)):
                 continue  # words that are said thrice may do together what no two of them do
-            named, worth = followed[0], more
+            named, worth = best, more
         if self._progress is not None:
             self._progress(1, 1)
-        if min(worth[0]) < least * DECIDES:  # though one of them may do as much alone
+        if min(worth[0]) < whole:  # though one of them may do as much alone
             strongest = max(likely, key=lambda i: alone[i])
-            return (strongest,) if alone[strongest] >= least * DECIDES else ()
+            return (strongest,) if alone[strongest] >= whole else ()
         return tuple(sorted(named, key=lambda i: -score(single[i,]) if (i,) in single else -alone.get(i, 0.0)))
 
     def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Losses]:
