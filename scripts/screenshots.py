@@ -26,6 +26,7 @@ from limelight.serve.session import PageSession
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 CAT = "The cat sat on the mat because it was tired"
+TIRED = f"{CAT}, so the"
 DRINK = "Mary and John went to the shop. John gave a drink to"
 DARK = {"color_scheme": "dark"}
 NARROW = {"viewport": {"width": 360, "height": 740}}
@@ -34,9 +35,11 @@ DOG = "A dog runs through the snow."
 TALL = {"viewport": {"width": 1280, "height": 1180}}
 
 PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "page": ({"seed": 3}, {}, ".check"),
+    "page": ({"text": TIRED, "seed": 3}, {}, ".check"),
     "page-dark": ({"text": DRINK, "seed": 3}, DARK, ".check"),
     "page-narrow": ({}, NARROW, ".check"),
+    "spotlight": ({"text": TIRED, "door": "spotlight"}, TALL, ".told b"),
+    "network": ({"text": TIRED, "door": "network"}, TALL, ".web"),
     "words": ({"text": CAT, "door": "words"}, TALL, ".room canvas"),
     "heads": ({"text": CAT, "door": "heads"}, TALL, ".roles b"),
     "steps": ({"text": CAT, "door": "steps"}, TALL, ".steps"),

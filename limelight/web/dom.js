@@ -40,6 +40,7 @@ export const named = (word) => (/[\p{L}\p{N}]/u.test(word) ? isolated(word) : qu
 
 // A token with its white space made visible.
 export function visible(token) {
+  if (token.includes("\ufffd")) return "part of a sign"; // as of an emoji, or of a letter of many scripts
   return token.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ /, "").replace(/^$/, "␣");
 }
 

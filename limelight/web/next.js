@@ -1,7 +1,7 @@
 // What could stand in the place of the word in question, and what the settings cut.
 import { END, fill, h, note, percent, quoted, visible } from "./dom.js";
 
-const says = (token) => token.trim() && token !== END; // whether it is a word that could be asked about
+const says = (token) => token.trim() && token !== END && !token.includes("\ufffd"); // whether it is a word that could be asked about
 
 // data: { next | null, words, word, foil, settings, live }. act: { foil(token), settings({...}), again() }.
 export function likely(element, data, act) {
