@@ -19,13 +19,12 @@ _known: WeakKeyDictionary[Tokenizer, Any] = WeakKeyDictionary()
 
 
 class Grammar:
-    """One text under a grammar; see `limelight.decode.Constraint`."""
+    """One text under a grammar; see `limelight.decode.Constraint`. matcher: llguidance's, at the text's beginning."""
 
-    def __init__(self, tokenizer: Any, grammar: str, vocab: int) -> None:
+    def __init__(self, matcher: Any, vocab: int) -> None:
         import torch
-        from llguidance import LLMatcher
 
-        self._matcher = LLMatcher(tokenizer, grammar)
+        self._matcher = matcher
         self._vocab = vocab
         self._bits = torch.zeros((vocab + 31) // 32, dtype=torch.int32)
         self._shifts = torch.arange(32, dtype=torch.int32)
@@ -65,7 +64,8 @@ def of_grammar(tokenizer: Tokenizer, vocab: int, grammar: str) -> Callable[[], C
     refused, told = library().validate_grammar_with_warnings(grammar, read)
     if refused:
         raise RequestError(f"this cannot be enforced: {_first(told[0])}")
-    return lambda: Grammar(read, grammar, vocab)
+    matcher = library()(read, grammar)  # which takes a while; a copy for each text does not
+    return lambda: Grammar(matcher.deep_copy(), vocab)
 
 
 def library() -> Any:

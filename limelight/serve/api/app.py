@@ -1,5 +1,6 @@
 """The API's application: its paths, who may use them, and what becomes of errors."""
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -12,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
+from limelight.errors import LimelightError
 from limelight.serve.api import bodies as b
 from limelight.serve.api.answers import Events, Object, Whole, encoded
 from limelight.serve.api.chat import Chatting
@@ -78,6 +80,7 @@ def make(
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_exception_handler(ApiError, _failed)
+    app.add_exception_handler(LimelightError, _failed)
     app.add_exception_handler(RequestValidationError, _misread)
     app.add_exception_handler(HTTPException, _lost)
     app.add_exception_handler(Exception, _failed)
@@ -144,7 +147,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
     @app.post("/completions", dependencies=dependencies)
     async def completions(request: Request, body: b.Complete) -> Response:
         writer = await shelf(request).writer(body.model)
-        done = Completing(_id("cmpl"), writer, body)
+        done = await asyncio.to_thread(Completing, _id("cmpl"), writer, body)
         keep.put(done.writing, user=body.user)
         if body.stream:
             await done.writing.begin()
@@ -154,8 +157,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
     @app.post("/chat/completions", dependencies=dependencies)
     async def chat(request: Request, body: b.Chat) -> Response:
         writer = await shelf(request).writer(body.model)
-        done = Chatting(writer, body)
-        await done.plan(_id("chatcmpl"))
+        done = await asyncio.to_thread(Chatting, _id("chatcmpl"), writer, body)
         keep.put(done.writing, done.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.writing.begin()
@@ -164,9 +166,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
     @app.post("/v1/responses", dependencies=dependencies)
     async def responses(request: Request, body: Respond) -> Response:
         writer = await shelf(request).writer(body.model)
-        id = f"resp_{secrets.token_hex(12)}"
-        done = Responding(id, writer, body)
-        await done.chatting.plan(id)
+        done = await asyncio.to_thread(Responding, f"resp_{secrets.token_hex(12)}", writer, body)
         keep.put(done.chatting.writing, done.chatting.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.chatting.writing.begin()

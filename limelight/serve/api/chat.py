@@ -1,6 +1,5 @@
 """/v1/chat/completions: conversations answered by the model's own chat template."""
 
-import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from limelight.serve.api.errors import ApiError, unsupported
 from limelight.serve.api.grammar import constraint
 from limelight.serve.api.shelf import Writer
 from limelight.serve.api.tools import Plain, Toolbox
-from limelight.serve.api.writing import plan, scored
+from limelight.serve.api.writing import Writing, plan, scored
 
 
 def flat(messages: Sequence[Message]) -> list[dict[str, Any]]:
@@ -63,8 +62,8 @@ def variables(writer: Writer, body: Chat) -> dict[str, Any]:
 class Chatting:
     """One request. shown: the messages as the template is given them."""
 
-    def __init__(self, writer: Writer, body: Chat) -> None:
-        """Raises ApiError for what cannot be done."""
+    def __init__(self, id: str, writer: Writer, body: Chat) -> None:
+        """Makes the prompt, which may take a while. Raises ApiError or LimelightError for what cannot be done."""
         if body.max_tokens is not None and body.max_completion_tokens is not None:
             raise ApiError("max_tokens and max_completion_tokens say the same; give one of them", param="max_tokens")
         if body.top_logprobs is not None and not body.logprobs:
@@ -77,13 +76,12 @@ class Chatting:
         messages = flat(body.messages)
         self._tools = Toolbox.of(writer, body)
         self.shown = messages if self._tools is None else self._tools.messages(messages)
+        self.writing = self._plan(id)
 
-    async def plan(self, id: str) -> None:
-        """Makes the prompt and says what is to be written behind it. Raises ApiError, LimelightError."""
+    def _plan(self, id: str) -> Writing:
         writer, body, tools = self._writer, self._body, self._tools
         tokenizer = writer.model.tokenizer
-        text = await asyncio.to_thread(
-            tokenizer.chat,
+        text = tokenizer.chat(
             self.shown,
             tools=None if tools is None else tools.shown,
             variables=variables(writer, body),
@@ -91,7 +89,7 @@ class Chatting:
         prompt = tokenizer.encode(text, special=True).ids
         writer.check(prompt, "messages")
         most = body.max_completion_tokens if body.max_tokens is None else body.max_tokens
-        self.writing = plan(
+        return plan(
             id,
             writer,
             body,

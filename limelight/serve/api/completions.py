@@ -19,7 +19,7 @@ class Completing:
     """One request."""
 
     def __init__(self, id: str, writer: Writer, body: Complete) -> None:
-        """Raises ApiError for what cannot be done."""
+        """Makes the prompts, which may take a while. Raises ApiError or LimelightError for what cannot be done."""
         if body.best_of not in (None, body.n or 1):
             raise unsupported("best_of", "is not offered beyond n; leave it out")
         if body.stream and body.prompt_logprobs is not None:

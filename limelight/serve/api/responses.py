@@ -156,8 +156,8 @@ class Responding:
     """One request."""
 
     def __init__(self, id: str, writer: Writer, body: Respond) -> None:
-        """Raises ApiError for what cannot be done."""
-        self.chatting = Chatting(writer, body.chat)
+        """See `Chatting`."""
+        self.chatting = Chatting(id, writer, body.chat)
         self._id = id
         self._writer = writer
         self._body = body
