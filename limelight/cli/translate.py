@@ -1,5 +1,6 @@
 """``limelight translate``: lines in, translated lines out."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -7,6 +8,7 @@ import typer
 from limelight.cli import options as o
 
 if TYPE_CHECKING:
+    from limelight import Translator
     from limelight.tasks import Translation
 
 
@@ -35,16 +37,27 @@ def translate(
         int | None,
         typer.Option(metavar="N", min=1, help="Show N translations of each line: line ||| translation ||| score."),
     ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", help="A document: .txt, .md, .po or .srt.", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where the document is written.", show_default=False)
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each line.")] = False,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
     """Translate lines in order, with a model made by limelight train or by others.
 
+    Of a document (--file) paragraphs, mark-up, times and placeholders stay; of
+    a .po file the messages without a translation are filled in.
+
     Example:
 
       limelight translate --model runs/en-de < input.en > output.de
       limelight translate --model runs/en-de "A dog runs in the snow."
+      limelight translate --model bergamot-en-pt --file guide.md --out guia.md
       limelight translate --model nllb/ --from eng_Latn --to fra_Latn "A dog runs in the snow."
     """
     import sys
@@ -53,11 +66,26 @@ def translate(
     from limelight.cli import screen
     from limelight.errors import RequestError
 
+    if file is None and out is not None:
+        raise RequestError("--out is where the document of --file is written, and there is none")
+    if file is not None and (text != "-" or nbest is not None or json):
+        raise RequestError("--file translates a document; leave the text, --nbest and --json out")
+    document = None if file is None else _read(file)
+    if out is not None:
+        screen.writable(out)
     translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
     if target is not None:
         translator = translator.between(source, target)
     elif source is not None:
         raise RequestError("--from says what language the text is in; say with --to which one to write")
+    if file is not None and document is not None:
+        written = _document(translator, document, file.suffix, beam, alpha)
+        if out is None:
+            screen.put(screen.stdout(), written)
+            return
+        with screen.beside(out) as stream:
+            stream.write(written.encode())
+        return
     lines = screen.lines() if text == "-" else iter(text.splitlines())
     # Where somebody types, each line is answered at once; else many are read ahead, which is faster.
     window = 1 if text != "-" or sys.stdin.isatty() else 2048
@@ -77,6 +105,41 @@ def translate(
         else:
             for written, found in zip(each.texts, each.hypotheses, strict=True):
                 screen.put(console, f"{number} ||| {written} ||| {found.score:.4f}\n")
+
+
+def _read(file: Path) -> str:
+    from limelight.errors import FileError
+    from limelight.tasks.documents import KINDS
+    from limelight.train.data import existing
+
+    path = existing(file)
+    if path.suffix not in KINDS:
+        raise FileError(f"{path}: documents are {', '.join(KINDS)}, by the end of the name")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path}: not UTF-8 (byte {error.start}); convert the file to UTF-8 first") from None
+
+
+def _document(translator: "Translator", text: str, kind: str, beam: int | None, alpha: float | None) -> str:
+    from collections.abc import Sequence
+
+    from limelight.cli import screen
+    from limelight.tasks.documents import translated
+
+    def say(sentences: Sequence[str]) -> list[str]:
+        found = []
+        with screen.progress("translating", quiet=False, unit=str, after=0.5) as tell:
+            for each in translator.translate(sentences, beam=beam, alpha=alpha):
+                found.append(each.text)
+                tell(len(found), len(sentences))
+                if each.left_out:
+                    screen.remark(f"a sentence is longer than the model can read; {each.left_out} tokens are left out")
+        return found
+
+    return translated(text, kind, say)
 
 
 def _as_json(each: "Translation") -> dict[str, object]:

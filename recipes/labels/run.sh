@@ -1,0 +1,16 @@
+#!/bin/sh
+# sh recipes/labels/run.sh DATA NAME [OPTION...]: trains on one of the sets of prepare.py and judges the result.
+# NAME: trec, subj, cr, sst2, sst5 or snips for classes; slots for the slots of snips. OPTIONs go to limelight train.
+set -e
+data=$1 name=$2
+shift 2
+here=$(dirname "$0")
+work=runs/labels
+[ -d "$work/data" ] || python "$here/prepare.py" "$data" "$work/data"
+if [ "$name" = slots ]; then
+    task=tag train=$work/data/snips.train.jsonl test=$work/data/snips.dev.jsonl
+else
+    task=classify train=$work/data/$name.train.csv test=$work/data/$name.dev.csv
+fi
+limelight train $task --train "$train" --valid "$test" --out "$work/$name" "$@"
+limelight eval $task --model "$work/$name" --test "$test"
