@@ -11,7 +11,7 @@ def models(json: o.Json = False) -> None:
       limelight models
     """
     from rich.filesize import decimal
-    from rich.table import Table
+    from rich.padding import Padding
     from rich.text import Text
 
     from limelight.checkpoints.catalog import KINDS
@@ -36,28 +36,28 @@ def models(json: o.Json = False) -> None:
             ]
         )
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("name", "what it is and what it is good for", "family", "licence"):
-        table.add_column(heading)
-    table.add_column("size", justify="right")
-    table.add_column("here")
-    for kind, heading in KINDS.items():
-        of_kind = [model for model in found if model.kind == kind]
-        if of_kind:
-            table.add_row(Text(f"\n{heading}", "underline"))
-        for model in of_kind:
-            said = Text(screen.line(model.title))
-            if model.good_for:
-                said.append(f"\n{model.good_for}", "dim")
-            table.add_row(
-                Text(screen.line(model.name), "bold"),
-                said,
-                *(Text(screen.line(cell)) for cell in (model.family, model.licence)),
-                decimal(model.size),
-                Text("no", "dim") if model.path is None else Text("yes", "green"),
-            )
     console = screen.stdout()
-    console.print(table)
+    rows = [
+        (model.name, model.family, model.licence, decimal(model.size), "no" if model.path is None else "yes")
+        for model in found
+    ]
+    lines = [tuple(map(screen.line, row)) for row in (("name", "family", "licence", "size", "here"), *rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+    def show(cells: tuple[str, ...], style: str = "") -> None:
+        """A row of the table; sizes stand on the right."""
+        padded = [c.rjust(w) if i == 3 else c.ljust(w) for i, (c, w) in enumerate(zip(cells, widths, strict=True))]
+        console.print(Text("  ".join(("", *padded)).rstrip(), style), soft_wrap=True)
+
+    show(lines[0], "dim")
+    for kind, heading in KINDS.items():
+        of_kind = [(model, cells) for model, cells in zip(found, lines[1:], strict=True) if model.kind == kind]
+        if of_kind:
+            console.print(Text(f"\n{heading}", "underline"))
+        for model, cells in of_kind:
+            show(cells, "bold")
+            if said := ": ".join(filter(None, (model.title, model.good_for))):
+                console.print(Padding(Text(screen.line(said), "dim"), (0, 0, 0, 4)))
     for model in found:
         if model.path is not None:
             console.print(
