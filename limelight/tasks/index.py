@@ -15,7 +15,7 @@ from limelight.errors import FileError
 from limelight.train.data import kind, lines
 
 if TYPE_CHECKING:
-    from limelight.encoder import Embedder
+    from limelight import Embedder
 
 FORMAT = "limelight index 1"
 NAME = ".limelight.index"
