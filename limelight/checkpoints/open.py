@@ -181,10 +181,12 @@ def _fitted(
     layers = sum(len(set(s.shared) or s.blocks) if isinstance(s, TransformerStack) else s.layers for s in stacks)
     if layers > len(there):
         raise ConfigError(f"{path}: the config describes {layers:,} layers, but the file holds {len(there):,} tensors")
-    network, table = build(config, "meta"), table_of(config)
-    claimed = sum(weight.numel() for name, weight in network.named_parameters() if name not in table.zero)  # ties once
+    network = build(config, "meta")
     held = sum(math.prod(reader.shape(name)) for name in there)
-    if claimed - table.spare > held:
+    sizes = {name: weight.numel() for name, weight in network.named_parameters()}  # those that are tied once
+    table = table_of(config) if sum(sizes.values()) <= 2 * held else None  # which may hold orders of all rows
+    claimed = sum(size for name, size in sizes.items() if table is None or name not in table.zero)
+    if table is None or claimed - table.spare > held:
         raise ConfigError(
             f"{path}: the config describes a model of {claimed:,} numbers, but the file's tensors hold {held:,}"
         )

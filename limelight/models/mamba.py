@@ -7,7 +7,7 @@ from typing import Any
 from limelight.models import config as c
 from limelight.models import units
 from limelight.models.family import Family
-from limelight.models.hf import ConfigReader
+from limelight.models.hf import LARGEST, ConfigReader
 from limelight.models.mapping import Split, Table, WeightMapping
 
 INERT = (
@@ -65,6 +65,8 @@ def inner(keys: ConfigReader) -> int:
     width, expand = keys.whole("hidden_size"), keys.number("expand", 2.0)
     keys.take("intermediate_size")  # which follows from the two
     keys.keep("expand")
+    if not 1 <= expand * width <= LARGEST:
+        raise keys.refused("expand", expand, f"a number by which the width {width:,} becomes one from 1 to {LARGEST:,}")
     return int(expand * width)
 
 

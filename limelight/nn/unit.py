@@ -171,13 +171,14 @@ def _chunks(q: Tensor, k: Tensor, v: Tensor, fall: Tensor, state: Tensor, beta: 
         return x.reshape(B, -1, size, G, heads // G, *x.shape[3:]).movedim(2, 4)
 
     q, k, v = chunks(q, G), chunks(k, G), chunks(v, H)
-    summed = chunks(fall, H).cumsum(-1)  # [B, C, G, H / G, L]
-    apart = (summed[..., :, None] - summed[..., None, :]).tril()
+    falls = chunks(fall, H)  # [B, C, G, H / G, L]
+    # Summed from each position on: a difference of sums from the first one on would lose what is small beside them.
+    apart = falls[..., None].expand(*falls.shape, size).tril(-1).cumsum(-2)
     between = apart.exp().tril()  # what is left at the row's position of what the column's wrote
-    whole = summed[..., -1:]
+    summed = falls.cumsum(-1)
     read = (q @ k.mT) * between
     asked = q * summed.exp()[..., None]
-    written = k * (whole - summed).exp()[..., None]
+    written = k * between[..., -1, :, None]
     recalled = None
     if beta is not None:
         share = chunks(beta, H)[..., None]
@@ -187,7 +188,7 @@ def _chunks(q: Tensor, k: Tensor, v: Tensor, fall: Tensor, state: Tensor, beta: 
         v, recalled = torch.split(solved, [P, N], -1)
     outs = []
     state = state.view(B, G, H // G, N, P)
-    left = whole[..., None].exp()
+    left = summed[..., -1:, None].exp()
     for c in range(q.shape[1]):
         value = v[:, c] if recalled is None else v[:, c] - recalled[:, c] @ state
         outs.append(asked[:, c] @ state + read[:, c] @ value)

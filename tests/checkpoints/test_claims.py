@@ -62,6 +62,13 @@ def test_a_config_that_claims_what_the_file_does_not_hold(keys: dict[str, Any], 
     assert time.perf_counter() - start < 1
 
 
+def test_a_claim_is_held_against_the_file_before_rows_are_put_in_order(tmp_path: Path) -> None:
+    saved("glm", tmp_path)  # whose heads' rows stand in another order than ours
+    change(tmp_path, num_attention_heads=1 << 20, head_dim=1 << 20)
+    with pytest.raises(ConfigError, match="describes a model of"):
+        open_checkpoint(tmp_path)
+
+
 def test_rows_too_many_are_not_left_out_in_silence(tmp_path: Path) -> None:
     saved("phi3", tmp_path)
     name = "model.layers.0.self_attn.qkv_proj.weight"

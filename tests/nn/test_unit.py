@@ -129,3 +129,13 @@ def test_a_grouped_norm_is_one_norm_for_each_part() -> None:
     torch.nn.init.normal_(norm.weight)
     parts = [part / (part.square().mean(-1, keepdim=True) + 1e-5).sqrt() for part in x.split(4, -1)]
     torch.testing.assert_close(norm(x), torch.cat(parts, -1) * norm.weight)
+
+
+def test_what_is_left_is_exact_beside_what_fell_long_ago() -> None:
+    fall = torch.full((1, 30, 1), -1e-3)
+    fall[:, :20] = -50.0
+    q, k, v = drawn(1, 30, 1, 4, seed=1), drawn(1, 30, 1, 4, seed=2), drawn(1, 30, 1, 4, seed=3)
+    inputs = q, k, v, fall, drawn(1, 1, 4, 4)
+    exact, _ = linear_attention(*(x.double() for x in inputs))
+    found, _ = linear_attention(*inputs)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=2e-6)
