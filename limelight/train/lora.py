@@ -1,5 +1,6 @@
 """LoRA (Hu et al., 2021): a frozen layer with a small product of two matrices beside it that learns."""
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 from limelight.errors import ConfigError, FileError, RequestError, suggestion
 from limelight.models.api import Network
 from limelight.models.build import build
+from limelight.models.mapping import Permute
+from limelight.models.registry import family
 
 ATTENTION = ("q", "k", "v", "out")
 
@@ -118,6 +121,36 @@ def save_lora(network: nn.Module, path: Path) -> None:
         save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata=scales)
     except (OSError, SafetensorError) as error:
         raise FileError(f"{path}: cannot be written ({error})") from None
+
+
+def save_peft(network: Network, base: str, folder: Path) -> bool:
+    """Writes the adapters as peft opens them beside the model they learned on; whether there are any that it can open.
+
+    base: the model's name. A family that keeps queries, keys and values in one matrix has none. Raises FileError.
+    """
+    adapted = {f"{name}.weight": each for name, each in network.named_modules() if isinstance(each, LoraLinear)}
+    tensors: dict[str, Tensor] = {}
+    places = []
+    for move in family(network.config.family).table(network.config).saves(adapted) if adapted else ():
+        if len(move.theirs) != 1 or not all(isinstance(each, Permute) for each in move.mapping.operations):
+            return False
+        layer, place = adapted[move.ours[0]], move.theirs[0].removesuffix(".weight")
+        (up,) = move.mapping.save([layer.up.detach()])  # whose rows are those of the matrix
+        tensors[f"base_model.model.{place}.lora_A.weight"] = layer.down.detach().contiguous().cpu()
+        tensors[f"base_model.model.{place}.lora_B.weight"] = up.contiguous().cpu()
+        places.append(place)
+    if not places:
+        return False
+    rank = len(layer.down)
+    said = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none"}
+    sizes = {"r": rank, "lora_alpha": layer.scale * rank, "lora_dropout": 0.0, "target_modules": sorted(places)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
+        (folder / "adapter_config.json").write_text(json.dumps(said | sizes, indent=2) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        raise FileError(f"{folder}: cannot be written ({error})") from None
+    return True
 
 
 def load_lora(network: nn.Module, path: Path) -> None:

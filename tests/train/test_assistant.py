@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from cli.tiny_models import TEMPLATE, llama, trained
+from safetensors.torch import load_file
 
 import limelight
 from limelight.checkpoints.open import open_checkpoint
@@ -215,6 +216,16 @@ def test_what_was_liked_becomes_likelier(helper: tuple[Path, Result, Begun], tmp
     zero = Preferred(file, 0, np.zeros(4, np.float32)).batch(np.arange(2), 0)
     reference = judged(open_checkpoint(helper[1].model).network, zero)  # type: ignore[arg-type]
     assert (judged(network, zero).margins > reference.margins).all()  # type: ignore[arg-type]
+    before, after = (load_file(each / "model.safetensors") for each in (helper[1].model, result.model))
+    adapters = load_file(result.model / "adapter" / "adapter_model.safetensors")
+    said = json.loads((result.model / "adapter" / "adapter_config.json").read_text())
+    assert len(said["target_modules"]) == 3 * 4  # layers, and the matrices of their attention
+    for name, weight in after.items():
+        place = name.removesuffix(".weight")
+        if place in said["target_modules"]:
+            a, b = (adapters[f"base_model.model.{place}.lora_{side}.weight"] for side in "AB")
+            before[name] += said["lora_alpha"] / said["r"] * (b @ a)
+        torch.testing.assert_close(weight, before[name])
 
 
 def test_the_loss_of_preferences_is_the_formula(base: str, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from limelight.train.batches import Corpus, Part
 from limelight.train.chats import Chat, Preference, conversing
 from limelight.train.hub import PREFIX
 from limelight.train.loop import Hooks
-from limelight.train.lora import tune
+from limelight.train.lora import save_peft, tune
 from limelight.train.loss import Learning
 from limelight.train.parallel import World
 from limelight.train.prepare import Material, begin, held_out, save_as, there
@@ -221,5 +221,11 @@ class Dialogue(Task):
         return chosen(settings, len(file.tokens), torch.get_num_threads())
 
     def saving(self) -> Any:
-        """How the model is written: with the template that it converses by."""
-        return save_as(self.tokenizer)
+        """How the model is written: with the template that it converses by, and beside it the adapters alone."""
+        whole = save_as(self.tokenizer)
+
+        def save(network: Network, folder: Path) -> None:
+            whole(network, folder)
+            save_peft(network, self.name, folder / "adapter")
+
+        return save
