@@ -19,6 +19,7 @@ class Verbs:
 
     network: Decoder
     tokenizer: Tokenizer
+    look: Callable[..., Any]
 
     def classify(self, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, float]]:
         """For each text the labels and their probabilities, likeliest first, by how much likelier the text makes it
@@ -35,7 +36,7 @@ class Verbs:
         from limelight.tasks.asking import answer
 
         asked = given.text("question", question)
-        return [answer(self.network, self.tokenizer, asked, text) for text in given.texts("texts", texts)]
+        return [answer(self.network, self.tokenizer, asked, text, self.look) for text in given.texts("texts", texts)]
 
     def summarise(self, text: str, progress: Callable[[int, int], None] | None = None) -> str:
         """A text in a sentence or two, a long one by parts; for chat models. progress: parts done, and in all. Raises

@@ -49,7 +49,11 @@ def answer(
         where = f"{row.named}: " if row.named else ""
         if found["answer"] is None:
             return f"{where}no answer\n"
-        place = f"characters {found['start']:,} to {found['end']:,}" if found["end"] else "not in these words"
-        return f"{where}{found['answer']}  ({place})\n"
+        if not found["end"]:
+            return f"{where}{found['answer']}  (no sentence makes a difference)\n"
+        place = f"characters {found['start']:,} to {found['end']:,}"
+        stands = " ".join(row.text[found["start"] : found["end"]].split())
+        said = "" if stands.casefold() == found["answer"].casefold() else f": {stands}"
+        return f"{where}{found['answer']}  ({place}{said})\n"
 
     rows.answer(given, verb, show, out=out, json=json, window=1, title="reading")

@@ -16,6 +16,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from limelight.decode import Engine, Sampling
 from limelight.errors import RequestError
+from limelight.look.answered import SeenAnswer
+from limelight.look.question import Question
 from limelight.tasks.translate import translate
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from limelight.models.api import Decoder, LanguageModel
     from limelight.tasks.translate import Language
     from limelight.text.tokenizer import Tokenizer
+
+Look = Callable[[Sequence[Mapping[str, Any]], str], SeenAnswer]
 
 TOKENS = 4096
 """The most tokens, padding counted, that are read together."""
@@ -39,7 +43,8 @@ NONE = "no answer"
 
 @dataclass(frozen=True)
 class Said:
-    """An answer and where the text says it: characters `[start, end)`, none (0, 0) where its words do not stand there.
+    """An answer and where the text says it: characters `[start, end)` of its words, or where these do not stand there,
+    of the sentence that it rests on, which is found by hiding each; (0, 0) where no sentence makes a difference.
 
     logprob: the mean log-probability of its tokens. text is empty where the model says that there is no answer.
     """
@@ -72,9 +77,10 @@ def classify(network: Decoder, tokenizer: Tokenizer, texts: Sequence[str], label
     return shares
 
 
-def answer(network: Decoder, tokenizer: Tokenizer, question: str, text: str) -> Said:
-    """The answer that a chat model finds in a text: of its parts the one that it is surest of."""
-    found = Said("", 0, 0, -torch.inf)
+def answer(network: Decoder, tokenizer: Tokenizer, question: str, text: str, look: Look) -> Said:
+    """The answer that a chat model finds in a text: of its parts the one that it is surest of. look: looks at messages
+    and an answer, see `limelight.Model.look`."""
+    found, rest = Said("", 0, 0, -torch.inf), ("", "")
     order = f'Answer in as few words as possible, from the text alone. If it does not say, answer "{NONE}".'
     room = _room(network, tokenizer, f"{order}{question}", ANSWERED)
     for part in _parts(tokenizer, text, room):
@@ -84,8 +90,25 @@ def answer(network: Decoder, tokenizer: Tokenizer, question: str, text: str) -> 
         if said and NONE not in said.casefold() and logprob > found.logprob:
             at = text.casefold().find(said.casefold())
             place = (at, at + len(said)) if at >= 0 and len(text.casefold()) == len(text) else (0, 0)
-            found = Said(said, *place, logprob)
+            found, rest = Said(said, *place, logprob), (part, asked)
+    if found.text and not found.end:
+        return Said(found.text, *_rests(look, found.text, *rest, text.find(rest[0])), found.logprob)
     return found
+
+
+def _rests(look: Look, said: str, part: str, asked: str, at: int) -> tuple[int, int]:
+    """The sentence of a part of a text, which stands in it at `at`, that an answer loses most without."""
+    seen = look([{"role": "user", "content": asked}], said)
+    base = seen.text.find(part.strip())
+    matrix = seen.matrix("message", "sentence")
+    ahead = at + len(part) - len(part.lstrip())
+    inside = [
+        (loss, column.start - base + ahead, column.end - base + ahead)
+        for loss, column in zip(matrix.whole().tolist(), matrix.columns, strict=True)
+        if base >= 0 and base <= column.start and column.end <= base + len(part.strip())
+    ]
+    loss, start, end = max(inside, default=(0.0, 0, 0))
+    return (start, end) if loss > Question.least else (0, 0)
 
 
 def summarise(
