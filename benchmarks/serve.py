@@ -55,7 +55,7 @@ class Figures:
 
     def first(self, share: float) -> float:
         """Seconds until the first token, which this share of the requests did not exceed."""
-        times = sorted(each.first for each in self.answers if each.status == 200)
+        times = sorted(each.first for each in self.answers if each.tokens)
         return times[min(len(times) - 1, int(share * len(times)))] if times else float("nan")
 
 
@@ -234,7 +234,8 @@ def servers(path: str, clients: int) -> tuple[list[Server], dict[str, str]]:
         options = ["--parallel", str(clients), "--ctx-size", str(2560 * clients), "--threads", str(os.cpu_count())]
         found.append(Server(LLAMA, [program, "--model", path, "--port", str(theirs), *options], theirs))
     elif find_spec("llama_cpp") and find_spec("sse_starlette"):
-        options = ["--n_ctx", "2560", "--n_threads", str(os.cpu_count())]
+        # As it comes, a new request ends the answer that is being written.
+        options = ["--n_ctx", "2560", "--n_threads", str(os.cpu_count()), "--interrupt_requests", "false"]
         found.append(
             Server(
                 LLAMA,
