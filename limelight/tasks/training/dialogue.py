@@ -1,5 +1,6 @@
 """What tasks share whose model is a language model that learns from conversations."""
 
+import shutil
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -140,10 +141,11 @@ class Dialogue(Task):
         there(settings)
         settings = replace(settings, longest=settings.longest or min(LONGEST, self.base.network.context))
         material = self._material(settings)
+        shutil.rmtree(folder / "data", ignore_errors=True)  # what a start with other options may have left
         file = material.write(settings.train, folder / "data" / "train", material.origin(settings.train))
         if settings.valid:
             self.found, kept = (), self.found
-            material.file(settings.valid, folder / "data" / "valid")
+            material.write(settings.valid, folder / "data" / "valid", material.origin(settings.valid))
             self.found = kept
         begin(folder, self._chosen(settings, file))
 
