@@ -87,11 +87,12 @@ def test_an_answer_is_looked_into_by_the_tokens_that_it_is_made_of(keeping: Serv
 
 def test_a_completion_is_looked_into_by_paragraphs(keeping: Served) -> None:
     prompt = "The cat sat.\n\nMary gave John a drink."
-    with keeping.open(COMPLETIONS, {"prompt": prompt, "max_tokens": 1, "stream": True}) as answer:
+    body = {"prompt": prompt, "max_tokens": 6, "seed": 3, "temperature": 1.5}
+    with keeping.open(COMPLETIONS, {**body, "stream": True}) as answer:
         link = answer.headers["link"].removeprefix("<").partition(">")[0]
         answer.read()
     assert keeping.ask(f"{link}?by=message&check=false")[0] == 200
-    id = keeping.ask(COMPLETIONS, {"prompt": prompt, "max_tokens": 6, "seed": 3, "temperature": 1.5})[1]["id"]
+    id = keeping.ask(COMPLETIONS, body)[1]["id"]
     told = keeping.ask(f"/v1/requests/{id}/look?by=message&check=false")[1]
     assert [each["word"] for each in told["importance"]["words"]] == prompt.split("\n\n")
 
