@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 
 from torch import Tensor
 
@@ -11,13 +11,13 @@ from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.edit import edit
-from limelight.look.inquiry import WAYS, Inquiry
+from limelight.look.inquiry import AGAIN, ALONE, STAGES, Inquiry
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
 from limelight.look.plain import plain
 from limelight.look.question import GivenWord
 from limelight.look.roles import ROLES, measure
-from limelight.look.session import Progress, stacked
+from limelight.look.session import Progress, Variant, stacked
 from limelight.look.steps import steps
 from limelight.models.api import Decoder
 from limelight.models.config import ModelConfig, TransformerStack
@@ -39,6 +39,16 @@ ESTIMATED = 12
 
 CROSSED = 40
 """The most words of a text of which each is measured for every later one."""
+
+
+def staged(losses: Sequence[float], least: float) -> float:
+    """The smallest loss by several likely words, of which more are tried only while the answer falls; see
+    `Inquiry.alone`."""
+    smallest = losses[0]
+    for stop in STAGES:
+        if smallest > least:
+            smallest = min(losses[:stop])
+    return smallest
 
 
 class TextViews:
@@ -146,14 +156,15 @@ class TextViews:
         for column, word in enumerate(words[:-1]):
             at = tuple(range(word.tokens.stop - 1, words[-1].tokens.stop - 1))
             question = GivenWord(at, tuple(self._reading.tokens[place + 1] for place in at))
-            inquiry = Inquiry(session, question, (word.tokens,))
-            way = WAYS[inquiry.ways[0]]
-            found = session.logprobs(question, [*way(inquiry, []), *way(inquiry, [0])])
+            likely = session.once(("likely", word.tokens), partial(session.likely, word.tokens, ALONE + AGAIN))
+            variants = [Variant(replaced=((word.tokens, other),)) for other in likely[:ALONE]]
+            variants = variants or [Variant(left_out=(word.tokens,))]
+            found = session.logprobs(question, [Variant(), *variants])
             lost = found[:1] - found[1:]  # [variants, tokens]
-            for row in range(column + 1, len(words)):
+            for row in range(column + 2, len(words)):  # whatever stands right before a word does much
                 span = words[row].tokens
-                mine = lost[:, span.start - at[0] - 1 : span.stop - at[0] - 1].sum(-1)
-                losses[row][column] = float(mine.min())
+                each = lost[:, span.start - at[0] - 1 : span.stop - at[0] - 1].sum(-1).tolist()
+                losses[row][column] = staged(each, question.least)
             if progress is not None:
                 progress(column + 1, len(words) - 1)
         return {"losses": losses}

@@ -12,7 +12,7 @@ export function sentence(element, data, act) {
   const spans = words.flatMap((one, i) => {
     const value = found?.values[i];
     const number = found && short(found, value);
-    const state = [one.given ? "given" : "added", i === word && "asked", value != null && !found.estimate && !found.measuring && "measured", found?.named?.includes(i) && "named", found?.asks === i && "asks", data.tokens && i > 0 && !one.gap && "joined"];
+    const state = [one.given ? "given" : "added", i === word && "asked", (value != null || (found && found.asks === i && found.told)) && !found.estimate && !found.measuring && "measured", found?.named?.includes(i) && "named", found?.asks === i && "asks", data.tokens && i > 0 && !one.gap && "joined"];
     const span = h(
       "span",
       {

@@ -293,8 +293,8 @@ def test_every_word_is_measured_for_every_later_one_as_it_is_alone(opened: str) 
     losses = lines(ask(opened, "/api/every_importance", {"given": SENTENCE}))[-1]["found"]["losses"]
     for place in (1, 7):
         alone = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": place, "check": False}))[-1]
-        assert losses[place][:place] == pytest.approx(alone["importance"]["values"], abs=1e-4)
-        assert losses[place][place:] == [None] * (len(losses) - place)
+        assert losses[place][: place - 1] == pytest.approx(alone["importance"]["values"][:-1], abs=1e-4)
+        assert losses[place][place - 1 :] == [None] * (len(losses) - place + 1)  # the last one is where is asked
 
 
 def test_each_token_is_told_beside_what_was_likely(opened: str) -> None:
