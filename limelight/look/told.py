@@ -37,10 +37,7 @@ def expected(found: "Importance") -> str:
     chance = percent(math.exp(found.logprob))
     if found.rank is None or found.rank == 1:
         return f"The model says {quoted(found.target.text)} ({chance})."
-    half = "\ufffd" in (found.expected or "")  # of a character that is several tokens
-    begins = (
-        not found.expected or half or found.target.text.startswith(found.expected)
-    )  # the likeliest token is how it begins
+    begins = not found.expected or found.target.text.startswith(found.expected)  # the likeliest token is how it begins
     instead = "expected something else" if begins else f"expected {quoted(found.expected or '')}"
     return f"The model {instead}; {quoted(found.target.text)} is its no. {found.rank:,} ({chance})."
 
