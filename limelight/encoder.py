@@ -136,7 +136,10 @@ class Embedder(EncoderModel):
         for one that is empty, too long or of other tokens than the model's."""
         import torch
 
-        vectors = self._answers(texts)
+        vocab = self.network.vocab
+        vectors = self._answers(
+            [given.ids(f"text {n}", ids, vocab) for n, ids in given.many("texts", texts, "lists of token ids")]
+        )
         if not vectors:
             raise RequestError("there is no text to embed; give at least one")
         return torch.stack(vectors)
@@ -145,10 +148,10 @@ class Embedder(EncoderModel):
         """How near the two texts of each pair are: the cosine of their vectors."""
         import torch
 
-        sides = [[given.text("text", pair[side]) for pair in pairs] for side in (0, 1)]
-        if not sides[0]:
+        if not (pairs := given.pairs("pairs", pairs)):
             return []
-        found: list[float] = torch.cosine_similarity(self.embed(sides[0]), self.embed(sides[1])).tolist()
+        first, second = ([pair[side] for pair in pairs] for side in (0, 1))
+        found: list[float] = torch.cosine_similarity(self.embed(first), self.embed(second)).tolist()
         return found
 
     def rerank(self, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:

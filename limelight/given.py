@@ -50,6 +50,34 @@ def whole(name: str, value: object, low: int | None = None, high: int | None = N
     return number
 
 
+def ids(name: str, value: Iterable[int], vocab: int) -> list[int]:
+    """Tokens by their ids, of a vocabulary of so many."""
+    return [whole(f"token {number} of {name}", each, 0, vocab - 1) for number, each in many(name, value, "token ids")]
+
+
+def pairs(name: str, value: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Several pairs of strings."""
+    found = []
+    for number, each in many(name, value, "pairs of strings"):
+        parts = texts(f"pair {number} of {name}", each)
+        if len(parts) != 2:
+            _refuse(f"pair {number} of {name}", each, "two strings")
+        found.append((parts[0], parts[1]))
+    return found
+
+
+def places(name: str, value: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Several places in a text, `[start, end)` in characters."""
+    found = []
+    for number, each in many(name, value, "places"):
+        called = f"part {number} of {name}"
+        ends = [whole(called, end, 0) for _, end in many(called, each, "characters")]
+        if len(ends) != 2 or ends[0] > ends[1]:
+            _refuse(called, each, "a start and an end")
+        found.append((ends[0], ends[1]))
+    return found
+
+
 def number(name: str, value: object) -> float:
     """A finite number."""
     try:

@@ -79,8 +79,9 @@ class Classifier(EncoderModel):
         import torch
 
         texts, named = self._texts(texts), given.texts("labels", labels)
+        given.text("hypothesis", hypothesis)
         if named:
-            return self._entailed(texts, named, given.text("hypothesis", hypothesis))
+            return self._entailed(texts, named, hypothesis)
         tokens = [self.tokenizer.encode(text).ids for text in texts]
         room = self.network.context - len(self.tokenizer.prefix) - len(self.tokenizer.suffix)
         parts = [(row, part) for row, ids in enumerate(tokens) for part in windows(len(ids), room, room // 8)]
@@ -94,11 +95,11 @@ class Classifier(EncoderModel):
         """The one score that a cross-encoder gives each pair of texts. Raises RequestError for a model of labels."""
         if not self.scores:
             raise RequestError(f"{self.name} has {len(self.labels)} labels and scores no pairs; name a cross-encoder")
-        return [float(scores[0]) for scores in self._of_pairs(pairs)]
+        return [float(scores[0]) for scores in self._of_pairs(given.pairs("pairs", pairs))]
 
     def rerank(self, query: str, texts: Sequence[str]) -> list[tuple[int, float]]:
         """The places of the texts and their scores beside the query, best first. See `score`."""
-        return _ranked(self.score([(query, text) for text in self._texts(texts)]))
+        return _ranked(self.score([(given.text("query", query), text) for text in self._texts(texts)]))
 
     def _of_pairs(self, pairs: Sequence[tuple[str, str]]) -> list[Tensor]:
         read = [self.encode_pair(given.text("text", one), given.text("text", other)) for one, other in pairs]
@@ -169,7 +170,7 @@ class Tagger(EncoderModel):
 
         coded = self.tokenizer.encode(given.text("text", text))
         (likely,) = self._likely([coded.ids])
-        places = firsts(words, coded.offsets)
+        places = firsts(given.places("words", words), coded.offsets)
         return [self.labels[0 if place is None else int(likely[place].argmax())] for place in places]
 
     def _likely(self, texts: Sequence[Sequence[int]]) -> list[dict[int, Tensor]]:

@@ -201,7 +201,9 @@ class Model(Verbs):
         """
         from limelight.look.answered import SeenAnswer, generated
 
-        prompted = generated(self.tokenizer, prompt, answer, messages)
+        vocab = self.network.vocab
+        ids = given.ids("prompt", prompt, vocab), given.ids("answer", answer, vocab)
+        prompted = generated(self.tokenizer, *ids, messages)
         return SeenAnswer(self.opened, self.tokenizer, prompted, self.title, self._checked)
 
     def look_all(self, texts: Iterable[str], *, layers: Iterable[int] = ()) -> Iterator[Seen]:

@@ -56,7 +56,9 @@ def test_an_importance_becomes_a_data_frame(model: limelight.Model) -> None:
     assert list(frame.columns) == ["word", "start", "end", "importance", "asks"]
     assert list(frame.index) == list(range(1, 8))
     assert list(frame["word"]) == SENTENCE.split()[:7]
-    assert list(frame["importance"]) == [heard.importance for heard in found.words]
+    values = [None if value != value else value for value in frame["importance"]]
+    assert values == [heard.importance for heard in found.words]
+    assert sum(value is not None for value in values) >= 6  # all but the word that asks
 
 
 def test_without_pandas_a_table_says_how_to_get_it(model: limelight.Model, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,6 +44,17 @@ GOOD: dict[str, Any] = {
     "id": 5,
     "ids": [5, 6],
     "importance": torch.ones(2, 2),
+    "question": "Where?",
+    "first": "The cat",
+    "second": "The mat",
+    "words": [(0, 3), (4, 7)],
+    "template": "{{ messages }}",
+    "prompt": [5, 6],
+    "answer": [7],
+    "schema": {"enum": [1]},
+    "labels": ["w", "x"],
+    "documents": [SENTENCE, "The cat"],
+    "query": "a cat",
     "metadata": {"tokenizer.ggml.model": "gpt2"},
 }
 """A value that fits, for each parameter that has no default."""
@@ -72,7 +83,10 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     waiting += [
         model,
         translator,
-        *(encoder(f"Bert{kind}") for kind in ("Model", "ForMaskedLM", "ForQuestionAnswering")),
+        *(
+            encoder(f"Bert{kind}")
+            for kind in ("Model", "ForMaskedLM", "ForQuestionAnswering", "ForTokenClassification")
+        ),
     ]
     waiting += [encoder("BertForSequenceClassification")]
     seen: set[type] = set()
@@ -233,5 +247,8 @@ def test_every_argument_is_taken_or_refused_in_a_sentence(
         "Translator.translate(alpha)",
     )
     classes = {name for name in limelight.__all__ if inspect.isclass(getattr(limelight, name))}
-    assert classes - kinds == {"LimelightError", "Sampling"}, "a public class of which no object was walked"
+    # What all encoders share is walked as theirs.
+    assert classes - kinds == {"LimelightError", "Sampling", "EncoderModel"}, (
+        "a public class of which no object was walked"
+    )
     assert walked.issuperset({*wanted, "SeenTranslation.alignment(step)", "open(dtype)", "save(folder)"})

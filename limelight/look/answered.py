@@ -119,7 +119,8 @@ def _turns(opened: str, messages: Sequence[Mapping[str, Any]]) -> list[tuple[int
     """Where messages stand in a prompt, and whose they are."""
     parts: list[tuple[int, int, str | None]] = []
     at = 0
-    for number, message in enumerate(messages, 1):
+    for number, message in given.many("messages", messages, "messages"):
+        given.mapping(f"message {number}", message, "a role and a content")
         content = str(message.get("content") or "").strip()
         start = opened.find(content, at)
         if start < 0:
@@ -251,6 +252,7 @@ class SeenAnswer(View[CausalSession]):
         of the `WITHIN` sentences without which the answer loses most. check, progress: as in `Seen.importance`. Raises
         RequestError for a part that there is not.
         """
+        given.one_of("of", of, get_args(Level))
         given.one_of("by", by, get_args(Level))
         given.flag("check", check)
         given.callback("progress", progress)

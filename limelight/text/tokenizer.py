@@ -237,6 +237,11 @@ class Tokenizer:
         RequestError for messages that are not made of text, numbers, lists and dicts.
         """
         given.flag("reply", reply)
+        if tools is not None:
+            each = given.many("tools", tools, "functions")
+            tools = [given.mapping(f"tool {number}", tool, "values by name") for number, tool in each]
+        if variables is not None:
+            given.mapping("variables", variables, "values by name")
         parts = self._parts
         named = {"bos": parts.bos, "eos": parts.eos, "pad": parts.pad, "unk": parts.unk, **parts.others}
         tokens = {f"{name}_token": token for name, token in named.items() if token is not None}

@@ -73,7 +73,7 @@ class TranslationViews:
         """None: there is no quicker way to a translation; compare `TextViews.estimate`."""
         return None
 
-    def alignment(self, grid: list[list[float]]) -> Numbers:
+    def alignment(self, grid: list[list[float | None]]) -> Numbers:
         """The words of the translation against those of the source: how much they listen to them, and what they owe.
 
         alignment: [L][M][N], the mean over heads of each layer; no layer for a model that listens to no single word.
@@ -82,16 +82,17 @@ class TranslationViews:
         """
         if not self._seen.layers:
             return {"alignment": [], "layer": 0, "step": "output", "grid": grid}
-        weights, layer, step = self._seen.listening(torch.tensor([row[: self._first] for row in grid]))
+        owed = torch.tensor([[value or 0.0 for value in row[: self._first]] for row in grid])
+        weights, layer, step = self._seen.listening(owed)
         return {"alignment": weights.tolist(), "layer": layer, "step": step, "grid": grid}
 
-    def grid(self, progress: Progress | None = None) -> list[list[float]]:
+    def grid(self, progress: Progress | None = None) -> list[list[float | None]]:
         """What each word of the translation owes to all words in front of it, measured as `importance` measures single
-        words: by replacing them."""
-        rows = []
+        words: by replacing them. None for the word that asks, in whose place another would ask for another word."""
+        rows: list[list[float | None]] = []
         for number in range(1, len(self._seen.target_words) + 1):
             found = self._seen.importance(number, method="leave-one-replaced", written=True, check=False)
-            rows.append([heard.importance or 0.0 for heard in found.words])
+            rows.append([None if heard.asks else heard.importance or 0.0 for heard in found.words])
             if progress is not None:
                 progress(number, len(self._seen.target_words))
         return rows

@@ -58,10 +58,10 @@ def remember() -> None:
 
     answers: dict[str, Any] = {}
 
-    def once(function: str, *arguments: Any, what: str) -> Any:
+    def once(function: str, *arguments: Any, what: str, **how: Any) -> Any:
         key = json.dumps([function, *(argument for argument in arguments if argument != what)], sort_keys=True)
         if key not in answers:
-            answers[key] = apart(function, *arguments, what=what)
+            answers[key] = apart(function, *arguments, what=what, **how)
         return answers[key]
 
     chat.apart = foreign.apart = once

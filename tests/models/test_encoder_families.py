@@ -175,5 +175,6 @@ def test_gradients_reach_every_weight(pair: Pair) -> None:
 
 def test_what_limelight_opens_says_what_it_is(pair: Pair) -> None:
     kinds = {"Pooling": "Embedder", "MaskedLMHead": "MaskedModel", "SequenceClassifier": "Classifier"}
+    kinds |= {"TokenClassifier": "Tagger", "SpanHead": "SpanModel"}
     opened = limelight.open(pair.folder)
     assert type(opened).__name__ == kinds.get(type(pair.ours.config.head).__name__, "EncoderModel")
