@@ -1,6 +1,7 @@
 """What Python shows of the public objects: names, one line for a model, a table for an importance."""
 
 import builtins
+import math
 import re
 from typing import Any
 
@@ -56,7 +57,7 @@ def test_an_importance_becomes_a_data_frame(model: limelight.Model) -> None:
     assert list(frame.columns) == ["word", "start", "end", "importance", "asks"]
     assert list(frame.index) == list(range(1, 8))
     assert list(frame["word"]) == SENTENCE.split()[:7]
-    values = [None if value != value else value for value in frame["importance"]]
+    values = [None if math.isnan(value) else value for value in frame["importance"]]
     assert values == [heard.importance for heard in found.words]
     assert sum(value is not None for value in values) >= 6  # all but the word that asks
 
