@@ -55,7 +55,7 @@ def test_mary_gets_the_drink(model: limelight.Model, exact: limelight.Model) -> 
     ranked = [heard for heard in found.ranked() if not heard.asks][:3]
     assert [heard.word for heard in ranked] == ["gave", "Mary", "John"]
     assert [heard.importance for heard in ranked] == pytest.approx([4.67, 3.33, 2.44], abs=0.05)
-    for each in (found, exact.look(text).importance(), model.look(text).importance()):
+    for each in (found, model.look(text).importance()):
         assert (each.target.text, each.rank, each.expected) == ("Mary", 1, "Mary")  # what comes next
         assert sorted(each.words[place].word for place in each.named) == ["Mary", "gave"]
         assert each.times is not None

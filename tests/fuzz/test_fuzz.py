@@ -8,7 +8,7 @@ import fuzz_runner
 import pytest
 from fuzz_runner import FORMATS, Child, faults
 
-FILES = 40
+FILES = 25
 TEXTS = {"tokenizer", "tokenizer-config", "vocab", "merges", "gguf-tokens", "template"}
 FEW = 12  # of those, which each start processes to be tried in
 SEED = 1

@@ -76,7 +76,7 @@ def test_attention_and_hidden_states_match_in_every_layer(pair: Pair) -> None:
     first = 0 if pair.name.startswith("mamba") else 1  # theirs begin behind the first layer, or behind the embeddings
     for layer in layers[:-1]:  # their last one stands behind the final norm
         theirs = expected.hidden_states[layer + first]
-        rounding = 1e-6 * float(theirs.std())  # more than the bound where states are large
+        rounding = 1e-5 * float(theirs.std())  # more than the bound where states are large
         close = pair.close | {"atol": max(pair.close["atol"], rounding)}
         torch.testing.assert_close(recording.hidden[layer], theirs, **close)
     torch.testing.assert_close(logits, run(pair.ours, TOKENS), **pair.close)  # recorded = fused

@@ -30,11 +30,11 @@ def answer(network: Seq2Seq, tokenizer: Tokenizer, source: str) -> str:
     return tokenizer.decode(said)
 
 
-def learned(folder: Path, *, turned: bool, steps: int) -> tuple[Result, float, list[Progress]]:
+def learned(folder: Path, *, steps: int) -> tuple[Result, float, list[Progress]]:
     """Trains on letters; the share of unseen ones that come back right."""
-    data = letters(folder / "train.tsv", 6000, turned=turned)
-    valid = letters(folder / "valid.tsv", 60, turned=turned, seed=1)
-    test = list(read_pairs([letters(folder / "test.tsv", 100, turned=turned, seed=2)]))
+    data = letters(folder / "train.tsv", 6000, turned=True)
+    valid = letters(folder / "valid.tsv", 60, turned=True, seed=1)
+    test = list(read_pairs([letters(folder / "test.tsv", 100, turned=True, seed=2)]))
     told: list[Progress] = []
     options = {"task": "translate", "train": [str(data)], "valid": [str(valid)], "tokenizer": "word", "threads": 1}
     options |= {"batch_tokens": 512, "steps": steps, "every": steps // 4, "lr": 4e-3, "schedule": "cosine"}
@@ -63,9 +63,9 @@ def learned(folder: Path, *, turned: bool, steps: int) -> tuple[Result, float, l
     return result, right / len(test), told
 
 
-@pytest.mark.parametrize(("turned", "steps"), [(False, 320), (True, 400)], ids=["copy", "reverse"])
-def test_letters_without_a_mistake(tmp_path: Path, turned: bool, steps: int) -> None:
-    result, right, told = learned(tmp_path, turned=turned, steps=steps)
+def test_letters_are_reversed_without_a_mistake(tmp_path: Path) -> None:
+    steps = 400
+    result, right, told = learned(tmp_path, steps=steps)
     assert right == 1.0
     assert result.loss < 0.02
     assert result.score == 100.0
@@ -77,7 +77,7 @@ def test_letters_without_a_mistake(tmp_path: Path, turned: bool, steps: int) -> 
     assert [e["step"] for e in logged if "valid_loss" in e] == [steps // 4 * i for i in (1, 2, 3, 4)]
     assert [e["bleu"] for e in logged if "bleu" in e][-1] == 100.0
     assert all({"loss", "lr", "norm", "tokens_per_second", "time"} <= e.keys() for e in logged if "valid_loss" not in e)
-    assert lines(run / "samples.jsonl")[-1] == {"step": steps, "texts": ["c b a" if turned else "a b c"]}
+    assert lines(run / "samples.jsonl")[-1] == {"step": steps, "texts": ["c b a"]}
 
 
 def test_a_text_by_heart(tmp_path: Path) -> None:
