@@ -143,10 +143,10 @@ def _table(path: Path, kind: str, columns: Sequence[str]) -> Iterator[Pair]:
         case ".tsv":
             return _rows(path, (line.split("\t") for line in lines(path)), columns)
         case _:
-            return _rows(path, _csv(path), columns)
+            return _rows(path, csv_rows(path), columns)
 
 
-def _csv(path: Path) -> Iterator[list[str]]:
+def csv_rows(path: Path) -> Iterator[list[str]]:
     """Rows of a CSV file; a quoted cell may hold line breaks."""
     reader = csv.reader((line + "\n" for line in lines(path)), strict=True)
     try:
@@ -174,8 +174,8 @@ def _rows(path: Path, rows: Iterator[list[str]], columns: Sequence[str]) -> Iter
         yield row[at[0]], row[at[1]]
 
 
-def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Pair]:
-    """One JSON object a line; a column inside an object is named with a dot, as in "translation.en"."""
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The JSON objects of a file that has one a line, with the numbers of their lines; empty lines are passed over."""
     for number, line in enumerate(lines(path), 1):
         if not line.strip():
             continue
@@ -185,6 +185,12 @@ def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Pair]:
             raise FileError(f"{path}, line {number}: not valid JSON: {error}") from None
         if not isinstance(values, dict):
             raise FileError(f"{path}, line {number}: holds {type(values).__name__}, not a JSON object")
+        yield number, values
+
+
+def _jsonl(path: Path, columns: Sequence[str]) -> Iterator[Pair]:
+    """One JSON object a line; a column inside an object is named with a dot, as in "translation.en"."""
+    for number, values in objects(path):
         cells = dict(_flat(values))
         wanted = list(columns)
         if not wanted:

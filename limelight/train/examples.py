@@ -1,7 +1,5 @@
 """Texts with labels to learn from: tables with a column of texts and one of labels, and texts whose words have tags."""
 
-import csv
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from typing import Any
 
 from limelight.errors import FileError, RequestError, suggestion
 from limelight.text.words import words
-from limelight.train.data import kind, lines, local
+from limelight.train.data import csv_rows, kind, lines, local, objects
 
 TABLES = (".csv", ".tsv", ".jsonl")
 LOOKED_AT = 500  # rows by which columns are found
@@ -45,9 +43,9 @@ def rows(path: Path, named: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
     mostly have, is no row but names the columns; else they are called "1", "2", … Raises FileError, naming the line.
     """
     if kind(path) == ".jsonl":
-        yield from _objects(path)
+        yield from objects(path)
         return
-    cells = _csv(path) if kind(path) == ".csv" else (line.split("\t") for line in lines(path))
+    cells = csv_rows(path) if kind(path) == ".csv" else (line.split("\t") for line in lines(path))
     first = next(cells, [])
     names = [cell.strip() for cell in first]
     headed = any(name in names for name in named) or any(name.casefold() in {*TEXTS, *LABELS} for name in names)
@@ -150,27 +148,6 @@ def _tables(files: Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _objects(path: Path) -> Iterator[tuple[int, Row]]:
-    for number, line in enumerate(lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise FileError(f"{path}, line {number}: not valid JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise FileError(f"{path}, line {number}: holds {type(values).__name__}, not a JSON object")
-        yield number, values
-
-
-def _csv(path: Path) -> Iterator[list[str]]:
-    reader = csv.reader((line + "\n" for line in lines(path)), strict=True)
-    try:
-        yield from reader
-    except csv.Error as error:
-        raise FileError(f"{path}, line {reader.line_num}: not valid CSV: {error}") from None
-
-
 def _plain(cell: Any) -> str:
     return "" if cell is None else str(cell).lower() if isinstance(cell, bool) else str(cell)
 
@@ -196,7 +173,7 @@ def _from_lines(path: Path) -> Iterator[Tagged]:
 
 
 def _from_objects(path: Path) -> Iterator[Tagged]:
-    for number, row in _objects(path):
+    for number, row in objects(path):
         try:
             if "tokens" in row:
                 tags = next(row[name] for name in ("tags", "ner_tags", "labels") if name in row)
