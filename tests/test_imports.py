@@ -40,7 +40,7 @@ ALLOWED = {
     "serve": {"errors", "given", "text", "models", "checkpoints", "decode", "look", "views", *OPENED},
     "notebook": {"errors", "views", "serve", "Model", "Translator"},
     "report": {"errors", "look", "train", "completion", "Model", "model.Model"},
-    "race": {"errors", "given", "models", "checkpoints", "text", "nn.state", "train"},
+    "race": {"errors", "given", "models", "checkpoints", "text", "nn.state", "nn.unit", "train"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }
 """Package → the packages and modules that its files may import besides their own."""

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from limelight.models import config as c
 from limelight.models.api import Decoder
+from limelight.models.units import Mamba2, Recurrence
 from limelight.nn.state import State
+from limelight.nn.unit import CHUNK
 from limelight.race.training import new
 
 LENGTHS = (16, 64, 256, 1024, 4096)
@@ -84,22 +86,31 @@ def chain(config: c.ModelConfig, length: int) -> int:
     """The longest row of matrix products each of which needs the one before, to read `length` tokens at once.
 
     A recurrent layer has one for its inputs and one for each word; a block of a transformer six, however long the text:
-    queries, scores, values, output, up and down. The head is one more.
+    queries, scores, values, output, up and down. A recurrent unit (Mamba) reads chunks at once and hands a state from
+    one to the next, between its projections. The head is one more.
     """
     stack = config.decoder
     if isinstance(stack, c.RecurrentStack):
         return stack.layers + length + 1  # a layer may read a word as soon as the one below has
-    return 6 * len(stack.blocks) + 1 if isinstance(stack, c.TransformerStack) else 0
+    assert stack is not None  # a language model has a decoder
+    carried = sum(isinstance(block.attention, Recurrence) for block in stack.blocks)
+    return 6 * (len(stack.blocks) - carried) + carried * (5 + -(-length // CHUNK)) + 1
 
 
 def products(network: Decoder, length: int) -> int:
-    """Multiplications and additions of the matrix products, scores of attention counted for what is seen."""
+    """Multiplications and additions of the matrix products, scores of attention counted for what is seen, and what a
+    recurrent unit's state takes counted word by word."""
     # A tied embedding is the head's; learned positions are looked up.
     matrices = sum(p.numel() for name, p in network.named_parameters() if p.dim() > 1 and "positions" not in name)
     total = 2 * matrices * length
     stack = network.config.decoder
     if isinstance(stack, c.TransformerStack):
-        total += sum(2 * 2 * stack.width * length * (length + 1) // 2 for _ in stack.blocks)
+        for block in stack.blocks:
+            unit = block.attention
+            if isinstance(unit, Mamba2):
+                total += 2 * 2 * unit.inner * unit.size * length
+            else:
+                total += 2 * 2 * stack.width * length * (length + 1) // 2
     return total
 
 

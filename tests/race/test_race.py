@@ -84,8 +84,11 @@ def test_a_recurrent_model_waits_for_every_word_and_a_transformer_for_none() -> 
     rnn, transformer = (CONTENDERS[name].fit(64, 64, 50_000) for name in ("rnn", "transformer"))
     assert chain(rnn, 1000) - chain(rnn, 10) == 990
     assert chain(transformer, 1000) == chain(transformer, 10)
-    one, two = (products(new(rnn, 0), length) for length in (10, 20))
-    assert two == 2 * one
+    mamba = CONTENDERS["mamba2"].fit(64, 64, 50_000)
+    assert chain(transformer, 320) < chain(mamba, 320) < chain(rnn, 320)
+    for config in (rnn, mamba):
+        one, two = (products(new(config, 0), length) for length in (10, 20))
+        assert two == 2 * one
     one, two = (products(new(transformer, 0), length) for length in (1000, 2000))
     assert two > 2.1 * one  # each word looks at all before it
 
