@@ -10,6 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
+
+# The same examples in every run, so that a change is judged by the change; all that Python's own luck finds is looked
+# for by LIMELIGHT_TEST_ALL=1.
+settings.register_profile("same", derandomize=not os.environ.get("LIMELIGHT_TEST_ALL"), deadline=None)
+settings.load_profile("same")
 
 # A shell's background jobs ignore Ctrl-C and hand that on to their children; tests that press it would wait forever.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
