@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MADE_FROM := pyproject.toml constraints.txt hatch_build.py scripts/torch_build.py $(wildcard limelight/quant/native/*)
 
-.PHONY: run page test fuzz lint mutants bench clean
+.PHONY: run page test fuzz lint docs mutants bench clean
 
 run: .venv/installed
 	@$(BIN)/limelight look "When Tom and Anna went to the store, Tom gave the money to" --seed 2
@@ -24,6 +24,11 @@ lint: .venv/installed-lint
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+# The documentation as a site in build/site, which opens from the disk; a broken link ends it.
+docs: .venv/installed-docs
+	@$(BIN)/python scripts/commands_page.py
+	@$(BIN)/zensical build --clean --strict
 
 # Small changes to the code, one at a time: do the tests notice? An hour on one core; `make mutants SAMPLE=30` asks less.
 mutants: .venv/installed-mutation

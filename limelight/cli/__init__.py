@@ -92,15 +92,16 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _app() -> Any:
-    app = typer.Typer(
+def app() -> Any:
+    """The whole command line as Typer builds it: `main` runs it, and documents are made of it."""
+    group = typer.Typer(
         cls=LazyGroup,
         context_settings=HELP,
         help="Open a transformer, run it, and see which words it is listening to.",
         epilog='Start with:  limelight look "The cat sat on the mat because it was tired"',
     )
 
-    @app.callback()
+    @group.callback()
     def options(
         version: Annotated[
             bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
@@ -109,8 +110,8 @@ def _app() -> Any:
         pass
 
     for name, line in COMMANDS.items():
-        app.command(name, help=line)(lambda: None)
-    return get_command(app)
+        group.command(name, help=line)(lambda: None)
+    return get_command(group)
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -128,7 +129,7 @@ def main(args: Sequence[str] | None = None) -> None:
                 raise RequestError(f"argument {number} on the command line is not UTF-8 text")
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
-            _app().main(args or ["page"], prog_name="limelight")
+            app().main(args or ["page"], prog_name="limelight")
     except LimelightError as error:
         from limelight.cli.screen import complain
 

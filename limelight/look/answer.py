@@ -8,7 +8,7 @@ from limelight.look.check import Check
 from limelight.look.importance import Measured
 from limelight.look.links import Link
 from limelight.look.tables import pandas
-from limelight.look.told import sentences, times
+from limelight.look.told import folded, sentences, times
 from limelight.text.words import Word
 
 if TYPE_CHECKING:
@@ -138,7 +138,8 @@ class Importance:
         last, longest = len(str(len(self.words))), max((len(heard.word) for heard in self.words), default=0)
         rows = self.told()
         for heard in self.ranked():
-            value = f"{heard.importance: .2f}".replace("-", "−")
+            loss = heard.importance or 0.0
+            value = f"{folded(loss):>20}" if self.folds else f"{loss: .2f}".replace("-", "−")
             rows.append(
                 f"{places[heard.start]:>{last}}  {heard.word:<{longest}}  {value}{'  asks' if heard.asks else ''}"
             )
