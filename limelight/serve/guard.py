@@ -78,7 +78,7 @@ class Guard:
             return
         more = _shared(origin) if shared and origin is not None else HEADERS
         if shared and scope["method"] == "OPTIONS":
-            await send({"type": "http.response.start", "status": 204, "headers": more})
+            await send({"type": "http.response.start", "status": 200, "headers": more})
             await send({"type": "http.response.body", "body": b""})
             return
 

@@ -164,6 +164,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
         return linked(done.writing, Events(done.stream()) if body.stream else Whole(done.whole))
 
     @app.post("/v1/responses", dependencies=dependencies)
+    @app.post("/responses", dependencies=dependencies)
     async def responses(request: Request, body: Respond) -> Response:
         writer = await shelf(request).writer(body.model)
         done = await asyncio.to_thread(Responding, f"resp_{secrets.token_hex(12)}", writer, body)

@@ -21,22 +21,22 @@ def constraint(writer: "Writer", format: "b.Format | None") -> "Callable[[], Con
         case None | b.TextFormat():
             return None
         case b.JsonObjectFormat():
-            return of_schema(writer, {"type": "object"}, "response_format")
+            return of_schema(writer, format.schema_, "response_format")
         case b.JsonSchemaFormat():
-            schema = format.json_schema.schema_
-            return of_schema(writer, {"type": "object"} if schema is None else schema, "response_format")
+            return of_schema(writer, format.json_schema.schema_, "response_format")
         case b.GrammarFormat(type="regex"):
             return of_grammar(writer, library().grammar_from_regex(format.grammar), "response_format")
         case b.GrammarFormat():
             return of_grammar(writer, library().grammar_from_lark(format.grammar), "response_format")
 
 
-def of_schema(writer: "Writer", schema: Any, param: str) -> "Callable[[], Constraint]":
-    """Constraints to what a JSON schema describes. Raises ApiError for one that cannot be enforced."""
+def of_schema(writer: "Writer", schema: dict[str, Any] | None, param: str) -> "Callable[[], Constraint]":
+    """Constraints to what a JSON schema describes (None: any object). Raises ApiError if that cannot be enforced."""
     from limelight.decode import grammar
 
+    shape = {"type": "object"} if schema is None else schema
     try:
-        return grammar.of_schema(writer.model.tokenizer, writer.model.network.vocab, schema)
+        return grammar.of_schema(writer.model.tokenizer, writer.model.network.vocab, shape)
     except RequestError as error:
         raise ApiError(str(error), param=param, code="invalid_schema") from None
 

@@ -32,12 +32,14 @@ class Served:
         return found
 
     @contextmanager
-    def open(self, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Iterator[HTTPResponse]:
+    def open(
+        self, path: str, body: Any = None, headers: dict[str, str] | None = None, method: str | None = None
+    ) -> Iterator[HTTPResponse]:
         """The answer to a request, not read yet."""
         connection = HTTPConnection("127.0.0.1", self.port, timeout=60)
         sent = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         kind = {} if body is None else {"content-type": "application/json"}
-        connection.request("GET" if body is None else "POST", path, sent, {**kind, **(headers or {})})
+        connection.request(method or ("GET" if body is None else "POST"), path, sent, {**kind, **(headers or {})})
         with closing(connection), connection.getresponse() as answer:
             yield answer
 

@@ -1,10 +1,12 @@
-"""Clients of OpenAI's API, unchanged."""
+"""Clients of OpenAI's API, unchanged. openai is always there; the others are tested where they are installed."""
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from api_server import Served
 from cli.tiny_models import SENTENCE
 from pydantic import BaseModel, Field
@@ -102,3 +104,62 @@ def test_openai_tells_errors_apart(client: Any) -> None:
     with pytest.raises(openai.BadRequestError) as unknown:
         client.completions.create(model="tiny", prompt="a", extra_body={"mirostat": 1})
     assert unknown.value.param == "mirostat"
+
+
+@pytest.mark.filterwarnings("ignore")  # its own
+def test_litellm_writes_streams_and_embeds(both: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # or it asks another machine for prices
+    litellm = pytest.importorskip("litellm")
+    where = {"api_base": both.url, "api_key": "none"}
+    options = {"model": "openai/tiny", "messages": HELLO, "max_tokens": 8, "seed": 1, **where}
+    whole = litellm.completion(**options)
+    pieces = litellm.completion(stream=True, **options)
+    text = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+    assert text == whole.choices[0].message.content != ""
+    assert len(litellm.embedding(model="openai/embedder", input=["w5"], **where).data[0]["embedding"]) > 1
+
+
+def test_langchain_writes_streams_calls_and_embeds(both: Served) -> None:
+    langchain = pytest.importorskip("langchain_openai")
+    where = {"base_url": both.url, "api_key": "none"}
+    chat = langchain.ChatOpenAI(model="tiny", max_tokens=8, seed=1, **where)
+    text = chat.invoke("The cat sat").content
+    assert "".join(piece.content for piece in chat.stream("The cat sat")) == text != ""
+    caller = langchain.ChatOpenAI(model="tiny", max_tokens=300, seed=2, **where)
+    assert caller.bind_tools(TOOLS, tool_choice="required").invoke("The cat sat").tool_calls
+    assert isinstance(caller.with_structured_output(Person).invoke("The cat sat"), Person)
+    embed = langchain.OpenAIEmbeddings(model="embedder", check_embedding_ctx_length=False, **where)
+    assert len(embed.embed_query("w5")) > 1
+
+
+def test_llm_writes_and_streams(both: Served) -> None:
+    llm = pytest.importorskip("llm")
+    from llm.default_plugins.openai_models import Chat
+
+    model = Chat("tiny", model_name="tiny", api_base=both.url)
+    answers = [model.prompt("The cat sat", stream=stream, max_tokens=8, seed=1, key="none") for stream in (False, True)]
+    texts = ["".join(answer) for answer in answers]
+    assert llm.__name__
+    assert texts[0] == texts[1] != ""
+
+
+def test_captum_attributes_by_prompt_logprobs(both: Served, tiny: Path) -> None:
+    captum = pytest.importorskip("captum.attr")
+    transformers = pytest.importorskip("transformers")
+    from captum.attr._core.remote_provider import VLLMProvider
+
+    model = both.writer.model
+
+    def likely(text: str) -> float:
+        begin, ids = (torch.tensor(model.tokenizer.encode(each).ids) for each in (text, text + " mat because"))
+        scores = model.network(ids[None])[0].log_softmax(-1)
+        return sum(float(scores[at - 1, ids[at]]) for at in range(len(begin), len(ids)))
+
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tiny / "tokenizer.json"))
+    method = captum.FeatureAblation(captum.RemoteLLMAttribution.placeholder_model)
+    remote = captum.RemoteLLMAttribution(method, tokenizer, VLLMProvider(both.url, "tiny"))
+    given = captum.TextTemplateInput("{} cat {} on the", ["The", "sat"], baselines=["Mary", "gave"])
+    found = remote.attribute(given, target=" mat because").seq_attr
+    whole = likely("The cat sat on the")
+    without = [whole - likely(text) for text in ("Mary cat sat on the", "The cat gave on the")]
+    assert found.tolist() == pytest.approx(without, abs=1e-4)

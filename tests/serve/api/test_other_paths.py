@@ -84,6 +84,7 @@ def test_paths_are_there_without_their_version(both: Served) -> None:
         ("/completions", {"prompt": "a", "max_tokens": 1}),
         ("/chat/completions", {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1}),
         ("/embeddings", {"model": "embedder", "input": "w5"}),
+        ("/responses", {"input": "a", "max_output_tokens": 1}),
         ("/models", None),
     ):
         assert both.ask(path, body)[0] == both.ask(f"/v1{path}", body)[0] == 200

@@ -59,6 +59,8 @@ def test_an_object_a_regex_and_a_grammar_are_kept_to(api: Served) -> None:
         choice = api.ask(COMPLETIONS, {**body, "response_format": format})[1]["choices"][0]
         assert re.fullmatch(pattern, choice["text"])
         assert choice["finish_reason"] == "stop"
+    object = {**body, "response_format": {"type": "json_object", "schema": CITY}}
+    assert json.loads(api.ask(COMPLETIONS, object)[1]["choices"][0]["text"])["city"] in ("Paris", "Rome")
     anything = {**body, "response_format": {"type": "json_object"}, "logit_bias": {}}
     assert api.ask(COMPLETIONS, anything)[1]["choices"][0]["text"].startswith("{")
 
@@ -70,6 +72,7 @@ def test_an_object_a_regex_and_a_grammar_are_kept_to(api: Served) -> None:
         shaped({"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}),
         shaped({"type": "string", "pattern": "(?<=a)b"}),
         shaped({"type": "object", "dependentSchemas": {"a": {"required": ["b"]}}}),
+        {"type": "json_object", "schema": {"type": 123}},
         {"type": "grammar", "grammar": "start: nowhere"},
         {"type": "regex", "grammar": "(("},
     ],

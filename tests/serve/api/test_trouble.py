@@ -228,6 +228,10 @@ def test_only_who_has_the_key_and_only_our_own_pages(serving: Serve, api: Served
         assert answer.status == 200
         assert answer.headers["access-control-allow-origin"] == "https://good.example"
     assert closed.ask("/v1/models", None, {**key, "origin": "https://evil.example"})[0] == 403
+    for origin, status in (("https://good.example", 200), ("https://evil.example", 403)):  # as browsers ask beforehand
+        with closed.open(COMPLETIONS, None, {"origin": origin}, "OPTIONS") as answer:
+            assert answer.status == status
+            assert answer.headers["access-control-allow-origin"] == (origin if status == 200 else None)
 
 
 def test_models_are_opened_when_asked_for_and_closed_by_use(serving: Serve, tiny: Path, tmp_path: Path) -> None:
