@@ -112,6 +112,11 @@ _library = _load()
 KERNELS = _kernels(_library)
 
 
+def half(kernel: int) -> torch.dtype:
+    """The 16-bit type in which these kernels keep keys and values: bfloat16 if they multiply it, else float16."""
+    return torch.bfloat16 if KERNELS[kernel].endswith("bf16") else torch.float16
+
+
 def linear(
     x: Tensor, data: Tensor, bias: Tensor | None, format: str, rows: int, kernel: int = 0, *, rounded: bool = True
 ) -> Tensor:

@@ -93,7 +93,7 @@ class Fused:
             stack.run = Fused()
             return stack.run(stack, x, positions, masks, caches, source)
         program = self._program(stack, begins=masks.keys == x.shape[1])
-        if program is None:
+        if program is None or not all(cache.keys.dtype in program.kept_in for cache in caches[:1]):
             return in_turn(stack, x, positions, masks, caches, source)
         return program(x, lengths, positions, isinstance(masks, CausalMasks), caches, source)
 
@@ -146,8 +146,7 @@ def _readable(steps: int, masks: Masks, caches: Sequence[KVCache], source: Sourc
     if not isinstance(caches[0], KVCache):  # a recurrent unit carries something else
         return False
     keys = caches[0].keys
-    known = keys.dtype in (torch.float32, torch.float16) and keys.is_contiguous()
-    return known and masks.keys <= keys.shape[2]
+    return keys.is_contiguous() and masks.keys <= keys.shape[2]
 
 
 class Program:
@@ -162,6 +161,7 @@ class Program:
         self._kept = compiled.kept
         self._layers = len(stack.blocks)
         self._kernel = compiled.kernel
+        self.kept_in = torch.float32, native.half(compiled.kernel)  # number types of keys and values
         attention = cast("Attention", stack.blocks[0].attention)
         self._kv_heads, self._head_width = attention.kv_heads, attention.head_width
         self._cache_dtype = stack.cache_dtype
@@ -233,13 +233,12 @@ def _memory(layers: Sequence[tuple[Tensor, Tensor]], lengths: Tensor) -> tuple[M
 def fuse(network: nn.Module) -> None:
     """Lets every stack of `network` run at once, now or after a change of its layers, where the kernels can do it.
 
-    Stacks that can keep their keys and values in float16: on a long text, reading them is most of the work.
+    Stacks that can keep their keys and values in 16 bits: on a long text, reading them is most of the work.
     """
     for stack in network.modules():
         if native.KERNELS and isinstance(stack, Stack):
             stack.run = Fused()
             try:
-                Program(stack)
-                stack.cache_dtype = torch.float16
+                stack.cache_dtype = Program(stack).kept_in[1]
             except UnfitError:
                 continue

@@ -192,9 +192,13 @@ def test_translators_run_at_once_and_give_what_their_blocks_give(kind: Callable[
     near(network.read(TOKENS[:, 5:6], ours), other.read(TOKENS[:, 5:6], theirs))
 
 
+@pytest.mark.parametrize("kept", [None, native.half(0)] if native.KERNELS else [])
 @torch.inference_mode()
-def test_a_row_gives_the_same_bits_alone_among_others_word_by_word_and_with_other_threads() -> None:
+def test_a_row_gives_the_same_bits_alone_among_others_word_by_word_and_with_other_threads(
+    kept: torch.dtype | None,
+) -> None:
     network = language_model("mistral")
+    network.decoder.cache_dtype = kept
     tokens = torch.randint(3, VOCAB, (2, 70), generator=torch.Generator().manual_seed(2))
     together = network.read(tokens)
     alone = torch.cat([network.read(row[None]) for row in tokens])
@@ -242,15 +246,16 @@ def attended(
     causal=st.booleans(),
     cap=st.sampled_from([0.0, 3.0]),
     window=st.sampled_from([0, 1, 40, 600]),
-    kept=st.sampled_from([torch.float32, torch.float16]),
+    halves=st.booleans(),
     threads=st.integers(1, 3),
     seed=st.integers(0, 1000),
 )
 def test_attention_is_that_of_torch(
     kernel: int, rows: int, heads: tuple[int, int], width: int, steps: int, before: list[int], causal: bool, cap: float,
-    window: int, kept: torch.dtype, threads: int, seed: int,
+    window: int, halves: bool, threads: int, seed: int,
 ) -> None:  # fmt: skip
     B, (H, K), D = rows, heads, width
+    kept = native.half(kernel) if halves else torch.float32
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.tensor(before[:B]) if causal else torch.tensor(before[:B]).clamp(min=1)
     if window and not causal:  # on both sides, of the positions that ask
@@ -272,7 +277,11 @@ def test_attention_is_that_of_torch(
         assert not found.isnan().any()
         padding = (torch.arange(steps) >= lengths[:, None])[:, None, :, None]
         found, expected = found.masked_fill(padding, 0), expected.masked_fill(padding, 0)
-    torch.testing.assert_close(found, expected.float(), atol=2e-5, rtol=2e-5)
+    if kept is torch.bfloat16:  # queries and weights are rounded to it, too
+        assert (found - expected).abs().max() < 3e-2
+        assert (found - expected).norm() < 4e-3 * expected.norm()
+    else:
+        torch.testing.assert_close(found, expected.float(), atol=2e-5, rtol=2e-5)
 
 
 @torch.inference_mode()
@@ -281,7 +290,7 @@ def test_keys_and_values_are_kept_in_half_the_bytes_and_cost_little() -> None:
     exact = network.read(TOKENS)
     fuse(network)
     state = network.start(3, 40)
-    assert state.parts[0].keys.dtype is torch.float16
+    assert state.parts[0].keys.dtype is native.half(0)
     halved = network.read(TOKENS, state)
     assert torch.equal(halved, network.read(TOKENS))
     assert 0 < (halved - exact).norm() < 2e-2 * exact.norm()

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <dlfcn.h>
 #include <thread>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -101,15 +102,19 @@ struct Product {
         for (int64_t tile = from; tile < to; tile++) {
             const int64_t column = tile * ROWS, columns = std::min<int64_t>(ROWS, w.rows - column);
             for (int64_t m = 0, step; m < count; m += step) {
-                step = count - m >= kernels.most ? kernels.most : count - m >= 4 ? 4 : count - m >= 2 ? 2 : 1;
-                float out[8 * ROWS];
+                for (step = kernels.most; step > count - m;) step /= 2;
+                float out[16 * ROWS];
                 kernels.tile(w.layout, int(step))(w, w.tile(tile), codes + m * w.columns, groups + m * w.groups, out);
                 for (int64_t i = 0; i < step; i++) {
                     T* row = y + (first(task) + m + i) * w.rows + column;
-                    for (int64_t c = 0; c < columns; c++) {
-                        const float value = out[i * ROWS + c] + (bias ? to_float(bias[column + c]) : 0.0f);
-                        assign(row[c], add ? to_float(row[c]) + value : value);
-                    }
+                    const auto put = [&](int64_t columns) {
+                        for (int64_t c = 0; c < columns; c++) {
+                            const float value = out[i * ROWS + c] + (bias ? to_float(bias[column + c]) : 0.0f);
+                            assign(row[c], add ? to_float(row[c]) + value : value);
+                        }
+                    };
+                    if (columns == ROWS) put(ROWS);  // a loop of known length
+                    else put(columns);
                 }
             }
         }

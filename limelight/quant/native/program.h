@@ -28,7 +28,7 @@ constexpr int64_t NOWHERE = -1, STREAM = -2;  // places that are not in the aren
 
 struct Memory {                  // keys and values, [B, K, room, D], of each layer
     char* const* layers;         // keys and values, in turn
-    int64_t bytes;               // of a number: 4, float32, or 2, float16
+    int64_t bytes;               // of a number: 4, float32, or 2, what `Rows::narrow` writes
     int64_t row, head, step;     // numbers from one row, head, position to the next
     const int64_t* lengths;      // [B]: positions that are there; if causal, before the call
     const int64_t* origin;       // [B]: whose keys and values a row hears; null: its own
@@ -87,7 +87,7 @@ class Program {
     std::vector<std::atomic<int>> done;  // splits of each task of an attention
 
     static constexpr int64_t TASK = 8;   // rows that are one task where rows are worked on one by one
-    static constexpr int64_t SPLIT = 512, BLOCK = 48;
+    static constexpr int64_t SPLIT = 512, BLOCK = 96;
 
     template <class Work> void by_rows(int64_t task, const Work& work) const {
         for (int64_t n = task * TASK; n < std::min(call.count(), task * TASK + TASK); n++) work(n);

@@ -131,7 +131,7 @@ struct Norm {                    // as `Norm` in steps.py
 };
 
 struct Heads {                   // one head's keys and values of one row of a batch
-    const void *keys, *values;   // [positions][step], float32 or float16
+    const void *keys, *values;   // [positions][step], float32 or the set's own 16 bits
     int64_t step, width;
     float cap;                   // 0: scores are not capped
 };
@@ -157,9 +157,9 @@ using Quantise = void (*)(const void* x, bool half, int group, int64_t columns, 
 
 struct Kernels {
     const char* name;
-    int most;                               // rows of x that the registers hold, 4 or 8
+    int most;                               // rows of x that the registers hold, 4, 8 or 16
     Quantise quantise;
-    Tile (*tile)(const Layout&, int rows);  // the loop for so many rows of x: `most`, 4, 2 or 1
+    Tile (*tile)(const Layout&, int rows);  // the loop for so many rows of x: `most`, half of it and so on
     const Rows& rows;
 };
 
@@ -174,8 +174,9 @@ struct Kernels {
 // The loops of NAME for each number of rows of x up to MOST, and for each kind of layout.
 #define TILE_OF_ROWS(NAME, MOST)                                                                                      \
     template <int BITS, int GROUP, bool MINIMA> Tile NAME##_rows(int rows) {                                          \
-        return rows == MOST ? NAME<BITS, GROUP, MINIMA, MOST> : rows == 4 ? NAME<BITS, GROUP, MINIMA, 4>              \
-             : rows == 2 ? NAME<BITS, GROUP, MINIMA, 2> : NAME<BITS, GROUP, MINIMA, 1>;                               \
+        return rows == MOST ? NAME<BITS, GROUP, MINIMA, MOST> : rows == 8 ? NAME<BITS, GROUP, MINIMA, std::min(8, MOST)> \
+             : rows == 4 ? NAME<BITS, GROUP, MINIMA, 4> : rows == 2 ? NAME<BITS, GROUP, MINIMA, 2>                    \
+             : NAME<BITS, GROUP, MINIMA, 1>;                                                                          \
     }                                                                                                                 \
     Tile NAME##_for(const Layout& layout, int rows) {                                                                 \
         if (layout.bits == 4) return layout.minima ? NAME##_rows<4, 32, true>(rows) : NAME##_rows<4, 32, false>(rows); \
@@ -262,7 +263,7 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
         }
         const __m512 scales = load_scales(tile + w.codes, wide);
         const __m512 minima = MINIMA ? load_scales(tile + w.codes + w.scales, wide) : scales;
-#pragma GCC unroll 8
+#pragma GCC unroll 16
         for (int m = 0; m < M; m++) {
             const Group& group = groups[m * w.groups];
             __m512i sum = MINIMA ? _mm512_setzero_si512() : _mm512_set1_epi32(from_zero * group.codes);
@@ -276,18 +277,50 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
     }
     for (int m = 0; m < M; m++) _mm512_storeu_ps(out + m * ROWS, sums[m]);
 }
-TILE_OF_ROWS(avx512, 8)
+TILE_OF_ROWS(avx512, 16)
 QUANTISE(quantise_avx512, AVX512)
 COMPILED_FOR("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
 #define REGISTER 64
 #define REGISTERS 32
 #define WIDE(FROM) (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(FROM)))
 #define NARROW(TO, VALUE) _mm256_storeu_si256((__m256i*)(TO), _mm512_cvtps_ph((__m512)(VALUE), 0))
+#define SMALLER(A, B) (lanes)_mm512_min_ps((__m512)(A), (__m512)(B))
+#define LARGER(A, B) (lanes)_mm512_max_ps((__m512)(A), (__m512)(B))
+#define ANY_LARGER(A, B) _mm512_cmp_ps_mask((__m512)(A), (__m512)(B), _CMP_GT_OQ)
+#define ROUNDED(X) (lanes)_mm512_roundscale_ps((__m512)(X), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define SCALED(X, POWER) (lanes)_mm512_scalef_ps((__m512)(X), (__m512)(POWER))
 namespace avx512_code {
 #include "rows.h"
 }
 COMPILED_FOR_ALL
-const Kernels AVX512_VNNI = {"avx512-vnni", 8, quantise_avx512, avx512_for, avx512_code::ROWS_OF};
+const Kernels AVX512_VNNI = {"avx512-vnni", 16, quantise_avx512, avx512_for, avx512_code::ROWS_OF};
+
+// With products of bfloat16, in which keys and values are kept.
+#if defined(__clang__) || __GNUC__ >= 11
+#define HAS_BF16
+COMPILED_FOR("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16")
+#define REGISTER 64
+#define REGISTERS 32
+#define WIDE(FROM) (lanes)_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(FROM))), 16)
+#define NARROW(TO, VALUE) _mm256_storeu_si256((__m256i*)(TO), (__m256i)_mm512_cvtneps_pbh((__m512)(VALUE)))
+#define DOT(SUM, A, B) (lanes)_mm512_dpbf16_ps((__m512)(SUM), (__m512bh)(A), (__m512bh)(B))
+INLINE __m512i side_by_side(const half* first, const half* second) {
+    const __m256i low = _mm256_loadu_si256((const __m256i*)first);
+    const __m256i high = second ? _mm256_loadu_si256((const __m256i*)second) : _mm256_setzero_si256();
+    return _mm512_or_si512(_mm512_cvtepu16_epi32(low), _mm512_slli_epi32(_mm512_cvtepu16_epi32(high), 16));
+}
+#define PAIRED(FIRST, SECOND) (lanes)side_by_side(FIRST, SECOND)
+#define SMALLER(A, B) (lanes)_mm512_min_ps((__m512)(A), (__m512)(B))
+#define LARGER(A, B) (lanes)_mm512_max_ps((__m512)(A), (__m512)(B))
+#define ANY_LARGER(A, B) _mm512_cmp_ps_mask((__m512)(A), (__m512)(B), _CMP_GT_OQ)
+#define ROUNDED(X) (lanes)_mm512_roundscale_ps((__m512)(X), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)
+#define SCALED(X, POWER) (lanes)_mm512_scalef_ps((__m512)(X), (__m512)(POWER))
+namespace avx512_bf16_code {
+#include "rows.h"
+}
+COMPILED_FOR_ALL
+const Kernels AVX512_BF16 = {"avx512-bf16", 16, quantise_avx512, avx512_for, avx512_bf16_code::ROWS_OF};
+#endif
 
 AVX2 INLINE __m256 load_half_scales(const uint8_t* from, int half, bool wide) {
     return wide ? _mm256_loadu_ps((const float*)from + 8 * half)
@@ -411,8 +444,12 @@ std::vector<const Kernels*> available() {
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+#if defined(HAS_BF16)
+        if (__builtin_cpu_supports("avx512bf16")) found.push_back(&AVX512_BF16);
+#endif
         found.push_back(&AVX512_VNNI);
+    }
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found.push_back(&AVX2_FMA);
 #elif defined(HAS_NEON) && defined(__APPLE__)
     found.push_back(&NEON);
