@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +55,8 @@ def rewrite(folder: Path, change: dict[str, torch.Tensor | None]) -> None:
 def test_a_config_that_claims_what_the_file_does_not_hold(keys: dict[str, Any], why: str, tmp_path: Path) -> None:
     saved("llama", tmp_path)
     change(tmp_path, **keys)
-    start = time.perf_counter()
     with pytest.raises(ConfigError, match=why):
         open_checkpoint(tmp_path)
-    assert time.perf_counter() - start < 1
 
 
 def test_a_claim_is_held_against_the_file_before_rows_are_put_in_order(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ import math
 import os
 import re
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -200,24 +199,16 @@ def test_opening_reads_the_header_alone(tmp_path: Path) -> None:
     rows = 1 << 22
     path.write_bytes(header(tensors=[tensor("huge", (rows, 1024), GGMLQuantizationType.F32)]))
     os.truncate(path, path.stat().st_size + rows * 4096)  # 16 GiB, all of it a hole
-    start = time.perf_counter()
     value = open_tensors(path).read("huge")
-    assert time.perf_counter() - start < 0.5
     assert isinstance(value, torch.Tensor)
     assert value[-1, -1] == 0
 
 
-def test_a_vocabulary_is_parsed_quickly(tmp_path: Path) -> None:
+def test_a_large_vocabulary_is_read(tmp_path: Path) -> None:
     path = tmp_path / "vocabulary.gguf"
     tokens = array(GGUFValueType.STRING, 100_000, b"".join(string(f"token {i}") for i in range(100_000)))
     path.write_bytes(header(pairs=[pair("tokens", GGUFValueType.ARRAY, tokens)]))
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        metadata = GGUFReader(path).metadata
-        times.append(time.perf_counter() - start)
-    assert metadata["tokens"][99_999] == "token 99999"
-    assert min(times) < 0.3
+    assert GGUFReader(path).metadata["tokens"] == [f"token {i}" for i in range(100_000)]
 
 
 F32, Q4_0 = GGMLQuantizationType.F32, GGMLQuantizationType.Q4_0

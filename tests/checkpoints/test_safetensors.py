@@ -3,7 +3,6 @@
 import json
 import os
 import struct
-import time
 from pathlib import Path
 from typing import Any
 
@@ -186,9 +185,7 @@ def test_opening_reads_the_header_alone(tmp_path: Path) -> None:
     path, size = tmp_path / "huge.safetensors", 1 << 34
     path.write_bytes(file({"huge": entry(shape=[size // 4], end=size)}))
     os.truncate(path, path.stat().st_size + size)  # 16 GiB, all of it a hole
-    start = time.perf_counter()
     value = open_tensors(path).read("huge")
-    assert time.perf_counter() - start < 0.5
     assert isinstance(value, torch.Tensor)
     assert value[-1] == 0
 

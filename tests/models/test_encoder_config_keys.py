@@ -3,6 +3,7 @@ compute, or the key is refused or warned about by its name. Weights stay the sam
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 import transformers
 from references import ENCODERS, saved
-from test_config_keys import TOKENS, changed, outcome
+from test_config_keys import TOKENS, Keys, changed
 
 from limelight.models.config import SequenceClassifier
 from limelight.models.registry import config_from_hf
@@ -92,25 +93,10 @@ def theirs(folder: Path, kind: Any) -> torch.Tensor | None:
 def test_every_key_means_what_it_means_to_the_reference(name: str, tmp_path: Path) -> None:
     saved(name, tmp_path)
     config = json.loads((tmp_path / "config.json").read_text())
-    kind = getattr(transformers, config["architectures"][0])
-    wrong, compared = [], 0
-    for key, other in changed(config, VALUES):
-        (tmp_path / "config.json").write_text(json.dumps(other))
-        expected = theirs(tmp_path, kind)
-        if expected is None or not expected.isfinite().all():
-            continue
-        logits, said = outcome(tmp_path)
-        value = other.get(key, "left out")
-        if logits is None:
-            if key not in said and "missing" not in said:
-                wrong.append(f"{key} = {value}: refused without its name: {said}")
-        elif not torch.allclose(logits.view(expected.shape), expected, rtol=1e-4, atol=1e-4 * expected.std().item()):
-            if key not in said:
-                wrong.append(f"{key} = {value}: another answer, in silence; said {said!r}")
-        else:
-            compared += 1
-    assert not wrong, "\n".join(wrong)
-    assert compared > 10
+    keys = Keys(tmp_path, partial(theirs, kind=getattr(transformers, config["architectures"][0])))
+    keys.judge(changed(config, VALUES))
+    assert not keys.wrong, "\n".join(keys.wrong)
+    assert keys.compared > 10
 
 
 def test_as_many_labels_as_the_config_counts_where_it_names_others(tmp_path: Path) -> None:
