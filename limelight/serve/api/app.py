@@ -6,6 +6,7 @@ import re
 import secrets
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Query, Request
@@ -138,6 +139,12 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
     @app.get("/models", dependencies=dependencies)
     async def models(request: Request) -> Object:
         return {"object": "list", "data": [_model(shelf(request), name) for name in shelf(request).names]}
+
+    @app.get("/api/tags", dependencies=dependencies)
+    async def tags(request: Request) -> Object:
+        """The same, for clients of ollama."""
+        since = datetime.fromtimestamp(shelf(request).began, UTC).isoformat()
+        return {"models": [{"name": name, "model": name, "modified_at": since} for name in shelf(request).names]}
 
     @app.get("/v1/models/{name:path}", dependencies=dependencies)
     async def model(request: Request, name: str) -> Object:

@@ -1,4 +1,4 @@
-"""/v1/embeddings, and what vectors are good for: /rerank and /score."""
+"""/v1/embeddings, /rerank and /score: vectors of texts, and how much texts have to do with each other."""
 
 import base64
 import secrets
@@ -35,17 +35,46 @@ async def _vectors(reader: "Reader", texts: Given, param: str) -> "tuple[Tensor,
         where = f"{param}[{number}]"
         if not text:
             raise ApiError(f"{where} is empty; give at least one word", param=param)
-        if len(ids) > model.longest:
-            raise ApiError(
-                f"{reader.name} reads at most {model.longest:,} tokens, and {where} has {len(ids):,}; shorten it",
-                param=param,
-                code="context_length_exceeded",
-            )
+        _check(reader, len(ids), model.longest, where, param)
         if max(ids) >= model.network.vocab:
             raise ApiError(
                 f"{where} holds the token {max(ids)}; this model's vocabulary is {model.network.vocab:,}", param=param
             )
     return await reader.do(lambda: model.embed_tokens(tokens)), sum(map(len, tokens))
+
+
+def _check(reader: "Reader", tokens: int, longest: int, where: str, param: str) -> None:
+    """Raises ApiError for a text, or a pair, that is too long."""
+    if tokens > longest:
+        raise ApiError(
+            f"{reader.name} reads at most {longest:,} tokens, and {where} has {tokens:,}; shorten it",
+            param=param,
+            code="context_length_exceeded",
+        )
+
+
+async def _beside(
+    reader: "Reader", left: Sequence[str], right: Sequence[str], params: tuple[str, str]
+) -> tuple[list[float], int]:
+    """What each text on the right has to do with that on the left, or with the only one there, and how many tokens were
+    read: the score of a cross-encoder, else the cosine of two vectors. params: what the request calls them.
+
+    Raises ApiError for a text that is too long or empty, and for a model that does neither.
+    """
+    import torch
+
+    import limelight
+
+    model = reader.model
+    if isinstance(model, limelight.Classifier) and model.scores:
+        pairs = [(left[number % len(left)], text) for number, text in enumerate(right)]
+        lengths = [len(model.encode_pair(*pair)[0]) for pair in pairs]
+        for number, length in enumerate(lengths):
+            _check(reader, length, model.network.context, f"{params[0]} with {params[1]}[{number}]", params[1])
+        return await reader.do(lambda: model.score(pairs)), sum(lengths)
+    ours, read = await _vectors(reader, left, params[0])
+    theirs, more = await _vectors(reader, right, params[1])
+    return torch.nn.functional.cosine_similarity(ours, theirs).tolist(), read + more
 
 
 def _usage(tokens: int) -> Object:
@@ -74,9 +103,8 @@ async def embeddings(reader: "Reader", body: Embed) -> Object:
 
 
 async def rerank(reader: "Reader", body: Rerank) -> Object:
-    """The answer of /rerank: by the cosine of a document's vector and the query's."""
-    vectors, tokens = await _vectors(reader, [body.query, *body.documents], "documents")
-    scores = _cosines(vectors[:1], vectors[1:])
+    """The answer of /rerank."""
+    scores, tokens = await _beside(reader, [body.query], body.documents, ("query", "documents"))
     order = sorted(range(len(scores)), key=lambda index: -scores[index])[: body.top_n]
     results: list[Object] = [{"index": index, "relevance_score": scores[index]} for index in order]
     if body.return_documents:
@@ -86,21 +114,13 @@ async def rerank(reader: "Reader", body: Rerank) -> Object:
 
 
 async def score(reader: "Reader", body: Score) -> Object:
-    """The answer of /score: the cosine of each pair's vectors."""
+    """The answer of /score."""
     left, right = ([each] if isinstance(each, str) else each for each in (body.text_1, body.text_2))
     if len(left) not in (1, len(right)):
         raise ApiError(
             f"text_1 has {len(left)} texts and text_2 {len(right)}; give one, or as many of both", param="text_1"
         )
-    vectors, tokens = await _vectors(reader, [*left, *right], "text_1 and text_2")
-    scores = _cosines(vectors[: len(left)], vectors[len(left) :])
+    scores, tokens = await _beside(reader, left, right, ("text_1", "text_2"))
     data = [{"object": "score", "index": index, "score": value} for index, value in enumerate(scores)]
     head = {"id": f"score-{secrets.token_hex(12)}", "object": "list", "created": int(time.time())}
     return {**head, "model": reader.name, "data": data, "usage": _usage(tokens)}
-
-
-def _cosines(left: "Tensor", right: "Tensor") -> list[float]:
-    import torch
-
-    found: list[float] = torch.nn.functional.cosine_similarity(left, right).tolist()
-    return found

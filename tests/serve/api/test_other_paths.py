@@ -6,8 +6,11 @@ import struct
 from pathlib import Path
 
 import pytest
-from api_server import Served
+import torch
+import transformers
+from api_server import Serve, Served
 from cli.tiny_models import SENTENCE
+from references import SIZES, write_marked_tokenizer
 
 import limelight
 
@@ -50,6 +53,25 @@ def test_documents_are_put_in_order(both: Served) -> None:
     scored = both.ask("/score", {"model": "embedder", "text_1": "w12", "text_2": TEXTS})[1]["data"]
     assert scored[results[1]["index"]]["score"] == pytest.approx(results[1]["relevance_score"], abs=1e-6)
     assert both.ask("/score", {"model": "embedder", "text_1": ["a", "b"], "text_2": TEXTS})[0] == 400
+
+
+def test_a_cross_encoder_scores_pairs(serving: Serve, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**SIZES, num_labels=1)
+    transformers.BertForSequenceClassification(config).save_pretrained(tmp_path)
+    write_marked_tokenizer(tmp_path)
+    expected = limelight.open(tmp_path, kind=limelight.Classifier).score([("w12", text) for text in TEXTS])
+    assert len(set(expected)) == len(TEXTS)
+    served = serving([str(tmp_path)])
+    data = served.ask("/score", {"text_1": "w12", "text_2": TEXTS})[1]["data"]
+    assert [each["score"] for each in data] == pytest.approx(expected, abs=1e-6)
+    results = served.ask("/rerank", {"query": "w12", "documents": TEXTS})[1]["results"]
+    assert [each["relevance_score"] for each in results] == pytest.approx(sorted(expected, reverse=True), abs=1e-6)
+    assert expected[results[0]["index"]] == max(expected)
+    status, answer = served.ask("/rerank", {"query": "w12", "documents": ["w5", "w5 " * 5000]})
+    assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
+    assert "documents[1]" in answer["error"]["message"]
+    assert served.ask("/v1/embeddings", {"input": "w12"})[0] == 400
 
 
 def test_tokens_and_back(api: Served) -> None:

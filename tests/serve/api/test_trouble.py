@@ -101,6 +101,7 @@ def test_what_is_not_there_is_a_404(api: Served) -> None:
     assert api.ask("/v1/completions")[0] == 405
     assert api.ask("/v1/models/tiny")[1]["id"] == "tiny"
     assert [each["id"] for each in api.ask("/v1/models")[1]["data"]] == ["tiny"]
+    assert [each["name"] for each in api.ask("/api/tags")[1]["models"]] == ["tiny"]
 
 
 def left(api: Served, body: Any) -> None:
