@@ -3,9 +3,12 @@
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from limelight.race.course import Settings
 
 
 def race(
@@ -19,10 +22,22 @@ def race(
     models: Annotated[
         str | None, typer.Option(metavar="NAMES", help="The contenders, with commas; see above.", show_default=False)
     ] = None,
+    on: Annotated[
+        str | None,
+        typer.Option(
+            "--problems", metavar="NAMES", help="What they run on, with commas; see above.", show_default=False
+        ),
+    ] = None,
     budget: Annotated[str, typer.Option(metavar="TIME", help="How long it may take, such as 90s, 30m or 2h.")] = "5m",
     seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each contender on each problem.")] = 3,
     seed: Annotated[int, typer.Option(metavar="N", help="The first seed.")] = 1,
     parameters: Annotated[int, typer.Option(metavar="N", help="Of each contender.")] = 100_000,
+    words: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Of the text, with commas: how far apart their places are put.")
+    ] = None,
+    scale: Annotated[
+        bool, typer.Option("--scale", help="Also with fewer parameters and with less text: how the loss falls.")
+    ] = False,
     threads: Annotated[int, typer.Option(metavar="N", help="0: as many as torch takes.")] = 0,
 ) -> None:
     """Race models that read word by word against models that read all at once.
@@ -32,7 +47,11 @@ def race(
     learn text, by tokens and by seconds; what reading and writing cost is timed
     by length. The report is FOLDER/report.html. A race that was stopped goes on.
 
-    Contenders: rnn, gru, lstm, gpt, transformer; by name mamba2, too, which is slow.
+    Contenders: rnn, gru, lstm, gpt, transformer; by name also lstm+attention,
+    mingru, mamba2 and delta, of which the last two are slow.
+
+    Problems: recall, agreement, switch, text; by name also senses (one word
+    in two senses) and mqar (recall as published), which needs more time.
 
     Example:
 
@@ -43,10 +62,12 @@ def race(
     from limelight.cli.screen import progress
     from limelight.race.course import Settings, problems
     from limelight.race.course import race as run
-    from limelight.race.report import check_drawing, conclusions, write_report
+    from limelight.race.found import conclusions
+    from limelight.race.report import check_drawing, write_report
 
     check_drawing()
-    chosen = {} if models is None else {"models": tuple(each.strip() for each in models.split(","))}
+    named = {"models": models, "problems": on, "words": words}
+    chosen = {what: tuple(each.strip() for each in names.split(",")) for what, names in named.items() if names}
     settings = Settings(
         data=tuple(data or ()),
         budget=_seconds(budget),
@@ -54,10 +75,11 @@ def race(
         first_seed=seed,
         parameters=parameters,
         threads=threads,
+        scale=scale,
         **chosen,
     )
     ran, _ = problems(settings)
-    command = _command(settings.models, data or [], budget, seeds, seed, parameters, threads, out)
+    command = _command(settings, budget, out)
     results = None
     try:
         with progress("racing", quiet=False, unit=lambda seconds: f"{seconds:,.0f} s") as tell:
@@ -87,18 +109,13 @@ def _seconds(budget: str) -> float:
     return float(found[1]) * UNITS[found[2]]
 
 
-def _command(
-    models: tuple[str, ...],
-    data: list[str],
-    budget: str,
-    seeds: int,
-    seed: int,
-    parameters: int,
-    threads: int,
-    out: Path,
-) -> str:
+def _command(settings: "Settings", budget: str, out: Path) -> str:
     """The command line that runs the same race."""
-    words = ["limelight", "race", *(["--data", *data] if data else []), "--models", ",".join(models)]
-    words += ["--budget", budget, "--seeds", str(seeds), "--seed", str(seed), "--parameters", str(parameters)]
-    words += [*(["--threads", str(threads)] if threads else []), "--out", str(out)]
+    words = ["limelight", "race", *(["--data", *settings.data] if settings.data else [])]
+    words += ["--models", ",".join(settings.models), "--problems", ",".join(settings.problems)]
+    words += ["--budget", budget, "--seeds", str(settings.seeds), "--seed", str(settings.first_seed)]
+    words += ["--parameters", str(settings.parameters)]
+    words += [*(["--words", ",".join(settings.words)] if settings.words else [])]
+    words += [*(["--scale"] if settings.scale else [])]
+    words += [*(["--threads", str(settings.threads)] if settings.threads else []), "--out", str(out)]
     return shlex.join(words)

@@ -15,6 +15,7 @@ from limelight.models.ties import tie
 from limelight.nn.attention import AdditiveWeights, Attention, Weigh, attention_weights
 from limelight.nn.bias import LinearBias, NoBias, RelativeBias
 from limelight.nn.block import ORDERS, Block, NoFeedForward, Scaled
+from limelight.nn.cells import Cells, MinGRU
 from limelight.nn.delta import GatedDeltaNet
 from limelight.nn.disentangled import DisentangledAttention, Distances
 from limelight.nn.embeddings import Embeddings
@@ -374,6 +375,10 @@ def _unit(a: u.Recurrence, width: int) -> RecurrentUnit:
             if a.units % a.keys:
                 raise ConfigError(f"{a.units} heads of values cannot share {a.keys} keys evenly")
             return GatedDeltaNet(width, a.keys, a.asking_width, a.units, a.unit_width, a.conv, eps=a.norm.eps)
+        case u.Cells():
+            return Cells(width, a.inner, a.cell)
+        case u.MinGRU():
+            return MinGRU(width, a.inner)
     raise ConfigError(f"nothing builds the recurrent unit {type(a).__name__!r}")
 
 

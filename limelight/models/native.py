@@ -7,7 +7,7 @@ declares, so a misspelt key or an impossible value is an error that names its pl
 import dataclasses
 import reprlib
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from limelight.errors import ConfigError, suggestion
@@ -67,7 +67,8 @@ _MOVED = ("scale", "positions", "dropout")
 
 def _write(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        parts = {field.name: _write(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        given = [field.name for field in dataclasses.fields(value) if field.init]
+        parts = {name: _write(getattr(value, name)) for name in given}
         return {"type": type(value).__name__, **parts}
     return [_write(item) for item in value] if isinstance(value, tuple) else value
 
@@ -87,13 +88,13 @@ def _read(value: Any, hint: Any, where: str) -> Any:
 
 
 def _object(value: Mapping[str, Any], classes: Any, where: str) -> Any:
-    known = {kind.__name__: kind for kind in classes}
+    known = {kind.__name__: kind for each in classes for kind in _kinds(each)}
     name = value.get("type")
     if not isinstance(name, str) or name not in known:
         near = suggestion(str(name), known)
         raise ConfigError(f"the model's config key {where!r} has the type {name!r}, which has no place there{near}")
     hints = get_type_hints(known[name])
-    fields = {field.name: field for field in dataclasses.fields(known[name])}
+    fields = {field.name: field for field in dataclasses.fields(known[name]) if field.init}
     prefix = f"{where}." if where else ""
     for key in value.keys() - {"type"} - fields.keys():
         raise ConfigError(f"the model's config key {prefix + key!r} is not known{suggestion(key, fields)}")
@@ -102,6 +103,14 @@ def _object(value: Mapping[str, Any], classes: Any, where: str) -> Any:
             raise ConfigError(f"the model's config key {prefix + key!r} is missing")
     read = {key: _read(value[key], hints[key], prefix + key) for key in fields if key in value}
     return known[name](**read)
+
+
+def _kinds(kind: type) -> Iterator[type]:
+    """A class of configs, and those that it is a base of (the recurrent units, of attention)."""
+    yield kind
+    derived: list[type] = kind.__subclasses__()
+    for each in derived:
+        yield from _kinds(each)
 
 
 def _fits(value: Any, hint: Any, zero: bool) -> bool:

@@ -1,10 +1,11 @@
 """The recurrent units that a config may have in the place of attention, as data; their modules are in `nn`."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from limelight.models.config import Activation, Attention, FeedForward, RMSNorm
+from limelight.nn.recurrent import Cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,10 +14,10 @@ class Recurrence(Attention):
     attention goes it has no heads."""
 
     carries: ClassVar[bool] = True
-    heads: int = 0
-    kv_heads: int = 0
-    head_width: int = 0
-    scale: float = 1.0
+    heads: int = field(default=0, init=False)
+    kv_heads: int = field(default=0, init=False)
+    head_width: int = field(default=0, init=False)
+    scale: float = field(default=1.0, init=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,10 +66,25 @@ class GatedDelta(Recurrence):
     norm: RMSNorm
 
 
+@dataclass(frozen=True, kw_only=True)
+class Cells(Recurrence):
+    """A layer of torch's cells, see `limelight.nn.cells.Cells`. inner: how many."""
+
+    inner: int
+    cell: Cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinGRU(Recurrence):
+    """A minimal GRU, see `limelight.nn.cells.MinGRU`. inner: how many cells it has."""
+
+    inner: int
+
+
 @dataclass(frozen=True)
 class NoFeedForward(FeedForward):
     """A block has no feed-forward; its order is then "lone"."""
 
-    hidden: int = 0
-    activation: Activation = "identity"
-    bias: bool = False
+    hidden: int = field(default=0, init=False)
+    activation: Activation = field(default="identity", init=False)
+    bias: bool = field(default=False, init=False)

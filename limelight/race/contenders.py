@@ -3,10 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from limelight.errors import ConfigError, RequestError, suggestion
 from limelight.models import config as c
-from limelight.models import gpt, mamba, recurrent, units
+from limelight.models import gpt, mamba, qwen3_5, recurrent, units
 from limelight.models.presets import count
 
 LAYERS = 2
@@ -15,32 +16,42 @@ USUAL = 32  # values that each feature of a state-space model keeps
 EQUAL = 0.02
 """The share by which the parameters of contenders may differ from what was asked for."""
 
-Make = Callable[[int, int, int, int], c.ModelConfig]
-"""From vocab, context, width, and how much wider than usual to be inside: a little at a time, where width is coarse."""
+Make = Callable[[int, int, int, int, int], c.ModelConfig]
+"""From vocab, context, width, heads of attention, and how much wider than usual to be inside: a little at a time, where
+width is coarse."""
+
+
+Kind = Literal["word by word", "word by word, looking back", "all at once"]
+"""What it keeps of a text: a state of fixed size, such a state and all words, or all words."""
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A kind of model. step: widths are multiples of it."""
+    """A kind of model. step: widths are multiples of it. fair: in what form it runs."""
 
     name: str
     title: str
     make: Make
-    recurrent: bool
+    kind: Kind
+    fair: str
     step: int = 1
 
-    def fit(self, vocab: int, context: int, parameters: int) -> c.ModelConfig:
+    def fit(self, vocab: int, context: int, parameters: int, heads: int = HEADS) -> c.ModelConfig:
         """The config whose parameters, embeddings counted, are nearest to `parameters`.
 
         Raises RequestError if the nearest is more than EQUAL away.
         """
 
         def sized(width: int, more: int = 0) -> c.ModelConfig:
-            return self.make(vocab, context, width, more)
+            return self.make(vocab, context, width, heads, more)
 
-        width = self.step
-        while count(sized(width + self.step)) <= parameters:
-            width += self.step
+        low, high = 1, 2  # steps, by halves between them
+        while count(sized(high * self.step)) <= parameters:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if count(sized(middle * self.step)) <= parameters else (low, middle)
+        width = low * self.step
         near = []
         for each in (width, width + self.step):
             usual, wider = count(sized(each)), count(sized(each, 1))
@@ -56,7 +67,7 @@ class Contender:
 
 
 def _cells(cell: recurrent.Cell) -> Make:
-    def make(vocab: int, context: int, width: int, more: int) -> c.ModelConfig:
+    def make(vocab: int, context: int, width: int, heads: int, more: int) -> c.ModelConfig:
         return recurrent.language_model(
             cell=cell, vocab=vocab, context=context, layers=LAYERS, width=width, dropout=0.0
         )
@@ -64,35 +75,95 @@ def _cells(cell: recurrent.Cell) -> Make:
     return make
 
 
+def _listening(vocab: int, context: int, width: int, heads: int, more: int) -> c.ModelConfig:
+    inner = width + more
+    return recurrent.listening(
+        cell="lstm", vocab=vocab, context=context, layers=LAYERS, width=width, inner=inner, dropout=0.0
+    )
+
+
+def _mingru(vocab: int, context: int, width: int, heads: int, more: int) -> c.ModelConfig:
+    hidden = 2 * width + USUAL + more
+    return recurrent.minimal(vocab=vocab, context=context, layers=LAYERS, width=width, hidden=hidden, dropout=0.0)
+
+
+def _delta(vocab: int, context: int, width: int, heads: int, more: int) -> c.ModelConfig:
+    """Heads of 16, whose values are twice as wide."""
+    config = qwen3_5.language_model(vocab=vocab, context=context, layers=LAYERS, width=width, dropout=0.0)
+    norm = c.RMSNorm(1e-6)
+    unit = units.GatedDelta(keys=width // 16, asking_width=16, units=width // 16, unit_width=32, conv=4, norm=norm)
+    return _widened(config.with_blocks(lambda i, block: dataclasses.replace(block, attention=unit)), more)
+
+
 def _transformer(make: Callable[..., c.ModelConfig]) -> Make:
-    def wider(vocab: int, context: int, width: int, more: int) -> c.ModelConfig:
-        config = make(vocab=vocab, context=context, layers=LAYERS, width=width, heads=HEADS, dropout=0.0)
-        stack = config.transformer
-        feedforward = stack.blocks[0].feedforward
-        assert isinstance(feedforward, c.FeedForward | c.GatedFeedForward)
-        feedforward = dataclasses.replace(feedforward, hidden=feedforward.hidden + more)
-        blocks = tuple(dataclasses.replace(block, feedforward=feedforward) for block in stack.blocks)
-        return dataclasses.replace(config, decoder=dataclasses.replace(stack, blocks=blocks))
+    def wider(vocab: int, context: int, width: int, heads: int, more: int) -> c.ModelConfig:
+        config = make(vocab=vocab, context=context, layers=LAYERS, width=width, heads=heads, dropout=0.0)
+        return _widened(config, more)
 
     return wider
 
 
-def _mamba2(vocab: int, context: int, width: int, more: int) -> c.ModelConfig:
+def _widened(config: c.ModelConfig, more: int) -> c.ModelConfig:
+    """With feed-forwards that are so much wider."""
+    feedforward = config.transformer.blocks[0].feedforward
+    assert isinstance(feedforward, c.FeedForward | c.GatedFeedForward)
+    feedforward = dataclasses.replace(feedforward, hidden=feedforward.hidden + more)
+    return config.with_blocks(lambda i, block: dataclasses.replace(block, feedforward=feedforward))
+
+
+def _mamba2(vocab: int, context: int, width: int, heads: int, more: int) -> c.ModelConfig:
     """Heads of 16. Its short convolution is part of it; without one it learns none of the problems."""
     norm = c.RMSNorm(1e-5)
     unit = units.Mamba2(inner=2 * width, size=USUAL + more, units=2 * width // 16, groups=1, conv=4, norm=norm)
     return mamba.model("mamba2", unit, vocab=vocab, width=width, layers=LAYERS, eps=1e-5, tied=True)
 
 
+KERNEL = "torch's fused kernel, word by word as it must"
+PLAIN = "plain torch; its parallel form reads chunks at once, and some kernels elsewhere are far quicker"
+FUSED = "torch's fused attention, all words at once"
+
 CONTENDERS = {
     each.name: each
     for each in (
-        Contender("rnn", "Elman network (1990)", _cells("rnn"), recurrent=True),
-        Contender("gru", "GRU (2014)", _cells("gru"), recurrent=True),
-        Contender("lstm", "LSTM (1997)", _cells("lstm"), recurrent=True),
-        Contender("mamba2", "Mamba-2 (2024)", _mamba2, recurrent=True, step=8),
-        Contender("gpt", "Transformer decoder as in GPT-2 (2019)", _transformer(gpt.gpt), False, 2 * HEADS),
-        Contender("transformer", "Transformer decoder as in Llama (2023)", _transformer(gpt.modern), False, 2 * HEADS),
+        Contender("rnn", "Elman network (1990)", _cells("rnn"), "word by word", KERNEL),
+        Contender("gru", "GRU (2014)", _cells("gru"), "word by word", KERNEL),
+        Contender("lstm", "LSTM (1997)", _cells("lstm"), "word by word", KERNEL),
+        Contender(
+            "lstm+attention",
+            "LSTM with attention to its past (2016)",
+            _listening,
+            "word by word, looking back",
+            f"{KERNEL}; then one layer of attention",
+        ),
+        Contender(
+            "mingru",
+            "Minimal GRU (2024)",
+            _mingru,
+            "word by word",
+            "plain torch; a scan in pieces reads all words, and writes one by one; no short convolution",
+        ),
+        Contender(
+            "mamba2", "Mamba-2 (2024)", _mamba2, "word by word", f"{PLAIN}; with its own short convolution", step=8
+        ),
+        Contender(
+            "delta",
+            "Gated delta net (2025)",
+            _delta,
+            "word by word",
+            f"{PLAIN}; with its own short convolution",
+            step=16,
+        ),
+        Contender(
+            "gpt", "Transformer decoder as in GPT-2 (2019)", _transformer(gpt.gpt), "all at once", FUSED, 2 * HEADS
+        ),
+        Contender(
+            "transformer",
+            "Transformer decoder as in Llama (2023)",
+            _transformer(gpt.modern),
+            "all at once",
+            FUSED,
+            2 * HEADS,
+        ),
     )
 }
 

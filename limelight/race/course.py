@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ import torch
 
 from limelight import given
 from limelight.checkpoints.save import save_checkpoint
-from limelight.errors import FileError, RequestError
+from limelight.errors import ConfigError, FileError, RequestError, suggestion
 from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.race.contenders import Contender, contenders
 from limelight.race.memory import held
-from limelight.race.problems import BY_RULE, Problem, Recall, Text
+from limelight.race.problems import BUILT_IN, BY_RULE, Problem, Recall, Senses, Text
+from limelight.race.scale import SHARES
+from limelight.race.senses import Sense, Word, places, senses, word
 from limelight.race.training import RATES, Point, Run, fading, pace, train
 from limelight.race.work import LENGTHS, Cost, costs
 from limelight.text.tokenizer import Tokenizer
@@ -32,8 +35,11 @@ from limelight.train.tokenizers import train_tokenizer
 TRIED = 1 / 3
 """The steps of a trial of a rate, as a share of those of a run."""
 
-SHARES = {"work": 0.1, "recall": 0.22, "agreement": 0.08, "switch": 0.1, "text": 0.4}
-"""The parts of the budget; a tenth is left for tests and the report."""
+WORK = 0.1
+"""The share of the budget for the costs by length; a tenth is left for tests and the report."""
+
+BUDGETS = {"recall": 0.22, "agreement": 0.08, "switch": 0.1, "text": 0.4, "mqar": 0.4, "senses": 0.1}
+"""How the problems share the rest, if not all run."""
 
 LEAST = 20
 """Steps of a run below which nothing is learned."""
@@ -47,18 +53,34 @@ VOCAB = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """What makes a race. data: files or folders of text; without, a text that comes with Python. budget: seconds."""
+    """What makes a race. problems: what they run on. data: files or folders of text; without, a text that comes with
+    Python. budget: seconds. words: of the text, whose places are compared. scale: whether smaller networks learn the
+    text, too, and all from less of it."""
 
     models: tuple[str, ...] = ("rnn", "gru", "lstm", "gpt", "transformer")
+    problems: tuple[str, ...] = BUILT_IN
     data: tuple[str, ...] = ()
     budget: float = 300.0
     seeds: int = 3
     first_seed: int = 1
     parameters: int = 100_000
     threads: int = 0
+    words: tuple[str, ...] = ()
+    scale: bool = False
 
     def __post_init__(self) -> None:
         contenders(self.models)
+        for name in self.problems:
+            if name not in BUDGETS:
+                raise ConfigError(
+                    f"there is no problem {name!r}{suggestion(name, BUDGETS)}; there are {', '.join(BUDGETS)}"
+                )
+        if not self.problems or len(set(self.problems)) < len(self.problems):
+            raise ConfigError("a race needs a problem, and each runs once")
+        if (self.words or self.scale) and "text" not in self.problems:
+            raise ConfigError(
+                "to compare a text's words, or scales, the race must run on a text: name that problem, too"
+            )
         given.whole("seeds", self.seeds, 1)
         given.whole("first_seed", self.first_seed, 0)
         given.whole("parameters", self.parameters, 1)
@@ -80,11 +102,20 @@ class Results:
     costs: list[Cost] = field(default_factory=list)
     fading: dict[str, dict[int, float]] = field(default_factory=dict)
     held: dict[str, list[list[float]]] = field(default_factory=dict)
+    senses: list[Sense] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
     done: bool = False
 
     def of(self, problem: str, contender: str, by: str = "tokens") -> list[Run]:
         """The runs of one contender on one problem, seed by seed."""
         return [run for run in self.runs if (run.problem, run.contender, run.by) == (problem, contender, by)]
+
+    def scaled(self, contender: str, by: str) -> tuple[list[float], list[float]]:
+        """Sizes and losses of its runs over the text by "parameters" or "data" (tokens), with those at full size."""
+        small = [run for share in SHARES for run in self.of("text", contender, f"{by} × {share:g}")]
+        runs = [*small, *self.of("text", contender)]
+        sizes = [float(run.parameters if by == "parameters" else run.curve[-1].tokens) for run in runs]
+        return sizes, [run.loss for run in runs]
 
     def rate(self, problem: str, contender: str) -> float | None:
         """The rate of its trials that ended with the lowest loss."""
@@ -112,17 +143,28 @@ def race(settings: Settings, folder: Path, tell: Tell = lambda done, total, note
             torch.set_num_threads(before)
 
 
-def problems(settings: Settings) -> tuple[dict[str, Problem], Tokenizer]:
-    """All problems of a race by name, and the tokenizer of its text. Raises a LimelightError for text too short."""
+@dataclass(frozen=True)
+class Reading:
+    """What a race's text is read by: its tokenizer, and the places of the words that are compared."""
+
+    tokenizer: Tokenizer
+    places: dict[str, list[str]]
+
+
+def problems(settings: Settings) -> tuple[dict[str, Problem], Reading | None]:
+    """The problems of a race by name, and how its text is read, if it has one. Raises a LimelightError for text too
+    short, or without a word that is to be compared."""
+    found = {name: BY_RULE[name]() for name in settings.problems if name in BY_RULE}
+    if "text" not in settings.problems:
+        return found, None
     text = "".join(_text(settings))[:CHARACTERS]
     tokenizer = train_tokenizer([text], "character", VOCAB, document=True)
     ids = torch.tensor(tokenizer.encode(text).ids)
     cut = round(len(ids) * (1 - HELD_OUT))
     if len(ids) - cut < 4 * Text.context:
         raise RequestError(f"a race needs a text of {40 * Text.context:,} characters, and this one has {len(ids):,}")
-    found: dict[str, Problem] = {name: make() for name, make in BY_RULE.items()}
-    found["text"] = Text(ids[:cut], ids[cut:], tokenizer.vocab)
-    return found, tokenizer
+    reading = Reading(tokenizer, {word: places(text, word) for word in settings.words})
+    return found | {"text": Text(ids[:cut], ids[cut:], tokenizer.vocab)}, reading
 
 
 def _text(settings: Settings) -> Iterator[str]:
@@ -156,7 +198,7 @@ class _Course:
         self.log = folder / "results.jsonl"
         self.results = Results(settings, torch.get_num_threads())
         self.contenders: list[Contender] = contenders(settings.models)
-        self.problems, self.tokenizer = problems(settings)
+        self.problems, self.reading = problems(settings)
         self.configs: dict[tuple[str, str], c.ModelConfig] = {}
         self.spent, self.total = 0.0, settings.budget
 
@@ -164,18 +206,23 @@ class _Course:
         results, found = self.results, self.results
         for problem in self.problems.values():
             for each in self.contenders:
-                config = each.fit(problem.vocab, problem.context, self.settings.parameters)
+                config = each.fit(problem.vocab, problem.context, self.settings.parameters, problem.heads)
                 self.configs[problem.name, each.name] = config
+            if self.settings.scale and problem.name == "text":
+                for share, each in product(SHARES, self.contenders):
+                    small = each.fit(problem.vocab, problem.context, round(self.settings.parameters * share))
+                    self.configs[f"parameters × {share:g}", each.name] = small
         self._read()
         if not results.steps:
             self._plan()
         yield found
+        last = list(self.problems)[-1]  # the text, where there is one
         for each in self.contenders:
             if not any(cost.contender == each.name for cost in results.costs):
                 self._note(f"{each.title}: reading and writing at every length")
-                most = SHARES["work"] * self.settings.budget / len(self.contenders)
+                most = WORK * self.settings.budget / len(self.contenders)
                 begun = time.perf_counter()
-                for cost in costs(each.name, self.configs["text", each.name], LENGTHS, most):
+                for cost in costs(each.name, self.configs[last, each.name], LENGTHS, most):
                     self._keep("cost", asdict(cost))
                 self._passed(time.perf_counter() - begun)
                 yield found
@@ -185,12 +232,17 @@ class _Course:
             # Seed by seed, so that a race that is ended early has as many of each.
             for seed in range(self.settings.first_seed, self.settings.first_seed + self.settings.seeds):
                 for each in self.contenders:
-                    for by in ("tokens", "seconds") if name == "text" else ("tokens",):
+                    for by in self._ways() if name == "text" else ("tokens",):
                         if not any(run.seed == seed for run in results.of(name, each.name, by)):
                             self._run(each, problem, by, seed)
                             yield found
         self._keep("done", {})
         yield found
+
+    def _ways(self) -> list[str]:
+        """How the text is learned: by tokens and by seconds, and where scales are compared at smaller ones."""
+        scales = [f"{what} × {share:g}" for what in ("parameters", "data") for share in SHARES]
+        return ["tokens", "seconds", *(scales if self.settings.scale else ())]
 
     def _plan(self) -> None:
         """How many steps the budget allows, from what a step of each takes."""
@@ -202,17 +254,19 @@ class _Course:
                 took[name][each.name] = pace(self.configs[name, each.name], problem)
         seeds, trials = self.settings.seeds, len(RATES) * TRIED
         steps = {}
+        each_share = (1 - 2 * WORK) * self.settings.budget / sum(BUDGETS[name] for name in took)
         for name, paces in took.items():
-            runs = seeds * 2 if name == "text" else seeds
-            steps[name] = int(SHARES[name] * self.settings.budget / (sum(paces.values()) * (runs + trials)))
+            runs = seeds * (len(self._ways()) if name == "text" else 1)
+            steps[name] = int(BUDGETS[name] * each_share / (sum(paces.values()) * (runs + trials)))
         short = [name for name, number in steps.items() if number < LEAST]
         if short:
             raise RequestError(
                 f"{self.settings.budget:g} seconds allow {steps[short[0]]} steps of {short[0]}, too few to learn"
                 " anything; allow more, or fewer contenders or seeds"
             )
-        mean = sum(took["text"].values()) / len(self.contenders)
-        self._keep("plan", {"steps": steps, "seconds": steps["text"] * mean, "threads": self.results.threads})
+        mean = sum(took.get("text", {}).values()) / len(self.contenders)
+        seconds = steps.get("text", 0) * mean
+        self._keep("plan", {"steps": steps, "seconds": seconds, "threads": self.results.threads})
 
     def _trials(self, each: Contender, problem: Problem) -> Iterator[Results]:
         results = self.results
@@ -229,13 +283,15 @@ class _Course:
 
     def _run(self, each: Contender, problem: Problem, by: str, seed: int) -> None:
         results = self.results
-        self._note(f"{problem.title}: {each.title}, seed {seed}" + (", by seconds" if by == "seconds" else ""))
+        self._note(f"{problem.title}: {each.title}, seed {seed}" + ("" if by == "tokens" else f", {by}"))
         about = {"contender": each.name, "problem": problem.name, "by": by, "seed": seed}
         about["rate"] = results.rate(problem.name, each.name)
         steps, seconds = results.steps[problem.name], math.inf
         if by == "seconds":
             steps, seconds = 1 << 40, results.seconds
-        config = self.configs[problem.name, each.name]
+        elif by.startswith("data"):
+            steps = max(1, round(steps * float(by.removeprefix("data × "))))
+        config = self.configs[by if by.startswith("parameters") else problem.name, each.name]
         done, network = train(config, problem, about, steps=steps, seconds=seconds, passed=self._passed)
         if seed == self.settings.first_seed and by == "tokens":
             self._look_into(each, problem, network)
@@ -247,8 +303,12 @@ class _Course:
             self._keep("held", {"contender": each.name, "table": held(network.eval(), problem)})
             far = [test for test in problem.tests() if test.name == "words between"]
             self._keep("fading", {"contender": each.name, "by": {test.at: fading(network, test) for test in far}})
-        elif problem.name == "text":
-            save_checkpoint(network, self.tokenizer, self.folder / "models" / each.name)
+        elif isinstance(problem, Senses):
+            self._keep("senses", {"senses": [asdict(sense) for sense in senses(each.name, network, problem)]})
+        elif self.reading is not None and problem.name == "text":
+            for name, contexts in self.reading.places.items():
+                self._keep("word", asdict(word(each.name, network, self.reading.tokenizer, name, contexts)))
+            save_checkpoint(network, self.reading.tokenizer, self.folder / "models" / each.name)
 
     def _keep(self, kind: str, facts: dict[str, Any]) -> None:
         with self.log.open("a", encoding="utf-8") as file:
@@ -282,6 +342,10 @@ class _Course:
             results.fading[facts["contender"]] = {int(at): value for at, value in facts["by"].items()}
         elif kind == "held":
             results.held[facts["contender"]] = facts["table"]
+        elif kind == "senses":
+            results.senses += [Sense(**each) for each in facts["senses"]]
+        elif kind == "word":
+            results.words.append(Word(**facts))
         elif kind == "plan":
             results.steps, results.seconds, results.threads = facts["steps"], facts["seconds"], facts["threads"]
         else:

@@ -1,4 +1,4 @@
-"""What they run on: three problems made by rule, whose answers are known, and running text.
+"""What they run on: problems made by rule, whose answers are known, and running text.
 
 Every problem gives batches from a generator, so that all contenders read the same examples in the same order, and
 tests that are the same for all, by what makes them hard.
@@ -11,10 +11,21 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from limelight.race.contenders import HEADS
 from limelight.train.batches import IGNORE, Batch
 
 TESTED = 128
 """Examples in a test."""
+
+
+WORDS = {
+    "bank": {"pays": "money loan cash clerk coins savings", "floods": "river boat reeds water mud fish"},
+    "bat": {"cracks": "ball player game team pitcher score", "flies": "cave wings night moth dusk roof"},
+    "spring": {"squeaks": "coil metal mattress clock screw lever", "blooms": "rain tulips april birds warmth buds"},
+}
+"""Each word, what follows it in each of its two senses, and the words that tell which is meant."""
+
+OTHERS = "and then there was some more of it all so we said that day".split()
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,8 @@ class Test:
 
 class Problem(Protocol):
     """name: as options say it. title, says: as people read it. chance: the share right of one who guesses; None where
-    loss is what counts. context: the longest example."""
+    loss is what counts. context: the longest example. heads: of attention. conv: how many words a short convolution
+    in front of every contender reads; 0: there is none."""
 
     name: str
     title: str
@@ -38,9 +50,12 @@ class Problem(Protocol):
     context: int
     rows: int
     chance: float | None
+    heads: int
+    conv: int
 
-    def batch(self, generator: torch.Generator) -> Batch:
-        """The next examples to learn from: tokens [B, T], targets [B, T]."""
+    def batch(self, generator: torch.Generator, done: float) -> Batch:
+        """The next examples to learn from: tokens [B, T], targets [B, T]. done: the share of the training that is
+        over, for problems that begin with what is easy."""
         ...
 
     def tests(self) -> list[Test]:
@@ -67,6 +82,7 @@ class Recall:
     vocab = 1 + KEYS * VALUES + KEYS + NOISE
     context, rows = 288, 32
     chance: float | None = 1 / VALUES
+    heads, conv = HEADS, 0
     LONGEST = 32
     """Words between facts and questions in training."""
 
@@ -82,14 +98,57 @@ class Recall:
         at = torch.arange(facts + between, 2 * facts + between).expand(rows, -1)
         return _answers(tokens, at, told.gather(1, order))
 
-    def batch(self, generator: torch.Generator) -> Batch:
+    def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         facts = int(torch.randint(1, self.KEYS + 1, (), generator=generator))
         return self.examples(self.rows, facts, int(torch.randint(self.LONGEST + 1, (), generator=generator)), generator)
 
     def tests(self) -> list[Test]:
-        many = [Test("facts", n, True, self.examples(TESTED, n, 8, _fixed(n))) for n in (1, 2, 4, 8, 16)]
+        many = [Test("facts", n, True, self.examples(TESTED, n, 8, fixed(n))) for n in (1, 2, 4, 8, 16)]
         far = (8, 32, 64, 128, 256)
-        return many + [Test("words between", n, n <= self.LONGEST, self.examples(TESTED, 4, n, _fixed(n))) for n in far]
+        return many + [Test("words between", n, n <= self.LONGEST, self.examples(TESTED, 4, n, fixed(n))) for n in far]
+
+
+class Pairs:
+    """Multi-query recall as it is published (Arora et al., 2023, "Zoology", appendix E): key and value are two tokens.
+
+    First all pairs, then each key once more among other tokens, mostly soon; its answer is the value. The lengths and
+    pairs are the published ones; of 8,192 tokens there are 512, and each kind of model gets a short convolution and one
+    head, so that it is learned in hundreds of steps. Training begins with short texts.
+    """
+
+    name, title = "mqar", "Multi-query recall"
+    says = (
+        "Pairs of a key and a value, two tokens each; then every key comes once more among other tokens: which value"
+        " was its? By pairs and length as published, with a short convolution in front of every contender."
+    )
+    vocab, context = 512, 512
+    TOKENS = 2048
+    """In each step, whatever the length."""
+    SIZES = ((64, 4), (128, 8), (256, 16), (512, 64))
+    """Length of the text, and pairs in it."""
+    rows = TOKENS // SIZES[0][0]
+    chance: float | None = 2 / vocab
+    heads, conv = 1, 4
+
+    def examples(self, rows: int, length: int, pairs: int, generator: torch.Generator) -> Batch:
+        """Rows of `length` tokens, of which the first are `pairs` pairs."""
+        half, told = self.vocab // 2, 2 * pairs
+        keys = torch.rand(rows, half, generator=generator).topk(pairs, 1).indices
+        values = half + torch.rand(rows, half, generator=generator).topk(pairs, 1).indices
+        places = torch.arange(1, (length - told) // 2 + 1)
+        soon = (places**-0.99).expand(rows, -1)  # the published power law
+        at = told + 2 * torch.multinomial(soon, pairs, generator=generator)  # [B, pairs]
+        tokens = torch.randint(self.vocab, (rows, length), generator=generator)
+        tokens[:, :told] = torch.stack((keys, values), 2).flatten(1)
+        return _answers(tokens.scatter_(1, at, keys), at, values)
+
+    def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
+        sizes = self.SIZES[: 1 + int(2 * done * len(self.SIZES))]
+        length, pairs = sizes[int(torch.randint(len(sizes), (), generator=generator))]
+        return self.examples(self.TOKENS // length, length, pairs, generator)
+
+    def tests(self) -> list[Test]:
+        return [Test("pairs", n, True, self.examples(TESTED, length, n, fixed(n))) for length, n in self.SIZES]
 
 
 class Agreement:
@@ -106,6 +165,7 @@ class Agreement:
     vocab = 2 * NOUNS + LINKS + 3  # nouns of both numbers, links, two verbs, the end
     context, rows = 80, 32
     chance: float | None = 0.5
+    heads, conv = HEADS, 0
     LONGEST = 4
 
     def examples(self, rows: int, between: int, generator: torch.Generator, other: bool = False) -> Batch:
@@ -122,12 +182,12 @@ class Agreement:
         at = torch.full((rows, 1), tokens.shape[1] - 1)
         return _answers(tokens, at, self.vocab - 3 + number)
 
-    def batch(self, generator: torch.Generator) -> Batch:
+    def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         return self.examples(self.rows, int(torch.randint(self.LONGEST + 1, (), generator=generator)), generator)
 
     def tests(self) -> list[Test]:
         return [
-            Test("nouns between", n, n <= self.LONGEST, self.examples(TESTED, n, _fixed(n), other=True))
+            Test("nouns between", n, n <= self.LONGEST, self.examples(TESTED, n, fixed(n), other=True))
             for n in (1, 2, 4, 8, 16, 32)
         ]
 
@@ -144,6 +204,7 @@ class Switch:
     vocab = 4  # leave, switch, off, on
     context, rows = 160, 32
     chance: float | None = 0.5
+    heads, conv = HEADS, 0
     LONGEST = 20
 
     def examples(self, rows: int, length: int, generator: torch.Generator) -> Batch:
@@ -151,16 +212,81 @@ class Switch:
         tokens = torch.randint(2, (rows, length), generator=generator)
         return Batch(tokens, 2 + tokens.cumsum(1) % 2)
 
-    def batch(self, generator: torch.Generator) -> Batch:
+    def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         return self.examples(self.rows, int(torch.randint(1, self.LONGEST + 1, (), generator=generator)), generator)
 
     def tests(self) -> list[Test]:
         def last(length: int) -> Batch:
-            batch = self.examples(TESTED, length, _fixed(length))
+            batch = self.examples(TESTED, length, fixed(length))
             batch.targets[:, :-1] = IGNORE
             return batch
 
         return [Test("words", n, n <= self.LONGEST, last(n)) for n in (5, 10, 20, 40, 80, 160)]
+
+
+class Senses:
+    """A word of two senses behind words that tell which is meant; what follows depends on the sense."""
+
+    name, title = "senses", "Senses in context"
+    says = (
+        "“The river and the boat … and so the bank floods”, “the loan and the clerk … and so the bank pays”: what"
+        " follows a word depends on what was said before it."
+    )
+    TOKENS = (
+        *("the", "."),
+        *WORDS,
+        *(follows for senses in WORDS.values() for follows in senses),
+        *(word for senses in WORDS.values() for told in senses.values() for word in told.split()),
+        *dict.fromkeys(OTHERS),
+    )
+    vocab = len(TOKENS)
+    context, rows = 72, 32
+    chance: float | None = 0.5
+    heads, conv = HEADS, 0
+    LONGEST = 8
+    """Words between what tells the sense and the word, in training."""
+
+    def __init__(self) -> None:
+        place = {token: number for number, token in enumerate(self.TOKENS)}
+        self.words = torch.tensor([place[word] for word in WORDS])
+        self.follows = torch.tensor([[place[each] for each in senses] for senses in WORDS.values()])
+        self.told = torch.tensor([[[place[x] for x in told.split()] for told in s.values()] for s in WORDS.values()])
+        self.others = torch.tensor([place[word] for word in dict.fromkeys(OTHERS)])
+
+    def sentences(self, word: Tensor, sense: Tensor, between: int, generator: torch.Generator) -> Tensor:
+        """Sentences [B, between + 8] with the words and senses of those numbers [B]; the word is third from the end."""
+        rows = len(word)
+        one, two = torch.rand(rows, self.told.shape[2], generator=generator).argsort(1)[:, :2].T
+        others = self.others[torch.randint(len(self.others), (rows, between), generator=generator)]
+        the = torch.zeros(rows, 1, dtype=torch.int64)
+
+        def column(found: Tensor) -> Tensor:
+            return found[:, None]
+
+        told = self.told[word, sense]  # [B, 6]
+        named = told.gather(1, column(one)), told.gather(1, column(two))
+        ends = column(self.words[word]), column(self.follows[word, sense]), the + 1
+        return torch.cat((the, named[0], the, named[1], others, the, *ends), 1)
+
+    def _drawn(self, rows: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        word = torch.randint(len(WORDS), (rows,), generator=generator)
+        return word, torch.randint(2, (rows,), generator=generator)
+
+    def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
+        between = int(torch.randint(self.LONGEST + 1, (), generator=generator))
+        text = self.sentences(*self._drawn(self.rows, generator), between, generator)
+        return Batch(text[:, :-1].contiguous(), text[:, 1:].contiguous())
+
+    def tests(self) -> list[Test]:
+        def last(between: int) -> Batch:
+            generator = fixed(between)
+            text = self.sentences(*self._drawn(TESTED, generator), between, generator)
+            tokens = text[:, :-2].contiguous()
+            targets = torch.full_like(tokens, IGNORE)
+            targets[:, -1] = text[:, -2]
+            return Batch(tokens, targets)
+
+        return [Test("words between", n, n <= self.LONGEST, last(n)) for n in (0, 4, 8, 16, 32, 64)]
 
 
 class Text:
@@ -170,6 +296,7 @@ class Text:
     says = "Running text, and its next character each time."
     context, rows = 64, 16
     chance: float | None = None
+    heads, conv = HEADS, 0
 
     def __init__(self, training: Tensor, validation: Tensor, vocab: int) -> None:
         """training, validation: token ids [N]."""
@@ -181,7 +308,7 @@ class Text:
         windows = text[starts[:, None] + torch.arange(self.context + 1)]
         return Batch(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
 
-    def batch(self, generator: torch.Generator) -> Batch:
+    def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         starts = torch.randint(len(self.training) - self.context, (self.rows,), generator=generator)
         return self._windows(self.training, starts)
 
@@ -190,9 +317,11 @@ class Text:
         return [Test("characters", self.context, True, self._windows(self.validation, starts))]
 
 
-BY_RULE: dict[str, Callable[[], Problem]] = {"recall": Recall, "agreement": Agreement, "switch": Switch}
+BY_RULE: dict[str, Callable[[], Problem]] = {each.name: each for each in (Recall, Agreement, Switch, Pairs, Senses)}
+BUILT_IN = ("recall", "agreement", "switch", "text")
+"""Those that run where none are named."""
 
 
-def _fixed(number: int) -> torch.Generator:
+def fixed(number: int) -> torch.Generator:
     """The dice of a test, which no training throws."""
     return torch.Generator().manual_seed(10_000_019 + number)

@@ -4,25 +4,22 @@ import csv
 import io
 import json
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict
 from html import escape
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from limelight.errors import RequestError
 from limelight.race.contenders import CONTENDERS
 from limelight.race.course import Results
-from limelight.race.problems import Problem, Test
+from limelight.race.figures import figures
+from limelight.race.found import conclusions, learned, said, values
+from limelight.race.problems import Problem
+from limelight.race.scale import law
 from limelight.race.training import RATES
 from limelight.race.work import Cost
 from limelight.train.disk import write
-
-LEARNED = 0.5
-"""Who stays this near to chance on the easiest test, as a share of the way to all right, has not learned a problem."""
-
-COLOURS = ("#b4472e", "#d98a2b", "#a8841a", "#3467a8", "#5a3d9e", "#2f8f83", "#8a8a8a", "#222222")
 
 
 def check_drawing() -> None:
@@ -36,79 +33,21 @@ def write_report(results: Results, problems: dict[str, Problem], folder: Path, c
 
     command: how to have this race again. What was not run yet is left out.
     """
-    figures = _figures(results, problems)
-    for name, figure in figures.items():
+    drawings = figures(results, problems)
+    for name, figure in drawings.items():
         for kind in ("svg", "png"):
             drawn = io.BytesIO()
             figure.savefig(drawn, format=kind, dpi=130)
             (folder / "figures").mkdir(exist_ok=True)
             write(folder / "figures" / f"{name}.{kind}", drawn.getvalue())
     parts = _parts(results, problems)
-    write(folder / "report.md", _markdown(parts, figures, command))
-    svgs = {name: (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8") for name in figures}
+    write(folder / "report.md", _markdown(parts, set(drawings), command))
+    svgs = {name: (folder / "figures" / f"{name}.svg").read_text(encoding="utf-8") for name in drawings}
     page = folder / "report.html"
     write(page, _html(parts, svgs, command))
     write(folder / "results.csv", _csv(results, problems))
     write(folder / "results.json", json.dumps(asdict(results), indent=1))
     return page
-
-
-def said(values: Sequence[float], digits: int = 2) -> str:
-    """Mean and standard deviation."""
-    mean = statistics.fmean(values)
-    spread = f" ± {statistics.stdev(values):.{digits}f}" if len(values) > 1 else ""
-    return f"{mean:.{digits}f}{spread}"
-
-
-def conclusions(results: Results, problems: dict[str, Problem]) -> list[str]:
-    """One sentence a problem: the best of those that read word by word beside the best of those that read at once."""
-    sentences = []
-    kinds = {True: "word by word", False: "all at once"}
-    for problem in problems.values():
-        for test in _hardest(problem) if problem.chance is not None else [None]:
-            best: dict[bool, tuple[str, list[float]]] = {}
-            for contender in results.settings.models:
-                values = _values(results, problem, contender, test)
-                kind = CONTENDERS[contender].recurrent
-                better = min if problem.chance is None else max
-                if values:
-                    both = [found for found in (best.get(kind), (contender, values)) if found is not None]
-                    best[kind] = better(both, key=lambda found: statistics.fmean(found[1]))
-            if len(best) == 2:
-                what = f"{problem.title}, after equally many tokens: loss in nats a character"
-                if test is not None:
-                    more = "" if test.seen else " (more than in training)"
-                    what = f"{problem.title}, {test.at} {test.name}{more}: share right"
-                told = "; ".join(f"{kinds[k]} {best[k][0]} {said(best[k][1])}" for k in (True, False))
-                sentences.append(f"{what}: {told}{'' if test is None else f' (chance {problem.chance:.2f})'}.")
-    return sentences
-
-
-def _hardest(problem: Problem) -> list[Test]:
-    """By what is varied: the hardest test that training held, and the hardest of all."""
-    tests = problem.tests()
-    found = []
-    for name in dict.fromkeys(test.name for test in tests):
-        those = [test for test in tests if test.name == name]
-        hardest = [test for test in those if test.seen][-1]
-        found += [hardest] if hardest is those[-1] else [hardest, those[-1]]
-    return found
-
-
-def _values(results: Results, problem: Problem, contender: str, test: Test | None, by: str = "tokens") -> list[float]:
-    """Seed by seed: the share right in a test, or the loss at the end."""
-    runs = results.of(problem.name, contender, by)
-    if test is None:
-        return [run.loss for run in runs]
-    place = [(each.name, each.at) for each in problem.tests()].index((test.name, test.at))
-    return [run.right[place] for run in runs if run.right is not None]
-
-
-def _learned(results: Results, problem: Problem, contender: str) -> bool:
-    """Whether it does better than guessing on the easiest test, half of the way to all right at least."""
-    assert problem.chance is not None
-    values = _values(results, problem, contender, problem.tests()[0])
-    return statistics.fmean(values) > problem.chance + LEARNED * (1 - problem.chance)
 
 
 Table = tuple[list[str], list[list[str]]]
@@ -132,20 +71,22 @@ def _parts(results: Results, problems: dict[str, Problem]) -> list[Part]:
             unseen = [str(test.at) for test in tests if not test.seen]
             says += f" Share right, mean ± standard deviation over seeds; chance is {problem.chance:.2f}."
             says += f" Training held nothing so long as {', '.join(unseen)}." if unseen else ""
-            failed = [each for each in ran if not _learned(results, problem, each)]
+            failed = [each for each in ran if not learned(results, problem, each)]
             if failed:
                 says += f" Not learned in this time, and so no measure of memory: {', '.join(failed)}."
             for varied in dict.fromkeys(test.name for test in tests):
                 those = [test for test in tests if test.name == varied]
-                rows = [[title[each], *(said(_values(results, problem, each, test)) for test in those)] for each in ran]
+                rows = [[title[each], *(said(values(results, problem, each, test)) for test in those)] for each in ran]
                 tables.append(([varied, *(str(test.at) for test in those)], rows))
+            kept = [[title[each], f"{results.of(name, each)[0].kept:,}"] for each in ran]
+            tables.append((["numbers kept of the longest text", ""], kept))
         else:
             says += f" By seconds: as many steps as each makes in {results.seconds:.1f} s of training."
             rows = [
                 [
                     title[each],
-                    said(_values(results, problem, each, None), 3),
-                    said(_values(results, problem, each, None, "seconds") or [float("nan")], 3),
+                    said(values(results, problem, each, None), 3),
+                    said(values(results, problem, each, None, "seconds") or [float("nan")], 3),
                     f"{statistics.fmean(_speeds(results, each)):,.0f}",
                 ]
                 for each in ran
@@ -167,10 +108,77 @@ def _parts(results: Results, problems: dict[str, Problem]) -> list[Part]:
             " steps and has only its state; a transformer reads all of it in one step, and every word at once."
         )
         parts.append(("Step by step", text, [], ["held"]))
+    parts += _senses(results, title) + _words(results, title) + _scale(results, title)
     if results.costs:
         parts.append(_work(results, title))
     parts.append(_fair(results, title))
     return parts
+
+
+def _senses(results: Results, title: dict[str, str]) -> list[Part]:
+    if not results.senses:
+        return []
+    text = (
+        "Cosine distance of one word's vectors, before the head, between unseen sentences of its two senses and between"
+        " those of the same, and the share of sentences that are nearer to the middle of their own sense (chance 0.50)."
+        " One network each."
+    )
+    head = ["", "different senses", "same sense", "told apart"]
+    tables: list[Table] = []
+    for word in dict.fromkeys(each.word for each in results.senses):
+        those = [each for each in results.senses if each.word == word]
+        rows = [[title[s.contender], f"{s.apart:.2f}", f"{s.within:.2f}", f"{s.right:.2f}"] for s in those]
+        tables.append(([word, *head[1:]], rows))
+    return [("One word in two senses", text, tables, ["senses"])]
+
+
+def _words(results: Results, title: dict[str, str]) -> list[Part]:
+    if not results.words:
+        return []
+    text = (
+        "Places of a word in the text: the cosine distance of its vectors between two places, on average, how well they"
+        " fall into two groups (silhouette, from −1 to 1), and the most central place of each group."
+    )
+    tables: list[Table] = []
+    for word in dict.fromkeys(each.word for each in results.words):
+        rows = [
+            [
+                title[w.contender],
+                f"{w.count}",
+                f"{w.apart:.2f}",
+                f"{w.split:.2f}",
+                *(_tail(g[0]) for g in w.groups if g),
+            ]
+            for w in results.words
+            if w.word == word
+        ]
+        tables.append(([word, "places", "apart", "two groups", "one", "other"], rows))
+    return [("Words of the text", text, tables, [])]
+
+
+def _tail(context: str) -> str:
+    return "… " + " ".join(context.split())[-40:]
+
+
+def _scale(results: Results, title: dict[str, str]) -> list[Part]:
+    if not results.settings.scale:
+        return []
+    rows = []
+    for each, called in title.items():
+        row = [called]
+        for by in ("parameters", "data"):
+            points = results.scaled(each, by)
+            found = law(*points)
+            at = [said([loss for x, loss in zip(*points, strict=True) if x == size]) for size in sorted(set(points[0]))]
+            row += [" · ".join(at), "–" if found is None else f"{found.power:.3f} ± {found.error:.3f}"]
+        rows.append(row)
+    text = (
+        "Loss at a quarter, half and all of the parameters, and of the tokens, and the power by which it falls with"
+        " each, ± its standard error: loss = factor · x^(−power), fitted to all seeds. Few and small sizes: what holds"
+        " here need not hold far beyond."
+    )
+    head = ["", "loss by parameters", "power", "loss by tokens", "power"]
+    return [("Scale", text, [(head, rows)], ["scale"])]
 
 
 def _speeds(results: Results, contender: str) -> list[float]:
@@ -205,9 +213,9 @@ def _crossing(results: Results) -> str:
     kinds: dict[int, dict[bool, float]] = {}
     for cost in results.costs:
         quickest = kinds.setdefault(cost.length, {})
-        kind = CONTENDERS[cost.contender].recurrent
+        kind = CONTENDERS[cost.contender].kind == "all at once"
         quickest[kind] = min(quickest.get(kind, float("inf")), cost.trained)
-    ahead = [(length, by[False] < by[True]) for length, by in sorted(kinds.items()) if len(by) == 2]
+    ahead = [(length, by[True] < by[False]) for length, by in sorted(kinds.items()) if len(by) == 2]
     at_once = [f"{length:,}" for length, won in ahead if won]
     by_word = [f"{length:,}" for length, won in ahead if not won]
     told = [
@@ -227,7 +235,8 @@ def _fair(results: Results, title: dict[str, str]) -> Part:
         + (f" ({min(sizes):,} to {max(sizes):,})" if sizes else "")
         + f", two layers each, the same examples in the same order, AdamW with warm-up and half a cosine,"
         f" {len(RATES)} rates tried for each on each problem, seeds {', '.join(map(str, seeds))}; no dropout, since no"
-        f" example is read often; no short convolution but Mamba's own; {results.threads} threads."
+        f" example is read often; no short convolution but Mamba's and the delta net's own, except where one is said to"
+        f" stand in front of all; {results.threads} threads."
     )
     tables: list[Table] = []
     if results.trials:
@@ -237,89 +246,11 @@ def _fair(results: Results, title: dict[str, str]) -> Part:
             for each in title
         ]
         tables.append((["rate chosen", *names], rows))
+    tables.append((["runs as", ""], [[title[each], CONTENDERS[each].fair] for each in title]))
     return "How it was run", text, tables, []
 
 
-def _figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    mpl.rcParams["svg.hashsalt"] = "limelight"  # the same numbers draw the same file
-    mpl.rcParams["svg.fonttype"] = "none"
-    models = results.settings.models
-    colour = dict(zip(models, COLOURS, strict=False))
-    style = {each: "--" if CONTENDERS[each].recurrent else "-" for each in models}
-    drawn: dict[str, Any] = {}
-
-    def axes(name: str, count: int, height: float = 3.2) -> Any:
-        figure = Figure(figsize=(4.4 * count, height), layout="constrained")
-        drawn[name] = figure
-        return figure.subplots(1, count, squeeze=False)[0]
-
-    for name, problem in problems.items():
-        ran = [each for each in models if results.of(name, each)]
-        if not ran:
-            continue
-        if problem.chance is None:
-            ways = ("tokens", "seconds")
-            for way, place in zip(ways, axes(name, 2), strict=True):
-                for each in ran:
-                    for i, run in enumerate(results.of(name, each, way)):
-                        xs = [getattr(point, way) for point in run.curve]
-                        ys = [point.loss for point in run.curve]
-                        place.plot(xs, ys, style[each], color=colour[each], lw=1.2, label=each if i == 0 else None)
-                place.set(xlabel=f"{way} of training", ylabel="validation loss, nats")
-                place.legend(fontsize=7, frameon=False)
-            continue
-        tests = problem.tests()
-        varied = list(dict.fromkeys(test.name for test in tests))
-        for what, place in zip(varied, axes(name, len(varied)), strict=True):
-            those = [test for test in tests if test.name == what]
-            for each in ran:
-                values = [_values(results, problem, each, test) for test in those]
-                spread = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in values]
-                means = [statistics.fmean(v) for v in values]
-                ats = [test.at for test in those]
-                place.errorbar(ats, means, spread, ls=style[each], color=colour[each], lw=1.4, capsize=2, label=each)
-            place.axhline(problem.chance, color="#999999", lw=0.8, ls=":")
-            beyond = [test.at for test in those if not test.seen]
-            if beyond:
-                place.axvspan(beyond[0] * 0.85, those[-1].at * 1.1, color="#00000010", lw=0)
-            place.set(xscale="log", xlabel=what, ylabel="share right", ylim=(-0.03, 1.05))
-            place.set_xticks([test.at for test in those], [str(test.at) for test in those], minor=False)
-            place.minorticks_off()
-            place.legend(fontsize=7, frameon=False)
-    if results.fading:
-        (place,) = axes("fading", 1)
-        for each, by in results.fading.items():
-            place.plot(
-                sorted(by), [max(by[at], 1e-12) for at in sorted(by)], style[each], color=colour[each], label=each
-            )
-        place.set(xscale="log", yscale="log", xlabel="words between", ylabel="gradient at the fact ÷ at the question")
-        place.legend(fontsize=7, frameon=False)
-    if results.held:
-        for (each, table), place in zip(results.held.items(), axes("held", len(results.held), 4.4), strict=True):
-            place.imshow(table, cmap="Purples", vmin=0, vmax=1)
-            place.set(title=each, xlabel="fact asked for", ylabel="facts told")
-            for ticks in (place.set_xticks, place.set_yticks):
-                ticks(range(len(table)), range(1, len(table) + 1))
-            for i, row in enumerate(table):
-                for j, value in enumerate(row[: i + 1]):
-                    colour_of = "w" if value > 0.6 else "k"
-                    place.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour_of)
-    if results.costs:
-        looks = (("trained", "a step of training, s"), ("written", "one more token, s"), ("kept", "state kept, bytes"))
-        for (field, label), place in zip(looks, axes("work", 3), strict=True):
-            for each in models:
-                mine = [cost for cost in results.costs if cost.contender == each]
-                xs, ys = [cost.length for cost in mine], [getattr(cost, field) for cost in mine]
-                place.plot(xs, ys, style[each], marker="o", ms=3, color=colour[each], label=each)
-            place.set(xscale="log", yscale="log", xlabel="tokens", ylabel=label)
-            place.legend(fontsize=7, frameon=False)
-    return drawn
-
-
-def _markdown(parts: list[Part], figures: dict[str, Any], command: str) -> str:
+def _markdown(parts: list[Part], drawings: set[str], command: str) -> str:
     lines = ["# A race: word by word against all at once", ""]
     for heading, text, tables, names in parts:
         lines += [f"## {heading}", "", text, ""]
@@ -327,7 +258,7 @@ def _markdown(parts: list[Part], figures: dict[str, Any], command: str) -> str:
             lines += [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
             lines += [f"| {' | '.join(row)} |" for row in rows]
             lines.append("")
-        lines += [f"![{heading}](figures/{name}.svg)\n" for name in names if name in figures]
+        lines += [f"![{heading}](figures/{name}.svg)\n" for name in names if name in drawings]
     lines += ["## Again", "", "```", command, "```", ""]
     return "\n".join(lines)
 
@@ -391,4 +322,11 @@ def _csv(results: Results, problems: dict[str, Problem]) -> str:
     for contender, by in results.fading.items():
         for at, value in by.items():
             out.writerow(("fading", "recall", contender, "", "", "", "", at, "", "", value))
+    for sense in results.senses:
+        for name in ("apart", "within", "right"):
+            what = "told apart" if name == "right" else name
+            out.writerow((what, "senses", sense.contender, "", "", "", "", sense.word, "", "", getattr(sense, name)))
+    for word in results.words:
+        for name in ("count", "apart", "split"):
+            out.writerow((name, "text", word.contender, "", "", "", "", word.word, "", "", getattr(word, name)))
     return file.getvalue()

@@ -13,6 +13,7 @@ from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.models.build import build
 from limelight.models.init import initialise
+from limelight.nn.unit import CausalConv
 from limelight.race.problems import Problem, Test
 from limelight.train.batches import IGNORE
 from limelight.train.parallel import World
@@ -42,7 +43,8 @@ class Point:
 
 @dataclass
 class Run:
-    """A training that is done. right: share of right answers by test, in their order; None for text."""
+    """A training that is done. right: share of right answers by test, in their order; None for text. kept: numbers
+    that the network keeps of the problem's longest text."""
 
     contender: str
     problem: str
@@ -53,6 +55,7 @@ class Run:
     parameters: int
     curve: list[Point] = field(default_factory=list)
     right: list[float] | None = None
+    kept: int = 0
 
     @property
     def loss(self) -> float:
@@ -64,22 +67,34 @@ Passed = Callable[[float], None]
 """Told the seconds that went by, after each step."""
 
 
-def new(config: c.ModelConfig, seed: int) -> Decoder:
-    """The contender's network, its weights drawn from the seed."""
+def new(config: c.ModelConfig, seed: int, conv: int = 0) -> Decoder:
+    """The contender's network, its weights drawn from the seed. conv: see `Problem`; one that has it reads whole texts
+    alone."""
     network = build(config)
     assert isinstance(network, Decoder)
-    initialise(network, torch.Generator().manual_seed(seed))
+    generator = torch.Generator().manual_seed(seed)
+    initialise(network, generator)
+    if conv:
+        short = CausalConv(config.width, conv, bias=False)
+        with torch.no_grad():
+            short.weight.uniform_(-(conv**-0.5), conv**-0.5, generator=generator)
+        network.short = short
+
+        def mixed(module: Any, given: Any, x: Tensor) -> Tensor:
+            return x + short.read(x, x.new_zeros(len(x), conv - 1, x.shape[2]), None)[0]
+
+        network.embed.register_forward_hook(mixed)
     return network
 
 
 def pace(config: c.ModelConfig, problem: Problem) -> float:
     """Seconds that a step of training takes: the median of a few."""
-    trainee = _trainee(new(config, 0))
+    trainee = _trainee(new(config, 0, problem.conv))
     generator = torch.Generator().manual_seed(0)
     took = []
     for number in range(1, 9):
         begun = time.perf_counter()
-        _step(trainee, problem, generator, 1e-4, number)
+        _step(trainee, problem, generator, 1e-4, number, 1.0)
         took.append(time.perf_counter() - begun)
     return sorted(took[2:])[len(took[2:]) // 2]
 
@@ -97,7 +112,7 @@ def train(
 
     run: contender, problem, by, rate and seed, as `Run` has them. By seconds the rate falls with the time that is left.
     """
-    network = new(config, run["seed"])
+    network = new(config, run["seed"], problem.conv)
     trainee = _trainee(network)
     generator = torch.Generator().manual_seed(run["seed"])
     tests = problem.tests()
@@ -108,14 +123,16 @@ def train(
         done = max(number / steps, spent / seconds)
         rate = scheduled("cosine", max(1, round(done * 1000)), 1000, 100, run["rate"], LAST)
         begun = time.perf_counter()
-        tokens += _step(trainee, problem, generator, rate, number)
+        tokens += _step(trainee, problem, generator, rate, number, done)
         took = time.perf_counter() - begun
         spent += took
         passed(took)
         ends = number == steps or spent >= seconds
         if ends or max(number / steps, spent / seconds) >= (len(curve) + 1) / POINTS:
             curve.append(Point(number, tokens, spent, _loss(network, tests[0])))
-    done_run = Run(**run, steps=number, parameters=sum(p.numel() for p in network.parameters()), curve=curve)
+    parameters = sum(p.numel() for p in network.parameters())
+    kept = sum(part.nbytes for part in network.start(1, problem.context).parts) // 4
+    done_run = Run(**run, steps=number, parameters=parameters, curve=curve, kept=kept)
     if problem.chance is not None:
         done_run.right = [_right(network, test) for test in tests]
     return done_run, network.eval()
@@ -126,9 +143,9 @@ def _trainee(network: Decoder) -> Trainee:
     return Trainee(network, settings, World(0, 1, torch.device("cpu")))
 
 
-def _step(trainee: Trainee, problem: Problem, generator: torch.Generator, rate: float, number: int) -> int:
+def _step(trainee: Trainee, problem: Problem, generator: torch.Generator, rate: float, number: int, done: float) -> int:
     """One update, and how many tokens it read."""
-    batch = problem.batch(generator)
+    batch = problem.batch(generator, done)
     trainee.step([batch], int((batch.targets != IGNORE).sum()), rate, number)
     return batch.tokens.numel()
 

@@ -1,6 +1,7 @@
 """What reading and writing cost by length, and how much of it must wait for what came before."""
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ import torch
 from torch import Tensor
 
 from limelight.models import config as c
+from limelight.models import units as u
 from limelight.models.api import Decoder
-from limelight.models.units import Mamba2, Recurrence
 from limelight.nn.state import State
 from limelight.nn.unit import CHUNK
 from limelight.race.training import new
@@ -83,18 +84,30 @@ def _stretched(config: c.ModelConfig, longest: int) -> c.ModelConfig:
 
 
 def chain(config: c.ModelConfig, length: int) -> int:
-    """The longest row of matrix products each of which needs the one before, to read `length` tokens at once.
+    """The longest row of products each of which needs the one before, to read `length` tokens at once.
 
     A recurrent layer has one for its inputs and one for each word; a block of a transformer six, however long the text:
-    queries, scores, values, output, up and down. A recurrent unit (Mamba) reads chunks at once and hands a state from
-    one to the next, between its projections. The head is one more.
+    queries, scores, values, output, up and down. A unit with a parallel form (Mamba, the delta rule) reads chunks at
+    once and hands a state from one to the next, between its projections; a scan runs through pieces. The head is one
+    more.
     """
     stack = config.decoder
     if isinstance(stack, c.RecurrentStack):
         return stack.layers + length + 1  # a layer may read a word as soon as the one below has
     assert stack is not None  # a language model has a decoder
-    carried = sum(isinstance(block.attention, Recurrence) for block in stack.blocks)
-    return 6 * (len(stack.blocks) - carried) + carried * (5 + -(-length // CHUNK)) + 1
+    waits, cells = 1, False
+    for block in stack.blocks:
+        match block.attention:
+            case u.Cells():
+                waits, cells = waits + 2, True  # into the cells and out of them
+            case u.MinGRU():
+                waits += 2 + 2 * math.isqrt(length)
+            case u.Recurrence():
+                waits += 5 + -(-length // CHUNK)
+            case _:
+                waits += 4
+        waits += 0 if isinstance(block.feedforward, u.NoFeedForward) else 2
+    return waits + (length if cells else 0)
 
 
 def products(network: Decoder, length: int) -> int:
@@ -106,11 +119,15 @@ def products(network: Decoder, length: int) -> int:
     stack = network.config.decoder
     if isinstance(stack, c.TransformerStack):
         for block in stack.blocks:
-            unit = block.attention
-            if isinstance(unit, Mamba2):
-                total += 2 * 2 * unit.inner * unit.size * length
-            else:
-                total += 2 * 2 * stack.width * length * (length + 1) // 2
+            match block.attention:
+                case u.Mamba2(inner=inner, size=size):
+                    total += 2 * 2 * inner * size * length
+                case u.GatedDelta(asking_width=asks, units=units, unit_width=wide):  # asked twice, and written
+                    total += 3 * 2 * units * asks * wide * length
+                case u.Recurrence():
+                    pass  # its products are those of its matrices
+                case c.Attention(heads=heads, head_width=wide):
+                    total += 2 * 2 * heads * wide * length * (length + 1) // 2
     return total
 
 

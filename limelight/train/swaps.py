@@ -81,7 +81,7 @@ class _RMSNorm(torch.autograd.Function):
         normal, scale, weight = ctx.saved_tensors
         slope = slopes[0]
         product = slope * normal
-        of_weight = product.view(-1, len(weight)).sum(0)
+        of_weight = product.flatten(0, -2).sum(0)
         along = (product @ weight).unsqueeze(-1) / -len(weight)  # [.., 1]
         of_x: Tensor = torch.addcmul(slope * weight, normal, along).mul_(scale)
         return of_x, of_weight, None

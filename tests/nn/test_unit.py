@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from limelight.nn.cells import Cells, MinGRU
 from limelight.nn.delta import GatedDeltaNet
 from limelight.nn.mamba import Mamba, Mamba2
 from limelight.nn.unit import CausalConv, GroupedRMSNorm, RecurrentUnit, linear_attention, scan
@@ -20,6 +21,9 @@ UNITS = {
     "mamba": lambda: Mamba(WIDTH, 48, 8, 3, 4, bias=True, conv_bias=True),
     "mamba2": lambda: Mamba2(WIDTH, 64, 8, 4, 2, 4, bias=False, conv_bias=True, eps=1e-5, steps=(0.0, 1.0)),
     "delta": lambda: GatedDeltaNet(WIDTH, 2, 8, 4, 16, 4, eps=1e-6),
+    "mingru": lambda: MinGRU(WIDTH, 40),
+    "lstm": lambda: Cells(WIDTH, 40, "lstm"),
+    "gru": lambda: Cells(WIDTH, 40, "gru"),
 }
 
 
@@ -78,6 +82,20 @@ def test_the_scan_is_the_recurrence_and_so_is_its_gradient() -> None:
         pairs = (torch.autograd.grad(out, inputs, slope) for out in (found, expected))
         for ours, plain in zip(*pairs, strict=True):
             torch.testing.assert_close(ours, plain)
+
+
+@torch.inference_mode()
+def test_a_minimal_gru_is_the_recurrence_of_the_paper() -> None:
+    torch.manual_seed(0)
+    unit, x = MinGRU(WIDTH, 40), drawn(2, 9, WIDTH)
+    h, states = torch.zeros(2, 40), []
+    for t in range(9):
+        z = unit.gate(x[:, t]).sigmoid()
+        h = (1 - z) * h + z * unit.new(x[:, t])
+        states.append(h)
+    found, after = unit.read(x, unit.cache(2, 9, x.dtype, x.device).tensors, None)
+    torch.testing.assert_close(found, unit.out(torch.stack(states, 1)))
+    torch.testing.assert_close(after[0], h)
 
 
 @pytest.mark.parametrize("delta", [False, True])

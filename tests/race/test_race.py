@@ -3,31 +3,67 @@
 import csv
 import json
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 
+import numpy
 import pytest
 import torch
+from torch import Tensor
 
+import limelight
+from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import ConfigError, LimelightError
+from limelight.models.api import Decoder
 from limelight.models.presets import count
 from limelight.race import course
 from limelight.race import problems as made_by_rule
 from limelight.race.contenders import CONTENDERS, EQUAL
 from limelight.race.course import Results, Settings, problems, race
-from limelight.race.problems import BY_RULE, Agreement, Recall, Switch
-from limelight.race.report import conclusions, write_report
-from limelight.race.training import Run, fading, new
+from limelight.race.found import conclusions
+from limelight.race.problems import BUILT_IN, BY_RULE, WORDS, Agreement, Pairs, Recall, Senses, Switch, Text
+from limelight.race.report import write_report
+from limelight.race.scale import law
+from limelight.race.senses import senses, two_groups
+from limelight.race.training import Run, fading, new, train
 from limelight.race.work import chain, products
 from limelight.train.batches import IGNORE
+from limelight.train.tokenizers import train_tokenizer
 
-QUICK = Settings(models=("rnn", "transformer"), budget=20, seeds=1, parameters=20_000)
+QUICK = Settings(
+    models=("rnn", "transformer"),
+    problems=(*BUILT_IN, "senses"),
+    data=(__file__,),
+    budget=18,
+    seeds=1,
+    parameters=20_000,
+    words=("race",),
+    scale=True,
+)
 
 
 @pytest.mark.parametrize("name", CONTENDERS)
-@pytest.mark.parametrize(("vocab", "context"), [(153, 288), (33, 80), (4, 160), (200, 64)])
+@pytest.mark.parametrize(("vocab", "context"), [(153, 288), (4, 160), (512, 512)])
 def test_all_have_as_many_parameters(name: str, vocab: int, context: int) -> None:
     assert count(CONTENDERS[name].fit(vocab, context, 100_000)) == pytest.approx(100_000, rel=EQUAL)
+
+
+@pytest.mark.parametrize("name", CONTENDERS)
+def test_each_learns_is_saved_and_opens_with_the_same_logits(name: str, tmp_path: Path) -> None:
+    text = "A cat sat on the mat, and a dog lay in front of the fire. " * 3
+    tokenizer = train_tokenizer([text], "character", 64, document=True)
+    ids = torch.tensor(tokenizer.encode(text).ids)
+    about = {"contender": name, "problem": "text", "by": "tokens", "rate": 1e-3, "seed": 1}
+    config = CONTENDERS[name].fit(tokenizer.vocab, 64, 40_000)
+    done, network = train(config, Text(ids, ids, tokenizer.vocab), about, steps=2)
+    assert done.steps == 2
+    save_checkpoint(network, tokenizer, tmp_path)
+    model = limelight.open(tmp_path)
+    assert isinstance(model, limelight.Model)
+    tokens = ids[None, :50]
+    with torch.inference_mode():
+        torch.testing.assert_close(model.network(tokens), network(tokens))
+    assert model.look("A cat sat").words
 
 
 def test_who_cannot_be_made_so_small_is_named() -> None:
@@ -42,6 +78,15 @@ def test_who_cannot_be_made_so_small_is_named() -> None:
 def test_wrong_contenders_are_named(models: tuple[str, ...], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         Settings(models=models)
+
+
+@pytest.mark.parametrize(
+    ("problems", "said"),
+    [(("mqar", "txet"), "did you mean 'text'"), (("text", "text"), "each runs once"), ((), "needs a problem")],
+)
+def test_wrong_problems_are_named(problems: tuple[str, ...], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        Settings(problems=problems)
 
 
 @pytest.mark.parametrize("name", BY_RULE)
@@ -66,6 +111,120 @@ def test_each_question_is_answered_by_the_fact_of_its_key() -> None:
             assert target == facts[token - 1 - Recall.KEYS * Recall.VALUES]
 
 
+@pytest.mark.parametrize(("length", "pairs"), Pairs.SIZES)
+def test_each_key_comes_once_more_and_its_answer_is_the_token_behind_it(length: int, pairs: int) -> None:
+    batch = Pairs().examples(6, length, pairs, torch.Generator().manual_seed(0))
+    assert batch.tokens.shape == (6, length)
+    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
+        value = dict(zip(tokens[: 2 * pairs : 2], tokens[1 : 2 * pairs : 2], strict=True))
+        asked = {tokens[at]: target for at, target in enumerate(targets) if target != IGNORE}
+        assert asked == value
+        assert len(value) == len(set(value.values())) == pairs
+        assert targets[: 2 * pairs] == [IGNORE] * 2 * pairs
+
+
+def test_recall_of_pairs_begins_with_short_texts_and_reads_as_many_tokens_in_each_step() -> None:
+    problem, generator = Pairs(), torch.Generator().manual_seed(0)
+    first = {tuple(problem.batch(generator, 0.05).tokens.shape) for _ in range(9)}
+    later = {tuple(problem.batch(generator, 0.9).tokens.shape) for _ in range(40)}
+    assert first == {(32, 64)}
+    assert later == {(2048 // length, length) for length, _ in Pairs.SIZES}
+
+
+def test_a_short_convolution_in_front_joins_neighbours_of_the_past() -> None:
+    config = CONTENDERS["rnn"].fit(64, 64, 20_000)
+    network, tokens = new(config, 0, conv=4).eval(), torch.randint(64, (1, 20))
+    with torch.inference_mode():
+        vectors = network.embed(tokens)
+        tokens[0, 10] = (tokens[0, 10] + 1) % 64
+        changed = (network.embed(tokens) != vectors).any(-1)[0].nonzero()[:, 0].tolist()
+    assert changed == [10, 11, 12, 13]
+    assert sum(p.numel() for p in network.parameters()) == count(config) + 4 * config.width
+
+
+def test_what_follows_a_word_depends_on_the_sense_that_was_told_of() -> None:
+    problem = Senses()
+    for number, (word, told) in enumerate(WORDS.items()):
+        for sense, (follows, context) in enumerate(told.items()):
+            rows = torch.full((4,), number), torch.full((4,), sense)
+            for sentence in problem.sentences(*rows, 3, torch.Generator().manual_seed(0)).tolist():
+                the, one, _, two, *others, last, named, then, end = (problem.TOKENS[token] for token in sentence)
+                assert (the, last, named, then, end) == ("the", "the", word, follows, ".")
+                assert {one, two} <= set(context.split())
+                assert one != two
+                assert len(others) == 3
+    answers = {int(token) for test in problem.tests() for token in test.batch.targets[:, -1]}
+    assert answers == set(problem.follows.flatten().tolist())
+
+
+def test_senses_that_a_network_puts_at_two_places_are_told_apart_and_others_are_not() -> None:
+    class Telling(Decoder):
+        """It reads the first word told, or nothing but the last."""
+
+        def __init__(self, hears: bool) -> None:
+            torch.nn.Module.__init__(self)
+            self.hears = hears
+
+        def read(self, tokens: Tensor, *_: object, **__: object) -> Tensor:
+            second = torch.isin(tokens[:, 1], Senses().told[:, 1].flatten()) if self.hears else torch.zeros(len(tokens))
+            noise = torch.rand(len(tokens), tokens.shape[1], 4, generator=torch.Generator().manual_seed(0)) / 10
+            return noise + torch.stack((1 - second.float(), second.float(), *torch.zeros(2, len(tokens))), 1)[:, None]
+
+    for sense in senses("one", Telling(hears=True), Senses()):
+        assert sense.right == 1.0
+        assert sense.apart > 0.8
+        assert sense.within < 0.1
+    for sense in senses("none", Telling(hears=False), Senses()):
+        assert sense.right < 0.8
+        assert sense.apart == pytest.approx(sense.within, abs=0.05)
+
+
+def test_two_groups_are_found_and_how_well_they_are_split() -> None:
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(20, 8, generator=generator) / 20
+    vectors = torch.nn.functional.normalize(noise + torch.eye(8)[torch.arange(20) % 2], dim=-1)
+    group, split = two_groups(vectors)
+    assert len({(int(g), i % 2) for i, g in enumerate(group)}) == 2
+    assert split > 0.8
+    assert two_groups(torch.ones(5, 8) / 8**0.5)[1] == 0.0
+
+
+def test_a_power_law_is_found_with_its_uncertainty() -> None:
+    xs = [10.0, 20.0, 40.0, 80.0]
+    found = law(xs, [3 * x**-0.2 for x in xs])
+    assert found is not None
+    assert (found.factor, found.power, found.error) == pytest.approx((3, 0.2, 0), abs=1e-7)
+    shaken = [3 * x**-0.2 * (1 + e) for x, e in zip(xs, (0.05, -0.05, 0.05, -0.05), strict=True)]
+    (slope, _), spread = numpy.polyfit(numpy.log(xs), numpy.log(shaken), 1, cov=True)
+    found = law(xs, shaken)
+    assert found is not None
+    assert (found.power, found.error) == pytest.approx((-slope, spread[0, 0] ** 0.5))
+    assert law(xs[:2], xs[:2]) is None
+
+
+def test_a_word_that_the_text_hardly_has_is_named_before_anything_runs() -> None:
+    with pytest.raises(
+        LimelightError, match="the text has the word 'xylophone' 2 times; to compare its places takes 8"
+    ):
+        problems(Settings(data=(__file__,), words=("xylophone",)))
+    with pytest.raises(ConfigError, match="must run on a text"):
+        Settings(problems=("recall",), scale=True)
+
+
+def test_smaller_networks_and_less_text_are_run_and_their_words_compared(ran: tuple[Results, Path]) -> None:
+    results, _ = ran
+    sizes, losses = results.scaled("rnn", "parameters")
+    assert [round(size / 5_000) for size in sizes] == [1, 2, 4]
+    assert len(losses) == 3
+    tokens, _ = results.scaled("rnn", "data")
+    assert tokens[0] < tokens[1] < tokens[2]
+    assert [(word.word, word.contender) for word in results.words] == [("race", "rnn"), ("race", "transformer")]
+    for word in results.words:
+        assert word.count >= 8
+        assert all(place.endswith("race") for group in word.groups for place in group)
+    assert {(sense.contender, sense.word) for sense in results.senses} == set(product(QUICK.models, WORDS))
+
+
 def test_the_verb_agrees_with_the_first_noun_and_not_with_those_between() -> None:
     batch = Agreement().examples(20, 3, torch.Generator().manual_seed(0), other=True)
     plural = batch.tokens[:, 0] >= Agreement.NOUNS
@@ -84,13 +243,17 @@ def test_a_recurrent_model_waits_for_every_word_and_a_transformer_for_none() -> 
     rnn, transformer = (CONTENDERS[name].fit(64, 64, 50_000) for name in ("rnn", "transformer"))
     assert chain(rnn, 1000) - chain(rnn, 10) == 990
     assert chain(transformer, 1000) == chain(transformer, 10)
-    mamba = CONTENDERS["mamba2"].fit(64, 64, 50_000)
-    assert chain(transformer, 320) < chain(mamba, 320) < chain(rnn, 320)
-    for config in (rnn, mamba):
+    units = [CONTENDERS[name].fit(64, 64, 50_000) for name in ("mamba2", "delta", "mingru")]
+    for unit in units:
+        assert chain(transformer, 320) < chain(unit, 320) < chain(rnn, 320)
+    listening = CONTENDERS["lstm+attention"].fit(64, 64, 50_000)
+    assert chain(listening, 1000) - chain(listening, 10) == 990
+    for config in (rnn, *units):
         one, two = (products(new(config, 0), length) for length in (10, 20))
         assert two == 2 * one
-    one, two = (products(new(transformer, 0), length) for length in (1000, 2000))
-    assert two > 2.1 * one  # each word looks at all before it
+    for config in (transformer, listening):
+        one, two = (products(new(config, 0), length) for length in (1000, 2000))
+        assert two > 2.1 * one  # each word looks at all before it
 
 
 def test_what_reaches_the_cue_fades_in_a_network_that_forgets() -> None:
@@ -110,7 +273,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Results, Pat
     patch = pytest.MonkeyPatch()
     patch.setattr(course, "pace", lambda config, problem: 0.04)
     patch.setattr(course, "LENGTHS", (16, 64))
-    patch.setattr(course, "LEAST", 5)
+    patch.setattr(course, "LEAST", 2)
     patch.setattr(made_by_rule, "TESTED", 8)
     folder = tmp_path_factory.mktemp("races") / "one"
     stopped = list(islice(race(QUICK, folder), 14))[-1]
@@ -126,7 +289,7 @@ def test_a_race_goes_on_where_it_was_stopped(ran: tuple[Results, Path]) -> None:
     results, folder = ran
     assert results.done
     seeds = {(run.problem, run.contender, run.by, run.seed) for run in results.runs}
-    assert len(seeds) == len(results.runs) == 2 * (3 + 2)
+    assert len(seeds) == len(results.runs) == 2 * (4 + 2 + 4)
     for line in (folder / "results.jsonl").read_text().splitlines():
         json.loads(line)
     again = list(race(QUICK, folder))[-1]  # all is there
@@ -135,10 +298,14 @@ def test_a_race_goes_on_where_it_was_stopped(ran: tuple[Results, Path]) -> None:
 
 def test_the_rate_is_the_one_whose_trial_ended_lowest(ran: tuple[Results, Path]) -> None:
     results, _ = ran
-    for problem in BY_RULE:
+    for problem in QUICK.problems:
         trials = [run for run in results.trials if (run.problem, run.contender) == (problem, "rnn")]
         best = min(trials, key=lambda run: run.loss)
         assert {run.rate for run in results.of(problem, "rnn")} == {best.rate}
+
+
+def test_without_a_text_there_is_pythons_own() -> None:
+    assert sum(map(len, course._text(Settings()))) > 40 * Text.context
 
 
 def test_another_race_is_not_run_over_the_first(ran: tuple[Results, Path]) -> None:
@@ -147,8 +314,6 @@ def test_another_race_is_not_run_over_the_first(ran: tuple[Results, Path]) -> No
 
 
 def test_contenders_open_as_models(ran: tuple[Results, Path]) -> None:
-    import limelight
-
     model = limelight.open(ran[1] / "models" / "transformer")
     assert isinstance(model, limelight.Model)
     assert model.look("The cat").words
@@ -158,14 +323,14 @@ def test_the_report_holds_every_number_and_asks_nobody(ran: tuple[Results, Path]
     results, folder = ran
     page = write_report(results, problems(QUICK)[0], folder, "limelight race --seeds 2").read_text()
     assert "limelight race --seeds 2" in page
-    assert page.count("<svg") == 7
+    assert page.count("<svg") == 10
     assert "<script" not in page
     assert " src=" not in page
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
     right = [row for row in rows if row["what"] == "right"]
     assert len(right) == sum(len(run.right or []) for run in results.trials + results.runs)
     assert "| words between | 8 | 32 | 64 | 128 | 256 |" in (folder / "report.md").read_text()
-    for name in ("recall", "switch", "text", "work", "held", "fading"):
+    for name in ("recall", "switch", "text", "work", "held", "fading", "senses", "scale"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 

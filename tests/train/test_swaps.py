@@ -39,12 +39,14 @@ def test_dropout(rate: float, shape: tuple[int, ...], dtype: torch.dtype) -> Non
     assert dropout.eval()(x) is x
 
 
+@pytest.mark.parametrize("turned", [False, True])  # as cells leave their gradients
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
-def test_rms_norm(dtype: torch.dtype) -> None:
+def test_rms_norm(dtype: torch.dtype, turned: bool) -> None:
     torch.manual_seed(0)
     plain = RMSNorm(24, 1e-3)
     plain.weight.data.normal_()
-    quick, x = QuickRMSNorm(plain.to(dtype)), torch.randn(2, 5, 24, dtype=dtype, requires_grad=True)
+    quick, x = QuickRMSNorm(plain.to(dtype)), torch.randn(2, 5, 24, dtype=dtype)
+    x = (x.transpose(0, 1) if turned else x).requires_grad_()
     close = {"atol": 0.1, "rtol": 0.02} if dtype == torch.bfloat16 else {"atol": 1e-5, "rtol": 1e-5}
     assert torch.allclose(quick(x), plain(x), **close)
     for ours, theirs in zip(gradients(quick(x), x, plain.weight), gradients(plain(x), x, plain.weight), strict=True):

@@ -1,0 +1,71 @@
+"""What the runs of a race say, problem by problem."""
+
+import statistics
+from collections.abc import Sequence
+from typing import get_args
+
+from limelight.race.contenders import CONTENDERS, Kind
+from limelight.race.course import Results
+from limelight.race.problems import Problem, Test
+
+LEARNED = 0.5
+"""Who stays this near to chance on the easiest test, as a share of the way to all right, has not learned a problem."""
+
+
+def said(numbers: Sequence[float], digits: int = 2) -> str:
+    """Mean and standard deviation."""
+    mean = statistics.fmean(numbers)
+    spread = f" ± {statistics.stdev(numbers):.{digits}f}" if len(numbers) > 1 else ""
+    return f"{mean:.{digits}f}{spread}"
+
+
+def conclusions(results: Results, problems: dict[str, Problem]) -> list[str]:
+    """One sentence a problem: the best of those that read word by word beside the best of those that read at once."""
+    sentences = []
+    for problem in problems.values():
+        for test in hardest(problem) if problem.chance is not None else [None]:
+            best: dict[Kind, tuple[str, list[float]]] = {}
+            for contender in results.settings.models:
+                those = values(results, problem, contender, test)
+                kind = CONTENDERS[contender].kind
+                better = min if problem.chance is None else max
+                if those:
+                    both = [found for found in (best.get(kind), (contender, those)) if found is not None]
+                    best[kind] = better(both, key=lambda found: statistics.fmean(found[1]))
+            if len(best) > 1:
+                what = f"{problem.title}, after equally many tokens: loss in nats a character"
+                if test is not None:
+                    more = "" if test.seen else " (more than in training)"
+                    what = f"{problem.title}, {test.at} {test.name}{more}: share right"
+                told = "; ".join(
+                    f"{kind} {best[kind][0]} {said(best[kind][1])}" for kind in get_args(Kind) if kind in best
+                )
+                sentences.append(f"{what}: {told}{'' if test is None else f' (chance {problem.chance:.2f})'}.")
+    return sentences
+
+
+def hardest(problem: Problem) -> list[Test]:
+    """By what is varied: the hardest test that training held, and the hardest of all."""
+    tests = problem.tests()
+    found = []
+    for name in dict.fromkeys(test.name for test in tests):
+        those = [test for test in tests if test.name == name]
+        hardest = [test for test in those if test.seen][-1]
+        found += [hardest] if hardest is those[-1] else [hardest, those[-1]]
+    return found
+
+
+def values(results: Results, problem: Problem, contender: str, test: Test | None, by: str = "tokens") -> list[float]:
+    """Seed by seed: the share right in a test, or the loss at the end."""
+    runs = results.of(problem.name, contender, by)
+    if test is None:
+        return [run.loss for run in runs]
+    place = [(each.name, each.at) for each in problem.tests()].index((test.name, test.at))
+    return [run.right[place] for run in runs if run.right is not None]
+
+
+def learned(results: Results, problem: Problem, contender: str) -> bool:
+    """Whether it does better than guessing on the easiest test, half of the way to all right at least."""
+    assert problem.chance is not None
+    easiest = values(results, problem, contender, problem.tests()[0])
+    return statistics.fmean(easiest) > problem.chance + LEARNED * (1 - problem.chance)
