@@ -50,11 +50,12 @@ clean:
 	@$(PIP) --editable .
 	@touch $@
 
-# A peer for the benchmarks alone, built for this very machine. Where it cannot be, its rows say so; `make clean` or
-# removing the mark tries again.
+# Peers for the benchmarks alone, llama.cpp built for this very machine. Where one cannot be, its rows say so; `make
+# clean` or removing the mark tries again. docs/benchmarks.md says how to have ik_llama.cpp built for the machine, too.
 .venv/llama.cpp: .venv/installed-bench
 	@echo "Building llama.cpp to measure against (once; some minutes)"
 	@CMAKE_ARGS=-DGGML_NATIVE=ON $(PIP) llama-cpp-python || echo "llama.cpp cannot be built; measuring without it"
+	@for peer in openvino-genai ik-llama-cpp-python; do $(PIP) $$peer || echo "$$peer cannot be installed; measuring without it"; done
 	@touch $@
 
 .venv/installed-%: .venv/installed

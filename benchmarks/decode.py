@@ -1,6 +1,7 @@
 """Opening, reading and writing with the default model: ``python -m benchmarks.decode [--json] [--runs N]``.
 
-Beside llama.cpp, with the file as it is and turned into Q4_0, its fast format, and beside transformers.
+Beside llama.cpp, with the file as it is and turned into Q4_0, its fast format, beside ik_llama.cpp and OpenVINO GenAI
+with that, and beside transformers.
 """
 
 import argparse
@@ -19,8 +20,9 @@ OURS = "limelight"
 EXACT = "transformers float32"
 FAST = "transformers bfloat16"
 LLAMA = ("llama.cpp Q4_1", "llama.cpp Q4_0")
+SINGLE = ("ik_llama.cpp Q4_0", "OpenVINO Q4_0")  # one sequence at a time
 
-TOGETHER = 16  # sequences that are written at once
+TOGETHER = ((16, 32), (16, 512), (8, 1024))  # sequences that are written at once, and behind how many tokens
 MADE = 48  # tokens that a measurement of writing takes from each sequence
 TEXT = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "wikitext2" / "wiki.valid.raw.gz"
 READ = 20_000  # its tokens that perplexity is taken over
@@ -32,7 +34,7 @@ class Engines:
     def __init__(self, path: str) -> None:
         self.missing: dict[str, str] = {}
         self.here: dict[str, Remote] = {}
-        for name in (OURS, *LLAMA, FAST, EXACT):
+        for name in (OURS, *LLAMA, *SINGLE, FAST, EXACT):
             try:
                 self.here[name] = Remote(name)
             except MissingError as reason:
@@ -72,24 +74,27 @@ def measure(runs: int, path: str) -> dict[str, Any]:
         return {name: tokens / seconds for name, seconds in engines.seconds(runs, names, what, *values).items()}
 
     try:
-        readers, writers = (*LLAMA, FAST), (*LLAMA, EXACT)
-        short = speeds(512, (OURS, *readers), "prefill", 512)
-        long = speeds(1500, (OURS, *readers), "prefill", 1500)
+        readers, writers = (*LLAMA, *SINGLE, FAST), (*LLAMA, *SINGLE, EXACT)
+        read = {n: speeds(n, (OURS, *readers), "prefill", n) for n in (512, 1500)}
+        read[4096] = speeds(4096, (OURS, *LLAMA, *SINGLE), "prefill", 4096)
         early = speeds(MADE, (OURS, *writers), "decode", 32, MADE, 1)
-        late = speeds(MADE, (OURS, *LLAMA), "decode", 1024, MADE, 1)
+        late = speeds(MADE, (OURS, *LLAMA, *SINGLE), "decode", 1024, MADE, 1)
         first = engines.seconds(runs, (OURS, *readers), "prefill", 32)
         peak = engines.here[OURS].peak_mb()
-        together = speeds(TOGETHER * MADE, (OURS, *LLAMA), "decode", 32, MADE, TOGETHER)
+        together = {
+            (rows, after): speeds(rows * MADE, (OURS, *LLAMA), "decode", after, MADE, rows) for rows, after in TOGETHER
+        }
         peak_together = engines.here[OURS].peak_mb()
     finally:
         engines.close()
-    add("prefill 512 tokens", "tokens/s", short, readers)
-    add("prefill 1,500 tokens", "tokens/s", long, readers)
-    add("decode after 32 tokens", "tokens/s", early, LLAMA)
-    add("decode after 1,024 tokens", "tokens/s", late, LLAMA)
-    add(f"{TOGETHER} sequences together", "tokens/s", together, LLAMA)
+    for tokens, found in read.items():
+        add(f"prefill {tokens:,} tokens", "tokens/s", found, (*LLAMA, *SINGLE) if tokens == 4096 else readers)
+    add("decode after 32 tokens", "tokens/s", early, (*LLAMA, *SINGLE))
+    add("decode after 1,024 tokens", "tokens/s", late, (*LLAMA, *SINGLE))
+    for (rows_together, after), found in together.items():
+        add(f"{rows_together} sequences after {after:,} tokens", "tokens/s", found, LLAMA)
     add("first token after a prompt of 32", "ms", {name: 1000 * each for name, each in first.items()}, readers)
-    add("prefill 512 tokens, transformers", "tokens/s", short, (FAST,))
+    add("prefill 512 tokens, transformers", "tokens/s", read[512], (FAST,))
     add("decode after 32 tokens, transformers", "tokens/s", early, (EXACT,))
     add("open the file, transformers", "s", opening, (EXACT,))
     if not TEXT.exists():
@@ -100,7 +105,7 @@ def measure(runs: int, path: str) -> dict[str, Any]:
         "figures": figures,
         "open_s": opening[OURS],
         "peak_rss_mb": round(peak, 1),
-        f"peak_rss_{TOGETHER}_sequences_mb": round(peak_together, 1),
+        "peak_rss_together_mb": round(peak_together, 1),
         **{key: value for key, value in loss.items() if key != "machine"},
         "missing": engines.missing,
         "machine": machine(),

@@ -127,39 +127,43 @@ class LlamaCpp:
     requantised: the format that the file is turned into first, in a folder that goes with the process; None: as it is.
     """
 
-    ROOM = 4096  # tokens that its contexts hold, of all sequences together
+    ROOM = 9216  # tokens that its contexts hold, of all sequences together
     BATCH = 2048  # tokens that it takes at a time
 
     def __init__(self, requantised: str | None) -> None:
         import llama_cpp
         import numpy
 
-        self.lib, self.numpy = llama_cpp, numpy
+        self.lib, self.quantiser, self.numpy = llama_cpp, llama_cpp, numpy
         self.requantised = requantised
         self._quiet = llama_cpp.llama_log_callback(lambda level, text, data: None)
         llama_cpp.llama_log_set(self._quiet, ctypes.c_void_p(0))
         self.contexts: dict[int, Any] = {}
 
     def open(self, path: str) -> float:
-        lib = self.lib
         if self.requantised:
-            self.folder = tempfile.TemporaryDirectory()
-            path = self._requantise(path, str(Path(self.folder.name) / "model.gguf"))
+            path = self.requantise(path)
         start = time.perf_counter()
-        self.model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
-        assert self.model, f"llama.cpp cannot open {path}"
-        self.vocab = lib.llama_model_get_vocab(self.model)
+        self.model = self.lib.llama_model_load_from_file(path.encode(), self._parameters())
+        assert self.model, f"{self.lib.__name__} cannot open {path}"
+        self.vocab = self.lib.llama_model_get_vocab(self.model)
         self._context(1)
         return time.perf_counter() - start
 
-    def _requantise(self, path: str, to: str) -> str:
-        parameters = self.lib.llama_model_quantize_default_params()
-        parameters.ftype = getattr(self.lib, f"LLAMA_FTYPE_MOSTLY_{self.requantised}")
+    def requantise(self, path: str) -> str:
+        """Turns a file into the other format and says where that is."""
+        self.folder = tempfile.TemporaryDirectory()
+        to = str(Path(self.folder.name) / "model.gguf")
+        parameters = self.quantiser.llama_model_quantize_default_params()
+        parameters.ftype = getattr(self.quantiser, f"LLAMA_FTYPE_MOSTLY_{self.requantised}")
         parameters.allow_requantize = True
         parameters.nthread = THREADS
-        failed = self.lib.llama_model_quantize(path.encode(), to.encode(), ctypes.byref(parameters))
+        failed = self.quantiser.llama_model_quantize(path.encode(), to.encode(), ctypes.byref(parameters))
         assert not failed, f"llama.cpp cannot turn {path} into {self.requantised}"
         return to
+
+    def _parameters(self) -> Any:
+        return self.lib.llama_model_default_params()
 
     def _context(self, rows: int) -> Any:
         """An empty context for so many sequences."""
@@ -167,32 +171,42 @@ class LlamaCpp:
             parameters = self.lib.llama_context_default_params()
             parameters.n_ctx, parameters.n_seq_max, parameters.n_batch = self.ROOM, rows, self.BATCH
             parameters.n_threads = parameters.n_threads_batch = THREADS
+            self._choose(parameters)
             self.contexts[rows] = self.lib.llama_init_from_model(self.model, parameters)
-            assert self.contexts[rows], f"llama.cpp has no context for {rows} sequences"
-        self.lib.llama_memory_clear(self.lib.llama_get_memory(self.contexts[rows]), True)
+            assert self.contexts[rows], f"{self.lib.__name__} has no context for {rows} sequences"
+        self._clear(self.contexts[rows])
         return self.contexts[rows]
+
+    def _choose(self, parameters: Any) -> None:
+        """What a context has beyond the defaults."""
+
+    def _clear(self, context: Any) -> None:
+        self.lib.llama_memory_clear(self.lib.llama_get_memory(context), True)
 
     def _read(self, context: Any, tokens: list[list[int]], start: int) -> list[int]:
         """Reads tokens [rows, T] behind `start` others and chooses the next of each row."""
-        lib, rows, length = self.lib, len(tokens), len(tokens[0])
-        batch = lib.llama_batch_init(rows * length, 0, 1)
-        batch.n_tokens = rows * length
-        for row, ids in enumerate(tokens):
-            for i, token in enumerate(ids):
-                at = row * length + i
+        lib, chosen = self.lib, list[int]()
+        size = lib.llama_vocab_n_tokens(self.vocab)
+        given = [(row, i, token) for row, ids in enumerate(tokens) for i, token in enumerate(ids)]
+        for begin in range(0, len(given), self.BATCH):
+            part = given[begin : begin + self.BATCH]
+            batch = lib.llama_batch_init(len(part), 0, 1)
+            batch.n_tokens = len(part)
+            for at, (row, i, token) in enumerate(part):
                 batch.token[at], batch.pos[at] = token, start + i
                 batch.n_seq_id[at], batch.seq_id[at][0] = 1, row
-                batch.logits[at] = i == length - 1
-        failed = lib.llama_decode(context, batch)
-        assert not failed, f"llama.cpp refuses {rows} × {length} tokens behind {start}"
-        lib.llama_batch_free(batch)
-        size = lib.llama_vocab_n_tokens(self.vocab)
-        logits = self.numpy.ctypeslib.as_array(lib.llama_get_logits(context), (rows, size))
-        return logits.argmax(1).tolist()
+                batch.logits[at] = i == len(tokens[0]) - 1
+            failed = lib.llama_decode(context, batch)
+            assert not failed, f"{lib.__name__} refuses {len(part)} tokens behind {start}"
+            for at in [at for at in range(len(part)) if batch.logits[at]]:
+                logits = self.numpy.ctypeslib.as_array(lib.llama_get_logits_ith(context, at), (size,))
+                chosen.append(int(logits.argmax()))
+            lib.llama_batch_free(batch)
+        return chosen
 
     def _prompts(self, n: int, rows: int) -> list[list[int]]:
         text, ids = PROMPT.encode(), (ctypes.c_int32 * 64)()
-        count = self.lib.llama_tokenize(self.vocab, text, len(text), ids, len(ids), False, False)
+        count = self.quantiser.llama_tokenize(self.vocab, text, len(text), ids, len(ids), False, False)
         return prompts(ids[:count], n, rows)
 
     def prefill(self, tokens: int) -> float:
@@ -208,6 +222,66 @@ class LlamaCpp:
         for n in range(tokens):
             chosen = self._read(context, [[token] for token in chosen], after + n)
         return time.perf_counter() - start
+
+
+class IkLlamaCpp(LlamaCpp):
+    """ik_llama.cpp at its best: weights repacked, flash attention, one sequence a context.
+
+    What its package brings is built for AVX2; IK_LLAMA_CPP_LIB_PATH names a library that was built for this machine.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("Q4_0")
+        from ik_llama_cpp import _ctypes_api
+
+        self.lib = _ctypes_api
+
+    def _parameters(self) -> Any:
+        parameters = self.lib.llama_model_default_params()
+        parameters.use_mmap, parameters.repack_tensors = False, True
+        return parameters
+
+    def _choose(self, parameters: Any) -> None:
+        parameters.flash_attn = True
+
+    def _clear(self, context: Any) -> None:
+        self.lib.llama_kv_cache_clear(context)
+
+
+class OpenVino:
+    """OpenVINO GenAI with the file turned into Q4_0 by llama.cpp, one sequence at a time."""
+
+    def __init__(self) -> None:
+        import numpy
+        import openvino
+        import openvino_genai
+
+        self.numpy, self.tensor, self.lib = numpy, openvino.Tensor, openvino_genai
+        self.quantiser = LlamaCpp("Q4_0")
+        self.asked = 0
+
+    def open(self, path: str) -> float:
+        path = self.quantiser.requantise(path)
+        start = time.perf_counter()
+        self.model = self.lib.LLMPipeline(path, "CPU", INFERENCE_NUM_THREADS=THREADS)
+        return time.perf_counter() - start
+
+    def _generate(self, after: int, tokens: int) -> Any:
+        """Each prompt begins with another token: what it has once read it does not read again."""
+        self.asked += 1
+        ids = self.numpy.array([[1000 + self.asked, *(500 + i % 40 for i in range(after - 1))]])
+        config = self.lib.GenerationConfig(max_new_tokens=tokens, do_sample=False, ignore_eos=True)
+        given = self.lib.TokenizedInputs(self.tensor(ids), self.tensor(self.numpy.ones_like(ids)))
+        return self.model.generate(given, config)
+
+    def prefill(self, tokens: int) -> float:
+        start = time.perf_counter()
+        self._generate(tokens, 1)
+        return time.perf_counter() - start
+
+    def decode(self, after: int, tokens: int, rows: int) -> float:
+        assert rows == 1
+        return float(self._generate(after, tokens + 1).perf_metrics.get_tpot().mean) * tokens / 1000
 
 
 def prompts(ids: list[int], n: int, rows: int) -> list[list[int]]:
@@ -236,6 +310,10 @@ def engine(name: str) -> Engine:
             return LlamaCpp(None)
         case "llama.cpp Q4_0":
             return LlamaCpp("Q4_0")
+        case "ik_llama.cpp Q4_0":
+            return IkLlamaCpp()
+        case "OpenVINO Q4_0":
+            return OpenVino()
     raise ValueError(name)
 
 
@@ -283,7 +361,7 @@ def serve(module: str, name: str) -> None:
     sys.stdout = sys.stderr  # what libraries print must not look like an answer
     try:
         here = importlib.import_module(module).engine(name)
-    except ImportError as error:
+    except (ImportError, FileNotFoundError) as error:  # not installed, or its library is not where it should be
         print(json.dumps(f"{name}: {error}"), file=answers, flush=True)
         return
     print("null", file=answers, flush=True)

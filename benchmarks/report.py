@@ -7,7 +7,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "llama_cpp_python", "ctranslate2", "captum")
+PACKAGES = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "numpy",
+    "llama_cpp_python",
+    "ik_llama_cpp_python",
+    "openvino_genai",
+    "ctranslate2",
+    "captum",
+)
 
 
 @dataclass(frozen=True)
