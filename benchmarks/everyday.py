@@ -1,7 +1,8 @@
 """Texts as people type them, on which the pictures of importance are measured.
 
 Each text is a beginning: it ends where the next word is asked for, and goes on with a space and its answer. Most are
-made from public data sets at the time of reading; `everyday.tsv` holds those written by hand.
+made from public data sets at the time of reading; `everyday.tsv` holds those written by hand, `everyday_later.tsv` those
+of a part that was put aside when the others had been looked at.
 """
 
 import csv
@@ -17,6 +18,7 @@ from itertools import islice, product
 from pathlib import Path
 
 HAND = Path(__file__).with_suffix(".tsv")
+LATER = HAND.with_name("everyday_later.tsv")
 
 EACH = 36
 """Texts of each kind that is drawn from more."""
@@ -52,14 +54,19 @@ class Item:
     foil: str | None = None
 
 
-def items(shared: Path) -> list[Item]:
-    """All texts, made from the data sets in the folder `shared`: always the same ones in the same order."""
-    found = [*by_hand()]
-    for make in (gap, winobias, babi, xquad, cos_e, captions, chats):
-        found += _drawn(make(shared))
-    for invent in (code, lists, negations, sums):
-        found += _drawn(invent())
-    return found
+def items(shared: Path, later: bool = False) -> list[Item]:
+    """All texts, made from the data sets in the folder `shared`: always the same ones in the same order.
+
+    later: those that were put aside instead, of which none is among the others.
+    """
+    found = [*by_hand(LATER if later else HAND)]
+    turn = int(later)
+    for make in (gap, winobias, xquad, cos_e, captions, chats):
+        found += _drawn(make(shared), turn=turn)
+    found += _drawn(babi(shared, turn))
+    for invent in (lists, negations, sums):
+        found += _drawn(invent(), turn=turn)
+    return [*found, *_drawn(code(turn))]
 
 
 def halves(items: Iterable[Item]) -> tuple[list[Item], list[Item]]:
@@ -102,9 +109,11 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _drawn(candidates: Iterable[Item], number: int = EACH) -> list[Item]:
-    """Different texts, drawn by chance, which is that of their digests: so they are the same on every machine."""
-    return sorted({item.text: item for item in candidates}.values(), key=lambda item: _digest(item.text))[:number]
+def _drawn(candidates: Iterable[Item], number: int = EACH, turn: int = 0) -> list[Item]:
+    """Different texts, drawn by chance, which is that of their digests: so they are the same on every machine. turn:
+    how often as many were drawn before; those are left out."""
+    drawn = sorted({item.text: item for item in candidates}.values(), key=lambda item: _digest(item.text))
+    return drawn[number * turn : number * (turn + 1)]
 
 
 def _lines(file: Path) -> list[str]:
@@ -116,9 +125,9 @@ def _count(text: str) -> int:
     return len(text.split())
 
 
-def by_hand() -> Iterator[Item]:
+def by_hand(file: Path = HAND) -> Iterator[Item]:
     """Lines of a text, its answer, and groups of deciding words with a bar between them."""
-    for line in HAND.read_text("utf-8").splitlines():
+    for line in file.read_text("utf-8").splitlines():
         text, answer, groups = line.split("\t")
         yield _item("by hand", text.replace("\\n", "\n"), answer or None, *groups.split("|"))
 
@@ -172,14 +181,14 @@ BABI_LINES = (2, 4, 6, 10, 20)
 """How many lines a story has at most, in turn."""
 
 
-def babi(shared: Path) -> Iterator[Item]:
+def babi(shared: Path, turn: int = 0) -> Iterator[Item]:
     """Stories of who went where with what. What decides is, in the lines that the data set names, the answer, and
     there and in the question each of those who are asked about."""
     with tarfile.open(shared / "babi_en_1k" / "babi_en.tar.xz") as files:
         for task, forms in BABI.items():
             member = files.extractfile(f"en/{task}_train.txt")
             assert member is not None
-            yield from _drawn(_stories(io.TextIOWrapper(member, "utf-8"), forms), EACH // len(BABI))
+            yield from _drawn(_stories(io.TextIOWrapper(member, "utf-8"), forms), EACH // len(BABI), turn)
 
 
 def _stories(lines: Iterable[str], forms: dict[str, str]) -> Iterator[Item]:
@@ -310,11 +319,11 @@ CODE = (
 """Python, what comes next, and the words that decide."""
 
 
-def code() -> Iterator[Item]:
+def code(turn: int = 0) -> Iterator[Item]:
     """Small pieces of Python with names of variables drawn for each."""
     for pattern in CODE:
         pairs = [(one, two) for one, two in product(NAMES, NAMES) if one != two]
-        yield from _drawn((_item("code", *(each.format(*pair) for each in pattern)) for pair in pairs), 3)
+        yield from _drawn((_item("code", *(each.format(*pair) for each in pattern)) for pair in pairs), 3, turn)
 
 
 SERIES = (

@@ -1,4 +1,4 @@
-"""Is the picture true? ``python -m benchmarks.importance [--half chosen|told] [--limit N] [--peers] [--blimp]``.
+"""Is the picture true? ``python -m benchmarks.importance [--half chosen|told|later] [--limit N] [--peers] [--blimp]``.
 
 On the everyday texts (`benchmarks.everyday`), where the model gives the answer at least 5 %, and on the model's own
 next word where any may come:
@@ -69,9 +69,10 @@ def wanted(
         sets = (islice(blimp(data, name), limit or COMPARED) for name in BLIMP)
         return [(item, foil) for found in sets for item in found for foil in (False, True)]
     chosen, told = halves(items(data))
+    parts = {"chosen": chosen, "told": told, "later": items(data, later=True) if half == "later" else []}
     seen: Counter[str] = Counter()
     found = []
-    for item in chosen if half == "chosen" else told:
+    for item in parts[half]:
         seen[item.kind] += 1
         if (kinds is None or item.kind in kinds) and (limit is None or seen[item.kind] <= limit):
             found.append((item, False))
@@ -298,7 +299,7 @@ def result_of(found: Sequence[Picture], missing: dict[str, str], more: Sequence[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=("chosen", "told"), default="told", help="of the everyday texts")
+    parser.add_argument("--half", choices=("chosen", "told", "later"), default="later", help="of the everyday texts")
     parser.add_argument("--limit", type=int, help="texts of each kind; all of them, or 60 of each set for comparison")
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="of the everyday texts")
     parser.add_argument("--model", help="another file or folder than the default model's")

@@ -20,6 +20,7 @@ from benchmarks.everyday import (
     BABI,
     BLIMP,
     CHOSEN_ON,
+    LATER,
     Item,
     babi,
     blimp,
@@ -72,6 +73,14 @@ def told(item: Item) -> tuple[str | None, list[list[str]]]:
 def one(found: Iterable[Item], text: str) -> Item:
     (item,) = {item for item in found if item.text == text}
     return item
+
+
+def test_what_was_put_aside_is_none_of_the_others() -> None:
+    """So that what is told of it was chosen on nothing of it."""
+    later = {item.text for item in (*by_hand(LATER), *code(1))}
+    check([*by_hand(LATER)])
+    assert len(later) == len([*by_hand(LATER)]) + len([*code()])
+    assert not later & {item.text for item in (*by_hand(), *code(), *sums())}
 
 
 def test_a_word_is_found_where_it_stands_whole() -> None:
