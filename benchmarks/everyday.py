@@ -1,8 +1,8 @@
 """Texts as people type them, on which the pictures of importance are measured.
 
 Each text is a beginning: it ends where the next word is asked for, and goes on with a space and its answer. Most are
-made from public data sets at the time of reading; `everyday.tsv` holds those written by hand, `everyday_later.tsv` those
-of a part that was put aside when the others had been looked at.
+made from public data sets at the time of reading; `everyday.tsv` holds those written by hand, and `everyday_later.tsv`
+those of a part that was put aside when the others had been looked at.
 """
 
 import csv

@@ -169,17 +169,24 @@ def _judged(inquiry: Inquiry, judge: str, sets: Sequence[tuple[int, ...]]) -> li
     if judge in WAYS:
         return inquiry.losses(WAYS[judge], sets)
     words = sorted({i for each in sets for i in each})
-    likely = {i: _likely(inquiry.session, inquiry.spans[i], inquiry.replaced([i])) for i in words}
+    bare = {i: _bare(inquiry.session, inquiry.spans[i]) for i in words}
+    likely = {i: _likely(inquiry.session, bare[i], inquiry.replaced([i])) for i in words}
     variants = [
         Variant(
             left_out=tuple(inquiry.spans[i] for i in each if not likely[i]),
-            replaced=tuple((inquiry.spans[i], (likely[i][n % len(likely[i])],)) for i in each if likely[i]),
+            replaced=tuple((bare[i], (likely[i][n % len(likely[i])],)) for i in each if likely[i]),
         )
         for each in sets
         for n in range(JUDGED_BY)
     ]
     drops = inquiry.drops(variants)
     return [fmean(drops[at : at + JUDGED_BY]) for at in range(0, len(drops), JUDGED_BY)]
+
+
+def _bare(session: Session, span: range) -> range:
+    """A word's place without tokens in front that are white space alone."""
+    first = next((at for at in span if not session.spell(session.tokens[at]).isspace()), span.start)
+    return range(first, span.stop)
 
 
 def _likely(session: Session, span: range, used: Sequence[Variant]) -> list[int]:

@@ -20,11 +20,14 @@ MOST = 220
 READ = 1 << 13
 """The most positions that are read to try all sets at once; beyond, they are tried as drawn ones are."""
 
-BATCH = 60
+BATCH = 40
 """Sets tried at once; no more are tried once it is clear whether at most one in twenty does as much."""
 
-CLEARLY = 3
-"""How many times fewer sets than may do as much do so where it is clear."""
+CLEARLY = 2
+"""How many times fewer sets than may do as much do so where it is clear that they are few."""
+
+HOPELESS = 3
+"""How many times more do so where it is clear that they are not."""
 
 ONE_IN = 20
 """One set in so many may do as much as the one that is checked."""
@@ -122,8 +125,9 @@ def _others(pool: Sequence[int], chosen: tuple[int, ...]) -> list[tuple[int, ...
 
 
 def _clear(better: int, tried: int, all: int) -> bool:
-    """Whether more sets would hardly change the verdict: next to none of them did as much, or too many to pass."""
-    return CLEARLY * ONE_IN * (1 + better) <= 1 + tried or ONE_IN * (1 + better) > 1 + all
+    """Whether more sets would hardly change the verdict: next to none of them did as much, or too many."""
+    likely = ONE_IN * (1 + better)
+    return CLEARLY * likely <= 1 + tried or likely > min(HOPELESS * (1 + tried), 1 + all)
 
 
 def _behind(progress: Progress, before: int, sets: int, all: int) -> Progress:

@@ -1,9 +1,9 @@
 """What a method of importance is handed: a text, a question about it, and the words that are judged; and the ways to
 take words away, by which all is measured."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 
 from torch import Tensor
 
@@ -58,21 +58,27 @@ class Inquiry:
     def replaced(self, chosen: Sequence[int]) -> list[Variant]:
         """The variants in which other likely words stand in the places of some of the spans, `REPLACEMENTS` of them or
         as many as there are; a span for which there is none is left out."""
-        return self._with({i: self._likely(i)[:REPLACEMENTS] for i in chosen})
+        return self._with(chosen, slice(REPLACEMENTS))
 
     def replaced_again(self, chosen: Sequence[int]) -> list[Variant]:
         """The same by others, at most `AGAIN`: those that `replaced` has stand there only where there are no more."""
-        found = {i: self._likely(i) for i in chosen}
-        return self._with({i: (all[ALONE:] or all[REPLACEMENTS:] or all)[:AGAIN] for i, all in found.items()})
+        return self._with(chosen, slice(ALONE, None), slice(REPLACEMENTS, None), slice(None), most=AGAIN)
 
-    def _with(self, others: Mapping[int, Sequence[tuple[int, ...]]]) -> list[Variant]:
-        """The variants in which those stand in the places of the spans, as many as the span with most of them has."""
-        gone = tuple(self.spans[i] for i, found in others.items() if not found)
-        rounds = range(max([1, *(len(found) for found in others.values())]))
+    def _with(self, chosen: Sequence[int], *parts: slice, most: int = ALONE) -> list[Variant]:
+        """The variants in which some of their likely words stand in the places of spans, as many as the span with most
+        of them has; the same ones wherever the same word stands. parts: of the likely words, the first that is not
+        empty."""
+        found: dict[int, list[tuple[int, ...]]] = {}
+        likely: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        for i in chosen:
+            all = likely.setdefault(self._tokens(i), self._likely(i))
+            found[i] = next((some for part in parts if (some := all[part])), [])[:most]
+        gone = tuple(self.spans[i] for i, others in found.items() if not others)
+        rounds = range(max([1, *map(len, found.values())]))
         return [
             Variant(
                 left_out=gone,
-                replaced=tuple((self.spans[i], found[n % len(found)]) for i, found in others.items() if found),
+                replaced=tuple((self._bare(i), others[n % len(others)]) for i, others in found.items() if others),
             )
             for n in rounds
         ]
@@ -90,7 +96,7 @@ class Inquiry:
     def alone(self, chosen: Sequence[int], progress: Progress | None = None) -> list[float]:
         """What the answer loses when each of some spans alone gives way to a likely word, by the one that it loses
         least by. More of them are tried, by `STAGES`, where it still loses anything that can be told."""
-        variants = {i: self._with({i: self._likely(i)[:ALONE]}) for i in chosen}
+        variants = {i: self._with([i], slice(ALONE)) for i in chosen}
         least = dict.fromkeys(chosen, float("inf"))
         for start, stop in pairwise((0, *STAGES)):
             open = [i for i in chosen if least[i] > self.question.least and variants[i][start:stop]]
@@ -124,9 +130,20 @@ class Inquiry:
         """What belongs to tokens [T], summed over each span."""
         return [float(tokens[span.start : span.stop].sum()) for span in self.spans]
 
+    def _bare(self, i: int) -> range:
+        """A span without the white space in front of it, where that is tokens of its own: it stays where it is."""
+        span, session = self.spans[i], self.session
+        spelled = (session.spell(session.tokens[at]) for at in span)
+        blank = sum(1 for _ in takewhile(str.isspace, spelled))
+        return span[blank:] or span
+
+    def _tokens(self, i: int) -> tuple[int, ...]:
+        span = self._bare(i)
+        return self.session.tokens[span.start : span.stop]
+
     def _likely(self, i: int) -> list[tuple[int, ...]]:
         """All words by which a span is replaced, the first ones for sets."""
-        span = self.spans[i]
+        span = self._bare(i)
         return self.session.once(("likely", span), lambda: self.session.likely(span, ALONE + AGAIN))
 
 

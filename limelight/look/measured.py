@@ -58,7 +58,7 @@ DECIDES = 3
 """How many times the smallest loss that can be told words must make together, taken away in the first way, to be named:
 some half as likely again."""
 
-OUTWEIGHS = 2
+OUTWEIGHS = 3
 """How many times what all others that are named do together the word that asks must do alone to count: whatever stands
 in its place, another word is asked for."""
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from limelight.errors import RequestError
-from limelight.look import likely
+from limelight.look import branches, likely
 from limelight.look.question import GivenWord, Likelihood, NextWord, Question
 from limelight.look.record import stack_of
-from limelight.models.api import Decoder, Network, embedded
+from limelight.models.api import Decoder, Network
 from limelight.nn.stack import Stack
 from limelight.nn.state import State
 
@@ -124,13 +124,17 @@ class Session(ABC):
         if not self.blocks and any(variant.blocked for variant in variants):
             raise RequestError("a recurrent model reads all words into one state, so none can be blocked; leave it out")
         found: dict[int, float] = {}
-        for batch in self._batches(question, variants):
-            with torch.inference_mode():
-                values = self._values(question, [variants[i] for i in batch])
-            found.update(zip(batch, values.tolist(), strict=True))
-            if progress is not None:
-                progress(len(found), len(variants))
+        with torch.inference_mode():
+            for batch, values in self._valued(question, variants):
+                found.update(zip(batch, values.tolist(), strict=True))
+                if progress is not None:
+                    progress(len(found), len(variants))
         return [found[i] for i in range(len(variants))]
+
+    def _valued(self, question: Question, variants: Sequence[Variant]) -> Iterator[tuple[list[int], Tensor]]:
+        """The places of variants that were read together, and the question's value for each of them: [B] on the CPU."""
+        for batch in self._batches(question, variants):
+            yield batch, self._values(question, [variants[i] for i in batch])
 
     def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
         """The places of all variants, as many at a time as are to be read together."""
@@ -216,16 +220,25 @@ class CausalSession(Session):
         """The log-probability of each part of a question's answer for each variant: [N, n]."""
         found = torch.empty(len(variants), len(question.at))
         done = 0
-        for batch in self._batches(question, variants):
-            with torch.inference_mode():
-                found[batch] = question.logprobs(self._logits(question, [variants[i] for i in batch]))
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(variants))
+        with torch.inference_mode():
+            for batch, logits in self._answered(question, variants):
+                found[batch] = question.logprobs(logits)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, len(variants))
         return found
+
+    def _valued(self, question: Question, variants: Sequence[Variant]) -> Iterator[tuple[list[int], Tensor]]:
+        for batch, logits in self._answered(question, variants):
+            yield batch, question.value(logits)
 
     def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
         return question.value(self._logits(question, variants))
+
+    def _answered(self, question: Question, variants: Sequence[Variant]) -> Iterator[tuple[list[int], Tensor]]:
+        """The places of variants that were read together, and their logits [B, n, V] where is asked."""
+        for batch in self._batches(question, variants):
+            yield batch, self._logits(question, [variants[i] for i in batch])
 
     @abstractmethod
     def _logits(self, question: Question, variants: Sequence[Variant]) -> Tensor:
@@ -258,6 +271,25 @@ class DecoderSession(CausalSession, StackSession):
         super().__init__(network, tokens, spell)
         self._quick = network if quick is None else quick
 
+    def _answered(self, question: Question, variants: Sequence[Variant]) -> Iterator[tuple[list[int], Tensor]]:
+        read, places = self.tokens[: question.at[-1] + 1], range(len(variants))
+        branched = [i for i in places if self._branches(question, variants[i])]
+        if branched:
+            most = max(1, min(ROWS, LOGITS // (len(question.at) * self.network.vocab)))
+            made = [branches.branch(variants[i], read, question.at) for i in branched]
+            text = branches.branch(Variant(), read, question.at)
+            for batch, hidden in branches.read(self._quick, text, self._state(len(read)), made, most):
+                yield [branched[i] for i in batch], self._quick.logits(hidden)
+        others = sorted({*places}.difference(branched))
+        for batch, logits in super()._answered(question, [variants[i] for i in others]):
+            yield [others[i] for i in batch], logits
+
+    def _branches(self, question: Question, variant: Variant) -> bool:
+        """Whether a variant can be read from where it parts from another."""
+        if not self.once("following", lambda: bool(self.stack.following)):
+            return not variant.blocked or self._passes(question, variant)
+        return False
+
     def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
         """Variants that are read on from nearly the same position: all of a batch are read from the first of theirs."""
         end, most = question.at[-1] + 1, max(1, LOGITS // (len(question.at) * self.network.vocab))
@@ -275,17 +307,16 @@ class DecoderSession(CausalSession, StackSession):
 
     def _first_change(self, question: Question, variant: Variant) -> int:
         """The first position that the variant may change, or the first one asked for, whose answer is wanted anyway."""
-        passes = self._passes(question, variant)
-        changes = [part.start if passes else part.stop for part in variant.blocked]
+        changes = [part.stop for part in variant.blocked]
         return min([*changes, *(span.start for span, _ in variant.edits), variant.moved(question.at[0] + 1) - 1])
 
     def _passes(self, question: Question, variant: Variant) -> bool:
         """Whether what is hidden need not be read: no other token sees it, and nothing is asked from it."""
         length = question.at[-1] + 1
-        if not variant.blocked or not self.once(("passes", length), lambda: self.stack.passes(length)):
+        if not self.once(("passes", length), lambda: self.stack.passes(length)):
             return False
-        places = variant.places(length)
-        asked = {next(place for place in reversed(places) if place <= at) for at in question.at}
+        kept = variant.places(length)
+        asked = {next(place for place in reversed(kept) if place <= at) for at in question.at}
         return not any(place in part for place in asked for part in variant.blocked)
 
     def _logits(self, question: Question, variants: Sequence[Variant]) -> Tensor:
@@ -294,11 +325,9 @@ class DecoderSession(CausalSession, StackSession):
         length, rows = len(read), len(variants)
         state = self._state(length).select(torch.zeros(rows, dtype=torch.int64))
         state.rewind(start)
-        hides = any(variant.blocked for variant in variants)
-        if hides and all(self._passes(question, variant) for variant in variants if variant.blocked):
-            return self._passed(question, variants, state, start)
         tokens = torch.zeros(rows, length - start, dtype=torch.int64)
         # Only where something is hidden: a whole stack in one call knows no such masks.
+        hides = any(variant.blocked for variant in variants)
         visible = torch.ones(rows, length - start, length, dtype=torch.bool) if hides else None
         counts = torch.empty(rows, dtype=torch.int64)
         for row, variant in enumerate(variants):
@@ -312,28 +341,10 @@ class DecoderSession(CausalSession, StackSession):
         hidden = self._quick.read(tokens.to(self._quick.device), state, counts, visible)  # [B, T, W]
         return self._answers(hidden, question, variants, start)
 
-    def _passed(self, question: Question, variants: Sequence[Variant], state: State, start: int) -> Tensor:
-        """Logits [B, n, V] where is asked, what is hidden being passed over: all others stay where they stand."""
-        read = self.tokens[: question.at[-1] + 1]
-        tokens = torch.zeros(len(variants), len(read) - start, dtype=torch.int64)
-        index, counts = torch.zeros_like(tokens), torch.empty(len(variants), dtype=torch.int64)
-        columns = torch.empty(len(variants), len(question.at), dtype=torch.int64)
-        for row, variant in enumerate(variants):
-            places, changed = variant.places(len(read), start), variant.tokens(read, start)
-            seen = [i for i, place in enumerate(places) if not any(place in part for part in variant.blocked)]
-            counts[row] = len(seen)
-            tokens[row, : len(seen)] = torch.tensor([changed[i] for i in seen])
-            index[row, : len(seen)] = torch.tensor([variant.moved(places[i]) for i in seen])
-            columns[row] = torch.tensor([sum(places[i] <= at for i in seen) - 1 for at in question.at])
-        longest = int(counts.max())
-        x = embedded(self._quick.embed, tokens[:, :longest].to(self._quick.device))
-        hidden = stack_of(self._quick).decode(x, state, counts, None, index=index[:, :longest])
-        return self.network.logits(hidden[torch.arange(len(variants))[:, None], columns])
-
     def _state(self, length: int) -> State:
         """The state behind the first `length` tokens; the last one asked for is kept."""
         if self._prefix is None or self._prefix[0] != length:
-            state = self._quick.start(1, length)
+            state = self._quick.start(1, 2 * length)
             self._quick.read(torch.tensor([self.tokens[:length]], device=self._quick.device), state)
             self._prefix = length, state
         return self._prefix[1]

@@ -119,11 +119,11 @@ class Stack(nn.Module):
         """Reads token vectors x [B, T, E] behind what the state has seen: [B, T, W].
 
         The keys and values are kept in the state, if it has room; its lengths are the caller's to move on. counts:
-        [B] int64 on CPU, the real positions of each row; what stands behind them is never seen, but no part of the
-        text's length. visible: see `CausalMasks`. length: [B] int64 on CPU, of the texts that this is a part of, for
-        rotary embeddings that follow it (None: up to the end of this part). index: [B, T] int64, where in the text each
-        of them stands, if some of it is passed over, in a stack that `passes` (None: behind each other). Raises
-        RequestError if a word is to be hidden from a stack that is recurrent.
+        [B] int64 on CPU, the real positions of each row; what stands behind them is never seen, is no part of the
+        text's length, and comes out as any numbers. visible: see `CausalMasks`. length: [B] int64 on CPU, of the texts
+        that this is a part of, for rotary embeddings that follow it (None: up to the end of this part). index: [B, T]
+        int64, where in the text each of them stands, if some of it is passed over, in a stack that `passes` (None:
+        behind each other). Raises RequestError if a word is to be hidden from a stack that is recurrent.
         """
         if visible is not None and self.recurrent:
             hides_nothing(visible)
@@ -137,7 +137,7 @@ class Stack(nn.Module):
         if index is None:
             positions = Positions(masks.index, masks.keys, length, given, counts)
         else:
-            positions = Positions(index.to(x.device), int(index.max()) + 1)
+            positions = Positions(index.to(x.device), int(index.max()) + 1, counts=counts)
         caches = cast("Sequence[KVCache]", state.parts)
         out: Tensor = self(x, masks, positions, caches, state.source)
         return out

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limelight.nn.attention import Attention
@@ -50,6 +51,7 @@ class Call(ctypes.Structure):
         ("size", ctypes.c_int64),
         ("batch", ctypes.c_int64),
         ("length", ctypes.c_int64),
+        ("begins", ctypes.c_void_p),
         ("causal", ctypes.c_int64),
         ("own", Memory),
         ("heard", Memory),
@@ -176,11 +178,21 @@ class Program:
         caches: Sequence[KVCache],
         source: Source | None,
     ) -> Tensor:
-        """x [B, T, W] → [B, T, W], as `Stack.forward` has them. lengths: [B], see `_lengths`."""
+        """x [B, T, W] → [B, T, W], as `Stack.forward` has them. lengths: [B], see `_lengths`.
+
+        Of a text that grows nothing is computed behind the end of a row.
+        """
         B, T, _ = x.shape
-        x = x.clone(memory_format=torch.contiguous_format)
-        # For a single row each thread makes for itself what all of them read.
-        arena = torch.empty((B * T if B * T > 1 else torch.get_num_threads()) * self._size, dtype=torch.uint8)
+        counts = positions.counts if causal else None
+        if counts is not None and bool((counts < T).any()):
+            real = torch.arange(T) < counts[:, None]  # [B, T]
+            begins: Tensor | None = F.pad(counts.cumsum(0), (1, 0))
+            stream = x[real]  # [N, W]
+        else:
+            begins, stream = None, x.clone(memory_format=torch.contiguous_format)
+        count = stream.numel() // x.shape[-1]
+        # For a single position each thread makes for itself what all of them read.
+        arena = torch.empty((count if count > 1 else torch.get_num_threads()) * self._size, dtype=torch.uint8)
         lengths = lengths.contiguous()
         if not caches:  # layers need them one after another, so all may write to the same place
             keys, values = torch.empty(2, B, self._kv_heads, T, self._head_width, dtype=self._cache_dtype).unbind()
@@ -195,14 +207,16 @@ class Program:
         tables, turned = array("q"), [_turning(rotary, positions, x.device) for rotary in self._rotaries]
         for cos, sin in turned:
             tables.extend((cos.data_ptr(), sin.data_ptr(), cos.shape[-1], cos.stride(0) if cos.dim() == 4 else 0))
-        call = Call(x.data_ptr(), arena.data_ptr(), self._size, B, T, causal, own, heard, tables.buffer_info()[0])
+        packed = None if begins is None else begins.data_ptr()
+        places = stream.data_ptr(), arena.data_ptr()
+        call = Call(*places, self._size, B, T, packed, causal, own, heard, tables.buffer_info()[0])
         native.run(self._kernel, self._steps, call)
         del layers, kept, turned  # the call has pointers to what they hold
         if causal:
             end = positions.longest
             for cache in caches:
                 cache.written = max(cache.written, end)
-        return x
+        return stream if begins is None else torch.zeros_like(x).masked_scatter_(real[..., None], stream)
 
     def _own(self, caches: Sequence[KVCache], lengths: Tensor) -> tuple[Memory, array[int]]:
         """Where the caches are; asked for once for each token, and mostly of the same caches."""

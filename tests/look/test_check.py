@@ -2,6 +2,7 @@
 
 import random
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from math import comb, nan
 
@@ -12,6 +13,11 @@ from look.made_up import MadeUp, added, inquiry, text
 
 from limelight.look.check import BATCH, BOTH, DELETED, MOST, ONE_IN, READ, Check, check
 from limelight.look.inquiry import AGAIN, ALONE, Inquiry
+
+
+def deleting(session: MadeUp) -> Inquiry:
+    """What is asked of such a text, in whose spans no other words could stand: they are only deleted."""
+    return replace(inquiry(session), long=True)
 
 
 def sets(session: MadeUp) -> list[frozenset[int]]:
@@ -77,7 +83,7 @@ def test_the_word_that_asks_is_among_the_others_only_if_it_is_checked() -> None:
         assert any(8 in places for places in sets(session)) is (8 in chosen)
 
 
-@pytest.mark.parametrize(("better", "tried"), [(0, BATCH), (2, MOST), (9, 180), (80, BATCH)])
+@pytest.mark.parametrize(("better", "tried"), [(0, BATCH), (2, MOST), (9, 160), (80, BATCH)])
 def test_of_many_sets_distinct_ones_are_drawn_until_it_is_clear(better: int, tried: int) -> None:
     """better: of a hundred sets, how many lower the answer as much as the one that is checked."""
     chosen = (3, 17, 25)
@@ -113,7 +119,9 @@ def test_of_a_long_text_no_more_sets_are_tried_than_there_are_or_than_are_needed
     assert len(others) == len(set(others)) == found.sets
     assert found.better == sum(min(places) <= better for places in others)
     counts = {n: sum(min(places) <= better for places in others[:n]) for n in range(BATCH, found.sets + 1, BATCH)}
-    clear = [n for n, count in counts.items() if 3 * 20 * (1 + count) <= 1 + n or 20 * (1 + count) > words]
+    clear = [
+        n for n, count in counts.items() if 2 * 20 * (1 + count) <= 1 + n or 20 * (1 + count) > min(3 * (1 + n), words)
+    ]
     assert found.sets == next(iter(clear), words - 1)
     assert found.every == (not clear)
     assert found.holds == (20 * (1 + found.better) <= 1 + found.sets)
@@ -152,7 +160,7 @@ def test_of_all_sets_at_most_one_in_twenty_passes(words: int, size: int, draw: r
     pairs = {frozenset(pair): draw.randint(-5, 5) for pair in combinations(range(words), 2) if draw.random() < 0.3}
     worth = {each: added(alone, each) + sum(more for pair, more in pairs.items() if pair <= each) for each in every}
     passed = 0
-    asked = inquiry(MadeUp(text(words + 1), lambda way, places, turn: worth[places]))
+    asked = deleting(MadeUp(text(words), lambda way, places, turn: worth[places]))
     for each in every:
         found = check(asked, sorted(each))
         assert found.every
@@ -161,18 +169,18 @@ def test_of_all_sets_at_most_one_in_twenty_passes(words: int, size: int, draw: r
 
 
 def test_of_random_sets_about_one_in_twenty_passes_among_drawn_ones() -> None:
-    """Twenty texts whose words do something alone and to one another, each set of three of which is checked."""
+    """Eight texts whose words do something alone and to one another, every second set of three of which is checked."""
     draw = random.Random(0)
     rates = []
-    for _ in range(20):
+    for _ in range(8):
         words = 13
         every = [frozenset(each) for each in combinations(range(words), 3)]
         alone = [draw.gauss(1, 1) for _ in range(words)]
         worth = {each: 9 + added(alone, each) + draw.gauss(0, 1) for each in every}
-        asked = inquiry(MadeUp(text(words + 1), lambda way, places, turn, worth=worth: worth[places]))
-        found = [check(asked, sorted(each)) for each in every]
+        asked = deleting(MadeUp(text(words), lambda way, places, turn, worth=worth: worth[places]))
+        found = [check(asked, sorted(each)) for each in every[::2]]
         assert not any(each.every for each in found)
-        rates.append(sum(each.holds for each in found) / len(every))
+        rates.append(sum(each.holds for each in found) / len(found))
     assert 0.03 < sum(rates) / len(rates) < 0.055
 
 

@@ -197,9 +197,9 @@ def test_nothing_is_named_where_no_few_words_lower_the_answer(most: float) -> No
 @pytest.mark.parametrize(
     ("words", "worth", "named"),
     [
-        (8, {2: 1.0, 5: 0.5}, (8, 2)),  # twice what all do that would be named: as many as the check needs
-        (8, {2: 2.5, 5: 1.9}, (8, 2)),
-        (8, {2: 2.5, 5: 2.1}, (2, 5)),
+        (8, {2: 1.0, 5: 0.5}, (8, 2)),  # three times what all do that would be named: as many as the check needs
+        (8, {2: 1.7, 5: 1.2}, (8, 2)),
+        (8, {2: 1.7, 5: 1.4}, (2, 5)),
         (22, {2: 1.0, 5: 0.9}, (22, 2)),
         (8, {}, (8,)),
         (0, {}, (0,)),

@@ -131,13 +131,29 @@ def test_every_family_runs_at_once_and_gives_what_its_blocks_give(name: str) -> 
     ours, theirs = network.start(3, 40), other.start(3, 40)
     counts = torch.tensor([7, 9, 4])
     for chunk, count in ((TOKENS[:, :9], counts), (TOKENS[:, 9:14], None), (TOKENS[:, 14:15], None)):
-        near(network.read(chunk, ours, count), other.read(chunk, theirs, count))
+        real = torch.arange(chunk.shape[1]) < (torch.tensor([chunk.shape[1]] * 3) if count is None else count)[:, None]
+        near(network.read(chunk, ours, count)[real], other.read(chunk, theirs, count)[real])
     if isinstance(ours.parts[1], Carried):
         for found, expected in zip(ours.parts[1].tensors, theirs.parts[1].tensors, strict=True):
             near(found, expected)
         return
     near(ours.parts[1].keys.float(), theirs.parts[1].keys.float())
     assert ours.parts[1].written == theirs.parts[1].written
+
+
+@torch.inference_mode()
+def test_rows_of_different_lengths_get_the_bits_that_they_get_alone() -> None:
+    network = language_model()
+    together = network.start(3, 40)
+    alone = [network.start(1, 40) for _ in TOKENS]
+    for begin, counts in ((0, [7, 9, 0]), (9, [1, 4, 5]), (14, [0, 1, 1])):
+        found = network.read(TOKENS[:, begin : begin + 9], together, torch.tensor(counts))
+        for row, (state, count) in enumerate(zip(alone, counts, strict=True)):
+            if count:
+                assert torch.equal(
+                    found[row, :count], network.read(TOKENS[row : row + 1, begin : begin + count], state)[0]
+                )
+    assert fits(network)
 
 
 @pytest.mark.parametrize("name", FOLLOWING)
@@ -152,7 +168,8 @@ def test_rows_on_both_sides_of_the_border_of_growing_texts(name: str) -> None:
         (tokens[:, 40:41], None),
         (tokens[:, 41:], None),
     ):
-        near(network.read(chunk, ours, count)[:, -1], other.read(chunk, theirs, count)[:, -1])
+        last = [0, 1, 2], -1 if count is None else count - 1
+        near(network.read(chunk, ours, count)[last], other.read(chunk, theirs, count)[last])
     assert fits(network)
     alone = network.read(torch.cat((tokens[0, :31], tokens[0, 40:]))[None])
     near(network.read(tokens[:1, :4]), other.read(tokens[:1, :4]))
@@ -229,7 +246,7 @@ def attended(
     native.run(
         kernel,
         (Step * 2)(turn, step),
-        Call(0, arena.data_ptr(), 0, B, T, causal, own, Memory(), tables.buffer_info()[0]),
+        Call(0, arena.data_ptr(), 0, B, T, None, causal, own, Memory(), tables.buffer_info()[0]),
     )
     del kept
     return arena[q.numel() * 4 :].view(torch.float32).view(B, T, H, D).transpose(1, 2)

@@ -45,15 +45,19 @@ struct Table {                   // cosines and signed sines [T, width], or one 
 };
 
 struct Call {                    // what differs from call to call
-    float* stream;               // [B, T, W], changed in place
-    char* arena;                 // a place is a number of bytes for each of the B * T rows
-    int64_t size;                // bytes of the arena for each row; of a single row there is one for each thread
-    int64_t batch, length;
+    float* stream;               // [B, T, W], or [N, W] where rows are of different lengths; changed in place
+    char* arena;                 // a place is a number of bytes for each position
+    int64_t size;                // bytes of the arena for each position; of a single one there is one for each thread
+    int64_t batch, length;       // B; T, of the longest row
+    const int64_t* begins;       // [B + 1]: where each row begins in the stream, and N; null: all are as long
     int64_t causal;              // a position of the stream sees no later one
     Memory own, heard;           // of the stream itself, and of a source
     const Table* tables;
 
-    int64_t count() const { return batch * length; }
+    int64_t begin(int64_t b) const { return begins ? begins[b] : b * length; }
+    int64_t steps(int64_t b) const { return begins ? begins[b + 1] - begins[b] : length; }
+    int64_t row(int64_t n) const { return begins ? std::upper_bound(begins, begins + batch, n) - begins - 1 : n / length; }
+    int64_t count() const { return begin(batch); }
     float* floats(int64_t place) const { return place == STREAM ? stream : (float*)(arena + place * count()); }
     int8_t* codes(int64_t place) const { return (int8_t*)(arena + place * count()); }
     Group* groups(int64_t place, int64_t width) const { return (Group*)(arena + (place + width) * count()); }
@@ -129,7 +133,7 @@ class Program {
 
     // Of row n, the heads of queries that share a head of keys, and that head, which goes to the memory.
     void turn(const Step& s, int64_t n, int64_t h) const {
-        const int64_t b = n / call.length, t = n % call.length, G = s.heads / s.kv_heads;
+        const int64_t b = call.row(n), t = n - call.begin(b), G = s.heads / s.kv_heads;
         Table table = {nullptr, nullptr, 0, 0};
         if (s.rotary >= 0) table = call.tables[s.rotary];
         const int64_t at = b * table.row + t * table.width;
@@ -169,7 +173,8 @@ class Program {
         const int64_t count = splits(s), parts = shared(s) ? count : 1, part = task % parts, whole = task / parts;
         const int64_t block = whole % blocks(s), k = whole / blocks(s) % s.kv_heads, b = whole / blocks(s) / s.kv_heads;
         const int64_t G = s.heads / s.kv_heads, t0 = block * positions(s);
-        const int64_t rows = std::min(positions(s), call.length - t0) * G;
+        const int64_t rows = std::min(positions(s), call.steps(b) - t0) * G;
+        if (rows <= 0) return;
         thread_local std::vector<float> space;
         thread_local std::vector<int64_t> bounds;
         space.resize(std::max(space.size(), size_t(rows * s.width + (parts > 1 ? 0 : count * size(s)))));
@@ -184,7 +189,7 @@ class Program {
             } else if (s.window) {  // padding behind a row's end sees its last position, lest its numbers be none
                 first[r] = std::clamp<int64_t>(t - s.window + 1, 0, there - 1), last[r] = std::min(there, t + s.window);
             }
-            const float* query = call.floats(s.first) + ((b * call.length + t) * s.heads + k * G + r % G) * s.width;
+            const float* query = call.floats(s.first) + ((call.begin(b) + t) * s.heads + k * G + r % G) * s.width;
             for (int64_t d = 0; d < s.width; d++) space[r * s.width + d] = query[d] * (s.scale * 1.44269504f);
         }
         const Heads heads = {memory(s).keys(s.layer, b, k), memory(s).values(s.layer, b, k), memory(s).step, s.width, s.cap};
@@ -197,7 +202,7 @@ class Program {
         if (parts > 1 && done[whole].fetch_add(1, std::memory_order_acq_rel) + 1 < parts) return;
         for (int64_t r = 0; r < rows; r++)
             kernels.rows.merge(at + r, at + rows + r, at + 2 * rows + r * s.width, size(s), count, s.width,
-                               call.floats(s.to) + ((b * call.length + t0 + r / G) * s.heads + k * G + r % G) * s.width);
+                               call.floats(s.to) + ((call.begin(b) + t0 + r / G) * s.heads + k * G + r % G) * s.width);
         if (parts > 1) done[whole].store(0, std::memory_order_relaxed);
     }
 
