@@ -48,7 +48,7 @@ def race(
     by length. The report is FOLDER/report.html. A race that was stopped goes on.
 
     Contenders: rnn, gru, lstm, gpt, transformer; by name also lstm+attention,
-    mingru, mamba2 and delta, of which the last two are slow.
+    mingru, mamba2, delta and rwkv7, of which the last three are slow.
 
     Problems: recall, agreement, switch, text; by name also senses (one word
     in two senses) and mqar (recall as published), which needs more time.

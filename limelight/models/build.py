@@ -44,6 +44,7 @@ from limelight.nn.recurrent import (
     RecurrentEncoder,
     RecurrentLayer,
 )
+from limelight.nn.rwkv import ChannelMix, TimeMix
 from limelight.nn.ssru import SSRU
 from limelight.nn.stack import Stack
 from limelight.nn.unit import RecurrentUnit
@@ -379,6 +380,10 @@ def _unit(a: u.Recurrence, width: int) -> RecurrentUnit:
             return Cells(width, a.inner, a.cell)
         case u.MinGRU():
             return MinGRU(width, a.inner)
+        case u.TimeMix():
+            if width % a.wide:
+                raise ConfigError(f"{width} features cannot be heads {a.wide} wide")
+            return TimeMix(width, a.wide, a.ranks, eps=a.eps, leads=a.leads)
     raise ConfigError(f"nothing builds the recurrent unit {type(a).__name__!r}")
 
 
@@ -390,6 +395,8 @@ def _feedforward(part: Any, width: int) -> nn.Module:
     if isinstance(part, c.ClampedFeedForward):
         gate, up = (nn.Linear(width, part.hidden, bias=part.bias) for _ in range(2))
         return ClampedFeedForward(gate, up, nn.Linear(part.hidden, width, bias=part.bias), part.alpha, part.limit)
+    if isinstance(part, u.ChannelMix):
+        return ChannelMix(width, part.hidden)
     activation = ACTIVATIONS[part.activation]
     up = nn.Linear(width, part.hidden, bias=part.bias)
     down = nn.Linear(part.hidden, width, bias=part.bias)

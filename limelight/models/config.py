@@ -11,7 +11,7 @@ from limelight.nn.positions import DynamicScaling, LinearScaling, Llama3Scaling,
 Scaling = LinearScaling | DynamicScaling | Llama3Scaling | YarnScaling | LongRopeScaling
 Activation = Literal["relu", "relu_squared", "gelu", "gelu_tanh", "silu", "tanh", "identity"]
 Pooled = Literal["first", "last", "mean", "max"]
-Order = Literal["pre", "bare", "post", "output", "sandwich", "parallel", "shared", "lone"]
+Order = Literal["pre", "bare", "post", "output", "sandwich", "carried", "parallel", "shared", "lone"]
 
 
 @dataclass(frozen=True)
@@ -243,10 +243,10 @@ class Experts:
 class Block:
     """Attention and feed-forward; `order` says where the norms stand and how the parts are joined.
 
-    pre: a norm before each part. bare: a norm before the feed-forward alone. post: a norm behind each part, on the
-    stream itself. output: a norm on what each part adds. sandwich: a norm before and after each part. parallel: both
-    parts read the same stream; shared: through one norm. lone: one part alone, behind a norm. cross: attention to a
-    source, between the two. dropout: of what each part adds, in training. scale: what that is multiplied by.
+    pre: a norm before each part. bare: before the feed-forward alone. post: behind each part, on the stream itself.
+    output: on what each part adds. sandwich: before and after each part. carried: as pre, but both parts carry a state.
+    parallel: both parts read the same stream; shared: through one norm. lone: one part alone, behind a norm. cross:
+    attention to a source, between the two. dropout: of what a part adds, in training. scale: what it is multiplied by.
     """
 
     attention: Attention | SSRU

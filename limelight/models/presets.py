@@ -7,7 +7,7 @@ from functools import partial
 
 from limelight.errors import ConfigError, suggestion
 from limelight.models import config as c
-from limelight.models import gpt, mamba, mamba2, qwen3_5, recurrent, transformer2017
+from limelight.models import gpt, mamba, mamba2, qwen3_5, recurrent, rwkv7, transformer2017
 from limelight.models.build import build
 
 Make = Callable[..., c.ModelConfig]
@@ -80,6 +80,7 @@ PRESETS: dict[str, Preset] = {
     "rnn": _language_model("rnn"),
     "mamba": _units(mamba.language_model, 6, 256, 8),
     "mamba2": _units(mamba2.language_model, 6, 256, 32),
+    "rwkv7": _units(rwkv7.language_model, 6, 256, 32),
     "delta": _units(qwen3_5.language_model, 4, 192, 32),
     "delta-hybrid": _units(partial(qwen3_5.language_model, every=4), 4, 192, 32),
 }

@@ -81,6 +81,24 @@ class MinGRU(Recurrence):
     inner: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimeMix(Recurrence):
+    """RWKV-7's attention, see `limelight.nn.rwkv.TimeMix`. wide: each of its heads. eps: of their norm."""
+
+    wide: int
+    ranks: tuple[int, int, int, int]
+    eps: float
+    leads: bool
+
+
+@dataclass(frozen=True)
+class ChannelMix(FeedForward):
+    """RWKV-7's feed-forward, see `limelight.nn.rwkv.ChannelMix`; its block's order is "carried"."""
+
+    activation: Activation = "relu_squared"
+    bias: bool = False
+
+
 @dataclass(frozen=True)
 class NoFeedForward(FeedForward):
     """A block has no feed-forward; its order is then "lone"."""

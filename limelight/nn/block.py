@@ -8,6 +8,8 @@ source. `joins` says the same as `forward` to whoever compiles a block or takes 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +20,8 @@ from limelight.nn.cache import KVCache
 from limelight.nn.mask import Mask
 from limelight.nn.norm import Norm
 from limelight.nn.positions import Positions
+from limelight.nn.recurrent import Carried
+from limelight.nn.unit import RecurrentUnit
 
 CrossSource = tuple[KeysValues, Mask]
 """One layer's keys and values of the source, and which of its positions may be seen."""
@@ -108,6 +112,10 @@ class Block(nn.Module, ABC):
         dropout: nn.Module,
     ) -> None:
         super().__init__()
+
+    def cache(self, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> KVCache | Carried:
+        """Memory for `rows` sequences of at most `capacity` positions."""
+        return self.attention.cache(rows, capacity, dtype, device)
 
     @property
     @abstractmethod
@@ -222,6 +230,53 @@ class SandwichBlock(PreNormBlock):
         if not isinstance(dropout, nn.Identity):
             raise ConfigError("a sandwich block ends in a norm and has no dropout; set its rate to 0")
         return norm()
+
+
+class CarriedBlock(PreNormBlock):
+    """A pre-norm block whose feed-forward is a recurrent unit, as its attention is (RWKV-7; Peng et al., 2025)."""
+
+    order = "carried"
+
+    def __init__(
+        self,
+        attention: Attention,
+        cross: Attention | None,
+        feedforward: nn.Module,
+        norm: Callable[[], nn.Module],
+        dropout: nn.Module,
+    ) -> None:
+        super().__init__(attention, cross, feedforward, norm, dropout)
+        if cross is not None or not all(isinstance(part, RecurrentUnit) for part in (attention, feedforward)):
+            raise ConfigError("a block that carries states has two recurrent units and hears no source")
+
+    @property
+    def units(self) -> tuple[RecurrentUnit, RecurrentUnit]:
+        """Both parts."""
+        return cast("RecurrentUnit", self.attention), cast("RecurrentUnit", self.feedforward)
+
+    def cache(self, rows: int, capacity: int, dtype: torch.dtype, device: torch.device) -> Carried:
+        """What both carry, one behind the other."""
+        return Carried(tuple(chain(*(unit.cache(rows, capacity, dtype, device).tensors for unit in self.units))))
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Positions,
+        mask: Mask,
+        cache: KVCache | Carried | None,
+        starts: int | Tensor,
+        source: CrossSource | None,
+    ) -> Tensor:
+        """x [B, T, W] → [B, T, W]."""
+        carried = cast("Carried", cache or self.cache(len(x), 0, x.dtype, x.device))
+        attention, feedforward = self.units
+        own = len(attention.carries)
+        first, second = Carried(carried.tensors[:own]), Carried(carried.tensors[own:])
+        x = x + self.attention_after(attention(self.attention_norm(x), positions, mask, first, starts))
+        read = feedforward(self.feedforward_norm(x), positions, mask, second, starts)
+        carried.tensors = first.tensors + second.tensors
+        out: Tensor = x + self.feedforward_after(read)
+        return out
 
 
 class NoFeedForward(nn.Module):
@@ -361,6 +416,7 @@ class ParallelBlock(Block):
 
     order = "parallel"
     parallel = True
+    shared = False
 
     def __init__(
         self,
@@ -376,55 +432,17 @@ class ParallelBlock(Block):
         self.attention_norm = norm()
         self.attention = attention
         self.cross = NoCross()
-        self.feedforward_norm = norm()
+        if not self.shared:
+            self.feedforward_norm = norm()
         self.feedforward = feedforward
         self.dropout = dropout
 
     @property
     def joins(self) -> tuple[Join, ...]:
-        nothing = nn.Identity()
+        nothing, second = nn.Identity(), self.attention_norm if self.shared else self.feedforward_norm
         return (
             Join(self.attention, self.attention_norm, self.dropout, nothing),
-            Join(self.feedforward, self.feedforward_norm, self.dropout, nothing),
-        )
-
-    def forward(
-        self,
-        x: Tensor,
-        positions: Positions,
-        mask: Mask,
-        cache: KVCache | None,
-        starts: int | Tensor,
-        source: CrossSource | None,
-    ) -> Tensor:
-        """x [B, T, W] → [B, T, W]."""
-        read = self.attention(self.attention_norm(x), positions, mask, cache, starts)
-        out: Tensor = self.dropout(self.feedforward(self.feedforward_norm(x)) + read) + x
-        return out
-
-
-class SharedNormBlock(ParallelBlock):
-    """A parallel block whose parts read the stream through one norm (GPT-J, Phi, Cohere)."""
-
-    order = "shared"
-
-    def __init__(
-        self,
-        attention: Attention,
-        cross: Attention | None,
-        feedforward: nn.Module,
-        norm: Callable[[], nn.Module],
-        dropout: nn.Module,
-    ) -> None:
-        super().__init__(attention, cross, feedforward, norm, dropout)
-        del self.feedforward_norm
-
-    @property
-    def joins(self) -> tuple[Join, ...]:
-        nothing = nn.Identity()
-        return (
-            Join(self.attention, self.attention_norm, self.dropout, nothing),
-            Join(self.feedforward, self.attention_norm, self.dropout, nothing),
+            Join(self.feedforward, second, self.dropout, nothing),
         )
 
     def forward(
@@ -439,8 +457,15 @@ class SharedNormBlock(ParallelBlock):
         """x [B, T, W] → [B, T, W]."""
         normal = self.attention_norm(x)
         read = self.attention(normal, positions, mask, cache, starts)
-        out: Tensor = self.dropout(self.feedforward(normal) + read) + x
+        out: Tensor = self.dropout(self.feedforward(normal if self.shared else self.feedforward_norm(x)) + read) + x
         return out
+
+
+class SharedNormBlock(ParallelBlock):
+    """A parallel block whose parts read the stream through one norm (GPT-J, Phi, Cohere)."""
+
+    order = "shared"
+    shared = True
 
 
 ORDERS: dict[str, type[Block]] = {
@@ -451,6 +476,7 @@ ORDERS: dict[str, type[Block]] = {
         PostNormBlock,
         OutputNormBlock,
         SandwichBlock,
+        CarriedBlock,
         ParallelBlock,
         SharedNormBlock,
         LoneBlock,

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from limelight.nn.positions import Positions
 from limelight.nn.recurrent import Cell, RecurrentLayer, Tensors
 from limelight.nn.unit import RecurrentUnit, real, scan
 
@@ -19,8 +20,8 @@ class Cells(RecurrentUnit):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Nothing: all weights are its layers'."""
 
-    def read(self, x: Tensor, before: Tensors, counts: Tensor | None) -> tuple[Tensor, Tensors]:
-        read, after = self.layer(x, tuple(tensor.to(x.dtype) for tensor in before), counts)
+    def read(self, x: Tensor, before: Tensors, positions: Positions) -> tuple[Tensor, Tensors]:
+        read, after = self.layer(x, tuple(tensor.to(x.dtype) for tensor in before), positions.counts)
         out: Tensor = self.out(read)
         return out, tuple(tensor.float() for tensor in after)
 
@@ -40,8 +41,8 @@ class MinGRU(RecurrentUnit):
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
         """Nothing: all weights are its layers'."""
 
-    def read(self, x: Tensor, before: Tensors, counts: Tensor | None) -> tuple[Tensor, Tensors]:
-        taken = real(self.gate(x).float().sigmoid(), counts)
+    def read(self, x: Tensor, before: Tensors, positions: Positions) -> tuple[Tensor, Tensors]:
+        taken = real(self.gate(x).float().sigmoid(), positions.counts)
         states = scan(1 - taken, taken * self.new(x).float(), before[0])
         out: Tensor = self.out(states.to(x.dtype))
         return out, (states[:, -1],)

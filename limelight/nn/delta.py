@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limelight.nn.norm import RMSNorm
+from limelight.nn.positions import Positions
 from limelight.nn.recurrent import Tensors
 from limelight.nn.unit import CausalConv, RecurrentUnit, heads, linear_attention, real
 
@@ -37,7 +38,8 @@ class GatedDeltaNet(RecurrentUnit):
         self.log_rate.uniform_(0.01, 16, generator=generator).log_()
         nn.init.ones_(self.step_bias)
 
-    def read(self, x: Tensor, before: Tensors, counts: Tensor | None) -> tuple[Tensor, Tensors]:
+    def read(self, x: Tensor, before: Tensors, positions: Positions) -> tuple[Tensor, Tensors]:
+        counts = positions.counts
         read, seen = self.conv.read(self.mixed(x), before[0], counts)
         q, k, v = torch.split(F.silu(read).float(), self.sizes, -1)
         q, k = (_unit(heads(part, self.keys)) for part in (q, k))

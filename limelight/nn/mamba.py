@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from limelight.nn.positions import Positions
 from limelight.nn.recurrent import Tensors
 from limelight.nn.unit import CHUNK, CausalConv, GroupedRMSNorm, RecurrentUnit, heads, linear_attention, real, scan
 
@@ -47,7 +48,8 @@ class Mamba(RecurrentUnit):
         nn.init.ones_(self.skip)
         first_steps(self.step_bias, generator)
 
-    def read(self, x: Tensor, before: Tensors, counts: Tensor | None) -> tuple[Tensor, Tensors]:
+    def read(self, x: Tensor, before: Tensors, positions: Positions) -> tuple[Tensor, Tensors]:
+        counts = positions.counts
         read, seen = self.conv.read(self.x(x), before[0], counts)
         read = F.silu(read)
         step, B, C = torch.split(self.select(read), self.sizes, -1)
@@ -106,7 +108,8 @@ class Mamba2(RecurrentUnit):
         nn.init.ones_(self.skip)
         first_steps(self.step_bias, generator)
 
-    def read(self, x: Tensor, before: Tensors, counts: Tensor | None) -> tuple[Tensor, Tensors]:
+    def read(self, x: Tensor, before: Tensors, positions: Positions) -> tuple[Tensor, Tensors]:
+        counts = positions.counts
         read, seen = self.conv.read(self.x(x), before[0], counts)
         value, B, C = torch.split(F.silu(read).float(), self.sizes, -1)
         value = heads(value, self.heads)

@@ -159,7 +159,8 @@ class Positions:
     index: [T] where every row stands at the same positions, otherwise [B, T]; int64.
     longest: one more than the largest position.
     length, given: [B] int64 on CPU, see `FollowingScaling.reach`; None: all rows are `longest`, and nobody said.
-    counts: [B] int64 on CPU, how many of the positions of each row are real; None: all.
+    counts: [B] int64 on CPU, how many of the positions of each row are real; None: all. values: [B, T, W], what the
+    first layer of RWKV-7 has left for those behind it.
     """
 
     def __init__(
@@ -175,6 +176,7 @@ class Positions:
         self.length = length
         self.given = given
         self.counts = counts
+        self.values: Tensor | None = None
         self._rotations: dict[tuple[int, torch.dtype], tuple[Tensor, Tensor]] = {}
         self._biases: dict[int, Tensor | None] = {}
 

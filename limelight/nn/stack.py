@@ -101,8 +101,8 @@ class Stack(nn.Module):
         """An empty state for `rows` sequences of at most `capacity` positions (0: nothing will be remembered)."""
         device = self.device
         source = None if memory is None else Source.of(memory, self.crosses)
-        attentions = [cast("Attention", block.attention) for block in self.blocks] if capacity else []
-        caches = [attention.cache(rows, capacity, self.cache_dtype or self.dtype, device) for attention in attentions]
+        blocks = [cast("Block", block) for block in self.blocks] if capacity else []
+        caches = [block.cache(rows, capacity, self.cache_dtype or self.dtype, device) for block in blocks]
         text = Text.empty(rows, capacity, following, device) if (following := self.following) else None
         lengths = torch.zeros(rows, dtype=torch.int64)
         return State(caches, lengths, capacity, source, rewinds=not self.recurrent, text=text)

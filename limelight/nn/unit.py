@@ -43,16 +43,15 @@ class RecurrentUnit(nn.Module, ABC):
     ) -> Tensor:
         """x [B, T, W] → [B, T, W], behind what the cache has seen."""
         if cache is None:
-            return self.read(x, self.cache(len(x), 0, x.dtype, x.device).tensors, positions.counts)[0]
-        out, cache.tensors = self.read(x, cache.tensors, positions.counts)
+            cache = self.cache(len(x), 0, x.dtype, x.device)
+        out, cache.tensors = self.read(x, cache.tensors, positions)
         return out
 
     @abstractmethod
-    def read(self, x: Tensor, before: Tensors, counts: Tensor | None) -> tuple[Tensor, Tensors]:
+    def read(self, x: Tensor, before: Tensors, positions: Positions) -> tuple[Tensor, Tensors]:
         """What x [B, T, W] is made into, and what is carried on.
 
-        counts: [B] int64 on CPU, the real positions of each row (None: all); what stands behind them changes nothing
-        that is carried.
+        What stands behind the real positions of each row (`Positions.counts`) changes nothing that is carried.
         """
 
     @abstractmethod

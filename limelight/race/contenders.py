@@ -7,7 +7,7 @@ from typing import Literal
 
 from limelight.errors import ConfigError, RequestError, suggestion
 from limelight.models import config as c
-from limelight.models import gpt, mamba, qwen3_5, recurrent, units
+from limelight.models import gpt, mamba, qwen3_5, recurrent, rwkv7, units
 from limelight.models.presets import count
 
 LAYERS = 2
@@ -118,6 +118,12 @@ def _mamba2(vocab: int, context: int, width: int, heads: int, more: int) -> c.Mo
     return mamba.model("mamba2", unit, vocab=vocab, width=width, layers=LAYERS, eps=1e-5, tied=True)
 
 
+def _rwkv7(vocab: int, context: int, width: int, more: int) -> c.ModelConfig:
+    return rwkv7.language_model(
+        vocab=vocab, context=context, layers=LAYERS, width=width, dropout=0.0, wide=16, hidden=4 * width + more
+    )
+
+
 KERNEL = "torch's fused kernel, word by word as it must"
 PLAIN = "plain torch; its parallel form reads chunks at once, and some kernels elsewhere are far quicker"
 FUSED = "torch's fused attention, all words at once"
@@ -151,6 +157,14 @@ CONTENDERS = {
             _delta,
             "word by word",
             f"{PLAIN}; with its own short convolution",
+            step=16,
+        ),
+        Contender(
+            "rwkv7",
+            "RWKV-7 (2025)",
+            _rwkv7,
+            "word by word",
+            f"{PLAIN}; it reads each word beside the one before",
             step=16,
         ),
         Contender(

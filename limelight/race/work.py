@@ -87,9 +87,9 @@ def chain(config: c.ModelConfig, length: int) -> int:
     """The longest row of products each of which needs the one before, to read `length` tokens at once.
 
     A recurrent layer has one for its inputs and one for each word; a block of a transformer six, however long the text:
-    queries, scores, values, output, up and down. A unit with a parallel form (Mamba, the delta rule) reads chunks at
-    once and hands a state from one to the next, between its projections; a scan runs through pieces. The head is one
-    more.
+    queries, scores, values, output, up and down. A unit with a parallel form (Mamba, the delta rule, RWKV-7) reads
+    chunks at once and hands a state from one to the next, between its projections; a scan runs through pieces. The head
+    is one more.
     """
     stack = config.decoder
     if isinstance(stack, c.RecurrentStack):
@@ -124,6 +124,8 @@ def products(network: Decoder, length: int) -> int:
                     total += 2 * 2 * inner * size * length
                 case u.GatedDelta(asking_width=asks, units=units, unit_width=wide):  # asked twice, and written
                     total += 3 * 2 * units * asks * wide * length
+                case u.TimeMix(wide=wide):  # what is removed is read and written, too
+                    total += 4 * 2 * stack.width * wide * length
                 case u.Recurrence():
                     pass  # its products are those of its matrices
                 case c.Attention(heads=heads, head_width=wide):

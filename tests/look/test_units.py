@@ -76,7 +76,7 @@ def test_nothing_is_hidden_and_nothing_drafted(model: limelight.Model) -> None:
         list(generate(model.network, [[5, 6]], max_tokens=3, draft="lookup"))
 
 
-@pytest.mark.parametrize("name", ["mamba", "mamba2", "delta-hybrid"])
+@pytest.mark.parametrize("name", ["mamba", "mamba2", "rwkv7", "delta-hybrid"])
 def test_a_new_one_learns(name: str) -> None:
     torch.manual_seed(0)
     network = build(preset(name, 20, width=32, dropout=0.0))

@@ -7,6 +7,8 @@ from torch import Tensor
 from limelight.nn.cells import Cells, MinGRU
 from limelight.nn.delta import GatedDeltaNet
 from limelight.nn.mamba import Mamba, Mamba2
+from limelight.nn.positions import Positions
+from limelight.nn.rwkv import FASTEST, ChannelMix, TimeMix, corrected_attention
 from limelight.nn.unit import CausalConv, GroupedRMSNorm, RecurrentUnit, linear_attention, scan
 
 WIDTH, T = 32, 150  # more than two chunks
@@ -24,7 +26,14 @@ UNITS = {
     "mingru": lambda: MinGRU(WIDTH, 40),
     "lstm": lambda: Cells(WIDTH, 40, "lstm"),
     "gru": lambda: Cells(WIDTH, 40, "gru"),
+    "time-mix": lambda: TimeMix(WIDTH, 8, (4, 4, 4, 4), eps=1e-4, leads=True),
+    "channel-mix": lambda: ChannelMix(WIDTH, 48),
 }
+
+
+def of(counts: Tensor | None) -> Positions:
+    """The positions of a text of which so many are real; units ask for nothing else."""
+    return Positions(torch.arange(T), T, counts=counts)
 
 
 @pytest.fixture(params=UNITS)
@@ -41,12 +50,12 @@ def unit(request: pytest.FixtureRequest) -> RecurrentUnit:
 def test_word_by_word_and_in_pieces_equals_at_once(unit: RecurrentUnit) -> None:
     x = drawn(2, T, WIDTH)
     zero = unit.cache(2, T, x.dtype, x.device).tensors
-    at_once, last = unit.read(x, zero, None)
+    at_once, last = unit.read(x, zero, of(None))
     assert at_once.std() > 0.1
     for cuts in ([1] * T, [1, 70, 2, T - 73]):
         carried, outs = zero, []
         for piece in x.split(cuts, 1):
-            out, carried = unit.read(piece, carried, None)
+            out, carried = unit.read(piece, carried, of(None))
             outs.append(out)
         torch.testing.assert_close(torch.cat(outs, 1), at_once, rtol=1e-5, atol=1e-5 * float(at_once.abs().max()))
         for found, expected in zip(carried, last, strict=True):
@@ -58,10 +67,10 @@ def test_padding_changes_nothing_that_is_carried(unit: RecurrentUnit) -> None:
     x = drawn(4, 80, WIDTH)
     before = tuple(drawn(4, *shape, seed=1) * 0.3 for shape in unit.carries)
     counts = torch.tensor([80, 71, 2, 0])
-    out, after = unit.read(x, before, counts)
+    out, after = unit.read(x, before, of(counts))
     for row, count in enumerate(counts.tolist()):
         own = tuple(tensor[row : row + 1] for tensor in before)
-        alone, carried = unit.read(x[row : row + 1, :count], own, None) if count else (x[:1, :0], own)
+        alone, carried = unit.read(x[row : row + 1, :count], own, of(None)) if count else (x[:1, :0], own)
         torch.testing.assert_close(out[row : row + 1, :count], alone, **CLOSE)
         for found, expected in zip(after, carried, strict=True):
             torch.testing.assert_close(found[row : row + 1], expected, **CLOSE)
@@ -93,7 +102,7 @@ def test_a_minimal_gru_is_the_recurrence_of_the_paper() -> None:
         z = unit.gate(x[:, t]).sigmoid()
         h = (1 - z) * h + z * unit.new(x[:, t])
         states.append(h)
-    found, after = unit.read(x, unit.cache(2, 9, x.dtype, x.device).tensors, None)
+    found, after = unit.read(x, unit.cache(2, 9, x.dtype, x.device).tensors, of(None))
     torch.testing.assert_close(found, unit.out(torch.stack(states, 1)))
     torch.testing.assert_close(after[0], h)
 
@@ -122,6 +131,37 @@ def test_linear_attention_is_the_recurrence_and_so_is_its_gradient(delta: bool) 
     ours, plain = (torch.autograd.grad(out.square().sum(), wanted) for out in (found, torch.stack(outs, 1)))
     for a, b in zip(ours, plain, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_corrected_attention_is_the_recurrence_and_so_is_its_gradient() -> None:
+    B, H, N, P = 2, 3, 6, 5
+    q, k, v, written = (drawn(B, T, H, size, seed=seed) for seed, size in enumerate((N, N, P, N)))
+    removed = torch.nn.functional.normalize(drawn(B, T, H, N, seed=4), dim=-1)
+    fall, written = FASTEST * drawn(B, T, H, N, seed=5).sigmoid(), removed * written.sigmoid()
+    inputs = [x.double().requires_grad_() for x in (q, k, v, fall, removed, written, drawn(B, H, N, P, seed=6))]
+    found, last = corrected_attention(*inputs)
+    q, k, v, fall, removed, written, state = inputs
+    outs = []
+    for t in range(T):
+        gone = torch.einsum("bhn,bhnp->bhp", removed[:, t], state)
+        state = fall[:, t, :, :, None].exp() * state - written[:, t, :, :, None] * gone[:, :, None]
+        state = state + k[:, t, :, :, None] * v[:, t, :, None]
+        outs.append(torch.einsum("bhn,bhnp->bhp", q[:, t], state))
+    expected = torch.stack(outs, 1)
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(last, state)
+    ours, plain = (torch.autograd.grad(out.square().sum(), inputs) for out in (found, expected))
+    for a, b in zip(ours, plain, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_what_falls_fastest_all_the_time_is_exact_still() -> None:
+    fall = torch.full((1, T, 1, 4), FASTEST)
+    q, k, v = (drawn(1, T, 1, 4, seed=seed) for seed in range(3))
+    removed = torch.nn.functional.normalize(drawn(1, T, 1, 4, seed=3), dim=-1)
+    inputs = q, k, v, fall, removed, 0.5 * removed, drawn(1, 1, 4, 4, seed=4)
+    exact, _ = corrected_attention(*(x.double() for x in inputs))
+    torch.testing.assert_close(corrected_attention(*inputs)[0].double(), exact, rtol=1e-5, atol=1e-5)
 
 
 def test_a_state_that_falls_to_nothing_gives_numbers() -> None:

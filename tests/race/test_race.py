@@ -243,7 +243,7 @@ def test_a_recurrent_model_waits_for_every_word_and_a_transformer_for_none() -> 
     rnn, transformer = (CONTENDERS[name].fit(64, 64, 50_000) for name in ("rnn", "transformer"))
     assert chain(rnn, 1000) - chain(rnn, 10) == 990
     assert chain(transformer, 1000) == chain(transformer, 10)
-    units = [CONTENDERS[name].fit(64, 64, 50_000) for name in ("mamba2", "delta", "mingru")]
+    units = [CONTENDERS[name].fit(64, 64, 50_000) for name in ("mamba2", "delta", "mingru", "rwkv7")]
     for unit in units:
         assert chain(transformer, 320) < chain(unit, 320) < chain(rnn, 320)
     listening = CONTENDERS["lstm+attention"].fit(64, 64, 50_000)
