@@ -5,14 +5,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from limelight.models import config as c
-from limelight.models import llama, moe
+from limelight.models import llama, mla, moe
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, rotary
-from limelight.models.mapping import Permute, Split, Table, WeightMapping
+from limelight.models.mapping import Table, WeightMapping
 from limelight.nn.positions import YarnScaling
 
 INERT = ("ep_size", "aux_loss_alpha", "seq_aux", "output_router_logits", "intermediate_size", "first_k_dense_replace")
@@ -104,24 +101,13 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
 
 def table(config: c.ModelConfig, interleaved: bool = True) -> Table:
     """interleaved: whether neighbouring features turn together in checkpoints."""
-    attention = config.transformer.blocks[0].attention
-    latent, heads, values = attention.latent, attention.heads, attention.head_width
-    assert latent is not None
-    unturned, rank, width = latent.unturned, latent.rank, attention.key_width
-    turned = torch.arange(width - unturned)
-    if interleaved:
-        turned = torch.cat((turned[::2], turned[1::2]))
-    place = "layers.{i}."
-    theirs, ours = f"model.{place}self_attn.", "decoder.blocks.{i}.attention."
-    queries = Permute(_rows(heads, width, torch.cat((unturned + turned, torch.arange(unturned)))))
-    both = torch.arange(unturned + values)
-    parts = [_rows(heads, len(both), part) for part in (both[:unturned], both[unturned:])]
-    narrow = Permute(torch.cat((torch.arange(rank), rank + turned))), Split((rank, width - unturned))
+    theirs, ours = "model.layers.{i}.self_attn.", "decoder.blocks.{i}.attention."
+    queries, narrow, wide = mla.orders(config, interleaved)
     return llama.table(config).replaced(
         *moe.mappings(),
         *moe.shared_mappings("shared_experts"),
         WeightMapping(
-            f"model.{place}mlp.gate.e_score_correction_bias", "decoder.blocks.{i}.feedforward.router.correction"
+            "model.layers.{i}.mlp.gate.e_score_correction_bias", "decoder.blocks.{i}.feedforward.router.correction"
         ),
         WeightMapping(f"{theirs}q_proj.weight", f"{ours}q.weight", queries),
         WeightMapping(f"{theirs}q_a_proj.{{p}}", f"{ours}q.down.{{p}}"),
@@ -131,19 +117,9 @@ def table(config: c.ModelConfig, interleaved: bool = True) -> Table:
             f"{theirs}kv_a_proj_with_mqa.{{p}}", (f"{ours}latent.down.{{p}}", f"{ours}turned.{{p}}"), *narrow
         ),
         WeightMapping(f"{theirs}kv_a_layernorm.weight", f"{ours}latent.norm.weight"),
-        WeightMapping(
-            f"{theirs}kv_b_proj.weight",
-            (f"{ours}k.weight", f"{ours}v.weight"),
-            Permute(torch.cat(parts)),
-            Split((heads * unturned, heads * values)),
-        ),
+        WeightMapping(f"{theirs}kv_b_proj.weight", (f"{ours}k.weight", f"{ours}v.weight"), *wide),
         without=("q_proj", "k_proj", "v_proj", "q_norm", "k_norm"),
     )
-
-
-def _rows(heads: int, width: int, within: Tensor) -> Tensor:
-    """The rows `within` each of so many heads of a width."""
-    return (torch.arange(heads)[:, None] * width + within).flatten()
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
@@ -175,4 +151,4 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return {**write(config), "topk_method": "group_limited_greedy" if grouped else "greedy"}
 
 
-FAMILY = Family("deepseek_v2", {c.LMHead: "DeepseekV2ForCausalLM"}, from_hf, to_hf, table)
+FAMILY = Family("deepseek_v2", {c.LMHead: "DeepseekV2ForCausalLM"}, from_hf, to_hf, table, mla.GGUF)

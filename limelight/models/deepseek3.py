@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import deepseek2, moe
+from limelight.models import deepseek2, mla, moe
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader
 from limelight.models.mapping import Table
@@ -53,4 +53,4 @@ def table(config: c.ModelConfig) -> Table:
     return replace(made, ignored=(*made.ignored, *(f"model.layers.{layers + i}.{{rest}}" for i in range(ahead))))
 
 
-FAMILY = Family("deepseek_v3", {c.LMHead: "DeepseekV3ForCausalLM"}, from_hf, to_hf, table)
+FAMILY = Family("deepseek_v3", {c.LMHead: "DeepseekV3ForCausalLM"}, from_hf, to_hf, table, mla.GGUF)

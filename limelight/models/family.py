@@ -1,15 +1,23 @@
 """A family of models as data: how its configs and weights are read and written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from limelight.models.config import ModelConfig
-from limelight.models.mapping import Table
+from limelight.models.mapping import Table, WeightMapping
 
 
 def _as_it_is(values: Mapping[str, Any]) -> dict[str, Any]:
     return dict(values)
+
+
+NEEDED = ("context_length", "embedding_length", "feed_forward_length", "attention.head_count")
+"""Keys without which the file of an architecture that does not say otherwise is refused."""
+
+
+def _nothing(config: ModelConfig) -> Sequence[WeightMapping]:
+    return ()
 
 
 @dataclass(frozen=True)
@@ -22,6 +30,8 @@ class Gguf:
     so found where a rule is needed. names: of parts of our blocks; without: those that it has not. joint: whether q, k
     and v are one tensor; halves: whether gate and up are. interleaved: whether the rows of q and k are in the order
     that turns neighbouring pairs. shifted: whether one was added to the norms. experts: whether the file holds experts.
+    needed: keys without which a file is refused; those of `NEEDED` that it leaves out may be zero. own: names in a
+    model of the config that take the place of those for all. ignored: tensors that hold no weights of it.
     """
 
     architecture: str
@@ -39,6 +49,9 @@ class Gguf:
     interleaved: bool = False
     shifted: bool = False
     experts: bool = False
+    needed: tuple[str, ...] = NEEDED
+    own: Callable[[ModelConfig], Sequence[WeightMapping]] = _nothing
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

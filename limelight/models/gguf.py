@@ -10,7 +10,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models.config import Block, Experts, ModelConfig
-from limelight.models.family import Family, Gguf
+from limelight.models.family import NEEDED, Family, Gguf
 from limelight.models.hf import REQUIRED, ConfigReader, head_width, is_number
 from limelight.models.mapping import AsRow, Operation, Shift, Split, Table, Unstack, WeightMapping, interleaved_rotary
 from limelight.models.registry import FAMILIES, config_from_hf
@@ -28,11 +28,11 @@ WHOLE = {
 NUMBERS = {"rope.freq_base": "rope_theta"}
 """The part of a metadata key behind the architecture ↔ the key of a Hugging Face config, for all architectures."""
 
-NEEDED = ("context_length", "embedding_length", "feed_forward_length", "attention.head_count")
-"""Keys without which a file is refused."""
-
 BY_LAYER = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
 """Keys whose value may be a list with an entry for each layer; only lists of equal entries can be read."""
+
+NONE = ("attention.sliding_window", "expert_group_count", "expert_group_used_count", "leading_dense_block_count")
+"""Keys that are as good as missing where they are zero."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
     "attention.causal": (True,),
@@ -49,12 +49,13 @@ NEUTRAL: dict[str, tuple[Any, ...]] = {
     "rope.scaling.alpha": (0.0,),
     "rope.scaling.yarn_ext_factor": (-1.0, 1.0),
     "rope.scaling.yarn_log_multiplier": (0.0,),
+    "ssm.dt_b_c_rms": (False,),
     "use_parallel_residual": (False,),
 }
 """Keys that change what a model computes, and the values at which they do not; with any other it is refused by an
 architecture that does not know the key."""
 
-INERT = {"vocab_size", "rope.scaling.finetuned", "tensor_data_layout"}
+INERT = {"vocab_size", "rope.scaling.finetuned", "rope.dimension_sections", "tensor_data_layout"}
 """Keys that do not change what a model computes."""
 
 NAMES = {
@@ -126,19 +127,22 @@ def _values(said: Mapping[str, Any], row: Gguf) -> dict[str, Any]:
             if len(entries) != layers or any(entry != entries[0] for entry in entries):
                 raise keys.refused(name, entries, f"one number, or the same one for each of the {layers} layers")
             said = {**said, name: entries[0]}
+    nothing = {*NONE, *NEEDED} - {*row.needed}
+    said = {name: value for name, value in said.items() if value != 0 or name not in nothing}
     keys = ConfigReader(said, "the GGUF key", place)
-    for name in (*NEEDED, row.eps[0]):
+    for name in (*row.needed, row.eps[0]):
         keys.take(name, REQUIRED)
     values = {ours: keys.whole(name, None) for name, ours in {**WHOLE, **row.whole}.items()}
     values |= {
         ours: keys.number(name, None) for name, ours in {**NUMBERS, **row.numbers, row.eps[0]: row.eps[1]}.items()
     }
     values |= {ours: keys.truth(name, False) for name, ours in row.truths.items()}
-    heads = values["num_attention_heads"]
-    width = values["head_dim"] or head_width(keys, values["hidden_size"], heads, "attention.head_count")
-    for name in ("attention.value_length", "rope.dimension_count"):
-        if name not in row.whole and keys.whole(name, width) != width:
-            raise keys.refused(name, said[name], f"the width of a head, {width}; others cannot be read")
+    if heads := values["num_attention_heads"]:
+        width = values.get("head_dim") or head_width(keys, values["hidden_size"], heads, "attention.head_count")
+        for name in ("attention.value_length", "rope.dimension_count"):
+            if name not in row.whole and keys.whole(name, width) != width:
+                raise keys.refused(name, said[name], f"the width of a head, {width}; others cannot be read")
+        values |= {"num_key_value_heads": values["num_key_value_heads"] or heads, "head_dim": width}
     for name, allowed in NEUTRAL.items():
         known = name in {**row.whole, **row.numbers, **row.truths}
         if not known and (value := keys.take(name, allowed[0])) not in allowed:
@@ -146,7 +150,6 @@ def _values(said: Mapping[str, Any], row: Gguf) -> dict[str, Any]:
     values["rope_scaling"] = _scaling(keys)
     keys.keep(*INERT)
     keys.rest()  # warns
-    values |= {"num_key_value_heads": values["num_key_value_heads"] or heads, "head_dim": width}
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -215,7 +218,7 @@ def table(config: ModelConfig) -> Table:
             WeightMapping(f"{theirs}attn_k.{{p}}", k, *turned(attention.kv_heads)),
             WeightMapping(f"{theirs}attn_v.{{p}}", v),
         ]
-    return Table(tuple(mappings), ignored=("rope_freqs.weight",))
+    return Table(tuple(mappings), ignored=("rope_freqs.weight", *row.ignored)).replaced(*row.own(config))
 
 
 def _experts(config: ModelConfig) -> list[WeightMapping]:

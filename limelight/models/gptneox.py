@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models.family import Family
+from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, activation_name, head_width, rope_keys, rotary
 from limelight.models.mapping import Table, WeightMapping, grouped_by_head
 
@@ -91,4 +91,24 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("gpt_neox", {c.LMHead: "GPTNeoXForCausalLM"}, from_hf, to_hf, table)
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in values.items() if name not in ("turned", "head_dim", "num_key_value_heads")}
+    return {**said, "rotary_pct": values.get("turned", values["head_dim"]) / values["head_dim"]}
+
+
+FAMILY = Family(
+    "gpt_neox",
+    {c.LMHead: "GPTNeoXForCausalLM"},
+    from_hf,
+    to_hf,
+    table,
+    Gguf(
+        "gptneox",
+        ("attention.layer_norm_epsilon", "layer_norm_eps"),
+        whole={"rope.dimension_count": "turned"},
+        numbers={"rope.freq_base": "rotary_emb_base"},
+        truths={"use_parallel_residual": "use_parallel_residual"},
+        complete=_said,
+        joint=True,
+    ),
+)

@@ -33,6 +33,10 @@ class Rows(Protocol):
         """The given rows, still packed."""
         ...
 
+    def dequantize(self) -> Tensor:
+        """The numbers that it stands for."""
+        ...
+
 
 Weight = Tensor | Rows
 
@@ -185,6 +189,74 @@ class Deal:
 
     def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
         return [torch.stack(pair, 1).flatten(0, 1) for pair in zip(weights[::2], weights[1::2], strict=True)]
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """Tensors of the shape `theirs` ↔ of the shape `ours`, with the same numbers in the same order."""
+
+    theirs: tuple[int, ...]
+    ours: tuple[int, ...]
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        for weight in weights:
+            if tuple(weight.shape) != self.theirs:
+                raise ConfigError(f"it has the shape {tuple(weight.shape)} where the config says {self.theirs}")
+        return [weight.view(self.ours) if isinstance(weight, Tensor) else weight for weight in weights]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [weight.view(self.theirs) for weight in weights]
+
+
+@dataclass(frozen=True)
+class Merge:
+    """[n, rows, columns] ↔ [n · rows, columns]. turned: theirs is [n, columns, rows], of which a packed tensor becomes
+    numbers."""
+
+    count: int
+    turned: bool = False
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        (whole,) = weights
+        exactly_rows(whole, self.count)
+        if self.turned:
+            numbers = whole if isinstance(whole, Tensor) else whole.dequantize()
+            return [numbers.transpose(1, 2).flatten(0, 1)]
+        return [whole.flatten(0, 1) if isinstance(whole, Tensor) else whole.rows(slice(None))]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        apart = [weight.view(self.count, -1, weight.shape[1]) for weight in weights]
+        return [weight.transpose(1, 2).contiguous() for weight in apart] if self.turned else apart
+
+
+@dataclass(frozen=True)
+class NegativeExp:
+    """Their value is minus the exponential of ours."""
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        return [(-weight).log() for weight in weights if isinstance(weight, Tensor)]
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [-weight.exp() for weight in weights]
+
+
+@dataclass(frozen=True, eq=False)
+class PermuteColumns:
+    """Input columns in another order: column j of ours is column index[j] of theirs. A packed one becomes numbers."""
+
+    index: Tensor
+
+    def load(self, weights: Sequence[Weight]) -> list[Weight]:
+        made: list[Weight] = []
+        for weight in weights:
+            numbers = weight if isinstance(weight, Tensor) else weight.dequantize()
+            moved = take_rows(numbers.mT, self.index)
+            assert isinstance(moved, Tensor)
+            made.append(moved.mT.contiguous())
+        return made
+
+    def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
+        return [weight[:, self.index.argsort()] for weight in weights]
 
 
 @dataclass(frozen=True)

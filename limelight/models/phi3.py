@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.models import config as c
 from limelight.models import llama
-from limelight.models.family import Family
+from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Split, Table, WeightMapping
 
@@ -47,4 +47,22 @@ def _q_k_v(attention: c.Attention) -> tuple[int, int, int]:
     return attention.heads, attention.kv_heads, attention.kv_heads
 
 
-FAMILY = Family("phi3", {c.LMHead: "Phi3ForCausalLM"}, from_hf, to_hf, table)
+def _said(values: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in values.items() if name != "turned"}
+    return {**said, "partial_rotary_factor": values.get("turned", values["head_dim"]) / values["head_dim"]}
+
+
+FAMILY = Family(
+    "phi3",
+    {c.LMHead: "Phi3ForCausalLM"},
+    from_hf,
+    to_hf,
+    table,
+    Gguf(
+        "phi3",
+        whole={"attention.sliding_window": "sliding_window", "rope.dimension_count": "turned"},
+        complete=_said,
+        joint=True,
+        halves=True,
+    ),
+)

@@ -3,11 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from limelight.models import config as c
-from limelight.models import llama, qwen3next, units
+from limelight.models import hybrid, llama, units
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader
-from limelight.models.mapping import Table, WeightMapping
+from limelight.models.mapping import Permute, PermuteColumns, Table, WeightMapping
 
 
 def language_model(
@@ -30,20 +32,44 @@ def language_model(
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
-    return qwen3next.read("qwen3_5_text", ConfigReader({"head_dim": 256, **values}), kv_heads=4, hidden=12288)
+    return hybrid.read("qwen3_5_text", ConfigReader({"head_dim": 256, **values}), kv_heads=4, hidden=12288)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    hears, plain = qwen3next.hearing(config)
-    return qwen3next.write(config, llama.write(plain), hears)
+    hears, plain = hybrid.hearing(config)
+    return hybrid.write(config, llama.write(plain), hears)
 
 
 def table(config: c.ModelConfig) -> Table:
     theirs, ours = "model.layers.{i}.linear_attn.in_proj_", "decoder.blocks.{i}.attention."
     names = {"qkv": "mixed", "z": "gate", "b": "write", "a": "step"}
-    return qwen3next.hybrid(
+    return hybrid.table_of(
         config, [WeightMapping(f"{theirs}{name}.weight", f"{ours}{own}.weight") for name, own in names.items()]
     )
 
 
-FAMILY = Family("qwen3_5_text", {c.LMHead: "Qwen3_5ForCausalLM"}, from_hf, to_hf, table)
+def _in_gguf(config: c.ModelConfig) -> list[WeightMapping]:
+    """llama.cpp deals the heads of values out: the first of each key, then the second of each."""
+    unit, ours = hybrid.unit_of(config), "decoder.blocks.{i}.attention."
+    dealt = torch.arange(unit.units).view(-1, unit.keys).T.flatten()
+    of_heads = Permute(dealt)
+    values = (dealt[:, None] * unit.unit_width + torch.arange(unit.unit_width)).flatten()
+    before = 2 * unit.keys * unit.asking_width
+    of_channels = Permute(torch.cat((torch.arange(before), before + values)))
+    return [
+        *hybrid.in_gguf(config, [of_heads], [of_channels]),
+        WeightMapping("blk.{i}.attn_gate.weight", f"{ours}gate.weight", Permute(values)),
+        WeightMapping("blk.{i}.ssm_beta.weight", f"{ours}write.weight", of_heads),
+        WeightMapping("blk.{i}.ssm_alpha.weight", f"{ours}step.weight", of_heads),
+        WeightMapping("blk.{i}.ssm_out.weight", f"{ours}out.weight", PermuteColumns(values)),
+    ]
+
+
+FAMILY = Family(
+    "qwen3_5_text",
+    {c.LMHead: "Qwen3_5ForCausalLM"},
+    from_hf,
+    to_hf,
+    table,
+    hybrid.gguf("qwen35", _in_gguf),
+)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from limelight.errors import ConfigError, RequestError, suggestion
 from limelight.models import config as c
-from limelight.models import gpt, mamba, qwen3_5, recurrent, rwkv7, units
+from limelight.models import gpt, qwen3_5, recurrent, rwkv7, ssm, units
 from limelight.models.presets import count
 
 LAYERS = 2
@@ -115,7 +115,7 @@ def _mamba2(vocab: int, context: int, width: int, heads: int, more: int) -> c.Mo
     """Heads of 16. Its short convolution is part of it; without one it learns none of the problems."""
     norm = c.RMSNorm(1e-5)
     unit = units.Mamba2(inner=2 * width, size=USUAL + more, units=2 * width // 16, groups=1, conv=4, norm=norm)
-    return mamba.model("mamba2", unit, vocab=vocab, width=width, layers=LAYERS, eps=1e-5, tied=True)
+    return ssm.model("mamba2", unit, vocab=vocab, width=width, layers=LAYERS, eps=1e-5, tied=True)
 
 
 def _rwkv7(vocab: int, context: int, width: int, more: int) -> c.ModelConfig:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from gguf_files import add_tokenizer
 from references import CONFIGS, reference
 from torch import Tensor
 
@@ -18,10 +19,29 @@ from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2))
 CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2"]
 CASES += ["olmo", "olmo2", "smollm3", "granite", "starcoder2", "phi", "stablelm", "cohere", "cohere2", "glm4"]
-CASES += ["falcon", "bloom", "mpt", "arcee", "mixtral", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss"]
+CASES += [
+    "phi3",
+    "gpt_neox",
+    "gpt_neox-serial-tied",
+    "falcon",
+    "bloom",
+    "mpt",
+    "arcee",
+    "mixtral",
+    "qwen2_moe",
+    "qwen3_moe",
+    "olmoe",
+    "gpt_oss",
+]
 
-ARCHITECTURES = {"gemma3_text": "gemma3", "phi": "phi2", "cohere": "command-r", "mixtral": "llama"}
-ARCHITECTURES |= {"qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss"}
+ARCHITECTURES = {
+    "gemma3_text": "gemma3",
+    "phi": "phi2",
+    "gpt_neox": "gptneox",
+    "cohere": "command-r",
+    "mixtral": "llama",
+}
+ARCHITECTURES |= {"qwen2_moe": "qwen2moe", "qwen3_moe": "qwen3moe", "gpt_oss": "gpt-oss", "gpt_neox": "gptneox"}
 """What llama.cpp calls them, where that is not transformers' name."""
 
 EXPERTS = {
@@ -46,6 +66,8 @@ OTHER_KEYS: dict[str, dict[str, Any]] = {
         "logit_scale": "logits_scaling",
     },
     "phi2": {"rope.dimension_count": 8},
+    "phi3": {"attention.sliding_window": "sliding_window", "rope.scaling.original_context_length": 128},
+    "gptneox": {"rope.dimension_count": 4, "use_parallel_residual": "use_parallel_residual"},
     "stablelm": {"rope.dimension_count": 4, "use_parallel_residual": False},
     "command-r": {"logit_scale": "logit_scale"},
     "cohere2": {"logit_scale": "logit_scale", "attention.sliding_window": "sliding_window"},
@@ -74,6 +96,8 @@ def converted(name: str, weight: Tensor, architecture: str, config: transformers
         weight = weight.t()
     if architecture.startswith("gemma") and weight.dim() == 1:
         weight = weight + 1
+    if architecture == "gptneox" and "query_key_value" in name:
+        weight = weight.unflatten(0, (config.num_attention_heads, 3, -1)).transpose(0, 1).reshape(weight.shape)
     if architecture == "bloom" and "query_key_value" in name:
         weight = weight.unflatten(0, (config.n_head, 3, -1)).transpose(0, 1).reshape(weight.shape)
     if architecture in {"llama", "olmo", "smollm3", "granite", "arcee"} and ("q_proj" in name or "k_proj" in name):
@@ -117,7 +141,7 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
             writer.add_head_count_kv(1)
     else:
         writer.add_feed_forward_length(config.intermediate_size)
-        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_head_count_kv(getattr(config, "num_key_value_heads", heads))
         writer.add_key_length(getattr(config, "head_dim", None) or width // heads)
         for own in ("rms_norm_eps", "layer_norm_eps", "norm_epsilon"):
             if hasattr(config, own):
@@ -138,19 +162,12 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
         # The converter writes the scaled frequencies as divisors.
         plain = 1.0 / 10000.0 ** (torch.arange(0, 16, 2).float() / 16)
         writer.add_tensor("rope_freqs.weight", (plain / theirs.model.rotary_emb.inv_freq).numpy())
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    letters = [*(chr(i) for i in range(33, 33 + 90)), *(f"<{i}>" for i in range(5)), "ab"]
-    writer.add_token_list(["<pad>", "<s>", "</s>", *letters])
-    writer.add_token_types([3, 3, 3, *[1] * 96])
-    writer.add_token_merges(["a b"])
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
+    add_tokenizer(writer)
     tied = getattr(config, "tie_word_embeddings", False)
     kinds = {called: number for number, called in gguf.MODEL_ARCH_NAMES.items()}
     names = gguf.get_tensor_name_map(kinds[architecture], layers)
     for key, weight in theirs.state_dict().items():
-        if key == "lm_head.weight" and tied:
+        if key in {"lm_head.weight", "embed_out.weight"} and tied:
             continue
         made = experts(key, weight, architecture)
         if not made:

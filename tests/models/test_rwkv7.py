@@ -1,11 +1,14 @@
 """RWKV-7 against the recurrence of the paper, word by word in double precision, from files as its library writes."""
 
 import json
+import re
 from pathlib import Path
 
+import gguf
 import pytest
 import torch
 import torch.nn.functional as F
+from gguf_files import add_keys, finish
 from references import write_tokenizer
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -209,6 +212,67 @@ def test_the_older_files_with_all_mixtures_in_one_open_alike(ours: Decoder, fold
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     write_tokenizer(tmp_path, VOCAB)
     assert torch.equal(open_checkpoint(tmp_path).network(TOKENS), ours(TOKENS))
+
+
+CONVERTED = {
+    "model.embeddings": "token_embd",
+    "model.layers.0.pre_norm": "token_embd_norm",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+    "attn_norm": "attn_norm",
+    "ffn_norm": "attn_norm_2",
+    "attn.r_proj": "time_mix_receptance",
+    "attn.k_proj": "time_mix_key",
+    "attn.v_proj": "time_mix_value",
+    "attn.o_proj": "time_mix_output",
+    "attn.g_norm": "time_mix_ln",
+    "ffn.x_k": "channel_mix_lerp_k.weight",
+    "ffn.key": "channel_mix_key",
+    "ffn.value": "channel_mix_value",
+}
+"""What llama.cpp's converter calls the tensors whose names follow no rule."""
+
+
+def converted() -> dict[str, Tensor]:
+    """The weights as llama.cpp has them: mixtures in one tensor, and values of the first layer that are not read."""
+    made: dict[str, Tensor] = {}
+    for name, weight in WEIGHTS.items():
+        layer = re.match(r"model\.layers\.(\d+)\.(.+)", name)
+        place = f"blk.{layer[1]}." if layer and "pre_norm" not in name else ""
+        rest = layer[2] if layer and place else name
+        if low := re.match(r"attn\.([wavg])_lora\.lora\.(0|2)\.(weight|bias)", rest):
+            number = 0 if low[3] == "bias" else 1 + int(low[2]) // 2
+            made[f"{place}time_mix_{low[1]}{number}.weight"] = weight
+        elif rest.startswith("attn.x_"):
+            continue
+        elif rest in {"attn.k_k", "attn.k_a", "attn.r_k"}:
+            made[f"{place}time_mix_{rest[5:]}.weight"] = weight.flatten()
+        elif rest in CONVERTED:
+            made[place + CONVERTED[rest]] = weight
+        else:
+            body, _, kind = rest.rpartition(".")
+            made[f"{place}{CONVERTED[body]}.{kind}"] = weight
+    for i in range(LAYERS):
+        mixtures = [WEIGHTS[f"model.layers.{i}.attn.x_{part}"] for part in "rwkvag"]
+        made[f"blk.{i}.time_mix_lerp_fused.weight"] = torch.stack(mixtures)
+    return made | {f"blk.0.time_mix_v{i}.weight": made[f"blk.0.time_mix_a{i}.weight"] for i in range(3)}
+
+
+@torch.inference_mode()
+def test_a_gguf_file_opens_alike(ours: Decoder, tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "rwkv7")
+    keys = {"context_length": 1 << 20, "embedding_length": WIDTH, "block_count": LAYERS, "feed_forward_length": HIDDEN}
+    keys |= {"wkv.head_size": WIDTH // HEADS, "attention.head_count": 0, "attention.decay_lora_rank": RANKS["w"]}
+    keys |= {"attention.iclr_lora_rank": RANKS["a"], "attention.value_residual_mix_lora_rank": RANKS["v"]}
+    keys |= {"attention.gate_lora_rank": RANKS["g"], "attention.layer_norm_epsilon": 1e-5}
+    add_keys(writer, "rwkv7", keys)
+    known = gguf.MODEL_TENSORS[gguf.MODEL_ARCH.RWKV7]
+    names = {gguf.TENSOR_NAMES[tensor].format(bid=i) for tensor in known for i in range(LAYERS)}
+    for name, weight in converted().items():
+        assert name.rpartition(".")[0] in names
+        writer.add_tensor(name, weight.numpy())
+    finish(writer)
+    torch.testing.assert_close(open_checkpoint(tmp_path / "model.gguf").network(TOKENS), ours(TOKENS), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

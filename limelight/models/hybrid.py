@@ -1,0 +1,164 @@
+"""What Qwen3-Next and Qwen3.5 share: layers of the gated delta rule among layers of gated attention."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+
+from limelight.models import config as c
+from limelight.models import llama, units
+from limelight.models.family import Gguf
+from limelight.models.hf import ConfigReader, kinds, rotary
+from limelight.models.mapping import NegativeExp, Operation, Permute, Shaped, Split, Table, WeightMapping
+
+LINEAR, FULL = "linear_attention", "full_attention"
+
+
+def read(family: str, keys: ConfigReader, *, kv_heads: int, hidden: int) -> c.ModelConfig:
+    """Layers of both kinds, with the same dense feed-forward in all. The rest: see `llama.read`."""
+    if keys.activation("hidden_act", "silu") != "silu":
+        raise keys.refused("hidden_act", keys.take("hidden_act"), "'silu'")
+    layers, every = keys.layers("num_hidden_layers"), keys.whole("full_attention_interval", 4)
+    types = kinds(keys, layers, (LINEAR, FULL)) or [LINEAR if (i + 1) % every else FULL for i in range(layers)]
+    eps, bias = keys.number("rms_norm_eps", 1e-6), keys.truth("attention_bias", False)
+    delta = units.GatedDelta(
+        keys=keys.whole("linear_num_key_heads", 16),
+        asking_width=keys.whole("linear_key_head_dim", 128),
+        units=keys.whole("linear_num_value_heads", 32),
+        unit_width=keys.whole("linear_value_head_dim", 128),
+        conv=keys.whole("linear_conv_kernel_dim", 4),
+        norm=c.RMSNorm(eps),
+    )
+    config = llama.read(
+        family,
+        keys,
+        context=32768,
+        turning=partial(rotary, share=0.25),
+        kv_heads=kv_heads,
+        norm=c.ShiftedRMSNorm(eps),
+        hidden=hidden,
+        bias=bias,
+        out_bias=bias,
+        head_norm=True,
+    )
+    heard = replace(config.transformer.blocks[0].attention, gated=True)
+    return config.with_blocks(lambda i, block: replace(block, attention=heard if types[i] == FULL else delta))
+
+
+def write(config: c.ModelConfig, written: Mapping[str, Any], hears: c.Attention) -> dict[str, Any]:
+    """The foreign keys of hybrids. written: those of the model if all its layers had attention as `hears` has."""
+    parts = [block.attention for block in config.transformer.blocks]
+    unit = unit_of(config)
+    turned = hears.rotary
+    # The reference asks a cache for its length, and only layers of attention have one.
+    alone = {"use_cache": False} if all(part.carries for part in parts) else {}
+    return {
+        **written,
+        **alone,
+        "attention_bias": hears.bias,
+        "partial_rotary_factor": 0.25 if turned is None else turned.width / hears.head_width,
+        "layer_types": [LINEAR if part.carries else FULL for part in parts],
+        "linear_num_key_heads": unit.keys,
+        "linear_key_head_dim": unit.asking_width,
+        "linear_num_value_heads": unit.units,
+        "linear_value_head_dim": unit.unit_width,
+        "linear_conv_kernel_dim": unit.conv,
+    }
+
+
+NONE = units.GatedDelta(keys=16, asking_width=128, units=32, unit_width=128, conv=4, norm=c.RMSNorm(1e-6))
+"""What stands for the unit of a model that has none."""
+
+
+def unit_of(config: c.ModelConfig) -> units.GatedDelta:
+    """The unit of the first layer that has one; what stands for it where none has."""
+    parts = (block.attention for block in config.transformer.blocks)
+    return next((part for part in parts if isinstance(part, units.GatedDelta)), NONE)
+
+
+def hearing(config: c.ModelConfig) -> tuple[c.Attention, c.ModelConfig]:
+    """The attention of the first layer that has any, and the same model with it in all."""
+    parts = [block.attention for block in config.transformer.blocks if not block.attention.carries]
+    hears = parts[0] if parts else c.Attention(1, 1, 8, 8**-0.5, c.Rotary(2, 10000.0), gated=True)
+    return hears, config.with_blocks(lambda i, block: replace(block, attention=hears))
+
+
+def _queries(theirs: str, hears: c.Attention) -> WeightMapping:
+    """Queries, each head's beside its gate in theirs."""
+    ours, wide = "decoder.blocks.{i}.attention.", hears.heads * hears.head_width
+    head = torch.arange(2 * hears.head_width).view(2, -1)
+    rows = head[:, None] + torch.arange(hears.heads)[:, None] * head.numel()  # [2, H, D]
+    return WeightMapping(theirs, (f"{ours}q.{{p}}", f"{ours}gate.{{p}}"), Permute(rows.flatten()), Split((wide, wide)))
+
+
+def table_of(config: c.ModelConfig, unit: Sequence[WeightMapping]) -> Table:
+    """The names in checkpoints. unit: those of the projections into the delta rule, for layer ``{i}``."""
+    hears, plain = hearing(config)
+    theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}.attention."
+    table = llama.table(plain)
+    full = (
+        _queries(f"{theirs}self_attn.q_proj.{{p}}", hears),
+        *(m for m in table.mappings if "self_attn" in m.theirs[0] and "q_proj" not in m.theirs[0]),
+    )
+    names = {"dt_bias": "step_bias", "A_log": "log_rate", "conv1d.weight": "conv.weight", "norm.weight": "norm.weight"}
+    names["out_proj.weight"] = "out.weight"
+    linear = (*unit, *(WeightMapping(f"{theirs}linear_attn.{name}", ours + own) for name, own in names.items()))
+    layers = enumerate(block.attention.carries for block in config.transformer.blocks)
+    own = [mapping.at(i) for i, carries in layers for mapping in (linear if carries else full)]
+    return replace(table.replaced(*own, without=("self_attn",)), ignored=(*table.ignored, "mtp.{rest}"))
+
+
+SSM = {
+    "conv_kernel": "linear_conv_kernel_dim",
+    "state_size": "linear_key_head_dim",
+    "group_count": "linear_num_key_heads",
+    "time_step_rank": "linear_num_value_heads",
+    "inner_size": "inner",
+}
+"""Keys of GGUF files behind "ssm." ↔ those of configs, but for the width of all values together."""
+
+
+def gguf(architecture: str, own: Callable[[c.ModelConfig], Sequence[WeightMapping]], **more: Any) -> Gguf:
+    """How llama.cpp has a hybrid. more: what it says otherwise."""
+    keys = {f"ssm.{name}": ours for name, ours in SSM.items()}
+    others = {"full_attention_interval": "full_attention_interval", "rope.dimension_count": "turned"}
+    return Gguf(
+        architecture,
+        whole={**keys, **others, **more.pop("whole", {})},
+        complete=_from_gguf,
+        names={"feedforward_norm": "post_attention_norm"},
+        without=("attention_after", "feedforward_after"),
+        shifted=True,
+        needed=("embedding_length", "attention.head_count", *keys),
+        own=own,
+        **more,
+    )
+
+
+def _from_gguf(values: Mapping[str, Any]) -> dict[str, Any]:
+    said = {name: value for name, value in values.items() if name not in ("inner", "turned")}
+    said["linear_value_head_dim"] = values["inner"] // values["linear_num_value_heads"]
+    if turned := values.get("turned"):
+        said["partial_rotary_factor"] = turned / values["head_dim"]
+    return said
+
+
+def in_gguf(
+    config: c.ModelConfig, of_heads: Sequence[Operation] = (), of_channels: Sequence[Operation] = ()
+) -> list[WeightMapping]:
+    """The names of GGUF tensors, but for what leads to rates and steps. of_heads: what becomes of numbers of the heads
+    of values; of_channels: of what the convolution reads."""
+    unit, (hears, _) = unit_of(config), hearing(config)
+    theirs, ours = "blk.{i}.", "decoder.blocks.{i}.attention."
+    channels = 2 * unit.keys * unit.asking_width + unit.units * unit.unit_width
+    shape = Shaped((channels, unit.conv), (channels, 1, unit.conv))
+    return [
+        _queries(f"{theirs}attn_q.{{p}}", hears),
+        WeightMapping(f"{theirs}attn_qkv.weight", f"{ours}mixed.weight", *of_channels),
+        WeightMapping(f"{theirs}ssm_conv1d.weight", f"{ours}conv.weight", *of_channels, shape),
+        WeightMapping(f"{theirs}ssm_dt.bias", f"{ours}step_bias", *of_heads),
+        WeightMapping(f"{theirs}ssm_a", f"{ours}log_rate", *of_heads, NegativeExp()),
+        WeightMapping(f"{theirs}ssm_norm.weight", f"{ours}norm.weight"),
+    ]
