@@ -21,12 +21,12 @@ RANKS = {"decay_low_rank_dim": 64, "a_low_rank_dim": 64, "v_low_rank_dim": 16, "
 
 
 def model(
-    *,
     vocab: int,
     width: int,
     layers: int,
     wide: int,
     ranks: tuple[int, int, int, int],
+    *,
     hidden: int,
     norm: c.Norm,
     first: bool = True,
@@ -51,22 +51,12 @@ def model(
 
 
 def language_model(
-    *, vocab: int, context: int, layers: int, width: int, dropout: float, wide: int = 32, hidden: int | None = None
+    *, vocab: int, context: int, layers: int, width: int, dropout: float, wide: int = 32
 ) -> c.ModelConfig:
     """A new one; it reads texts of any length, whatever the `context`."""
     ranks = (max(8, width // 8),) * 3 + (max(8, width // 4),)
     norm = c.LayerNorm(1e-5)
-    return model(
-        vocab=vocab,
-        width=width,
-        layers=layers,
-        wide=wide,
-        ranks=ranks,
-        hidden=hidden or 4 * width,
-        norm=norm,
-        tied=True,
-        dropout=dropout,
-    )
+    return model(vocab, width, layers, wide, ranks, hidden=4 * width, norm=norm, tied=True, dropout=dropout)
 
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
@@ -91,11 +81,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys.keep(*INERT)
     w, a, v, g = (keys.whole(name, usual) for name, usual in RANKS.items())
     return model(
-        vocab=keys.whole("vocab_size"),
-        width=width,
-        layers=layers,
-        wide=wide,
-        ranks=(w, a, v, g),
+        keys.whole("vocab_size"),
+        width,
+        layers,
+        wide,
+        (w, a, v, g),
         hidden=hidden,
         norm=c.LayerNorm(eps) if keys.truth("norm_bias", True) else c.UnbiasedLayerNorm(eps),
         first=keys.truth("norm_first", True),

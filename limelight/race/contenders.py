@@ -118,10 +118,10 @@ def _mamba2(vocab: int, context: int, width: int, heads: int, more: int) -> c.Mo
     return ssm.model("mamba2", unit, vocab=vocab, width=width, layers=LAYERS, eps=1e-5, tied=True)
 
 
-def _rwkv7(vocab: int, context: int, width: int, more: int) -> c.ModelConfig:
-    return rwkv7.language_model(
-        vocab=vocab, context=context, layers=LAYERS, width=width, dropout=0.0, wide=16, hidden=4 * width + more
-    )
+def _rwkv7(vocab: int, context: int, width: int, heads: int, more: int) -> c.ModelConfig:
+    """Heads of 16."""
+    sizes = {"vocab": vocab, "context": context, "layers": LAYERS, "width": width, "wide": 16}
+    return _widened(rwkv7.language_model(**sizes, dropout=0.0), more)
 
 
 KERNEL = "torch's fused kernel, word by word as it must"
