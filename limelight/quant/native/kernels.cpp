@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -63,6 +64,21 @@ template <class Work> void on_threads(int threads, bool large, const Work& work)
         begin(1);
     }
 }
+
+// Where another program wants a core, a thread there holds all others up, token after token: they do without it for a
+// few tokens, for twice as many if it then comes late again, and try again. Shared by all that runs in the process.
+struct Contest {
+    static constexpr int LEAST = 2, MOST = 64;
+    std::atomic<int> without{0}, next{LEAST};  // tokens: of these few, and of the next
+
+    int team(int threads) const { return threads > 1 && without > 0 ? threads - 1 : threads; }
+
+    void token(bool all, bool late) {
+        if (!all) without--;
+        else if (late) next = std::min(MOST, 2 * (without = next.load()));
+        else next = std::max(LEAST, next - 1);
+    }
+} contest;
 
 INLINE void pause() {
 #if defined(__x86_64__)
@@ -125,6 +141,7 @@ template <class T>
 void multiply(const Kernels& kernels, const Matrix& w, const T* x, int64_t count, const T* bias, T* y, int threads) {
     const int64_t work = w.tiles() * w.groups * w.stride * count;
     if (work < 32768) threads = 1;
+    if (count == 1) threads = contest.team(threads);
     const Product product(kernels, w, count, threads);
     std::vector<std::atomic<int64_t>> stretches(static_cast<size_t>(threads));
     on_threads(threads, work > 1 << 24, [&](const Thread& thread) {

@@ -69,15 +69,24 @@ class Barrier {
     std::atomic<int> arrived{0}, round{0};
 
   public:
+    std::atomic<bool> late{false};  // somebody was waited for so long that another program must have its core
+
     void wait(int threads) {
         const int now = round.load(std::memory_order_relaxed);
         if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
             arrived.store(0, std::memory_order_relaxed);
             round.store(now + 1, std::memory_order_release);
         } else {
+            using Clock = std::chrono::steady_clock;
+            Clock::time_point begin;
             for (int spins = 0; round.load(std::memory_order_acquire) == now; spins++) {
-                if (spins > 4096) std::this_thread::yield();
-                else pause();
+                if (spins < 4096) {
+                    pause();
+                } else {
+                    if (spins == 4096) begin = Clock::now();
+                    std::this_thread::yield();
+                    if (Clock::now() - begin > std::chrono::milliseconds(1)) late.store(true, std::memory_order_relaxed);
+                }
             }
         }
     }
@@ -249,13 +258,15 @@ class Program {
                 most = std::max(most, whole * splits(steps[i]) * size(steps[i]));
                 tasks_shared = std::max(tasks_shared, whole);
             }
+        const bool single = call.count() == 1;
+        const int team = single ? contest.team(threads) : threads;
         found.resize(size_t(most));
         done = std::vector<std::atomic<int>>(size_t(tasks_shared));
         std::vector<std::atomic<int64_t>> stretches(static_cast<size_t>(count * threads));
         Barrier barrier;
-        on_threads(threads, true, [&](const Thread& thread) {
+        on_threads(team, true, [&](const Thread& thread) {
             Call mine = call;
-            if (call.count() == 1) mine.arena += thread.number * call.size;
+            if (single) mine.arena += thread.number * call.size;
             for (int64_t i = 0; i < count; i++) {
                 const Step& s = steps[i];
                 if (s.kind == Step::turn && turns(steps[i + 1])) continue;
@@ -267,5 +278,6 @@ class Program {
                 if (!s.joined && thread.team > 1) barrier.wait(thread.team);
             }
         });
+        if (single && threads > 1) contest.token(team == threads, barrier.late);
     }
 };
