@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import pytest
 import uvicorn
 from cli.tiny_models import SENTENCE
+from serve.asking import ask, lines
 
 from limelight.serve import session
 from limelight.serve.app import make
@@ -87,3 +88,10 @@ def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]
             page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def opened(server: str, tiny: Path) -> str:
+    """The server, with its model open."""
+    assert "model" in lines(ask(server, "/api/open", {"name": str(tiny)}))[-1]
+    return server
