@@ -126,6 +126,7 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     ),
     "arcee": hf.ArceeConfig(**GROUPED, mlp_bias=True),
     "helium": hf.HeliumConfig(**GROUPED, head_dim=16),
+    "ernie4_5": hf.Ernie4_5Config(**GROUPED, head_dim=32, use_bias=True),
     "mixtral": hf.MixtralConfig(**SPARSE, num_local_experts=4),
     "qwen2_moe": hf.Qwen2MoeConfig(
         **SPARSE, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40

@@ -125,7 +125,19 @@ RARE = {
     *("arcee", "helium", "smollm3", "olmo2", "starcoder2", "glm4", "cohere2", "gptj", "granite", "stablelm", "mpt"),
     *("qwen3_moe", "olmoe", "mixtral", "bloom", "opt", "falcon", "llama-dynamic", "phi3-longrope", "qwen2-windows"),
     *("deepseek_v2", "deepseek_v3", "mamba", "mamba2", "qwen3_next", "qwen3_5_text"),
-    *("cohere", "olmo", "phi", "gpt_neo", "gpt_neox", "gpt_oss", "llama-llama3", "qwen2_moe", "gemma", "mistral"),
+    *(
+        "ernie4_5",
+        "cohere",
+        "olmo",
+        "phi",
+        "gpt_neo",
+        "gpt_neox",
+        "gpt_oss",
+        "llama-llama3",
+        "qwen2_moe",
+        "gemma",
+        "mistral",
+    ),
 }
 """Tried only where LIMELIGHT_TEST_ALL is set: each takes seconds, and all are over one reader of configs."""
 
