@@ -110,11 +110,13 @@ def _opened(checkpoint: Opened, name: str) -> AnyModel:
     return Translator(network, language, name, path)
 
 
-def save(model: AnyModel, folder: str | Path) -> None:
+def save(model: AnyModel, folder: str | Path, kind: str | None = None) -> None:
     """Writes `model` as a new Hugging Face folder, which transformers itself opens where it knows the family; low-bit
     layers become float32.
 
-    Raises RequestError if the folder exists and is not empty, FileError if it cannot be written.
+    A name that ends in ".gguf" is a file that llama.cpp opens, with tokenizer and chat template, of a language model.
+    kind: of its matrices, "f32", "f16" (None), "q8_0" or "q4_0". Raises RequestError if the folder exists and is not
+    empty, or the model cannot be written so, FileError if it cannot be written.
     """
     from limelight.checkpoints.save import save_checkpoint
 
@@ -124,17 +126,26 @@ def save(model: AnyModel, folder: str | Path) -> None:
         raise RequestError(
             "this model is changed by hooks, which are no weights to be saved; save the model it is a twin of"
         )
-    if isinstance(model, Translator):
+    path = given.path("folder", folder)
+    if path.suffix == ".gguf":
+        if not isinstance(model, Model):
+            raise RequestError("only a language model is written as GGUF; name a folder")
+        from limelight.checkpoints.gguf_save import save_gguf
+
+        save_gguf(model.network, model.tokenizer, path, kind or "f16")
+    elif kind is not None:
+        raise RequestError(f"kind is {given.shown(kind)}; only a file that ends in .gguf has one")
+    elif isinstance(model, Translator):
         language = model.language
         save_checkpoint(
             model.network,
             language.target,
-            given.path("folder", folder),
+            path,
             source=language.source,
             generation=language.generation.said,
         )
     elif isinstance(model, Model | EncoderModel):
         said = model.sentences if isinstance(model, Embedder) else None
-        save_checkpoint(model.network, model.tokenizer, given.path("folder", folder), said=said)
+        save_checkpoint(model.network, model.tokenizer, path, said=said)
     else:
         raise RequestError(f"model is {given.shown(model)}; it must be what limelight.open returns")

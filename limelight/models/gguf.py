@@ -13,8 +13,8 @@ from limelight.models.config import Block, Experts, ModelConfig
 from limelight.models.family import NEEDED, Family, Gguf
 from limelight.models.hf import REQUIRED, ConfigReader, head_width, is_number
 from limelight.models.mapping import AsRow, Operation, Shift, Split, Table, Unstack, WeightMapping, interleaved_rotary
-from limelight.models.registry import FAMILIES, config_from_hf
-from limelight.nn.positions import LongRopeScaling
+from limelight.models.registry import FAMILIES, config_from_hf, config_to_hf
+from limelight.nn.positions import LinearScaling, LongRopeScaling
 
 WHOLE = {
     "context_length": "max_position_embeddings",
@@ -115,6 +115,35 @@ def config_from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int
     # Whether there are biases is not said anywhere: the tensors themselves tell.
     values |= {key: tensor in shapes for key, tensor in row.tensors.items()}
     return config_from_hf(row.complete(values))
+
+
+def metadata(config: ModelConfig) -> dict[str, Any]:
+    """The keys that `config_from_gguf` reads, of a model whose family has a GGUF architecture."""
+    row = FAMILIES[config.family].gguf
+    assert row is not None
+    block, said = config.transformer.blocks[0], config_to_hf(config)
+    attention, norm = block.attention, block.norm
+    keys: dict[str, Any] = {
+        "context_length": config.context,
+        "embedding_length": config.width,
+        "feed_forward_length": block.feedforward.hidden,
+        "block_count": len(config.transformer.blocks),
+        "attention.head_count": attention.heads,
+        "attention.head_count_kv": attention.kv_heads,
+        "attention.key_length": attention.head_width,
+        "attention.value_length": attention.head_width,
+        row.eps[0]: norm.eps,
+    }
+    last = config.transformer.blocks[-1].attention.rotary  # of those that hear everything, where others do not
+    if last is not None:
+        keys |= {"rope.freq_base": float(last.base), "rope.dimension_count": last.width}
+        if isinstance(last.scaling, LinearScaling):
+            keys |= {"rope.scaling.type": "linear", "rope.scaling.factor": float(last.scaling.factor)}
+    numbers = {name: float(said[key]) for name, key in row.numbers.items() if said.get(key) is not None}
+    keys |= numbers | {
+        name: said[key] for name, key in {**row.whole, **row.truths}.items() if said.get(key) is not None
+    }
+    return {"general.architecture": row.architecture} | {f"{row.architecture}.{name}": v for name, v in keys.items()}
 
 
 def _values(said: Mapping[str, Any], row: Gguf) -> dict[str, Any]:

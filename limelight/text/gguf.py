@@ -5,6 +5,8 @@ pre-tokenizer is named by `pre`; "llama" is SentencePiece BPE, where pieces have
 back to their bytes.
 """
 
+import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
@@ -18,7 +20,8 @@ from limelight.text.parts import Parts
 
 LONGEST_VOCABULARY = 2_000_000
 _MOST_WORK = 100_000_000  # characters looked at to find the merges; Gemma's 256,000 pieces take 20 million
-_UNKNOWN, _CONTROL, _USER, _BYTE = 2, 3, 4, 6  # token types of the specification; 1 is normal, 5 unused
+_NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)  # token types of the specification
+_BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
 _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")  # of a turn, of a message
 
 _LLAMA3 = (
@@ -40,6 +43,12 @@ _PRE = {
     "qwen2": "qwen2",
     "deepseek-r1-qwen": "qwen2",
 }
+
+_SAMPLES = (
+    "The quick brown fox, 1234567 times; it's  two   spaces.\n\nZwölf Boxkämpfer…",
+    "  leading, don't\tstop: 日本語 и русский, café 🙂 x==y",
+)
+"""What a tokenizer of pieces is compared by."""
 
 
 def rebuild(metadata: Mapping[str, Any]) -> Parts:
@@ -81,6 +90,76 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
     template = metadata.get("tokenizer.chat_template")
     template = template if isinstance(template, str) else None
     return Parts(inner, bos, eos, pad, unk, tuple(ends), template, "the tokenizer in this file's metadata")
+
+
+def describe(parts: Parts, rows: int, *, front: bool, back: bool) -> dict[str, Any]:
+    """The metadata that `rebuild` makes the same tokenizer from; of both kinds that it knows.
+
+    rows: of the model's embeddings, which names that stand for nothing fill up. front, back: whether bos and eos go
+    around every document. Raises TextError for a tokenizer of another kind.
+    """
+    said = json.loads(parts.inner.to_str())
+    model = said["model"]
+    if model.get("type") != "BPE":
+        raise TextError(f"GGUF has a form for byte pairs alone, and {parts.what} is of the type {model.get('type')}")
+    vocab = parts.inner.get_vocab(with_added_tokens=True)
+    tokens = {id: token for token, id in vocab.items()}
+    added = parts.inner.get_added_tokens_decoder()
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    found: dict[str, Any] = {
+        "tokenizer.ggml.tokens": [tokens.get(id, f"[PAD{id}]") for id in range(max(rows, *tokens) + 1)][:rows],
+        "tokenizer.ggml.add_bos_token": front,
+        "tokenizer.ggml.add_eos_token": back,
+    }
+    for name, token in (("bos", parts.bos), ("eos", parts.eos), ("padding", parts.pad), ("unknown", parts.unk)):
+        if token in vocab:
+            found[f"tokenizer.ggml.{name}_token_id"] = vocab[token]
+    if parts.template is not None:
+        found["tokenizer.chat_template"] = parts.template
+
+    def kind(id: int) -> int:
+        token = tokens.get(id)
+        if token is None:
+            return _UNUSED
+        if token == parts.unk and token not in (parts.bos, parts.eos, parts.pad):
+            return _UNKNOWN
+        if id in added:
+            return _CONTROL if added[id].special else _USER
+        return _BYTE if model["byte_fallback"] and _BYTE_PIECE.fullmatch(token) else _NORMAL
+
+    found["tokenizer.ggml.token_type"] = [kind(id) for id in range(rows)]
+    if not model["byte_fallback"]:
+        pre = _cutting(said, parts.what)
+        return found | {"tokenizer.ggml.model": "gpt2", "tokenizer.ggml.pre": pre, "tokenizer.ggml.merges": merges}
+    first: dict[str, float] = {}
+    for rank, merge in enumerate(merges):
+        first.setdefault(merge.replace(" ", "", 1), float(-rank))
+    scores = [first.get(tokens.get(id, ""), float(-len(merges) - id)) for id in range(rows)]
+    spaced = parts.inner.encode("a", add_special_tokens=False).tokens[0].startswith("▁")
+    found |= {"tokenizer.ggml.model": "llama", "tokenizer.ggml.scores": scores}
+    found["tokenizer.ggml.add_space_prefix"] = spaced
+    rebuilt = rebuild(found).inner
+    for text in _SAMPLES:
+        if rebuilt.encode(text, add_special_tokens=False).ids != parts.inner.encode(text, add_special_tokens=False).ids:
+            raise TextError(f"{parts.what} cuts {text!r} in a way that GGUF cannot say")
+    return found
+
+
+def _cutting(said: Mapping[str, Any], what: str) -> str:
+    """The name of the way in which a byte-level tokenizer cuts words."""
+
+    def plain(part: Any) -> Any:
+        """Without what changes offsets alone."""
+        if isinstance(part, dict):
+            return {key: plain(value) for key, value in part.items() if key != "trim_offsets"}
+        return [plain(each) for each in part] if isinstance(part, list) else part
+
+    for pre in dict.fromkeys(_PRE.values()):
+        other = json.loads(byte_level_bpe({}, [], pre).to_str())
+        same = all(plain(said[part]) == plain(other[part]) for part in ("normalizer", "pre_tokenizer"))
+        if same and said["model"].get("ignore_merges", False) == other["model"]["ignore_merges"]:
+            return pre
+    raise TextError(f"{what} cuts words in a way that limelight cannot name in GGUF; it names {', '.join(_PRE)}")
 
 
 def byte_level_bpe(vocab: dict[str, int], merges: list[tuple[str, str]], pre: str) -> tokenizers.Tokenizer:
