@@ -17,6 +17,7 @@ PACKAGES = (
     "openvino_genai",
     "ctranslate2",
     "captum",
+    "sentence-transformers",
 )
 
 

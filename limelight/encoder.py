@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from limelight.models.config import ModelConfig
     from limelight.text.tokenizer import Tokenizer
 
-BATCH = 4096
-"""The most tokens, padding counted, that are read together."""
+BATCH = 1024
+"""The most tokens, padding counted, that are read together: what lies between two layers stays in the cache."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -3,17 +3,19 @@ longer than the model reads is read in windows that overlap."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limelight import given
 from limelight.encoder import Embedder, EncoderModel, MaskedModel
 from limelight.errors import RequestError
+from limelight.text.windows import windows
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limelight.look.encoded import SeenEncoded
     from limelight.models.api import Encoder
 
 ENTAILMENT = "entailment"
@@ -65,13 +67,22 @@ class Classifier(EncoderModel):
     @property
     def scores(self) -> bool:
         """Whether it is a cross-encoder, which gives two texts one score."""
-        return len(self.labels) == 1
+        return len(self.labels) == 1 and not self.several
+
+    @property
+    def several(self) -> bool:
+        """Whether any number of its labels may fit a text, each with a probability of its own."""
+        from limelight.models.config import SequenceClassifier
+
+        head = self.config.head
+        assert isinstance(head, SequenceClassifier)
+        return head.several
 
     def classify(
         self, texts: Sequence[str], labels: Sequence[str] = (), *, hypothesis: str = HYPOTHESIS
     ) -> list[dict[str, float]]:
         """For each text its labels and their probabilities, likeliest first; of a text that is read in windows the mean
-        over its tokens.
+        over its tokens. Where several may fit a text, each has a probability of its own, of windows the highest.
 
         labels: others than the model's own, which a model of entailment chooses from: those of which the `hypothesis`,
         with the label in place of {}, follows from the text. Raises RequestError for any other model, or no words.
@@ -88,7 +99,12 @@ class Classifier(EncoderModel):
         framed = [[*self.tokenizer.prefix, *tokens[row][p.start : p.stop], *self.tokenizer.suffix] for row, p in parts]
         sums = torch.zeros(len(texts), len(self.labels))
         for (row, part), scores in zip(parts, self._answers(framed), strict=True):
-            sums[row] += scores.softmax(-1) * max(len(part), 1)
+            if self.several:
+                sums[row] = torch.maximum(sums[row], scores.sigmoid())
+            else:
+                sums[row] += scores.softmax(-1) * max(len(part), 1)
+        if self.several:
+            return [_sorted(self.labels, row) for row in sums]
         return [_sorted(self.labels, row / row.sum()) for row in sums]
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
@@ -210,6 +226,13 @@ class SpanModel(EncoderModel):
             raise RequestError(f"the question has {len(asked)} tokens; it must have some, and leave room for a text")
         return [self._answer(asked, text, ahead, room) for text in self._texts(texts)]
 
+    def look(self, text: str, question: str | None = None) -> SeenEncoded:
+        """Looks at `text`: which of its words made the model mark the answer to `question` where it does."""
+        seen = super().look(text)
+        if question is None:
+            return seen
+        return type(seen)(seen.session.network, self.tokenizer, text, self.name, given.text("question", question))
+
     def _answer(self, asked: list[int], text: str, ahead: int, room: int) -> Answer:
         import torch
 
@@ -236,17 +259,6 @@ class SpanModel(EncoderModel):
         first, last = list(spans)[best - 1]
         place = (0, 0) if shares[0] > shares[best] else (coded.offsets[first][0], coded.offsets[last][1])
         return Answer(text[slice(*place)], *place, shares[best], shares[0])
-
-
-def windows(length: int, room: int, overlap: int) -> Iterator[range]:
-    """Parts of a text of so many tokens: one if there is room for all, else windows of `room` that overlap."""
-    start = 0
-    while True:
-        end = min(start + room, length)
-        yield range(start, end)
-        if end == length:
-            return
-        start = end - overlap
 
 
 def kind_of(network: Encoder) -> type[EncoderModel]:

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 import limelight
 from limelight.errors import RequestError
-from limelight.labels import windows
+from limelight.text.windows import windows
 
 TEXT = " ".join(f"w{10 + number % 60}" for number in range(300))
 """Longer than the 128 positions of the models here."""

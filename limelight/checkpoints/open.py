@@ -156,7 +156,11 @@ def contents(path: Path) -> Contents:
     table_of, said = family(config.family).table, None
     if config.decoder is None and (whole / sentences.MODULES).is_file():
         found = sentences.read(whole)
-        config, reader, said = replace(config, head=found.head), found.joined(reader, path), found.sentences
+        config, reader, said = (
+            replace(config, head=found.answering(values)),
+            found.joined(reader, path),
+            found.sentences,
+        )
         table_of = sentences.with_dense(table_of)
     config, network, moves = _fitted(config, table_of, reader, path)
     return Contents(config, network, moves, reader, Tokenizer.from_folder(folder), path, said, _source(folder))

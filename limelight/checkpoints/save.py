@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +20,6 @@ from limelight.checkpoints.sentences import Sentences
 from limelight.errors import FileError, RequestError
 from limelight.models.api import Network
 from limelight.models.build import build
-from limelight.models.config import Pooling
 from limelight.models.registry import config_to_hf, family
 from limelight.models.ties import names
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
@@ -70,11 +70,11 @@ def save_checkpoint(
 
 def export(network: Network) -> dict[str, Tensor]:
     """The model's weights under its family's own names."""
-    config = network.config
-    table = family(config.family).table(config)
+    config, pooling = network.config, sentences.behind(network.config.head)
+    table = family(config.family).table(config if pooling is None else replace(config, head=pooling))
     weights = {name: positions.tensor() for name, positions in table.sinusoids.items()}
-    behind = "head." if isinstance(config.head, Pooling) else None  # a pooling's layer has a file of its own
-    ours = [name for name in names(build(config, "meta")) if behind is None or not name.startswith(behind)]
+    # A layer behind a pooling has a file of its own.
+    ours = [name for name in names(build(config, "meta")) if pooling is None or not name.startswith("head.")]
     for move in table.saves(sorted(ours)):
         theirs = move.mapping.save([weight(network, name) for name in move.ours])
         weights.update(zip(move.theirs, theirs, strict=True))
@@ -101,7 +101,8 @@ def _write(
     generation: Mapping[str, Any],
 ) -> None:
     weights = export(network)
-    config = config_to_hf(network.config)
+    pooling = sentences.behind(network.config.head)
+    config = config_to_hf(network.config if pooling is None else replace(network.config, head=pooling))
     kinds = {w.dtype for w in weights.values()}
     config["torch_dtype"] = str(max(kinds, key=lambda kind: kind.itemsize)).removeprefix("torch.")
     (folder / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
@@ -128,8 +129,7 @@ def _write(
         ends = {"eos_token_id": sorted(tokenizer.eos), "bos_token_id": tokenizer.bos, "pad_token_id": tokenizer.pad}
         given = {**generation, **{name: value for name, value in ends.items() if value is not None}}
         (folder / "generation_config.json").write_text(json.dumps(given, indent=2) + "\n", encoding="utf-8")
-    if isinstance(network.config.head, Pooling):
-        pooling = network.config.head
+    if pooling is not None:
         dense = names(network.head) if pooling.hidden is not None else []
         moves = [(f"linear.{name.rpartition('.')[2]}", f"head.{name}") for name in dense]
         behind = {theirs: weight(network, ours) for theirs, ours in moves}

@@ -1,4 +1,8 @@
-"""Folders of sentence-transformers (Reimers & Gurevych, 2019): how a text becomes one vector, and which texts."""
+"""Folders of sentence-transformers (Reimers & Gurevych, 2019): how a text becomes one vector, and which texts.
+
+A classifier whose scores are a layer behind the pooling is such a folder too, which those who know of no labels open as
+one whose vectors are scores; ``id2label`` and ``problem_type`` of its config.json say that they are.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -12,15 +16,15 @@ from torch import Tensor
 from limelight.checkpoints.files import read_json
 from limelight.checkpoints.reader import ShardedReader, TensorReader, open_tensors
 from limelight.errors import ConfigError
-from limelight.models.config import Activation, Hidden, ModelConfig, Pooled, Pooling
-from limelight.models.hf import ConfigReader
+from limelight.models.config import Activation, Head, Hidden, ModelConfig, Pooled, Pooling, SequenceClassifier
+from limelight.models.hf import ConfigReader, labels, several
 from limelight.models.mapping import Table, WeightMapping
 
 POOLED: dict[str, Pooled] = {"cls_token": "first", "lasttoken": "last", "mean_tokens": "mean", "max_tokens": "max"}
 MODULES = "modules.json"
 PROMPTS = "config_sentence_transformers.json"
-DENSE = WeightMapping("linear.{p}", "head.hidden.dense.{p}")
-"""The weights of a layer behind the pooling, in a file of their own."""
+_LAYERS = {Pooling: "head.hidden.dense.", SequenceClassifier: "head.proj."}
+"""What the weights of a layer behind the pooling are called, which have a file of their own."""
 
 _TYPES = "sentence_transformers.models."
 _ACTIVATIONS: dict[str, Activation] = {
@@ -54,6 +58,14 @@ class SentenceFolder:
     dense: Path | None
     sentences: Sentences
 
+    def answering(self, values: Mapping[str, Any]) -> Head:
+        """The head: scores for labels where the network's config.json, `values`, names as many as the layer has."""
+        head, keys = self.head, ConfigReader(values)
+        if not keys.says("problem_type") or head.hidden is None or len(named := labels(keys)) != head.width:
+            return head
+        made = SequenceClassifier(named, head.pooled, None, head.hidden.bias, several(keys))
+        return made if behind(made) == head else head
+
     def joined(self, reader: TensorReader, path: Path) -> TensorReader:
         """The network's tensors and those of the layer behind the pooling, as one file."""
         if self.dense is None:
@@ -74,10 +86,19 @@ def with_dense(table_of: Callable[[ModelConfig], Table]) -> Callable[[ModelConfi
     """A family's table with the weights of a layer behind the pooling, too."""
 
     def table(config: ModelConfig) -> Table:
-        made = table_of(config)
-        return replace(made, mappings=(*made.mappings, DENSE))
+        made = table_of(replace(config, head=Pooling()))
+        return replace(
+            made, mappings=(*made.mappings, WeightMapping("linear.{p}", f"{_LAYERS[type(config.head)]}{{p}}"))
+        )
 
     return table
+
+
+def behind(head: Head) -> Pooling | None:
+    """A head as such a folder has it; None for one whose weights stand among the network's."""
+    if isinstance(head, SequenceClassifier) and head.hidden is None:
+        return Pooling(head.pooled, False, Hidden("identity", None, head.bias), len(head.labels))
+    return head if isinstance(head, Pooling) else None
 
 
 def read(folder: Path) -> SentenceFolder:

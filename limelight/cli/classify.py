@@ -1,4 +1,4 @@
-"""``limelight classify``: one of some labels for each text."""
+"""``limelight classify``: one of some labels for each text, or any number of them."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +27,12 @@ def classify(
     ] = None,
     labels: Annotated[
         list[str] | None, typer.Option(metavar="LABEL...", help="Labels of your own, without a training.")
+    ] = None,
+    least: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=1.0, help="Of several labels those that are at least so likely; mostly 0.5."
+        ),
     ] = None,
     file: o.Files = None,
     columns: o.Columns = None,
@@ -63,8 +69,18 @@ def classify(
     elif not isinstance(opened, limelight.Classifier):
         raise RequestError(f"{opened.name} {o.what(opened)}; name a model that classifies texts")
 
+    several = isinstance(opened, limelight.Classifier) and opened.several and not labels
+    if least is not None and not several:
+        raise RequestError("--least is for a model several of whose labels may fit a text; leave it out")
+    bar = 0.5 if least is None else least
+
     def verb(part: list["Row"]) -> list["Answer"]:
         found = opened.classify([row.text for row in part], labels or ())
+        if several:
+            return [
+                {"labels": [label for label, share in shares.items() if share >= bar], "probabilities": shares}
+                for shares in found
+            ]
         return [
             {"label": label, "probability": shares[label], "probabilities": shares}
             for shares in found
@@ -72,7 +88,9 @@ def classify(
         ]
 
     def show(row: "Row", found: "Answer") -> str:
-        shares = list(found["probabilities"].items())[:SHOWN]
-        return "  ".join(f"{label} {share:.1%}" for label, share in shares) + f"\t{' '.join(row.text.split())}\n"
+        shares = found["probabilities"]
+        shown = found["labels"] if several else list(shares)[:SHOWN]
+        said = "  ".join(f"{label} {shares[label]:.1%}" for label in shown) or "none"
+        return f"{said}\t{' '.join(row.text.split())}\n"
 
     rows.answer(given, verb, show, out=out, json=json, title="classifying")

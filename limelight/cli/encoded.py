@@ -25,10 +25,16 @@ def show(
     json: bool,
 ) -> None:
     """Prints which words made the model answer as it does. asked: a label of the text, a word of it, or another text,
-    by what the model does; see `SeenEncoded.importance`."""
+    by what the model does, or a question; see `SeenEncoded.importance`."""
     import limelight
+    from limelight.errors import RequestError
 
-    seen = model.look(text)
+    if isinstance(model, limelight.SpanModel):
+        if asked is None:
+            raise RequestError(f"{model.name} marks answers in a text; name the question with --word")
+        seen, asked = model.look(text, asked), None
+    else:
+        seen = model.look(text)
     with progress("taking words away", quiet=json, unit=str, after=0.5) as tell:
         found = seen.importance(asked, foil=foil, method=method, progress=tell)
     if json:

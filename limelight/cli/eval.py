@@ -1,4 +1,4 @@
-"""``limelight eval``: how good a model is at translating, aligning words, classifying and tagging."""
+"""``limelight eval``: how good a model is at what it does, on texts of which that is known."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,17 +11,17 @@ if TYPE_CHECKING:
     from limelight import Translator
     from limelight.tasks import Bucket, Score
 
-TASKS = ("translate", "align", "classify", "tag")
+TASKS = ("translate", "align", "classify", "tag", "answer", "embed")
 _TRANSLATE = "eval translate"
 _ALIGN = "eval align"
 
 
 def eval(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="translate, align, classify or tag.", show_default=False)],
+    task: Annotated[str, typer.Argument(metavar="TASK", help=f"{', '.join(TASKS)}.", show_default=False)],
     model: Annotated[str, typer.Option("--model", "-m", metavar="MODEL", help="The folder of a training, or a model.")],
     test: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE...", help="Two aligned files, or tables; for tag as it was trained."),
+        typer.Option(metavar="FILE...", help="Two aligned files, or tables; else as it was trained."),
     ] = None,
     columns: Annotated[
         list[str] | None,
@@ -65,7 +65,9 @@ def eval(
     translate: BLEU and chrF from sacreBLEU, with their signatures, and BLEU by
     sentence length. align: the error rate of each layer's alignment. classify:
     accuracy and macro-F1 with 95 % intervals, what is taken for what, which
-    words decide, the worst mistakes. tag: the F1 of spans, as conlleval counts.
+    words decide, the worst mistakes; where several labels may fit, F1. tag: the
+    F1 of spans, as conlleval counts. answer: exact and F1, as SQuAD counts. embed:
+    the rank correlation of scores, or how often the right text is the nearest.
 
     Example:
 
@@ -81,17 +83,25 @@ def eval(
     needed, name = (gold, "--gold") if task == "align" else (test, "--test")
     if not needed:
         raise RequestError(f"limelight eval {task} needs {name} with its files")
-    if task in {"classify", "tag"}:
+    if columns and task in {"tag", "answer", "align"}:
+        raise RequestError(f"--columns says nothing to limelight eval {task}; leave it out")
+    if task in {"classify", "tag", "answer", "embed"}:
         import limelight
         from limelight.cli import judged
 
         console = screen.stdout()
+        opening: dict[str, Any] = {"device": device, "dtype": dtype, "quiet": json}
         if task == "tag":
-            tagger = o.open_encoder(model, limelight.Tagger, "labels words", device=device, dtype=dtype, quiet=json)
-            judged.tagger(console, tagger, needed, json)
-            return
-        known = o.open_encoder(model, limelight.Classifier, "classifies texts", device=device, dtype=dtype, quiet=json)
-        judged.classifier(console, known, needed, columns or [], picture, json)
+            judged.tagger(console, o.open_encoder(model, limelight.Tagger, "labels words", **opening), needed, json)
+        elif task == "answer":
+            marks = o.open_encoder(model, limelight.SpanModel, "marks answers", **opening)
+            judged.answers(console, marks, needed, json)
+        elif task == "embed":
+            makes = o.open_encoder(model, limelight.Embedder, "makes vectors", **opening)
+            judged.vectors(console, makes, needed, columns or [], json)
+        else:
+            known = o.open_encoder(model, limelight.Classifier, "classifies texts", **opening)
+            judged.classifier(console, known, needed, columns or [], picture, json)
         return
     translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
     if task == "align":

@@ -1,4 +1,4 @@
-"""How ``limelight eval classify`` and ``tag`` show how good a model of labels is."""
+"""How ``limelight eval`` shows how good a model is that reads texts: by its labels, answers or vectors."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,10 +10,14 @@ from limelight.errors import RequestError
 from limelight.look.plain import plain
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from rich.console import Console
 
-    from limelight.labels import Classifier, Tagger
+    from limelight.encoder import Embedder
+    from limelight.labels import Classifier, SpanModel, Tagger
     from limelight.tasks.judged import Judged
+    from limelight.tasks.measures import Measure
 
 MOST = 20
 """Labels at most that a table on the screen has columns for."""
@@ -23,7 +27,7 @@ def classifier(
     console: "Console", model: "Classifier", files: list[str], columns: list[str], picture: Path | None, json: bool
 ) -> None:
     """Judges a classifier and prints, or draws into a file, what came out. Raises RequestError or FileError."""
-    from limelight.tasks.judged import judge
+    from limelight.tasks.judged import judge, judge_several
     from limelight.train.examples import columns as found_in
     from limelight.train.examples import labelled
 
@@ -33,9 +37,24 @@ def classifier(
     named = found_in(files, columns)
     if not columns and not json:
         screen.remark(f"columns: {named[0]} holds the texts, {named[1]} the labels")
-    texts = [(text, label) for text, label in labelled(files, named) if text and label]
+    texts = [(text, labels) for text, labels in labelled(files, named) if text and labels is not None]
+    if model.several:
+        if picture is not None:
+            raise RequestError("--picture draws the words that decide between labels; of this model several may fit")
+        with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
+            several = judge_several(model, texts, tell)
+        if json:
+            screen.print_json({"model": model.name, "test": files, **plain(several)})
+            return
+        said = f"{several.texts:,} texts: F1 of labels {several.f1} %, all labels of a text right {several.exact} %\n"
+        console.print(said, soft_wrap=True)
+        console.print(_each(several.by_label, "label"))
+        _mistakes(console, several.mistakes, shares=True)
+        return
+    if long := [text for text, labels in texts if len(labels) != 1]:
+        raise RequestError(f"{model.name} gives a text one label, and {len(long):,} of these have none or several")
     with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
-        found = judge(model, texts, tell)
+        found = judge(model, [(text, label) for text, (label,) in texts], tell)
     if picture is not None:
         _draw(found, picture)
     if json:
@@ -64,13 +83,60 @@ def tagger(console: "Console", model: "Tagger", files: list[str], json: bool) ->
         return
     said = f"{found.texts:,} texts: F1 of spans {found.f1} %, accuracy of words {found.accuracy} %\n"
     console.print(said, soft_wrap=True)
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
-    for heading in ("span", "F1"):
-        table.add_column(heading)
-    for label, measure in found.by_label.items():
-        table.add_row(screen.line(label), str(measure))
-    console.print(table)
+    console.print(_each(found.by_label, "span"))
     _mistakes(console, found.mistakes, shares=False)
+
+
+def answers(console: "Console", model: "SpanModel", files: list[str], json: bool) -> None:
+    """Judges a model that marks answers and prints what came out. Raises RequestError or FileError."""
+    from limelight.tasks.answered import judge_answers
+    from limelight.train.questions import questions
+
+    asked = list(questions(files))
+    with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
+        found = judge_answers(model, asked, tell)
+    if json:
+        screen.print_json({"model": model.name, "test": files, **plain(found)})
+        return
+    console.print(f"{found.questions:,} questions: exact {found.exact} %, F1 {found.f1} %", soft_wrap=True)
+    if found.mistakes:
+        console.print("\nThe mistakes it was surest of:")
+    for each in found.mistakes:
+        said, right = each.found or "no answer", each.right or "no answer"
+        console.print(
+            screen.clean(f"  {screen.line(each.question)}\n    {said} ({each.probability:.0%}), right: {right}"),
+            soft_wrap=True,
+        )
+
+
+def vectors(console: "Console", model: "Embedder", files: list[str], columns: list[str], json: bool) -> None:
+    """Judges a model that makes vectors and prints what came out. Raises RequestError or FileError."""
+    from limelight.tasks.answered import judge_vectors
+    from limelight.train.similar import beside
+    from limelight.train.similar import columns as found_in
+
+    named = found_in(files, columns)
+    if not columns and not json:
+        screen.remark(f"columns: {', '.join(named)}")
+    pairs = [each for each in beside(files, named) if each is not None]
+    with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
+        found = judge_vectors(model, pairs, tell)
+    if json:
+        screen.print_json({"model": model.name, "test": files, **plain(found)})
+    elif found.rank is not None:
+        console.print(f"{found.pairs:,} pairs: rank correlation of scores and cosines {found.rank}", soft_wrap=True)
+    else:
+        said = f"{found.pairs:,} pairs: the second text is the nearest of all {found.first} %"
+        console.print(f"{said}, mean reciprocal rank {found.reciprocal}", soft_wrap=True)
+
+
+def _each(measures: "Mapping[str, Measure]", what: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in (what, "F1"):
+        table.add_column(heading)
+    for label, measure in measures.items():
+        table.add_row(screen.line(label), str(measure))
+    return table
 
 
 def _confusion(found: "Judged") -> Table:

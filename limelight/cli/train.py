@@ -13,18 +13,28 @@ if TYPE_CHECKING:
     from limelight.train.report import Progress
 
 _PANEL = "What is chosen from the data, if you say nothing"
-METRICS = {"translate": "bleu", "classify": "accuracy", "tag": "f1", "prefer": "ranked"}
 USES = {
     "translate": "limelight translate",
     "generate": 'limelight complete "Once upon a time"',
     "classify": 'limelight classify "A text of your own"',
     "tag": 'limelight tag "A text of your own"',
+    "answer": 'limelight answer "A question?" "A text of your own"',
+    "embed": 'limelight similar "One text" "Another one"',
     "assistant": "limelight chat",
     "prefer": "limelight chat",
 }
-UNITS = {"translate": "pairs", "assistant": "conversations", "prefer": "pairs"}
-SPEEDS = {"classify": "texts", "tag": "words", "prefer": "pairs"}
-"""What a finished model is scored by, the command that runs it, what examples are called, and what is predicted."""
+UNITS = {"translate": "pairs", "answer": "windows", "embed": "pairs", "assistant": "conversations", "prefer": "pairs"}
+SPEEDS = {"classify": "texts", "tag": "words", "answer": "windows", "embed": "pairs", "prefer": "pairs"}
+"""The command that runs a finished model, what examples are called, and what is predicted."""
+
+MEASURES = {
+    "bleu": "BLEU",
+    "f1": "F1",
+    "exact": "windows right",
+    "ranked": "pairs ranked right",
+    "spearman": "rank correlation",
+}
+"""What measures of models are called, where it is not as the settings have it."""
 
 SPOKEN = 30.0
 """Seconds between two lines of progress where no terminal looks."""
@@ -34,7 +44,9 @@ def train(
     task: Annotated[
         str,
         typer.Argument(
-            metavar="TASK", help="translate, generate, classify, tag, assistant or prefer.", show_default=False
+            metavar="TASK",
+            help="translate, generate, classify, tag, answer, embed, assistant or prefer.",
+            show_default=False,
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where the run and its model are kept.")],
@@ -89,10 +101,13 @@ def train(
 
     To translate: two files whose lines belong together, or tables of pairs
     (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them.
-    To classify: tables with a column of texts and one of labels. To tag: a word
-    and its tag a line (CoNLL), or JSON lines with tokens and tags. An assistant:
-    JSON lines of conversations. To prefer one answer over another: JSON lines
-    with chosen and rejected. Each may be packed (.gz, .xz).
+    To classify: tables with a column of texts and one of labels (or lists of
+    labels). To tag: a word and its tag a line (CoNLL), or JSON lines with tokens
+    and tags. To answer: SQuAD's JSON, or tables with question, context and
+    answer. To embed: tables of two texts that belong together, with a third that
+    does not, or with a score. An assistant: JSON lines of conversations. To
+    prefer one answer over another: JSON lines with chosen and rejected. Each may
+    be packed (.gz, .xz).
 
     The same command again goes on where a training was stopped, exactly.
     Several processes: torchrun --nproc-per-node 2 -m limelight train ...
@@ -208,10 +223,10 @@ def _finish(result: "Result", task: str, out: Path, json: bool) -> None:
     from limelight.cli import screen
 
     if json:
-        scored = {METRICS[task]: result.score} if task in METRICS else {}
+        scored = {} if result.score is None else {result.metric: result.score}
         screen.print_json({"steps": result.steps, "loss": result.loss, **scored, "model": str(result.model)})
         return
-    name = METRICS.get(task, "").replace("bleu", "BLEU").replace("f1", "F1").replace("ranked", "pairs ranked right")
+    name = MEASURES.get(result.metric, result.metric)
     found = "" if result.score is None else f", {name} {result.score:.1f}"
     use = USES[task]
     done = f"Done after {result.steps:,} steps: validation loss {result.loss:.3f}{found}. Use it:"

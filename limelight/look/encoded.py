@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from limelight import given
@@ -12,7 +13,7 @@ from limelight.look import importance, links
 from limelight.look.answer import Importance, heard
 from limelight.look.encoder import EncoderSession
 from limelight.look.inquiry import Inquiry
-from limelight.look.question import Class, Likelihood, MaskedWord, Question, Score, Similarity, Tag
+from limelight.look.question import Class, Likelihood, MaskedWord, Question, Score, Similarity, Span, Tag
 from limelight.look.session import Progress
 from limelight.look.text import Reading, known, read, speller
 from limelight.look.view import View
@@ -25,11 +26,19 @@ class SeenEncoded(View[EncoderSession]):
     """A text looked at by an encoder, between the marks that the model expects around it. Words are asked for and
     numbered as in `limelight.Seen`."""
 
-    def __init__(self, network: Encoder, tokenizer: Tokenizer, text: str, title: str = "the model") -> None:
+    def __init__(
+        self, network: Encoder, tokenizer: Tokenizer, text: str, title: str = "the model", question: str | None = None
+    ) -> None:
+        """question: what stands in front of the text, for a model that marks the answer in it."""
         given.a(Encoder, "network", network, "the network of an encoder")
         given.a(Tokenizer, "tokenizer", tokenizer, "a Tokenizer")
-        reading = _between(text, tokenizer)
-        super().__init__(_session(network, tokenizer, reading.tokens), tokenizer, reading, title)
+        reading, ahead = _between(text, tokenizer), 0
+        if question is not None:
+            asked = tokenizer.encode(given.text("question", question)).ids
+            reading = _between(text, tokenizer, (*tokenizer.prefix, *asked, *tokenizer.between))
+            ahead = len(tokenizer.prefix) + len(asked) + len(tokenizer.between)
+        self._asked = question is not None
+        super().__init__(_session(network, tokenizer, reading.tokens, ahead), tokenizer, reading, title)
 
     def importance(
         self,
@@ -43,8 +52,9 @@ class SeenEncoded(View[EncoderSession]):
         """Which words made the model give its answer.
 
         asked, by the model's head: a word of the text, which is masked, by its text or its number from 1 (the last one
-        if None); a word whose tag is asked for; one of the labels of a text (the likeliest one if None); or another
-        text, to which this one is near. foil: what might have been the answer instead: another word, label or text;
+        if None); a word whose tag is asked for; one of the labels of a text (the likeliest one if None); another text,
+        to which this one is near; or the part of the text that answers its question (the likeliest one if None). foil:
+        what might have been the answer instead: another word, label, text or part of it;
         method: one of `limelight.look.METHODS` that fits an encoder; without it the words are measured, see
         `limelight.look.measured`. Raises RequestError for an answer or a method that there is not.
         """
@@ -100,13 +110,19 @@ class SeenEncoded(View[EncoderSession]):
                 (), self._vector(given.text("asked", asked)), None if foil is None else self._vector(foil)
             )
             return self.session, near, Word(str(asked), 0, 0, range(0)), near
-        if Class not in kinds or not self.session.labels:
-            raise RequestError("this model marks an answer in a text; a text alone has no answer to look at")
+        if Span in kinds and not self.session.labels:
+            return self.session, *self._marked(asked, foil)
         if len(self.session.labels) == 1:
             if asked is not None or foil is not None:
                 raise RequestError("this model gives a text one score and has no labels to choose from; name none")
             return self.session, Score(()), Word(self.session.labels[0], 0, 0, range(0)), Score(())
         label = None if asked is None else given.one_of("asked", asked, self.session.labels)
+        if getattr(self.session.network.config.head, "several", False):
+            if foil is not None:
+                raise RequestError("each of this model's labels fits or does not; it chooses none rather than another")
+            scores = self.session.answers(Score(()))[0]  # [C]
+            score = Score((), int(scores.argmax()) if label is None else self.session.labels.index(label))
+            return self.session, score, Word(self.session.labels[score.label], 0, 0, range(0)), score
         return self.session, *self._label(Class, (), label, foil, None)
 
     def _masked_word(self, word: Word, foil: str | None) -> tuple[EncoderSession, Question, Word, Question]:
@@ -139,6 +155,39 @@ class SeenEncoded(View[EncoderSession]):
             question = kind(at, (chosen,), other)
         return question, word or Word(labels[chosen], 0, 0, range(0)), whole
 
+    def _marked(self, asked: str | int | None, foil: str | None) -> tuple[Question, Word, Question]:
+        """The likeliest span of whole words, or one that is named, against all other places or a foil."""
+        if not self._asked:
+            raise RequestError("this model marks an answer in a text; name the question, too")
+        places = tuple(range(self.words[0].tokens.start, self.words[-1].tokens.stop))
+        if asked is not None:
+            span = self._span(given.text("asked", str(asked)))
+        else:
+            start, end = self.session.answers(Span(places, places[0], places[0]))[0].unbind(-1)  # [n]
+            both = (start[:, None] + end).masked_fill(~torch.ones(len(places), len(places)).triu().bool(), -torch.inf)
+            first, last = divmod(int(both.argmax()), len(places))
+            span = self._words(places[first], places[last])
+        other = None if foil is None else self._span(given.text("foil", foil))
+        if other is not None and (other.tokens.start == span.tokens.start or other.tokens.stop == span.tokens.stop):
+            raise RequestError(f"{foil!r} begins or ends where the answer does; name another part of the text")
+        against = None if other is None else (other.tokens.start, other.tokens.stop - 1)
+        question = Span(places, span.tokens.start, span.tokens.stop - 1, against)
+        return question, span, replace(question, foil=None)
+
+    def _span(self, text: str) -> Word:
+        """The words that a part of the text touches. Raises RequestError for what does not stand in it."""
+        start = self.text.find(text)
+        inside = [word.tokens for word in self.words if word.start < start + len(text) and word.end > start]
+        if start < 0 or not inside:
+            raise RequestError(f"{text!r} does not stand in the text")
+        return self._words(inside[0].start, inside[-1].stop - 1)
+
+    def _words(self, first: int, last: int) -> Word:
+        """The whole words of two tokens and all between."""
+        inside = [word for word in self.words if word.tokens.start <= last and word.tokens.stop > first]
+        start, end = inside[0].start, inside[-1].end
+        return Word(self.text[start:end], start, end, range(inside[0].tokens.start, inside[-1].tokens.stop))
+
     def _vector(self, text: str) -> Tensor:
         session = _session(self.session.network, self._tokenizer, _between(text, self._tokenizer).tokens)
         vector: Tensor = session.answers(Similarity((), Tensor()))[0]
@@ -160,11 +209,13 @@ class SeenEncoded(View[EncoderSession]):
         return f"SeenEncoded({given.shown(self.text)}, {len(self.words)} words, by {self.title})"
 
 
-def _between(text: str, tokenizer: Tokenizer) -> Reading:
-    """The text with the model's own marks around it."""
-    reading = read(text, tokenizer, tokenizer.prefix)
+def _between(text: str, tokenizer: Tokenizer, front: Sequence[int] | None = None) -> Reading:
+    """The text with the model's own marks around it. front: what stands in front of it, if not these alone."""
+    reading = read(text, tokenizer, tokenizer.prefix if front is None else front)
     return replace(reading, tokens=(*reading.tokens, *tokenizer.suffix))
 
 
-def _session(network: Encoder, tokenizer: Tokenizer, tokens: Sequence[int]) -> EncoderSession:
-    return EncoderSession(network, tokens, speller(tokenizer), mask=tokenizer.mask)
+def _session(network: Encoder, tokenizer: Tokenizer, tokens: Sequence[int], ahead: int = 0) -> EncoderSession:
+    """ahead: how many of the tokens are a first text."""
+    types = [0] * ahead + [tokenizer.second] * (len(tokens) - ahead) if ahead else None
+    return EncoderSession(network, tokens, speller(tokenizer), types=types, mask=tokenizer.mask)

@@ -106,14 +106,17 @@ class Class(Likelihood):
 
 @dataclass(frozen=True)
 class Score(Question):
-    """The one score that a head gives a whole text; `at` is empty."""
+    """One score that a head gives a whole text, the only one or that of a label which may fit with others; `at` is
+    empty."""
+
+    label: int = 0
 
     @property
     def unit(self) -> str:
         return "score"
 
     def value(self, answers: Tensor) -> Tensor:
-        return answers[:, 0].cpu()
+        return answers[:, self.label].cpu()
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from limelight.models import config as c
 from limelight.models.family import Family
-from limelight.models.hf import ConfigReader, activation_name, architecture, head_width, labels
+from limelight.models.hf import ConfigReader, activation_name, architecture, head_width, labels, several
 from limelight.models.mapping import Table, WeightMapping
 
 
@@ -39,7 +39,7 @@ def answer(
         case "ForMaskedLM" | "ForPreTraining":
             return c.MaskedLMHead(tied, masked)
         case "ForSequenceClassification":
-            return c.SequenceClassifier(labels(keys), hidden=classes)
+            return c.SequenceClassifier(labels(keys), hidden=classes, several=several(keys))
         case "ForTokenClassification":
             return c.TokenClassifier(labels(keys))
         case "ForQuestionAnswering":

@@ -386,15 +386,14 @@ class MaskedLMHead:
 
 @dataclass(frozen=True)
 class SequenceClassifier:
-    """Scores for labels of a whole text, or for one thing, the text itself (a scorer).
-
-    pooled: how its positions become one vector.
-    """
+    """Scores for labels of a whole text, or for one thing, the text itself (a scorer). pooled: how its positions become
+    one vector. several: whether any number of labels may fit a text, each by itself."""
 
     labels: tuple[str, ...]
     pooled: Pooled = "first"
     hidden: Hidden | None = Hidden("tanh")
     bias: bool = True
+    several: bool = False
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ INERT = frozenset(
 )
 """Keys that do not change what the model computes when it runs; they are kept in `ModelConfig.extra`."""
 
+SEVERAL = "multi_label_classification"
+"""The ``problem_type`` of a classifier any number of whose labels may fit a text."""
+
 ACTIVATIONS: dict[str, c.Activation] = {
     "relu": "relu",
     "relu2": "relu_squared",
@@ -206,6 +209,12 @@ def labels(keys: ConfigReader) -> tuple[str, ...]:
     if not isinstance(named, dict) or {str(key) for key in named} != {str(i) for i in range(len(named))}:
         raise keys.refused("id2label", named, "an object that gives each number from 0 on a label")
     return tuple(str(named[key]) for key in sorted(named, key=int))
+
+
+def several(keys: ConfigReader) -> bool:
+    """Whether any number of a classifier's labels may fit a text, by ``problem_type``."""
+    keys.keep("problem_type")
+    return bool(keys.take("problem_type") == SEVERAL)
 
 
 def kinds(

@@ -5,17 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from limelight.errors import RequestError
-from limelight.tasks.measures import Measure, accuracy, confusion, macro_f1, span_f1, spans
+from limelight.tasks.measures import Measure, accuracy, confusion, f1, macro_f1, span_f1, spans
 from limelight.text.words import words
 from limelight.train.examples import Tagged
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from limelight.labels import Classifier, Tagger
 
 TOGETHER = 128  # texts that are read at once
@@ -54,9 +53,21 @@ class Judged:
     texts: int
     accuracy: Measure
     macro_f1: Measure
-    confusion: "NDArray[np.int64]"
+    confusion: NDArray[np.int64]
     mistakes: tuple[Mistake, ...]
     decides: dict[str, tuple[Decides, ...]]
+
+
+@dataclass(frozen=True)
+class JudgedSeveral:
+    """Of a classifier any number of whose labels may fit a text. f1: over all labels of all texts. exact: how many
+    texts have just the right ones. by_label: F1 of each label alone."""
+
+    texts: int
+    f1: Measure
+    exact: Measure
+    by_label: dict[str, Measure]
+    mistakes: tuple[Mistake, ...]
 
 
 @dataclass(frozen=True)
@@ -74,11 +85,7 @@ class JudgedTags:
 def judge(model: "Classifier", texts: Sequence[tuple[str, str]], progress: Progress | None = None) -> Judged:
     """A classifier on texts and their right labels. Raises RequestError for no text, or a label it does not know."""
     labels = model.labels
-    if unknown := {label for _, label in texts} - {*labels}:
-        known = ", ".join(labels[:20])
-        raise RequestError(f"{model.name} does not know the label {min(unknown)!r}; it knows {known}")
-    if not texts:
-        raise RequestError("there is no text to judge by")
+    _known(model, {label for _, label in texts}, texts)
     found: list[tuple[str, float]] = []
     for at in range(0, len(texts), TOGETHER):
         part = [text for text, _ in texts[at : at + TOGETHER]]
@@ -100,6 +107,42 @@ def judge(model: "Classifier", texts: Sequence[tuple[str, str]], progress: Progr
         confusion(ours, theirs, len(labels)),
         tuple(sorted(wrong, key=lambda each: -each.probability)[:MISTAKES]),
         deciding(model, [text for text, _ in texts[:WEIGHED]], progress),
+    )
+
+
+def judge_several(
+    model: "Classifier", texts: Sequence[tuple[str, Sequence[str]]], progress: Progress | None = None
+) -> JudgedSeveral:
+    """A classifier any number of whose labels may fit, on texts and their right labels. Raises RequestError for no
+    text, or a label it does not know."""
+    labels = model.labels
+    _known(model, {label for _, right in texts for label in right}, texts)
+    likely = np.zeros((len(texts), len(labels)))
+    for at in range(0, len(texts), TOGETHER):
+        for row, shares in enumerate(model.classify([text for text, _ in texts[at : at + TOGETHER]]), at):
+            likely[row] = [shares[label] for label in labels]
+        if progress is not None:
+            progress(min(at + TOGETHER, len(texts)), len(texts))
+    ours = likely >= 0.5
+    theirs = np.array([[label in right for label in labels] for _, right in texts])
+    wrong = (ours != theirs).any(1)
+    surest = np.where(ours != theirs, np.abs(likely - 0.5), 0).max(1)
+
+    def named(row: NDArray[np.bool_]) -> str:
+        return ", ".join(label for label, fits in zip(labels, row, strict=True) if fits) or "none"
+
+    return JudgedSeveral(
+        len(texts),
+        f1(np.stack([(ours & theirs).sum(1), ours.sum(1), theirs.sum(1)], 1)),
+        accuracy(wrong.astype(int).tolist(), [0] * len(texts)),
+        {
+            label: f1(np.stack([side[:, at].astype(int) for side in (ours & theirs, ours, theirs)], 1))
+            for at, label in enumerate(labels)
+        },
+        tuple(
+            Mistake(texts[row][0], named(ours[row]), named(theirs[row]), 0.5 + float(surest[row]))
+            for row in sorted(wrong.nonzero()[0].tolist(), key=lambda row: -surest[row])[:MISTAKES]
+        ),
     )
 
 
@@ -158,6 +201,15 @@ def deciding(
         ranked = sorted(heard.items(), key=lambda item: -sum(item[1]))[:most]
         found[label] = tuple(Decides(word, sum(lost), len(lost)) for word, lost in ranked if sum(lost) > 0)
     return found
+
+
+def _known(model: "Classifier", labels: set[str], texts: Sequence[object]) -> None:
+    """Raises RequestError for labels that a model does not know, or no text."""
+    if unknown := labels - {*model.labels}:
+        known = ", ".join(model.labels[:20])
+        raise RequestError(f"{model.name} does not know the label {min(unknown)!r}; it knows {known}")
+    if not texts:
+        raise RequestError("there is no text to judge by")
 
 
 def _only(tag: str, kind: str) -> str:

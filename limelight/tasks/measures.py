@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,12 @@ def accuracy(found: Sequence[int], right: Sequence[int]) -> Measure:
     return _sampled(len(hits), lambda rows: 100 * float(hits[rows].mean()))
 
 
+def mean(values: Sequence[float]) -> Measure:
+    """The mean of what each row has."""
+    numbers = np.asarray(values)
+    return _sampled(len(numbers), lambda rows: float(numbers[rows].mean()))
+
+
 def macro_f1(found: Sequence[int], right: Sequence[int], labels: int) -> Measure:
     """The mean over labels of the harmonic mean of precision and recall; a label that is nowhere does not count."""
     table = np.asarray(right) * labels + np.asarray(found)
@@ -49,13 +56,47 @@ def span_f1(found: Sequence[Sequence[str]], right: Sequence[Sequence[str]], *, s
     """F1 of whole spans over all texts, whose tags are given: a span counts if its words and its label are right.
 
     sampled: whether to tell an interval, which takes a thousand times as long."""
-    counts = np.array([_overlap(spans(ours), spans(theirs)) for ours, theirs in zip(found, right, strict=True)])
+    return f1(
+        np.array([_overlap(spans(ours), spans(theirs)) for ours, theirs in zip(found, right, strict=True)]),
+        sampled=sampled,
+    )
+
+
+def f1(counts: NDArray[np.int64], *, sampled: bool = True) -> Measure:
+    """The harmonic mean of precision and recall, from how many of each row [N, 3] are right, found and wanted."""
 
     def measured(rows: NDArray[np.int64]) -> float:
         hits, ours, theirs = counts[rows].sum(0)
         return 100 * float(2 * hits / (ours + theirs)) if ours + theirs else 100.0
 
     return _sampled(len(counts), measured) if sampled else Measure(measured(np.arange(len(counts))), 0.0, 100.0)
+
+
+def spearman(found: NDArray[Any], right: NDArray[Any], *, sampled: bool = True) -> Measure:
+    """The rank correlation of two rows of numbers × 100; 0 where either has no order."""
+
+    def measured(rows: NDArray[np.int64]) -> float:
+        one, other = _ranks(found[rows]), _ranks(right[rows])
+        spread = one.std() * other.std()
+        return 100 * float(((one - one.mean()) * (other - other.mean())).mean() / spread) if spread else 0.0
+
+    return _sampled(len(found), measured) if sampled else Measure(measured(np.arange(len(found))), -100.0, 100.0)
+
+
+def nearest(cosines: NDArray[Any], *, sampled: bool = True) -> Measure:
+    """How many rows of a table [N, N] have their largest number on the diagonal."""
+    hits = (cosines.argmax(1) == np.arange(len(cosines))).astype(int)
+    if not sampled:
+        return Measure(100 * float(hits.mean()), 0.0, 100.0)
+    return accuracy(hits.tolist(), [1] * len(hits))
+
+
+def _ranks(numbers: NDArray[Any]) -> NDArray[np.float64]:
+    """The place of each number in their order; equal ones share the mean of theirs."""
+    _, which, counts = np.unique(numbers, return_inverse=True, return_counts=True)
+    ends = counts.cumsum()
+    means: NDArray[np.float64] = (ends - (counts - 1) / 2)[which]
+    return means
 
 
 def confusion(found: Sequence[int], right: Sequence[int], labels: int) -> NDArray[np.int64]:

@@ -45,10 +45,10 @@ class Marks:
 class Batch:
     """What a model reads, and what it is to say.
 
-    tokens: [B, T]. targets: [B, T], the next token or the label of each place, or [B], the label of each text; IGNORE
-    where none is asked for. source, lengths: [B, S] and [B] int64 on the CPU, for an encoder–decoder; an encoder has
-    lengths alone, those of its tokens. reference: [B], numbers that rows are compared with. Every row is padded on the
-    right.
+    tokens: [B, T]. targets: [B, T], the next token or the label of each place; [B], the label of each text, or [B, C],
+    whether each label fits; IGNORE where none is asked for. source, lengths: [B, S] and [B] int64 on the CPU, for an
+    encoder–decoder; an encoder has lengths alone, those of its tokens. reference: [B], numbers that rows are compared
+    with. types: [B, T], those of an encoder's tokens (None: all 0). Every row is padded on the right.
     """
 
     tokens: Tensor
@@ -56,11 +56,19 @@ class Batch:
     source: Tensor | None = None
     lengths: Tensor | None = None
     reference: Tensor | None = None
+    types: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch where the model is; lengths stay on the CPU."""
-        source, reference = (None if t is None else t.to(device) for t in (self.source, self.reference))
-        return Batch(self.tokens.to(device), self.targets.to(device), source, self.lengths, reference)
+        source, reference, types = (
+            None if t is None else t.to(device) for t in (self.source, self.reference, self.types)
+        )
+        return Batch(self.tokens.to(device), self.targets.to(device), source, self.lengths, reference, types)
+
+    def texts(self) -> list[list[int]]:
+        """The tokens of an encoder's rows, without what fills them up."""
+        assert self.lengths is not None
+        return [row[:length].tolist() for row, length in zip(self.tokens, self.lengths.tolist(), strict=True)]
 
 
 class Corpus(Protocol):
@@ -110,25 +118,31 @@ class Pairs:
 @final
 class Answered:
     """Texts for an encoder, in the frame of its marks, and the labels that are right: one for each text, or, `placed`,
-    those of some of its tokens, each behind its place."""
+    those of some of its tokens, each behind its place; or any number of so many for a text (`several`)."""
 
-    def __init__(self, file: TokenFile, pad: int, *, placed: bool) -> None:
+    def __init__(self, file: TokenFile, pad: int, *, placed: bool = False, several: int = 0) -> None:
         self.file = file
         self.pad = pad
         self.placed = placed
+        self.several = several
 
     def __len__(self) -> int:
         return len(self.file) // 2
 
     def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
         tokens, said = self.file.lengths(2 * indices), self.file.lengths(2 * indices + 1)
-        return tokens, said // 2 if self.placed else said
+        return tokens, said // 2 if self.placed else np.ones_like(tokens)
 
     def batch(self, indices: Ints, epoch: int) -> Batch:
         texts = [self.file[2 * int(i)] for i in indices]
         said = [torch.from_numpy(self.file[2 * int(i) + 1].astype(np.int64)) for i in indices]
         tokens = padded([tuple(text.tolist()) for text in texts], self.pad)
         lengths = torch.tensor([len(text) for text in texts])
+        if self.several:
+            fits = torch.zeros(len(texts), self.several)
+            for row, labels in zip(fits, said, strict=True):
+                row[labels] = 1
+            return Batch(tokens, fits, None, lengths)
         if not self.placed:
             return Batch(tokens, torch.cat(said), None, lengths)
         targets = torch.full_like(tokens, IGNORE)

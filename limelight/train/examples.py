@@ -1,7 +1,9 @@
 """Texts with labels to learn from: tables with a column of texts and one of labels, and texts whose words have tags."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -23,6 +25,9 @@ LABELS = (
     *("rating", "stars", "score", "y"),
 )
 """What columns are called, the likeliest first."""
+
+OTHERS = ("context", "passage", "answer", "answers", "sentence1", "sentence2", "anchor", "positive", "negative")
+"""What else a column may be called."""
 
 Row = dict[str, Any]
 
@@ -48,7 +53,9 @@ def rows(path: Path, named: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
     cells = csv_rows(path) if kind(path) == ".csv" else (line.split("\t") for line in lines(path))
     first = next(cells, [])
     names = [cell.strip() for cell in first]
-    headed = any(name in names for name in named) or any(name.casefold() in {*TEXTS, *LABELS} for name in names)
+    headed = any(name in names for name in named) or any(
+        name.casefold() in {*TEXTS, *LABELS, *OTHERS} for name in names
+    )
     if not headed:
         if asked := [name for name in named if not name.isdigit()]:
             _missing(path, asked[0], names)
@@ -113,10 +120,11 @@ def columns_of_texts(path: Path, asked: Sequence[str], count: int) -> tuple[str,
     return tuple(name for name in names if name in chosen)
 
 
-def labelled(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Texts and their labels, in the order of the files. named: the columns of both.
+def labelled(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...] | None]]:
+    """Texts and their labels, in the order of the files; None where no label is given. named: the columns of both.
 
-    Raises FileError for a table that does not have them, or a label that is not one text or number.
+    A cell that is a list (in a CSV as JSON writes it) holds any number of labels, any other cell one. Raises FileError
+    for a table that does not have the columns, or a label that is no text or number.
     """
     text, label = named
     for path in _tables(files):
@@ -124,9 +132,13 @@ def labelled(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[tupl
             for name in named:
                 if name not in row:
                     _missing(path, name, row)
-                if isinstance(row[name], list | dict):
-                    raise FileError(f"{path}, row {number}: {name!r} holds several values; a text has one label")
-            yield _plain(row[text]).strip(), _plain(row[label]).strip()
+            try:
+                yield _plain(row[text]).strip(), _labels(row[label])
+            except ValueError:
+                raise FileError(
+                    f"{path}, row {number}: {label!r} holds {str(row[label])[:40]}; a label is a text or a number,"
+                    " and several are a list of them"
+                ) from None
 
 
 def tagged(files: Sequence[str | Path]) -> Iterator[Tagged]:
@@ -150,6 +162,22 @@ def _tables(files: Sequence[str | Path]) -> list[Path]:
 
 def _plain(cell: Any) -> str:
     return "" if cell is None else str(cell).lower() if isinstance(cell, bool) else str(cell)
+
+
+def _labels(cell: Any) -> tuple[str, ...] | None:
+    """The labels that a cell holds. Raises ValueError for one that holds other things."""
+    if isinstance(cell, str) and cell.lstrip().startswith("["):
+        with suppress(ValueError):
+            cell = json.loads(cell)
+    if isinstance(cell, list):
+        found = tuple(dict.fromkeys(_plain(each).strip() for each in cell))
+        if any(isinstance(each, list | dict) for each in cell) or not all(found):
+            raise ValueError(cell)
+        return found
+    if isinstance(cell, dict):
+        raise ValueError(cell)
+    plain = _plain(cell).strip()
+    return (plain,) if plain else None
 
 
 def _missing(path: Path, name: str, names: Iterable[str]) -> None:

@@ -64,12 +64,14 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run: its steps, and the validation loss (nats a target) and score of `model`, the folder to open."""
+    """A finished run: its steps, and the validation loss (nats a target) and score of `model`, the folder to open.
+    metric: what the score is."""
 
     steps: int
     loss: float
     score: float | None
     model: Path
+    metric: str = "bleu"
 
 
 def train(
@@ -95,7 +97,7 @@ def train(
             f'watch = "{settings.watch}" is not what this model is scored by; watch {hooks.metric} or loss'
         )
     if (done := _finished(run)) is not None:
-        return done
+        return replace(done, metric=hooks.metric)
     torch.set_num_threads(settings.threads)
     loop = _Loop(Trainee(network, settings, world, objective), training, validation, run, world, hooks)
     loop.learn()
@@ -155,7 +157,7 @@ class _Loop:
             averaged = self._measured()
             mean = self._watched(*averaged) < self._watched(loss, score)
             loss, score = averaged if mean else (loss, score)
-        result = Result(self.state.step, loss, score, run.model)
+        result = Result(self.state.step, loss, score, run.model, self.hooks.metric)
         with self.trainee.asked() as network:
             if network is not None:
                 with written(run.model) as beside:

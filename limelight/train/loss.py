@@ -65,7 +65,8 @@ def predicting(network: Network, settings: Settings) -> nn.Module:
 
 @final
 class Answering(nn.Module):
-    """What an encoder learns from: the right one of its labels, for a whole text or at each position that has a target.
+    """What an encoder learns from: the right one of its labels, for a whole text or at each position that has a target;
+    or of each label of a text whether it fits, where targets are [B, C].
 
     smoothing: as in `Objective`.
     """
@@ -77,8 +78,13 @@ class Answering(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """Sums over the batch's targets: [2], the smoothed loss and the plain one, which has no gradient."""
-        scores = self.network(batch.tokens, batch.lengths).flatten(0, -2)  # [N, n]
-        targets = batch.targets.flatten()
+        scores = self.network(batch.tokens, batch.lengths, types=batch.types)
+        if batch.targets.is_floating_point():
+            asked = (batch.targets != IGNORE).float()
+            each = F.binary_cross_entropy_with_logits(scores, batch.targets * asked, asked, reduction="sum")
+            learned = each / scores.shape[-1]
+            return torch.stack((learned, learned.detach()))
+        scores, targets = scores.flatten(0, -2), batch.targets.flatten()  # [N, n]
         learned = F.cross_entropy(scores, targets, ignore_index=IGNORE, reduction="sum", label_smoothing=self.smoothing)
         with torch.no_grad():
             plain = F.cross_entropy(scores, targets, ignore_index=IGNORE, reduction="sum")
@@ -89,6 +95,31 @@ def answering(network: Network, settings: Settings) -> nn.Module:
     """What an encoder with labels learns from; not compiled."""
     assert isinstance(network, Encoder)
     return Answering(network, settings.smoothing)
+
+
+@final
+class Marking(nn.Module):
+    """What an encoder learns from that marks answers: of all tokens of a row the one where the answer begins, and the
+    one where it ends (Devlin et al., 2019)."""
+
+    def __init__(self, network: Encoder) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Sums over the rows of a batch, whose targets are [B, 2]: [2], with a gradient and without."""
+        scores = self.network(batch.tokens, batch.lengths, types=batch.types)  # [B, T, 2]
+        assert batch.lengths is not None
+        there = torch.arange(scores.shape[1]) < batch.lengths[:, None]
+        scores = scores.masked_fill(~there.to(scores.device)[..., None], float("-inf"))
+        loss = F.cross_entropy(scores, batch.targets, ignore_index=IGNORE, reduction="sum") / 2
+        return torch.stack((loss, loss.detach()))
+
+
+def marking(network: Network, settings: Settings) -> nn.Module:
+    """What an encoder learns from that marks answers."""
+    assert isinstance(network, Encoder)
+    return Marking(network)
 
 
 class _Loss(torch.autograd.Function):

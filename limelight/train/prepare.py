@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from limelight.checkpoints.save import save_checkpoint
+from limelight.checkpoints.sentences import Sentences
 from limelight.errors import RequestError
 from limelight.models.api import Network
 from limelight.text.tokenizer import Tokenizer
@@ -117,15 +118,15 @@ def prepare(
     return Prepared(Run(folder, settings), tokenizers, training, validation, highest)
 
 
-def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None) -> Any:
+def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None, said: Sentences | None = None) -> Any:
     """What `Hooks.save` takes: writes a network, its adapters merged, with this tokenizer.
 
-    source: the tokenizer of a translator's source, where that is another one.
+    source: the tokenizer of a translator's source, where that is another one. said: of texts, by what makes vectors.
     """
 
     def save(network: Network, folder: Path) -> None:
         with merged(network):
-            save_checkpoint(network, tokenizer, folder, source=source)
+            save_checkpoint(network, tokenizer, folder, source=source, said=said)
 
     return save
 

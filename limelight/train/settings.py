@@ -12,7 +12,8 @@ from limelight.errors import ConfigError, FileError, suggestion
 from limelight.train.schedule import Schedule
 from limelight.train.tokenizers import Kind
 
-Task = Literal["translate", "generate", "classify", "tag", "assistant", "prefer"]
+Task = Literal["translate", "generate", "classify", "tag", "answer", "embed", "assistant", "prefer"]
+NOT_GENERATE: tuple[Task, ...] = ("translate", "classify", "tag", "answer", "embed", "assistant", "prefer")
 WRITE: tuple[Task, ...] = ("translate", "generate")
 """The tasks whose models may begin at nothing; the others train on a model that is there."""
 
@@ -66,8 +67,13 @@ class Settings:
     train: tuple[str, ...] = ()
     valid: tuple[str, ...] = ()  # without them, `held_out` of the training examples
     held_out: Annotated[float, Range(0, 1, above=True)] = 0.02
-    columns: Annotated[tuple[str, ...], For(("translate", "classify", "tag"))] = ()  # what is read, what is to be said
+    columns: Annotated[
+        tuple[str, ...], For(("translate", "classify", "embed"))
+    ] = ()  # what is read, what is to be said
     labels: Annotated[tuple[str, ...], For(("classify", "tag"))] = ()  # what can be said; found in the data if empty
+    several: Annotated[bool, For(("classify",))] = False  # any number of labels a text; found in the data
+    # From each text's label, or from pairs of texts, which have one label or two; auto: pairs where there are few.
+    learns: Annotated[Literal["auto", "labels", "pairs"], For(("classify",))] = "auto"
 
     tokenizer: Annotated[Kind | Literal["auto"], For(WRITE)] = "auto"
     vocab: Annotated[int, Range(1, 1 << 24, open=0), For(WRITE)] = 0  # tokens at most
@@ -75,8 +81,8 @@ class Settings:
     lower: Annotated[bool, For(WRITE)] = False
 
     context: Annotated[int, Range(1, 1 << 24, open=0), For(("generate",))] = 0  # tokens of a window
-    # Tokens of a text: pairs with more on a side and conversations with more are left out, an encoder's texts are cut.
-    longest: Annotated[int, Range(1, 1 << 24, open=0), For(("translate", "classify", "tag", "assistant", "prefer"))] = 0
+    # Tokens of a text: pairs and conversations with more are left out, an encoder's texts are cut or read in windows.
+    longest: Annotated[int, Range(1, 1 << 24, open=0), For(NOT_GENERATE)] = 0
     batch_tokens: Chosen = 0  # a step's tokens, padding counted, over all processes
     accumulate: Annotated[int, Range(1, 1 << 16)] = 1  # parts that a step's batch is computed in, one after another
     epochs: Annotated[float, Range(0, 1e9, above=True, open=0)] = 0.0
@@ -100,7 +106,7 @@ class Settings:
 
     every: Chosen = 0  # steps between evaluations, each with a checkpoint
     patience: AtLeast0 = 8  # evaluations without a better one, after which training stops; 0: never
-    watch: Literal["loss", "bleu", "accuracy", "f1", "ranked"] = "loss"  # what "better" means
+    watch: Literal["loss", "bleu", "accuracy", "f1", "exact", "ranked", "spearman"] = "loss"  # what "better" means
     keep: Count = 5  # last checkpoints that are kept, beside the best
 
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # of products; auto: bfloat16 where it is faster

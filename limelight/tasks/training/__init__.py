@@ -1,7 +1,9 @@
 """What can be learned: a task is one file, and a row of `TASKS`."""
 
+from limelight.tasks.training.answer import Answer
 from limelight.tasks.training.assistant import Assistant
 from limelight.tasks.training.classify import Classify
+from limelight.tasks.training.embed import Embed
 from limelight.tasks.training.prefer import Prefer
 from limelight.tasks.training.tag import Tag
 from limelight.tasks.training.task import Ready, Task
@@ -12,6 +14,8 @@ TASKS: dict[str, type[Task]] = {
     "generate": Writing,
     "classify": Classify,
     "tag": Tag,
+    "answer": Answer,
+    "embed": Embed,
     "assistant": Assistant,
     "prefer": Prefer,
 }

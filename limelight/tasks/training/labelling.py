@@ -1,4 +1,4 @@
-"""What tasks share whose model is an encoder with a head of labels, put on one that is there."""
+"""What tasks share whose model is an encoder with a head of its own, put on one that is there."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,15 +13,18 @@ from limelight.checkpoints.open import Opened, open_checkpoint
 from limelight.errors import RequestError
 from limelight.models.api import Encoder, Network
 from limelight.models.build import build
+from limelight.models.config import Pooling, SequenceClassifier
+from limelight.models.hf import SEVERAL
 from limelight.models.init import initialise
 from limelight.models.presets import PRESETS, with_dropout
 from limelight.models.registry import config_from_hf, config_to_hf, family
+from limelight.nn.heads import Pooled
 from limelight.tasks.training.task import Ready, Task
 from limelight.text.tokenizer import Tokenizer
-from limelight.train.batches import Answered, Batches, Corpus, Part
+from limelight.train.batches import Batch, Batches, Corpus, Part
 from limelight.train.loop import Hooks
 from limelight.train.lora import tune
-from limelight.train.loss import answering
+from limelight.train.loss import Learning, answering
 from limelight.train.parallel import World
 from limelight.train.prepare import Material, begin, held_out, save_as, there
 from limelight.train.run import Run, recorded
@@ -43,76 +46,111 @@ Example = tuple[list[int], list[int]]
 
 
 class Labelling(Task):
-    """head: the kind of head, as `limelight.models.config` has it. metric: what a model is scored by. placed: whether
-    tokens have labels, and not a text."""
+    """does: what the model learns, in words. head: the kind of head, as `limelight.models.config` has it. metrics: what
+    a model may be scored by, the first unless the data says otherwise. highest: of the numbers beside its tokens."""
 
+    does: ClassVar[str]
     head: ClassVar[type]
-    metric: ClassVar[str]
-    placed: ClassVar[bool]
+    metrics: ClassVar[tuple[str, ...]]
+    highest: ClassVar[int] = 0
 
     def __init__(self, given: Mapping[str, Any], before: Settings | None) -> None:
         name = before.model if before else given.get("model", BASE)
-        task = before.task if before else given["task"]
         if name in PRESETS:
-            raise RequestError(f"{name} begins at nothing; to {task} texts train an encoder further, such as {BASE}")
+            raise RequestError(f"{name} begins at nothing; to {self.does} train an encoder further, such as {BASE}")
         self.base = open_checkpoint(name, dtype="float32")
         if not isinstance(self.base.network, Encoder):
-            raise RequestError(f"{name} writes text; to {task} texts train an encoder, such as {BASE}")
-        if given.get("watch", "loss") not in {"loss", self.metric}:
-            raise RequestError(
-                f'watch is "{given["watch"]}"; what learns to {task} is watched by {self.metric} or loss'
-            )
+            raise RequestError(f"{name} writes text; to {self.does} train an encoder, such as {BASE}")
+        self._watched(given.get("watch", "loss"), *self.metrics)
         if given.get("longest", 0) > self.base.network.context:
             raise RequestError(f"{name} reads at most {self.base.network.context} tokens; set longest to no more")
         self.given, self.name = given, name
 
     @abstractmethod
     def found(self, settings: Settings) -> Settings:
-        """The settings with columns and labels as the files have them."""
+        """The settings with columns and labels as the files have them. Raises RequestError where there is no choice."""
 
     @abstractmethod
     def examples(self, settings: Settings, files: Sequence[str]) -> Iterator[Example | None]:
-        """What the files hold as tokens, with the model's marks, and what is to be said of them, see `Answered`."""
+        """What the files hold as tokens, with the model's marks, and what is to be said of them, see `corpus`."""
 
     @abstractmethod
-    def score(self, settings: Settings, answered: Iterable[tuple[Tensor, Tensor]]) -> float:
-        """How good answers are, from 0 to 100: for each batch the likeliest labels and the right ones, alike in shape,
-        IGNORE where none is right."""
+    def corpus(self, settings: Settings, file: TokenFile) -> Corpus:
+        """The batches of what `examples` gave."""
 
     @abstractmethod
-    def shown(self, settings: Settings, text: list[int], found: Tensor, right: Tensor) -> str:
-        """An answer, for people. found, right: labels of the text [], or of its tokens [T]."""
+    def score(self, settings: Settings, answered: Iterable[tuple[Tensor, Batch]]) -> float:
+        """How good a network is, from 0 to 100, by what its head answers to each batch."""
+
+    @abstractmethod
+    def shown(self, settings: Settings, answers: Tensor, batch: Batch) -> list[str]:
+        """The texts of a batch with what the head answers to them, for people."""
+
+    def network(self, settings: Settings) -> Encoder:
+        """The base's layers below the head that is to learn."""
+        return with_head(self.base, self.head, settings.labels, settings.dropout, settings.seed)
+
+    def objective(self, settings: Settings) -> Learning:
+        """What is learned from."""
+        return answering
+
+    def metric(self, settings: Settings, corpus: Corpus) -> str:
+        """What the model is scored by."""
+        return self.metrics[0]
+
+    def said(self, settings: Settings) -> list[str]:
+        """What was found in the data, for people."""
+        return [f"labels: {', '.join(settings.labels[:20])}{', …' if settings.labels[20:] else ''}"]
+
+    def few(self, settings: Settings, count: int) -> bool:
+        """Whether so many examples are too few to keep any of them from training."""
+        return False
 
     def ready(self, folder: Path, world: World) -> Ready:
-        """As `Task` has it; the base's weights below a head for the labels."""
+        """As `Task` has it; the base's weights below a head of the task's own."""
         if world.main:
             self._prepare(folder)
         world.wait()
         settings = recorded(folder, self.given)
         assert settings is not None
-        pad = self.base.tokenizer.pad or 0
         train = TokenFile(folder / "data" / "train")
-        training: Corpus = Answered(train, pad, placed=self.placed)
+        training = self.corpus(settings, train)
+        said = self.said(settings)
+        if train.dropped:
+            said.append(f"left out: {train.dropped:,} rows in which something is missing")
+        judged = True
         if settings.valid:
-            validation: Corpus = Answered(TokenFile(folder / "data" / "valid"), pad, placed=self.placed)
+            validation = self.corpus(settings, TokenFile(folder / "data" / "valid"))
+        elif self.few(settings, len(training)):
+            validation, judged = training, False
+            said.append("too few to keep any back: how good it is, eval says on others")
         else:
             held = held_out(settings, len(training))
             validation, training = Part(training, 0, held), Part(training, held, len(training))
-        network = with_head(self.base, self.head, settings.labels, settings.dropout, settings.seed)
+        network = self.network(settings)
         tune(network, settings.lora)
         network.head.requires_grad_(True)
-        said = [f"labels: {', '.join(settings.labels[:20])}{', …' if settings.labels[20:] else ''}"]
-        if settings.columns:
-            said.insert(0, f"columns: {settings.columns[0]} holds the texts, {settings.columns[1]} the labels")
-        if train.dropped:
-            said.append(f"left out: {train.dropped:,} rows without a text or a label")
-        hooks = self._hooks(settings, validation)
-        return Ready(Run(folder, settings), network, training, validation, hooks, answering, tuple(said))
+        hooks = self.hooks(settings, training, validation)
+        hooks = hooks if judged else replace(hooks, score=None)
+        return Ready(Run(folder, settings), network, training, validation, hooks, self.objective(settings), tuple(said))
 
     def frame(self, settings: Settings, ids: list[int]) -> list[int]:
         """A text's tokens between the model's marks, cut to the longest that is read."""
         front, back = self.base.tokenizer.prefix, self.base.tokenizer.suffix
         return [*front, *ids[: settings.longest - len(front) - len(back)], *back]
+
+    def hooks(self, settings: Settings, training: Corpus, validation: Corpus) -> Hooks:
+        """How good a network is, and what it answers."""
+
+        def score(network: Network) -> float:
+            return self.score(settings, answered(network, validation, settings.batch_tokens))
+
+        def samples(network: Network) -> list[str]:
+            batch = validation.batch(torch.arange(min(SHOWN, len(validation))).numpy(), 0)
+            with torch.inference_mode():
+                return self.shown(settings, _answers(network, batch), batch)
+
+        return Hooks(save_as(self.base.tokenizer), score, samples, metric=self.metric(settings, validation))
 
     def _prepare(self, folder: Path) -> None:
         settings = recorded(folder, self.given)
@@ -125,17 +163,21 @@ class Labelling(Task):
         there(settings)
         longest = settings.longest or min(LONGEST, self.base.network.context)
         settings = self.found(replace(settings, model=self.name, longest=longest))
-        if len(settings.labels) < 2:
-            raise RequestError(f"{settings.train[0]}: all texts have one label, so there is nothing to tell apart")
         material = self._material(settings)
         file = material.file(settings.train, folder / "data" / "train")
         if settings.valid:
             material.file(settings.valid, folder / "data" / "valid")
-        begin(folder, self._chosen(settings, file))
+        begin(folder, self.chosen(settings, file))
+
+    def _watched(self, watch: str, *metrics: str) -> None:
+        """Raises RequestError for what this cannot be watched by."""
+        if watch not in {"loss", *metrics}:
+            named = " or ".join((*metrics, "loss"))
+            raise RequestError(f'watch is "{watch}"; what learns to {self.does} is watched by {named}')
 
     def _material(self, settings: Settings) -> Material:
         tokenizer = self.base.tokenizer
-        limit = max(tokenizer.vocab, len(settings.labels), settings.longest + 1)
+        limit = max(tokenizer.vocab, len(settings.labels), settings.longest + 1, self.highest + 1)
 
         def origin(files: Sequence[str]) -> str:
             choices = (settings.task, settings.columns, settings.labels, settings.longest)
@@ -146,9 +188,11 @@ class Labelling(Task):
 
         return Material(origin, write)
 
-    def _chosen(self, settings: Settings, file: TokenFile) -> Settings:
+    def chosen(self, settings: Settings, file: TokenFile) -> Settings:
         """The settings with every open one filled in, as suits an encoder that knows much already."""
-        corpus = Answered(file, 0, placed=self.placed)
+        corpus = self.corpus(settings, file)
+        metric = self.metric(settings, corpus)
+        self._watched(self.given.get("watch", "loss"), metric)
         count, mean = len(corpus), len(file.tokens) / len(corpus)
         rows = 16 if count < 1000 else 32
         batch = settings.batch_tokens or max(256, round(rows * mean / 64) * 64)
@@ -165,44 +209,44 @@ class Labelling(Task):
             "every": settings.every or max(10, min(epoch, steps // 3)),
         }
         if "watch" not in self.given:
-            open_ones["watch"] = self.metric
+            open_ones["watch"] = metric
         for name in ("keep", "average"):  # a checkpoint is as large as the encoder
             if name not in self.given:
                 open_ones[name] = 1
         settings = replace(settings, batch_tokens=batch, epochs=round(steps / epoch, 2), steps=steps, **open_ones)
         return chosen(settings, len(file.tokens), torch.get_num_threads())
 
-    def _hooks(self, settings: Settings, validation: Corpus) -> Hooks:
-        def score(network: Network) -> float:
-            return self.score(settings, _answered(network, validation, settings.batch_tokens))
 
-        def samples(network: Network) -> list[str]:
-            count = min(SHOWN, len(validation))
-            batch = validation.batch(torch.arange(count).numpy(), 0)
-            with torch.inference_mode():
-                found = network(batch.tokens.to(network.device), batch.lengths).argmax(-1).cpu()
-            assert batch.lengths is not None
-            texts = [row[:length].tolist() for row, length in zip(batch.tokens, batch.lengths, strict=True)]
-            return [
-                self.shown(settings, text, ours, theirs)
-                for text, ours, theirs in zip(texts, found, batch.targets, strict=True)
-            ]
-
-        return Hooks(save_as(self.base.tokenizer), score, samples, metric=self.metric)
-
-
-def with_head(base: Opened, head: type, labels: Sequence[str], dropout: float, seed: int) -> Encoder:
+def with_head(
+    base: Opened,
+    head: type,
+    labels: Sequence[str],
+    dropout: float,
+    seed: int,
+    *,
+    pooled: Pooled | None = None,
+    several: bool = False,
+) -> Encoder:
     """An opened encoder's layers below a head of its family's own for these labels, drawn anew; one that already has
-    this head and these labels keeps it. Raises RequestError for a family that has no such head."""
+    this head and these labels keeps it. Raises RequestError for a family that has no such head.
+
+    pooled: in place of the family's own classifier, one layer behind its positions pooled so. several: whether any
+    number of the labels may fit a text.
+    """
     network = base.network
     assert isinstance(network, Encoder)
-    kinds = family(network.config.family).architectures
-    if head not in kinds:
-        raise RequestError(f"limelight puts no head of labels on a model of the family {network.config.family}")
-    numbered = dict(enumerate(labels))
-    said = config_to_hf(network.config) | {"architectures": [kinds[head]], "id2label": numbered}
-    said["label2id"] = {label: number for number, label in numbered.items()}
+    kinds, wanted = family(network.config.family).architectures, head if pooled is None else Pooling
+    if wanted not in kinds:
+        raise RequestError(f"limelight puts no head of this kind on a model of the family {network.config.family}")
+    said = config_to_hf(network.config) | {"architectures": [kinds[wanted]]}
+    if labels:
+        numbered = dict(enumerate(labels))
+        said |= {"id2label": numbered, "label2id": {label: number for number, label in numbered.items()}}
+    if head is SequenceClassifier:
+        said["problem_type"] = SEVERAL if several else "single_label_classification"
     config = config_from_hf(said)
+    if pooled is not None:
+        config = replace(config, head=SequenceClassifier(tuple(labels), pooled, None, several=several))
     made = build(with_dropout(config, dropout))
     assert isinstance(made, Encoder)
     initialise(made, torch.Generator().manual_seed(seed))
@@ -214,13 +258,27 @@ def with_head(base: Opened, head: type, labels: Sequence[str], dropout: float, s
     return made
 
 
+def enough(settings: Settings, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """The labels. Raises RequestError where there is nothing to choose from."""
+    if len(labels) < 2:
+        raise RequestError(f"{settings.train[0]}: all texts have one label, so there is nothing to tell apart")
+    return labels
+
+
 def decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """The text of an example, its marks left out, on one line."""
     return " ".join(tokenizer.decode(ids).split())
 
 
-def _answered(network: Network, corpus: Corpus, budget: int) -> Iterator[tuple[Tensor, Tensor]]:
+def answered(network: Network, corpus: Corpus, budget: int) -> Iterator[tuple[Tensor, Batch]]:
+    """What the head answers to each batch of a corpus, on the CPU."""
     with torch.inference_mode():
         for indices in Batches(corpus, budget, 0).epoch():
             batch = corpus.batch(indices, 0)
-            yield network(batch.tokens.to(network.device), batch.lengths).argmax(-1).cpu(), batch.targets
+            yield _answers(network, batch), batch
+
+
+def _answers(network: Network, batch: Batch) -> Tensor:
+    types = None if batch.types is None else batch.types.to(network.device)
+    answers: Tensor = network(batch.tokens.to(network.device), batch.lengths, types=types).cpu()
+    return answers
