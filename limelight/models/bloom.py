@@ -9,7 +9,7 @@ from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, merged, renamed
-from limelight.models.mapping import Table, WeightMapping, grouped_by_head
+from limelight.models.mapping import Table, WeightMapping, grouped_by_head, in_layers
 
 OTHER_NAMES = {"num_attention_heads": "n_head", "num_hidden_layers": "n_layer"}
 NAMES = {**OTHER_NAMES, "max_position_embeddings": "seq_length"}
@@ -56,22 +56,24 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return renamed(llama.write(config, "layer_norm_epsilon"), NAMES, without)
 
 
+PARTS = {
+    "input_layernorm": "attention_norm",
+    "self_attention.dense": "attention.out",
+    "post_attention_layernorm": "feedforward_norm",
+    "mlp.dense_h_to_4h": "feedforward.up",
+    "mlp.dense_4h_to_h": "feedforward.down",
+}
+
+
 def table(config: c.ModelConfig) -> Table:
-    attention = config.transformer.blocks[0].attention
-    theirs, ours = "transformer.h.{i}.", "decoder.blocks.{i}."
+    attention, layer = config.transformer.blocks[0].attention, "transformer.h.{i}."
+    q_k_v = tuple(f"decoder.blocks.{{i}}.attention.{part}.{{p}}" for part in "qkv")
+    by_head = grouped_by_head(attention.heads, attention.head_width)
     mappings = (
         WeightMapping("transformer.word_embeddings.weight", "embed.weight"),
         WeightMapping("transformer.word_embeddings_layernorm.{p}", "decoder.embeddings.norm.{p}"),
-        WeightMapping(f"{theirs}input_layernorm.{{p}}", f"{ours}attention_norm.{{p}}"),
-        WeightMapping(
-            f"{theirs}self_attention.query_key_value.{{p}}",
-            tuple(f"{ours}attention.{part}.{{p}}" for part in "qkv"),
-            *grouped_by_head(attention.heads, attention.head_width),
-        ),
-        WeightMapping(f"{theirs}self_attention.dense.{{p}}", f"{ours}attention.out.{{p}}"),
-        WeightMapping(f"{theirs}post_attention_layernorm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
-        WeightMapping(f"{theirs}mlp.dense_h_to_4h.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        WeightMapping(f"{theirs}mlp.dense_4h_to_h.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        WeightMapping(f"{layer}self_attention.query_key_value.{{p}}", q_k_v, *by_head),
+        *in_layers(layer, PARTS),
         WeightMapping("transformer.ln_f.{p}", "decoder.norm.{p}"),
         WeightMapping("lm_head.{p}", "head.proj.{p}"),
     )

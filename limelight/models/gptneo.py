@@ -8,7 +8,7 @@ from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, merged, renamed
-from limelight.models.mapping import Table, WeightMapping
+from limelight.models.mapping import Table, WeightMapping, in_layers
 
 OTHER_NAMES = {"num_attention_heads": "num_heads", "num_hidden_layers": "num_layers"}
 NAMES = {**OTHER_NAMES, "hidden_act": "activation_function"}
@@ -66,28 +66,27 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     }
 
 
+PARTS = {
+    "ln_1": "attention_norm",
+    **{f"attn.attention.{part}_proj": f"attention.{part}" for part in ("q", "k", "v", "out")},
+    "ln_2": "feedforward_norm",
+    "mlp.c_fc": "feedforward.up",
+    "mlp.c_proj": "feedforward.down",
+}
+
+
 def table(config: c.ModelConfig) -> Table:
-    theirs, ours = "transformer.h.{i}.", "decoder.blocks.{i}."
+    layer = "transformer.h.{i}."
     mappings = (
         WeightMapping("transformer.wte.weight", "embed.weight"),
         WeightMapping("transformer.wpe.weight", "decoder.embeddings.positions.weight"),
-        WeightMapping(f"{theirs}ln_1.{{p}}", f"{ours}attention_norm.{{p}}"),
-        *(
-            WeightMapping(f"{theirs}attn.attention.{name}_proj.{{p}}", f"{ours}attention.{name}.{{p}}")
-            for name in ("q", "k", "v", "out")
-        ),
-        WeightMapping(f"{theirs}ln_2.{{p}}", f"{ours}feedforward_norm.{{p}}"),
-        WeightMapping(f"{theirs}mlp.c_fc.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        WeightMapping(f"{theirs}mlp.c_proj.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        *in_layers(layer, PARTS),
         WeightMapping("transformer.ln_f.{p}", "decoder.norm.{p}"),
         WeightMapping("lm_head.{p}", "head.proj.{p}"),
     )
-    return Table(
-        mappings,
-        prefix="transformer.",
-        ignored=(f"{theirs}attn.attention.bias", f"{theirs}attn.attention.masked_bias"),
-        tied={"lm_head.weight": "embed.weight"} if config.tied else {},
-    )
+    ignored = (f"{layer}attn.attention.bias", f"{layer}attn.attention.masked_bias")
+    tied = {"lm_head.weight": "embed.weight"} if config.tied else {}
+    return Table(mappings, prefix="transformer.", ignored=ignored, tied=tied)
 
 
 FAMILY = Family("gpt_neo", {c.LMHead: "GPTNeoForCausalLM"}, from_hf, to_hf, table)

@@ -314,6 +314,12 @@ class WeightMapping:
         return moved
 
 
+def in_layers(place: str, names: Mapping[str, str]) -> list[WeightMapping]:
+    """The parts of a decoder's layers at `place` in theirs that differ in name alone ↔ parts of our blocks; names
+    without ``.weight`` and ``.bias``."""
+    return [WeightMapping(f"{place}{name}.{{p}}", f"decoder.blocks.{{i}}.{part}.{{p}}") for name, part in names.items()]
+
+
 @dataclass(frozen=True)
 class Move:
     """A mapping with its holes filled: these tensors of theirs are these of ours."""

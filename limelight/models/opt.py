@@ -9,7 +9,7 @@ from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, renamed
-from limelight.models.mapping import Table, WeightMapping
+from limelight.models.mapping import Table, WeightMapping, in_layers
 
 NAMES = {"intermediate_size": "ffn_dim", "hidden_act": "activation_function"}
 """What this family calls keys of others."""
@@ -58,19 +58,20 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     }
 
 
+PARTS = {
+    "self_attn_layer_norm": "attention_norm",
+    **{f"self_attn.{part}_proj": f"attention.{part}" for part in ("q", "k", "v", "out")},
+    "final_layer_norm": "feedforward_norm",
+    "fc1": "feedforward.up",
+    "fc2": "feedforward.down",
+}
+
+
 def table(config: c.ModelConfig) -> Table:
-    theirs, ours = "model.decoder.layers.{i}.", "decoder.blocks.{i}."
     mappings = (
         WeightMapping("model.decoder.embed_tokens.weight", "embed.weight"),
         WeightMapping("model.decoder.embed_positions.weight", "decoder.embeddings.positions.weight"),
-        WeightMapping(f"{theirs}self_attn_layer_norm.{{p}}", f"{ours}attention_norm.{{p}}"),
-        *(
-            WeightMapping(f"{theirs}self_attn.{name}_proj.{{p}}", f"{ours}attention.{name}.{{p}}")
-            for name in ("q", "k", "v", "out")
-        ),
-        WeightMapping(f"{theirs}final_layer_norm.{{p}}", f"{ours}feedforward_norm.{{p}}"),
-        WeightMapping(f"{theirs}fc1.{{p}}", f"{ours}feedforward.up.{{p}}"),
-        WeightMapping(f"{theirs}fc2.{{p}}", f"{ours}feedforward.down.{{p}}"),
+        *in_layers("model.decoder.layers.{i}.", PARTS),
         WeightMapping("model.decoder.final_layer_norm.{p}", "decoder.norm.{p}"),
         WeightMapping("lm_head.{p}", "head.proj.{p}"),
     )

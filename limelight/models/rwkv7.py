@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import units
-from limelight.models.family import Family, Gguf
+from limelight.models import rwkv7_gguf, units
+from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, head_width
-from limelight.models.mapping import Row, Shaped, Table, Unstack, WeightMapping
+from limelight.models.mapping import Row, Table, Unstack, WeightMapping
 from limelight.models.ssm import CONTEXT, NOTHING
 
 INERT = (
@@ -116,7 +116,6 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 PROJECTIONS = {"r_proj": "r", "k_proj": "k", "v_proj": "v", "o_proj": "out"}
-LOW_RANK = {"w": "fall", "a": "rate", "v": "share", "g": "gate"}
 VECTORS = {"k_k": "key_removed", "k_a": "key_rate", "r_k": "bonus"}
 
 
@@ -137,7 +136,7 @@ def table(config: c.ModelConfig) -> Table:
     }
     names |= {f"{heard}{name}.weight": f"{own}{part}.weight" for name, part in PROJECTIONS.items()}
     names |= {heard + name: own + part for name, part in VECTORS.items()}
-    for name, part in LOW_RANK.items():
+    for name, part in rwkv7_gguf.LOW_RANK.items():
         names[f"{heard}{name}_lora.lora.0.weight"] = f"{own}{part}.narrow.weight"
         names[f"{heard}{name}_lora.lora.2.weight"] = f"{own}{part}.wide.weight"
         if name != "g":
@@ -149,42 +148,4 @@ def table(config: c.ModelConfig) -> Table:
     return Table(tuple(mappings), prefix="model.", tied=tied, only_read=(joint,))
 
 
-def _in_gguf(config: c.ModelConfig) -> list[WeightMapping]:
-    width, unit = config.transformer.width, config.transformer.blocks[0].attention
-    assert isinstance(unit, units.TimeMix)
-    theirs, ours = "blk.{i}.time_mix_", "decoder.blocks.{i}.attention."
-    mixtures = tuple(f"{ours}mix.{part}" for part in "rwkvag")
-    names = {"receptance": "r.weight", "key": "k.weight", "value": "v.weight", "output": "out.weight"}
-    names |= {"k_k": "key_removed", "k_a": "key_rate"}
-    for name, part in LOW_RANK.items():
-        names |= {f"{name}0": f"{part}_bias", f"{name}1": f"{part}.narrow.weight", f"{name}2": f"{part}.wide.weight"}
-    channel = {"lerp_k": "mix", "key": "up.weight", "value": "down.weight"}
-    return [
-        *(WeightMapping(f"{theirs}{name}.weight", ours + own) for name, own in names.items()),
-        *(
-            WeightMapping(f"blk.{{i}}.channel_mix_{name}.weight", f"decoder.blocks.{{i}}.feedforward.{own}")
-            for name, own in channel.items()
-        ),
-        WeightMapping(f"{theirs}ln.{{p}}", f"{ours}norm.{{p}}"),
-        WeightMapping(f"{theirs}r_k.weight", f"{ours}bonus", Shaped((width,), (width // unit.wide, unit.wide))),
-        WeightMapping(f"{theirs}lerp_fused.weight", mixtures, Shaped((6, 1, 1, width), (6, width)), Unstack(6)),
-    ]
-
-
-GGUF = Gguf(
-    "rwkv7",
-    eps=("attention.layer_norm_epsilon", "norm_eps"),
-    whole={
-        "wkv.head_size": "head_dim",
-        "attention.decay_lora_rank": "decay_low_rank_dim",
-        "attention.iclr_lora_rank": "a_low_rank_dim",
-        "attention.value_residual_mix_lora_rank": "v_low_rank_dim",
-        "attention.gate_lora_rank": "gate_low_rank_dim",
-    },
-    names={"feedforward_norm": "attn_norm_2"},
-    needed=("embedding_length", "feed_forward_length", "wkv.head_size"),
-    own=_in_gguf,
-    ignored=tuple(f"blk.0.time_mix_v{i}.weight" for i in range(3)),  # which repeat others
-)
-
-FAMILY = Family("rwkv7", {c.LMHead: "RWKV7ForCausalLM"}, from_hf, to_hf, table, GGUF)
+FAMILY = Family("rwkv7", {c.LMHead: "RWKV7ForCausalLM"}, from_hf, to_hf, table, rwkv7_gguf.GGUF)
