@@ -5,6 +5,7 @@ import os
 import pickle
 import struct
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch_files import SHARED, Call, holds, number, tensors
+from torch_files import outcome as outcome_of
 
 from limelight.checkpoints.files import holds_tensors
 from limelight.checkpoints.reader import open_tensors
-from limelight.checkpoints.tensors import DTYPES
 from limelight.checkpoints.torchold import OldTorchReader
 from limelight.errors import FileError
 
 FUZZ = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-SHARED = torch.ones(1 << 12)
-KINDS = ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
+outcome = partial(outcome_of, OldTorchReader)
 
 
 def saved(state: Any, protocol: int = 2) -> bytes:
@@ -30,37 +31,10 @@ def saved(state: Any, protocol: int = 2) -> bytes:
     return file.getvalue()
 
 
-class Call:
-    """Pickles into a call of ``function``."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
-def outcome(path: Path, data: bytes) -> str:
-    """Opens the file and reads all of it: either succeeds or raises FileError; anything else fails the test."""
-    path.write_bytes(data)
-    try:
-        reader = OldTorchReader(path)
-        for name in reader.names():
-            assert tuple(reader.read(name).shape) == reader.shape(name)
-            assert reader.nbytes(name) <= len(data)
-    except FileError as error:
-        return str(error)
-    return "opened"
-
-
 def head() -> bytes:
     """The first three pickles."""
     facts = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
     return b"".join(pickle.dumps(value, 2) for value in (0x1950A86A20F9469CFC6C, 1001, facts))
-
-
-def number(value: int) -> bytes:
-    return pickle.dumps(value, 2)[2:-1]
 
 
 def view(numel: int, offset: int, size: list[int], stride: list[int], kind: bytes = b"FloatStorage") -> bytes:
@@ -74,23 +48,13 @@ def view(numel: int, offset: int, size: list[int], stride: list[int], kind: byte
 
 @pytest.mark.parametrize("protocol", [2, 3])
 def test_tensors_survive(protocol: int, tmp_path: Path) -> None:
-    numbers = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    expected: dict[str, torch.Tensor] = {kind: numbers.to(DTYPES[kind]) for kind in KINDS}
-    expected |= {"turned": numbers.T, "part": numbers[1:, 2:], "scalar": torch.tensor(2.5), "empty": torch.empty(0, 3)}
-    expected |= {"parameter": torch.nn.Parameter(numbers), "alone": torch.arange(6.0)}
+    expected = tensors()
     path = tmp_path / "pytorch_model.bin"
     path.write_bytes(saved(expected, protocol))
     assert holds_tensors(path)
     reader = open_tensors(tmp_path)
     assert isinstance(reader, OldTorchReader)
-    assert reader.names() == tuple(expected)
-    for name, tensor in expected.items():
-        value = reader.read(name)
-        assert isinstance(value, torch.Tensor)
-        assert torch.equal(value, tensor)
-        assert value.dtype == tensor.dtype == DTYPES[reader.dtype(name)]
-        assert value.shape == tensor.shape == reader.shape(name)
-        assert value.nbytes == reader.nbytes(name)
+    holds(reader, expected)
 
 
 def test_a_module_and_what_lies_one_level_down(tmp_path: Path) -> None:

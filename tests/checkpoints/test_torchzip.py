@@ -6,6 +6,7 @@ import os
 import pickle
 import struct
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,15 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch_files import SHARED, Call, holds, number, tensors
+from torch_files import outcome as outcome_of
 
 from limelight.checkpoints.reader import open_tensors
-from limelight.checkpoints.tensors import DTYPES
 from limelight.checkpoints.torchzip import LIMIT, TUPLE_LIMIT, TorchZipReader
 from limelight.errors import FileError
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-KINDS = ["F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL"]
-
-
-SHARED = torch.ones(1 << 12)
+outcome = partial(outcome_of, TorchZipReader)
 
 
 def saved(state: Any) -> bytes:
@@ -42,10 +41,6 @@ def archive(program: bytes, data: bytes = b"", **options: Any) -> bytes:
     return file.getvalue()
 
 
-def number(value: int) -> bytes:
-    return pickle.dumps(value, 2)[2:-1]
-
-
 def weight(numel: int, offset: int, size: list[int], stride: list[int]) -> bytes:
     """The pickle of a float tensor, with whatever numbers."""
     tuples = [b"(" + b"".join(map(number, numbers)) + b"t" for numbers in (size, stride)]
@@ -59,46 +54,12 @@ def view(numel: int, offset: int, size: list[int], stride: list[int]) -> bytes:
     return b"\x80\2}X\1\0\0\0w" + weight(numel, offset, size, stride) + b"s."
 
 
-def outcome(path: Path, data: bytes) -> str:
-    """Opens the file and reads all of it: either succeeds or raises FileError; anything else fails the test."""
-    path.write_bytes(data)
-    try:
-        reader = TorchZipReader(path)
-        for name in reader.names():
-            assert tuple(reader.read(name).clone().shape) == reader.shape(name)
-            assert reader.nbytes(name) <= len(data)
-    except FileError as error:
-        return str(error)
-    return "opened"
-
-
-class Call:
-    """Pickles into a call of ``function``."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
 def test_tensors_survive(tmp_path: Path) -> None:
-    numbers = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
-    expected: dict[str, torch.Tensor] = {kind: numbers.to(DTYPES[kind]) for kind in KINDS}
-    expected |= {"turned": numbers.T, "part": numbers[1:, 2:], "scalar": torch.tensor(2.5), "empty": torch.empty(0, 3)}
-    expected["parameter"] = torch.nn.Parameter(numbers)
+    expected = tensors()
     path = tmp_path / "pytorch_model.bin"
     torch.save(expected, path)
     for reader in (open_tensors(path), open_tensors(tmp_path)):
-        assert reader.names() == tuple(expected)
-        for name, tensor in expected.items():
-            value = reader.read(name)
-            assert isinstance(value, torch.Tensor)
-            assert not value.requires_grad
-            assert torch.equal(value, tensor)
-            assert value.dtype == tensor.dtype == DTYPES[reader.dtype(name)]
-            assert value.shape == tensor.shape == reader.shape(name)
-            assert value.nbytes == reader.nbytes(name)
+        holds(reader, expected)
 
 
 def test_a_module_and_tied_tensors(tmp_path: Path) -> None:
