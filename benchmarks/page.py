@@ -1,4 +1,5 @@
-"""From `limelight` typed to the first picture, and scrolling: ``python -m benchmarks.page [--json] [--runs N]``.
+"""From `limelight` typed to the first picture, each next word, arcs that swing, and scrolling:
+``python -m benchmarks.page [--json] [--runs N]``.
 
 A real Chromium is started anew for each run. Needs playwright and a Chromium on the path.
 """
@@ -14,9 +15,11 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import pairwise
 from statistics import median
 from typing import Any
 from urllib.parse import urlencode
+from urllib.request import Request, urlopen
 
 from benchmarks.decode import default_file
 from benchmarks.report import Row, machine, table
@@ -26,6 +29,12 @@ FIRST_PICTURE = 5.0
 
 FRAMES = 30.0
 """Frames a second below which scrolling would not be fluid."""
+
+NEXT_WORD = 0.05
+"""Seconds within which each next word has to follow the one before."""
+
+SWINGS = " ".join(["The cat sat on the mat because it was tired and hungry too ,"] * 2 + ["so the dog came back"])
+"""Nearly as many words as have their arcs at hand for the pointer."""
 
 WORDS = " ".join(["The cat sat on the mat because it was tired and hungry too ,"] * 37)  # 518 words
 NAMES = {"sentence": "the sentence as words", "picture": "the first picture", "check": "the check of it"}
@@ -44,6 +53,21 @@ _SCROLL = """async (box) => {
     return (1000 * frames) / (now - begin);
 }"""
 """Scrolls for two seconds and counts the frames that were drawn."""
+
+
+_SWING = """async (box) => {
+    const words = [...box.querySelectorAll(".word")], over = new PointerEvent("pointerover", { bubbles: true });
+    const next = () => new Promise(requestAnimationFrame);
+    const begin = await next();
+    let now = begin, frames = 0;
+    while (now - begin < 2000) {
+        if (frames % 15 === 0) words[words.length - 1 - ((frames / 15) * 7) % 20].dispatchEvent(over);
+        now = await next();
+        frames++;
+    }
+    return (1000 * frames) / (now - begin);
+}"""
+"""Points at another word every quarter of a second, for two seconds, and counts the frames that were drawn."""
 
 
 @contextmanager
@@ -91,6 +115,29 @@ def scrolling(playwright: Any, model: str, runs: int) -> dict[str, list[float]]:
     return found
 
 
+def next_words(model: str) -> float:
+    """Seconds from one next word to the one after it, as they leave the server: the median of a text."""
+    with typed(model) as (address, _):
+        for path, body in (("open", {"name": model}), ("continue", {"given": SWINGS, "temperature": 0.8, "most": 64})):
+            request = Request(f"{address}api/{path}", json.dumps(body).encode(), {"content-type": "application/json"})
+            with urlopen(request, timeout=120) as lines:
+                times = [time.perf_counter() for _ in lines]
+    return median(later - earlier for earlier, later in pairwise(times))
+
+
+def swinging(playwright: Any, model: str, runs: int) -> list[float]:
+    """Frames a second while arcs swing from word to word."""
+    with typed(model) as (address, _):
+        browser = launched(playwright)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        with page.expect_response("**/api/every_importance*", timeout=120_000) as crossed:
+            page.goto(f"{address}#{urlencode({'text': SWINGS})}")
+        crossed.value.finished()
+        found = [page.locator(".sentence").evaluate(_SWING) for _ in range(runs)]
+        browser.close()
+    return found
+
+
 def launched(playwright: Any) -> Any:
     """A Chromium of its own."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -106,10 +153,13 @@ def measure(runs: int, model: str) -> dict[str, object]:
     with sync_playwright() as playwright:
         times = [first_picture(playwright, model) for _ in range(runs)]
         frames = scrolling(playwright, model, runs)
+        frames["swing between words, arcs"] = swinging(playwright, model, runs)
+    pace = next_words(model)
     rows = []
     for name, title in NAMES.items():
         seconds = median(each[name] for each in times)
         rows.append(Row(title, seconds, FIRST_PICTURE, "bar", FIRST_PICTURE / seconds, "s"))
+    rows.append(Row("the next word", pace, NEXT_WORD, "bar", NEXT_WORD / pace, "s"))
     rows += [Row(name, median(each), FRAMES, "bar", median(each) / FRAMES, "frames/s") for name, each in frames.items()]
     return {
         "rows": [asdict(row) for row in rows],

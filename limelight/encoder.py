@@ -51,10 +51,16 @@ class EncoderModel:
         What is looked at is a twin over the same weights, whose low-bit layers multiply without rounding their inputs.
         """
         from limelight.look.encoded import SeenEncoded
+
+        return SeenEncoded(self.opened, self.tokenizer, text, self.name)
+
+    @property
+    def opened(self) -> Encoder:
+        """A twin of the network to look at, see `limelight.Model.opened`."""
         from limelight.look.record import numeric, twin
         from limelight.quant.linear import exactly
 
-        return SeenEncoded(numeric(exactly(twin(self.network))), self.tokenizer, text, self.name)
+        return numeric(exactly(twin(self.network)))
 
     def answers(self, texts: Sequence[str]) -> list[Tensor]:
         """What the head answers for each text, in float32 on the CPU: [n] for a whole text, [T, n] for its T tokens,

@@ -30,6 +30,8 @@ TIRED = f"{CAT}, so the"
 DRINK = "Mary and John went to the shop. John gave a drink to"
 DARK = {"color_scheme": "dark"}
 NARROW = {"viewport": {"width": 360, "height": 740}}
+STORE = "When Mary and John went to the store, John gave a drink to"
+STORE_MARY = "When Mary and John went to the store, Mary gave a drink to"
 CHASED = "The cat chased the mouse because it was hungry"
 DOG = "A dog runs through the snow."
 TALL = {"viewport": {"width": 1280, "height": 1180}}
@@ -44,7 +46,8 @@ PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "heads": ({"text": CAT, "door": "heads"}, TALL, ".roles b"),
     "steps": ({"text": CAT, "door": "steps"}, TALL, ".steps"),
     "layers": ({"text": CAT, "door": "layers"}, TALL, ".lens"),
-    "what-if": ({"text": CHASED, "word": 8, "door": "what-if"}, TALL, ".before .value"),
+    "what-if": ({"text": CHASED, "word": 8, "door": "what-if"}, TALL, ".compared .value"),
+    "inside": ({"text": STORE, "door": "inside", "inside": "carries", "instead": STORE_MARY}, TALL, ".map"),
 }
 """File name → what is on the page, how the browser looks at it, and what to wait for."""
 
@@ -53,7 +56,7 @@ TRANSLATED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 """The same for a model that translates."""
 
-CLICKS = {"what-if": (".before .word:has-text('cat')", ".before .word:has-text('mouse')", ".picked button")}
+CLICKS = {"what-if": (".both:has-text('cat')", ".both:has-text('mouse')", ".picked button")}
 """What is clicked on before the picture is made."""
 
 

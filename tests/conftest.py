@@ -50,6 +50,23 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def encoders(runs: Path) -> dict[str, str]:
+    """Tiny encoders of each kind by what they do with a text, as they are named in the server's list."""
+    from references import saved, write_marked_tokenizer
+
+    kinds = {"masked": "masked", "tags": "tokens", "classes": "classes", "span": "spans", "near": "states"}
+    found = {}
+    for kind, name in kinds.items():
+        folder = runs / "encoders" / kind / "model"
+        folder.mkdir(parents=True)
+        saved(f"bert-{name}", folder)
+        write_marked_tokenizer(folder)
+        (folder.parent / "settings.toml").write_text("", "utf-8")
+        found[kind] = str(folder.parent)
+    return found
+
+
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
     """A running Chromium; it is never installed by a test. Playwright keeps an event loop running in this thread, so

@@ -64,7 +64,7 @@ class SeenEncoded(View[EncoderSession]):
             given.text("foil", foil)
         if method is not None:
             importance.chosen(method, self.session)
-        session, question, target, whole = self._question(asked, foil)
+        session, question, target, whole = self.asking(asked, foil)
         places = [i for i, word in enumerate(self.words) if not set(word.tokens) & set(target.tokens)]
         if not places:
             raise RequestError(f"{target.text!r} is the only word: no other could have mattered")
@@ -95,7 +95,9 @@ class SeenEncoded(View[EncoderSession]):
             answer_unit=found.answer_unit,
         )
 
-    def _question(self, asked: str | int | None, foil: str | None) -> tuple[EncoderSession, Question, Word, Question]:
+    def asking(
+        self, asked: str | int | None = None, foil: str | None = None
+    ) -> tuple[EncoderSession, Question, Word, Question]:
         """The text that is read, the question about it, what it is about, and the same without a foil."""
         kinds = self.session.questions
         if MaskedWord in kinds:

@@ -3,188 +3,44 @@
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import resources
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
-from pydantic import BaseModel, ConfigDict, Field
 
 from limelight.errors import LimelightError, RequestError
+from limelight.serve.bodies import (
+    Ask,
+    CameFrom,
+    Continue,
+    Conversation,
+    Follow,
+    Guesses,
+    Inside,
+    Layer,
+    Next,
+    Opening,
+    Pair,
+    Place,
+    Reply,
+    Save,
+    Settings,
+    Text,
+    Toward,
+    WhatIf,
+)
 from limelight.serve.guard import App, Guard
+from limelight.serve.races import measured
 from limelight.serve.reply import Answer, Json, Lines, sentence
 from limelight.serve.session import PageSession
 from limelight.serve.worker import Emit
 from limelight.views.numbers import dumps
 
-LONGEST = 100_000
-"""Characters of the longest text."""
-
 REPETITION = 1.1
 """How mildly answers are kept from repeating themselves, as in `limelight chat`."""
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-
-Words = Annotated[str, Field(max_length=LONGEST)]
-Word = Annotated[int, Field(ge=0, le=LONGEST)]
-Small = Annotated[int, Field(ge=0, le=10_000)]
-
-
-class Body(BaseModel):
-    """What is asked; a field that nobody knows is an error."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Opening(Body):
-    """The name of a listed model."""
-
-    name: Annotated[str, Field(max_length=1000)]
-
-
-class Text(Body):
-    """A text as it was given, and what the model added to it, be it a translation. tokens: whether each token is taken
-    for a word. ahead: whether the word that the model says next stands behind all that."""
-
-    given: Words
-    added: Words = ""
-    tokens: bool = False
-    ahead: bool = False
-
-    @property
-    def text(self) -> tuple[str, str, bool, bool]:
-        """The arguments of `PageSession.views`."""
-        return self.given, self.added, self.tokens, self.ahead
-
-
-class Settings(Body):
-    """How the next token is drawn."""
-
-    temperature: Annotated[float, Field(ge=0, le=10)] = 0.0
-    top_k: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**53)] = 0
-
-
-class Continue(Settings):
-    """A text to be continued."""
-
-    given: Words
-    most: Annotated[int, Field(ge=1, le=512)] = 24
-
-
-class Next(Text, Settings):
-    """The place of a word, or behind the text."""
-
-    word: Word | None = None
-
-
-class Ask(Text):
-    """A word in question; if none is named, the one that the model says next, or the last of a translation. check: it
-    may take longer than the answer itself."""
-
-    word: Word | None = None
-    foil: Annotated[str, Field(max_length=200)] | None = None
-    method: Annotated[str, Field(max_length=50)] | None = None
-    check: bool = True
-
-    @property
-    def text(self) -> tuple[str, str, bool, bool]:
-        return self.given, self.added, self.tokens, self.ahead or self.word is None
-
-
-class Save(Ask, Settings):
-    """What to keep in a file. title: what to call the model there."""
-
-    title: Annotated[str, Field(max_length=1000)] = ""
-
-
-class WhatIf(Body):
-    """A text under a model without some heads, given as [layer, head], some layers, or positions. name: another model
-    of the list. asked: the word in question, the last one that is spelled like that, else the last one; None: the one
-    that the model says next, or the last of a translation."""
-
-    text: Words
-    asked: Annotated[str, Field(max_length=1000)] | None = None
-    foil: Annotated[str, Field(max_length=200)] | None = None
-    method: Annotated[str, Field(max_length=50)] | None = None
-    heads_off: Annotated[list[tuple[Small, Small]], Field(max_length=10_000)] = []
-    layers_off: Annotated[list[Small], Field(max_length=1000)] = []
-    positions: bool = True
-    name: Annotated[str, Field(max_length=1000)] | None = None
-    tokens: bool = False
-
-
-class Message(Body):
-    """A turn of a conversation."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Words
-
-
-class Conversation(Body):
-    """The turns so far."""
-
-    messages: Annotated[list[Message], Field(min_length=1, max_length=1000)]
-
-    @property
-    def turns(self) -> list[dict[str, str]]:
-        """As `limelight.Model.chat` takes them."""
-        return [{"role": message.role, "content": message.content} for message in self.messages]
-
-
-class Reply(Conversation, Settings):
-    """A conversation that the model is to answer."""
-
-    most: Annotated[int, Field(ge=1, le=4096)] = 160
-
-
-class CameFrom(Conversation):
-    """A part of the last turn's answer: its number among the words or sentences, or the whole answer."""
-
-    of: Literal["word", "sentence", "message"] = "message"
-    part: Word | None = None
-
-
-class Layer(Text):
-    """One layer's attention. head: of one head alone."""
-
-    layer: Small
-    head: Small | None = None
-
-
-class Toward(Text):
-    """Words that heads may look back at."""
-
-    toward: Annotated[list[Word], Field(max_length=100)] = []
-
-
-class Guesses(Body):
-    """A text that goes on, its words with or without their positions."""
-
-    text: Words
-    positions: bool = True
-
-
-class Place(Text):
-    """A word."""
-
-    word: Word
-
-
-class Follow(Place):
-    """A word that is followed through one head, and the token it is looked at beside."""
-
-    layer: Small
-    head: Small
-    other: Word | None = None
-
-
-class Pair(Text):
-    """A word that looks, and one that may be looked at."""
-
-    source: Word
-    target: Word
 
 
 def make(session: PageSession, names: frozenset[str] = frozenset()) -> App:
@@ -225,6 +81,10 @@ def _models(app: FastAPI, session: PageSession) -> None:
             for model in session.listed()
         ]
         return {"models": listed, "open": session.about() if session.is_open else None, "first": session.name}
+
+    @app.post("/api/race")
+    def race() -> dict[str, Any] | None:
+        return measured()
 
     @app.post("/api/open")
     async def open(body: Opening) -> Response:
@@ -353,7 +213,7 @@ def _looks(session: PageSession) -> APIRouter:
         """All heads of one layer, [H, N, N], or one head, [N, N]: little-endian float32, row by row."""
 
         def work() -> memoryview:
-            weights = session.attention(session.text_views(*body.text), body.layer)
+            weights = session.attention(session.read_views(*body.text), body.layer)
             if body.head is not None:
                 if body.head >= len(weights):
                     raise RequestError(f"there is no head {body.head}: layer {body.layer} has {len(weights)}")
@@ -365,7 +225,7 @@ def _looks(session: PageSession) -> APIRouter:
     @router.post("/linking")
     async def linking(body: Pair, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work() -> dict[str, Any]:
-            views = session.text_views(*body.text)
+            views = session.read_views(*body.text)
             return {"weights": views.linking(body.source, body.target)}
 
         return asked.answer(work)
@@ -403,6 +263,20 @@ def _looks(session: PageSession) -> APIRouter:
 
         return asked.lines(work)
 
+    @router.post("/inside")
+    async def inside(body: Inside, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        def work(emit: Emit) -> None:
+            from limelight.views.inside import inside
+
+            emit({"done": 0, "total": 1})
+            views = session.text_views(*body.text)
+            changed, instead = body.changed, body.instead
+            tell = _telling(emit)
+            found = inside(views, body.kind, body.word, body.foil, changed=changed, instead=instead, progress=tell)
+            emit({"inside": found})
+
+        return asked.lines(work)
+
     @router.post("/steps")
     async def steps(body: Follow, asked: Annotated[Asker, Depends(asker)]) -> Response:
         def work() -> dict[str, Any]:
@@ -417,18 +291,22 @@ def _looks(session: PageSession) -> APIRouter:
 
         def work(emit: Emit) -> None:
             emit({"done": 0, "total": 1})
-            views = session.edited(body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens)
+            views = session.edited(
+                body.text, body.heads_off, body.layers_off, body.positions, body.name, body.tokens, body.beside
+            )
             if body.asked is None and isinstance(views, TextViews):
                 views = views.ahead
             place = views.last(body.asked)
-            found = views.importance(place, body.foil, body.method, _telling(emit))
             next = views.next(place, _sampling(Settings(temperature=1.0)))
-            emit({"what_if": {"words": views.words(), "importance": found, "next": next}})
+            for check in (False, True):  # the answer first: its check takes longer
+                found = views.importance(place, body.foil, body.method, _telling(emit), check)
+                emit({"what_if": {"words": views.words(), "importance": found, "next": next}})
 
         return asked.lines(work)
 
     @router.post("/save")
     async def save(body: Save, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        from limelight.views.encoded import EncodedViews
         from limelight.views.saved import hold, hold_translation, html
         from limelight.views.translation import TranslationViews
 
@@ -437,6 +315,8 @@ def _looks(session: PageSession) -> APIRouter:
             about = {**session.about(), "name": body.title or session.name}
             if isinstance(views, TranslationViews):
                 data = hold_translation(views, about, body.word, body.foil, _sampling(body))
+            elif isinstance(views, EncodedViews):
+                raise RequestError("what an encoder answers is not kept in files; limelight look prints it")
             else:
                 roles = session.roles() if session.has_roles else None
                 data = hold(views, about, body.word, body.foil, body.method, _sampling(body), roles=roles)

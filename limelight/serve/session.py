@@ -4,7 +4,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limelight.errors import RequestError, suggestion
 from limelight.serve.worker import Worker, heed
@@ -12,13 +12,17 @@ from limelight.serve.worker import Worker, heed
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from limelight import Embedder, Model, Translator
+    from limelight import Embedder, EncoderModel, Model, Translator
     from limelight.checkpoints.source import Listed
     from limelight.decode import Sampling
     from limelight.models.api import Decoder
     from limelight.views.conversation import ConversationViews, Message
+    from limelight.views.encoded import EncodedViews
     from limelight.views.text import TextViews
     from limelight.views.translation import TranslationViews
+
+    Views: TypeAlias = TextViews | TranslationViews | EncodedViews
+    Open: TypeAlias = "Opened | Translator | EncoderModel"
 
 REMEMBERED = 8
 """Texts whose readings are kept: the one on the screen, and some to come back to."""
@@ -55,11 +59,13 @@ class PageSession:
         self._device = device
         self._dtype = dtype
         self._first = name
-        self._open: Opened | Translator | None = None
-        self._beside: tuple[str, Opened | Translator] | None = None  # what the open one was compared with last
-        self._views: OrderedDict[tuple[str, str, bool], TextViews | TranslationViews] = OrderedDict()
+        self._open: Open | None = None
+        self._beside: tuple[str, Open] | None = None  # what the open one was compared with last
+        self._views: OrderedDict[tuple[str, str, bool, str], Views] = OrderedDict()
         self._talk: tuple[tuple[tuple[str, str], ...], ConversationViews] | None = None
-        self._heads: tuple[TextViews, int, Tensor] | None = None  # the last attention; it takes as much room as a model
+        self._heads: tuple[TextViews | EncodedViews, int, Tensor] | None = (
+            None  # the last attention; it takes as much room as a model
+        )
         self._encoder: Embedder | None = None  # beside the open model, for what only an encoder shows
         self._opening: tuple[int, int, str] | None = None
 
@@ -100,7 +106,7 @@ class PageSession:
         self._first = model.name
         self._set(_looked_at(model), _spelled(model.name))
 
-    def _set(self, opened: "Opened | Translator", name: str) -> None:
+    def _set(self, opened: "Open", name: str) -> None:
         self._open, self._beside, self._heads, self._talk, self.name = opened, None, None, None, name
         self._views.clear()
 
@@ -119,7 +125,7 @@ class PageSession:
         real = (self._first, *map(str, _runs()))
         return next((path for path in real if _spelled(path) == name), name)
 
-    def _opened(self, name: str, tell: Tell) -> "Opened | Translator":
+    def _opened(self, name: str, tell: Tell) -> "Open":
         import limelight
 
         def note(done: int, total: int, note: str) -> None:
@@ -129,15 +135,11 @@ class PageSession:
         self._opening = 0, 0, "opening the model"
         try:
             opened = limelight.open(self._path(name), device=self._device, dtype=self._dtype, progress=note)
-            if isinstance(opened, limelight.EncoderModel):
-                raise RequestError(
-                    f"{name} {opened.kind}, which the page does not show; choose a model that writes text"
-                )
             return _looked_at(opened)
         finally:
             self._opening = None
 
-    def _now(self) -> "Opened | Translator":
+    def _now(self) -> "Open":
         if self._open is None:
             raise RequestError("no model is open yet; wait until it is, or choose another one")
         return self._open
@@ -148,34 +150,37 @@ class PageSession:
         from limelight.views.writing import written
 
         opened = self._now()
-        if not isinstance(opened, Opened):
-            return ({"piece": found.text} for found in opened.translate([given]))
-        model = opened.model
+        if (translator := _translator(opened)) is not None:
+            return ({"piece": found.text} for found in translator.translate([given]))
+        model = self._continuing().model
         return written(model.network, model.tokenizer, model.encode(given, sink=True), most, sampling, ["\n"])
 
     def views(
-        self, given: str, added: str, tokens: bool = False, ahead: bool = False
-    ) -> "TextViews | TranslationViews":
+        self, given: str, added: str = "", tokens: bool = False, ahead: bool = False, beside: str = ""
+    ) -> "Views":
         """A text under the open model, or a source text and its translation; which costs next to nothing.
 
         tokens: whether it is cut into tokens instead of words. ahead: whether the word that the model says next stands
-        behind it, which the model is asked for once; a translation has none. Raises RequestError if no model is open.
+        behind it, which the model is asked for once; a translation has none. beside: what an encoder reads besides,
+        see `EncodedViews`. Raises RequestError if no model is open.
         """
         from limelight.views.text import TextViews
         from limelight.views.translation import TranslationViews
 
-        opened = self._now()
-        found = self._views.get((given, added, tokens))
+        opened, key = self._now(), (given, added, tokens, beside)
+        found = self._views.get(key)
         if found is None:
             if isinstance(opened, Opened):
                 quick = opened.model.network
                 found = TextViews(opened.network, opened.model.tokenizer, given, added, tokens, quick)
+            elif (translator := _translator(opened)) is not None:
+                found = TranslationViews(translator, given, added)
             else:
-                found = TranslationViews(opened, given, added)
-            self._views[given, added, tokens] = found
+                found = _encoded(opened, given, beside)
+            self._views[key] = found
             if len(self._views) > REMEMBERED:
                 self._views.popitem(last=False)
-        self._views.move_to_end((given, added, tokens))
+        self._views.move_to_end(key)
         return found.ahead if ahead and isinstance(found, TextViews) else found
 
     def answer(self, messages: "Sequence[Message]", most: int, sampling: "Sampling") -> Iterator[dict[str, Any]]:
@@ -195,7 +200,7 @@ class PageSession:
             self._talk = key, ConversationViews(opened.network, model.tokenizer, messages, model.network)
         return self._talk[1]
 
-    def attention(self, views: "TextViews", layer: int) -> "Tensor":
+    def attention(self, views: "TextViews | EncodedViews", layer: int) -> "Tensor":
         """All heads of a layer in a text, see `TextViews.attention`; those asked for last are kept."""
         if self._heads is None or self._heads[:2] != (views, layer):
             self._heads = None
@@ -208,22 +213,39 @@ class PageSession:
         import limelight
         from limelight.views.cards import network
 
-        if self._encoder is None and any(model.name == ENCODER and model.path for model in self.listed()):
+        own = isinstance(self._now(), limelight.EncoderModel)
+        if not own and self._encoder is None and any(model.name == ENCODER and model.path for model in self.listed()):
             self._encoder = limelight.open(ENCODER, kind=limelight.Embedder)
-        seen = self._encoder.look(text) if self._encoder else self.text_views(text, "").seen
+        other = None if own else self._encoder
+        seen = other.look(text) if other else self.read_views(text, "").seen
         return {
-            "model": ENCODER if self._encoder else None,
+            "model": ENCODER if other else None,
+            "both": own or other is not None,
             "words": [word.text for word in seen.words],
             "weights": network(seen),
         }
 
-    def text_views(self, given: str, added: str, tokens: bool = False, ahead: bool = False) -> "TextViews":
-        """A text under the open model, see `views`. Raises RequestError if none is open yet, or if it translates."""
+    def text_views(
+        self, given: str, added: str, tokens: bool = False, ahead: bool = False, beside: str = ""
+    ) -> "TextViews":
+        """A text under the open model, see `views`. Raises RequestError if none is open yet, or if it does not continue
+        texts."""
         from limelight.views.text import TextViews
 
-        found = self.views(given, added, tokens, ahead)
+        found = self.views(given, added, tokens, ahead, beside)
         if not isinstance(found, TextViews):
-            raise RequestError("this model translates texts; open one that continues them to look at this")
+            raise RequestError(f"this model {_does(self._now())}; open one that continues texts to look at this")
+        return found
+
+    def read_views(
+        self, given: str, added: str, tokens: bool = False, ahead: bool = False, beside: str = ""
+    ) -> "TextViews | EncodedViews":
+        """A text under the open model, see `views`. Raises RequestError if none is open yet, or if it translates."""
+        from limelight.views.translation import TranslationViews
+
+        found = self.views(given, added, tokens, ahead, beside)
+        if isinstance(found, TranslationViews):
+            raise RequestError("this model translates texts; open one that reads a single text to look at this")
         return found
 
     def translation_views(self, source: str, target: str) -> "TranslationViews":
@@ -232,7 +254,7 @@ class PageSession:
 
         found = self.views(source, target)
         if not isinstance(found, TranslationViews):
-            raise RequestError("this model continues texts; open one that translates them to look at this")
+            raise RequestError(f"this model {_does(self._now())}; open one that translates to look at this")
         return found
 
     def edited(
@@ -243,7 +265,8 @@ class PageSession:
         positions: bool,
         name: str | None,
         tokens: bool = False,
-    ) -> "TextViews | TranslationViews":
+        beside: str = "",
+    ) -> "Views":
         """A text under the open model with parts switched off, or under another one of the list; where the open model
         translates, the text and what becomes of it.
 
@@ -256,8 +279,10 @@ class PageSession:
         opened = self._now() if name is None or name == self.name else self._other(name)
         if not isinstance(opened, Opened):
             if heads_off or layers_off or not positions:
-                raise RequestError("parts of a model that translates cannot be switched off here")
-            return TranslationViews(opened, text, next(opened.translate([text])).text)
+                raise RequestError(f"parts of a model that {_does(opened)} cannot be switched off here")
+            if (translator := _translator(opened)) is None:
+                return _encoded(opened, text, beside)
+            return TranslationViews(translator, text, next(translator.translate([text])).text)
         return edited(
             opened.network,
             opened.model.tokenizer,
@@ -271,17 +296,16 @@ class PageSession:
     def _continuing(self) -> Opened:
         opened = self._now()
         if not isinstance(opened, Opened):
-            raise RequestError("this model translates texts; open one that continues them to look at this")
+            raise RequestError(f"this model {_does(opened)}; open one that continues texts to look at this")
         return opened
 
-    def _other(self, name: str) -> "Opened | Translator":
+    def _other(self, name: str) -> "Open":
         """A second model, which stays open until a third one is asked for."""
         if self._beside is None or self._beside[0] != name:
             self._known(name)
             opened = self._opened(name, lambda done, total, note: None)
-            if isinstance(opened, Opened) is not isinstance(self._now(), Opened):
-                does, ours = ("continues", "translate") if isinstance(opened, Opened) else ("translates", "continue")
-                raise RequestError(f"{name} {does} texts; a text can be compared under models that {ours} it")
+            if (does := _does(opened)) != (ours := _does(self._now())):
+                raise RequestError(f"{name} {does}; a text can be compared under models of which each {ours}")
             self._beside = name, opened
         return self._beside[1]
 
@@ -301,18 +325,24 @@ class PageSession:
 
     def about(self) -> dict[str, Any]:
         """The open model's name and shape. Raises RequestError if none is open yet."""
+        import limelight
+        from limelight.look.encoder import EncoderSession
         from limelight.look.importance import fitting
         from limelight.look.session import session
         from limelight.views.text import shape
 
         opened = self._now()
-        translates = not isinstance(opened, Opened)
         config = opened.model.config if isinstance(opened, Opened) else opened.config
         heads = shape(config)
-        methods = fitting(session(opened.network, ())) if isinstance(opened, Opened) else []
+        methods = []
+        if isinstance(opened, Opened):
+            methods = fitting(session(opened.network, ()))
+        elif isinstance(opened, limelight.EncoderModel):
+            methods = fitting(EncoderSession(opened.network, ()))
         return {
             "name": self.name,
-            "translates": translates,
+            "translates": _translator(opened) is not None,
+            "reads": _reads(opened),
             "chats": isinstance(opened, Opened) and opened.model.tokenizer.template is not None,
             "heads": heads,
             "context": config.longest,
@@ -320,18 +350,53 @@ class PageSession:
         }
 
 
-def _looked_at(model: "Model | Translator") -> "Opened | Translator":
+def _looked_at(model: "Model | Translator | EncoderModel") -> "Open":
     import limelight
     from limelight.look.record import heedful, twin
     from limelight.models.api import Seq2Seq
 
     if isinstance(model, limelight.Translator):
         model = model.model or model  # a language model is looked at as one, whatever it has learnt
+    if isinstance(model, limelight.EncoderModel):
+        return replace(model, network=heedful(model.opened, heed, deep=True))
     if not isinstance(model, limelight.Model):
         assert isinstance(model.network, Seq2Seq)
         return replace(model, network=heedful(twin(model.network), heed, deep=True))
     running = replace(model, network=heedful(twin(model.network), heed, deep=False))
     return Opened(running, heedful(model.opened, heed, deep=True))
+
+
+def _translator(opened: "Open") -> "Translator | None":
+    import limelight
+
+    return opened if isinstance(opened, limelight.Translator) else None
+
+
+def _encoded(opened: "Open", text: str, beside: str) -> "EncodedViews":
+    import limelight
+    from limelight.views.encoded import EncodedViews
+
+    assert isinstance(opened, limelight.EncoderModel)
+    return EncodedViews(opened.network, opened.tokenizer, text, beside)
+
+
+def _reads(opened: "Open") -> dict[str, Any] | None:
+    """What an encoder does with a text, and what it needs besides."""
+    import limelight
+    from limelight.views.encoded import BESIDE, reads
+
+    if not isinstance(opened, limelight.EncoderModel):
+        return None
+    kind = reads(opened.network)
+    name, usual = BESIDE.get(kind, (None, None))
+    return {"kind": kind, "beside": name, "usual": usual}
+
+
+def _does(opened: "Open") -> str:
+    """What a model does with texts, as a clause."""
+    if isinstance(opened, Opened):
+        return "continues texts"
+    return "translates texts" if _translator(opened) else str(getattr(opened, "kind", "reads texts"))
 
 
 def _runs() -> list[Path]:

@@ -163,7 +163,8 @@ def linked(modules: Mapping[str, str], main: str) -> str:
     """`main` and the modules that it needs as one script: each is a function that returns what it exports.
 
     Modules in one file cannot import each other by path, and not every place that shows a page lets it import text
-    (an editor's notebook does not). The page's modules import by name or as a whole, and never in a circle.
+    (an editor's notebook does not). The page's modules import by name or as a whole, and never in a circle; none has a
+    text of several lines.
     """
     done: dict[str, str] = {}
 
@@ -175,6 +176,7 @@ def linked(modules: Mapping[str, str], main: str) -> str:
             done[name] = f'modules["{name}"] = (() => {{\n{code}\nreturn {{ {", ".join(exports)} }};\n}})();\n'
 
     def link(code: str) -> str:
+        code = re.sub(r"^[ \t]*//.*\n|^[ \t]+", "", code, flags=re.M)  # what no browser reads
         for name in re.findall(_IMPORT, code, re.M):
             add(name[1])
         code = re.sub(_IMPORT, r'const \1 = modules["\2"];', code, flags=re.M)

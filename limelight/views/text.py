@@ -69,6 +69,7 @@ class TextViews:
         """tokens: whether each token is taken for a word. quick: see `limelight.Seen`."""
         self._network = network
         self._tokenizer = tokenizer
+        self._quick = quick
         self._given = len(given)
         self.seen = Seen(network, tokenizer, given + added, pieces=tokens, quick=quick)
         self._reading = self.seen.reading
@@ -83,6 +84,19 @@ class TextViews:
         views.seen = self.seen.ahead
         views._reading = views.seen.reading
         return views
+
+    def before(self, word: int) -> tuple[Seen, str | None]:
+        """What stands in front of a word, looked at by itself, and the word as text; None instead of the one that the
+        model says next. Raises RequestError for the first word."""
+        at = self._reading.words[self._known(word)]
+        if word == 0:
+            raise RequestError("nothing stands in front of the first word; choose another")
+        said = word == len(self._reading.words) - 1 and at.end > self._given
+        return self.other(self._reading.text[: at.start].rstrip()), None if said else at.text
+
+    def other(self, text: str) -> Seen:
+        """Another text under the same model."""
+        return Seen(self._network, self._tokenizer, text, quick=self._quick)
 
     def last(self, text: str | None = None) -> int:
         """The last place of a word, or of any word if this text does not have it."""
@@ -248,7 +262,7 @@ def edited(
 
 def shape(config: ModelConfig) -> list[int]:
     """The heads of each layer, which is what there is to walk through; empty for a recurrent model."""
-    stack = config.decoder
+    stack = config.decoder or config.encoder
     if not isinstance(stack, TransformerStack) or stack.recurrent:
         return []
     return [block.attention.heads for block in stack.blocks]

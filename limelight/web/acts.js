@@ -2,15 +2,18 @@
 import { CARDS } from "./cards.js";
 import { download } from "./dom.js";
 import { doors } from "./doors.js";
+import { slides } from "./lesson.js";
 import * as q from "./question.js";
 import { share } from "./share.js";
+import { showSnippet, snippet } from "./snippet.js";
 import * as address from "./state.js";
+import { still } from "./writing.js";
 
 const PAUSE = 350; // milliseconds without a key before a text is read again
 
 export const VIEWS = [...doors, ...CARDS];
 
-export const fitting = ({ now, source }) => VIEWS.filter((door) => (!door.plays || source.live) && (!now.model || door.fits(now.model)));
+export const fitting = ({ now, source }) => VIEWS.filter((door) => (source.live || !(door.plays || door.asks)) && (!now.model || door.fits(now.model)));
 
 export function acts(app) {
   const { root, state, now, source, parts, work, draw, flow } = app;
@@ -21,13 +24,34 @@ export function acts(app) {
     if (source.live) history[keep ? "replaceState" : "pushState"](null, "", address.write(state));
   }
 
+  // Scrolls to the views that are open; the sentence stays above them.
+  function show() {
+    if (!state.door || state.lesson !== null) return;
+    const top = matchMedia("(max-width: 600px)").matches ? parts.room : parts.doors; // there the doors are below
+    top.style.setProperty("scroll-margin-top", `${parts.paper.offsetHeight}px`);
+    top.scrollIntoView({ block: "start", behavior: still() ? "auto" : "smooth" });
+  }
+
   const act = {
     go,
     player: null, // of the card that is open: { step(by), toggle() }
     card(by) {
-      const cards = fitting(app).filter((one) => one.plays);
+      const every = fitting(app).filter((one) => one.plays);
+      const cards = state.lesson === null ? every : slides(state, every);
       const at = cards.findIndex((one) => one.name === state.door);
-      if (cards.length) act.door(cards[at < 0 ? 0 : (at + by + cards.length) % cards.length].name);
+      const next = cards[at < 0 ? 0 : (at + by + cards.length) % cards.length];
+      if (next && next.name !== state.door) act.door(next.name);
+    },
+    // names: of cards, in their order; null: no lesson. Without any that was begun before, all cards are in it.
+    lesson(names) {
+      const every = fitting(app).filter((one) => one.plays).map((card) => card.name);
+      if (!source.live || !every.length) return;
+      const on = names !== null && state.lesson === null && !names.length ? every : names;
+      go({ lesson: on?.join(",") ?? null, beside: null, ...(on && !on.includes(state.door) ? { door: on[0] ?? null } : {}) });
+      act.player = null;
+      draw.door();
+      if (on) scrollTo(0, 0);
+      else show();
     },
 
     // The box: what is typed is read when the keys rest.
@@ -35,9 +59,14 @@ export function acts(app) {
       clearTimeout(pause);
       pause = setTimeout(() => text !== state.text && act.write(text), PAUSE);
     },
+    // What an encoder reads besides the text.
+    other(text) {
+      go({ other: text, foil: null });
+      flow.read();
+    },
     write(text) {
       clearTimeout(pause);
-      go({ text, word: null, foil: null });
+      go({ text, word: null, foil: null, instead: null });
       draw.composer();
       flow.read();
     },
@@ -73,7 +102,9 @@ export function acts(app) {
 
     choose(i) {
       if (i < 0 || i >= now.shown.words.length || i === q.word(app)) return;
-      go({ word: i === now.given && source.live && !q.translates(app) ? null : i, foil: null });
+      const first = q.reads(app) ? now.shown.asked : q.translates(app) || !source.live ? -1 : now.given;
+      go({ word: i === first ? null : i, foil: null });
+      if (i !== q.word(app)) return; // an answer about the whole text is asked about all the time
       now.hovered = null;
       flow.askAndCheck();
     },
@@ -111,10 +142,40 @@ export function acts(app) {
     },
     door(name) {
       if (!fitting(app).some((door) => door.name === name)) return;
-      go({ door: state.door === name ? null : name });
+      if (state.door === name) go({ door: state.beside, beside: null });
+      else go(state.beside ? { beside: state.beside === name ? null : name } : { door: name });
       act.player = null;
       draw.door();
-      if (state.door) parts.doors.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+      show();
+    },
+    nth(number) {
+      const shown = fitting(app).filter((door) => !door.plays);
+      if (shown[number]) act.door(shown[number].name);
+    },
+    // Opens a door beside the one that is open, or closes the second; by: the next or the one before.
+    beside(name) {
+      if (!state.door || name === state.door) return;
+      go({ beside: name || null });
+      draw.door();
+      show();
+    },
+    besideNext() {
+      const others = fitting(app).filter((door) => door.name !== state.door).map((door) => door.name);
+      act.beside([...others, ""][others.indexOf(state.beside) + 1]);
+    },
+    // What the text is compared with: { instead, than, off }.
+    change(more) {
+      go(more);
+      draw.door();
+    },
+    inside(kind) {
+      go({ inside: kind }, { keep: true });
+      draw.door();
+    },
+    // Opens what compares, and begins to write there.
+    compare() {
+      if (!q.opened(app).includes("what-if")) act.door("what-if");
+      parts.room.querySelector("[name=instead]")?.focus({ preventScroll: true });
     },
     head(layer, head) {
       const counts = now.model?.heads ?? [];
@@ -124,7 +185,7 @@ export function acts(app) {
       draw.door();
     },
     tokens() {
-      if (!source.live || q.translates(app)) return;
+      if (!source.live || q.translates(app) || q.reads(app)) return;
       go({ tokens: state.tokens ? null : 1, word: null, foil: null });
       flow.read();
     },
@@ -144,7 +205,8 @@ export function acts(app) {
       if (q.talks(app)) app.talk.stop();
       else if (document.activeElement === parts.box) parts.sentence.focus({ preventScroll: true });
       else if (state.foil) act.foil(null);
-      else if (state.door) act.door(state.door);
+      else if (state.lesson !== null) act.lesson(null);
+      else if (state.door) act.door(state.beside ?? state.door);
     },
     notes: () => root.classList.toggle("quiet"),
     theme() {
@@ -157,15 +219,18 @@ export function acts(app) {
       const data = q.view(app);
       if (data.importance?.told && data.importance.word === data.word && !q.translates(app) && !q.talks(app)) share(parts.shared, data, q.title(app), act);
     },
+    snippet() {
+      if (source.live && now.shown.words.length && !q.talks(app)) showSnippet(parts.code, snippet(q.view(app), q.text(app), state, q.opened(app)));
+    },
     save() {
-      if (!source.live || !now.importance || q.talks(app)) return;
+      if (!source.live || !now.importance || q.talks(app) || q.reads(app)) return;
       work.attempt(async () => {
         const blob = await source.save(q.text(app), q.word(app), state.foil, state.method, q.settings(app), q.title(app));
         download(blob, "limelight.html");
       });
     },
     model(name) {
-      go({ model: name, layer: null, head: null });
+      go({ model: name, layer: null, head: null, word: null, foil: null, than: null, off: null });
       app.open();
     },
   };

@@ -1,6 +1,6 @@
 // The answer in sentences, as Python tells it, and behind it how it was measured.
 import { fill, h, listed, named, note, percent, quoted } from "./dom.js";
-import { folds, short, times } from "./loss.js";
+import { FALLS, folds, short, times } from "./loss.js";
 
 // data: { words, word, importance | null, progress | null, foil, error }. act: { choose(i), foil(null) }.
 export function answer(element, data, act) {
@@ -38,6 +38,7 @@ function checked({ named, check }, sentences) {
 function legend(importance, asked) {
   const { kind, method, values, answers, unit, foil, asks } = importance;
   if (kind === "attention") return note(`${answers} The numbers are shares: where the model looks, which is not what changes its answer.`);
+  if (FALLS[unit]) return note(`Under a word: by how much the ${FALLS[unit]} falls, at least, with another likely word there. More: it rises. No number: it stays.`);
   if (!folds(importance)) return note(`${answers} The numbers are in a unit of its own: ${unit}.`);
   const beside = foil ? ` beside ${quoted(foil)}` : "";
   const how = method === "measured" ? ", at least, with another likely word there" : ", by the method chosen below";
@@ -95,16 +96,17 @@ export function numbers(element, { words, word, importance }) {
   if (!importance?.told) return fill(element);
   const { answers, unit, losses, check, rank, expected, probability, values, foil } = importance;
   const asked = quoted(words[word].text);
+  const lost = FALLS[importance.answer_unit];
   const beside = foil ? ` beside ${quoted(foil)}` : "";
   const number = (value) => value.toFixed(2).replace("-", "−");
   const names = listed(importance.named.map((i) => quoted(words[i].text))).join("");
-  const rows = Object.entries(losses).map(([way, loss]) => h("tr", {}, h("td", {}, WAYS[way]), h("td", {}, number(loss)), h("td", {}, `${times(loss)} times ${loss < 0 ? "more" : "less"} likely${beside}`)));
+  const rows = Object.entries(losses).map(([way, loss]) => h("tr", {}, h("td", {}, WAYS[way]), h("td", {}, number(loss)), !lost && h("td", {}, `${times(loss)} times ${loss < 0 ? "more" : "less"} likely${beside}`)));
   const measured = values.map((_, i) => i).filter((i) => values[i] != null).sort((a, b) => values[b] - values[a]).slice(0, 12);
   const others = check && `${check.every ? "all" : "drawn at random:"} ${check.sets.toLocaleString("en")}`;
   fill(
     element,
-    h("p", {}, `${answers} `, `The model gives ${asked} ${percent(probability)} here; it is its no. ${rank.toLocaleString("en")}${rank > 1 && expected ? `, behind ${quoted(expected)}` : ""}.`),
-    rows.length > 0 && h("table", {}, h("caption", {}, `Without ${names} the ${foil ? "log-odds" : "log-probability"} of ${asked} falls by`), h("tbody", {}, rows)),
+    !lost && h("p", {}, `${answers} `, `The model gives ${asked} ${percent(probability)} here; it is its no. ${rank.toLocaleString("en")}${rank > 1 && expected ? `, behind ${quoted(expected)}` : ""}.`),
+    rows.length > 0 && h("table", {}, h("caption", {}, lost ? `Without ${names} the ${lost} falls by` : `Without ${names} the ${foil ? "log-odds" : "log-probability"} of ${asked} falls by`), h("tbody", {}, rows)),
     check && h("p", {}, `The check deletes as many other words (${others}): ${check.better.toLocaleString("en")} of those sets lower it as much. It holds if at most one set in twenty does.`),
     h("p", {}, `Word by word, in ${unit}: `, listed(measured.map((i) => `${named(words[i].text)} ${number(values[i])}`)).join(""), values.length > measured.length ? " …" : ""),
   );

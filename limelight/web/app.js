@@ -63,11 +63,17 @@ async function open(app) {
     now.model = await source.open(state.model ?? parts.models.value, tell, work.signal("open"));
     now.title = parts.models.selectedOptions[0]?.textContent;
     parts.doors.querySelectorAll("button").forEach((button) => (button.hidden = !fitting(app).some((door) => door.name === button.dataset.door)));
-    [parts.measured, parts.drawing, parts.tokensButton].forEach((part) => (part.hidden = q.translates(app)));
-    parts.tokensButton.hidden ||= !source.live;
-    parts.shareButton.hidden = q.translates(app);
-    parts.againButton.hidden = !source.live || q.translates(app);
-    parts.examples.hidden = !source.live || q.translates(app);
+    parts.doors.querySelectorAll(".door:not([hidden]) b").forEach((number, i) => (number.textContent = i + 1));
+    parts.lessonButton.hidden = !source.live || !fitting(app).some((door) => door.plays);
+    fill(parts.beside, h("option", { value: "" }, "nothing"), fitting(app).map((door) => h("option", { value: door.name }, door.title)));
+    const writes = !q.translates(app) && !q.reads(app);
+    parts.measured.hidden = q.translates(app);
+    parts.drawing.hidden = !writes;
+    [parts.tokensButton, parts.againButton, parts.examples].forEach((part) => (part.hidden = !source.live || !writes));
+    parts.compareButton.hidden = !source.live || !fitting(app).some((door) => door.name === "what-if");
+    parts.other.hidden = !q.reads(app)?.beside;
+    parts.otherName.textContent = q.reads(app)?.beside ?? "";
+    parts.otherBox.value = q.beside(app);
     const methods = now.model.methods.map(({ name, title }) => h("option", { value: name }, title));
     fill(parts.methods, methods.length > 1 && h("option", { value: "" }, "default"), methods);
     draw.mode();
@@ -101,13 +107,22 @@ function listen(app) {
   parts.sentence.addEventListener("click", (event) => event.target.closest(".word") || act.edit());
   parts.sentence.addEventListener("keydown", (event) => event.key === "Enter" && (event.preventDefault(), act.edit()));
   parts.tokensButton.addEventListener("click", act.tokens);
+  parts.compareButton.addEventListener("click", act.compare);
   parts.againButton.addEventListener("click", act.again);
   parts.models.addEventListener("change", () => act.model(parts.models.value));
   parts.methods.addEventListener("change", () => act.method(parts.methods.value || null));
+  parts.other.addEventListener("submit", (event) => {
+    event.preventDefault();
+    act.other(parts.otherBox.value.trim() || null);
+  });
+  parts.otherBox.addEventListener("change", () => act.other(parts.otherBox.value.trim() || null));
+  parts.beside.addEventListener("change", () => act.beside(parts.beside.value));
   parts.themeButton.addEventListener("click", act.theme);
   parts.helpButton.addEventListener("click", act.help);
   parts.shareButton.addEventListener("click", act.share);
   parts.saveButton.addEventListener("click", act.save);
+  parts.lessonButton.addEventListener("click", () => act.lesson([]));
+  parts.codeButton.addEventListener("click", act.snippet);
   parts.whynot.addEventListener("submit", (event) => {
     event.preventDefault();
     const foil = parts.whynot.elements.foil.value.trim();
@@ -117,7 +132,7 @@ function listen(app) {
   fill(
     parts.doors,
     h("div", { class: "deck", role: "group", "aria-label": "How it works, in six cards" }, CARDS.map((one) => opens(one, "deck-card", one.title))),
-    h("div", { class: "inside", role: "group", "aria-label": "Inside the model" }, doors.map((door, i) => opens(door, "door", h("b", {}, i + 1), door.title))),
+    h("div", { class: "inside", role: "group", "aria-label": "Inside the model" }, doors.map((door, i) => opens(door, "door", h("b", {}, i + 1), door.title)), parts.lessonButton, h("label", { class: "beside" }, "beside it ", parts.beside)),
   );
   sliders(parts.sliders, state, act, source.live);
   keys(document, act, doors);
@@ -131,7 +146,7 @@ function listen(app) {
     if (before.model !== state.model) app.open();
     else if (q.talks(app)) app.talk.read();
     else if (before.mode !== state.mode) flow.read();
-    else if (before.text !== state.text || before.tokens !== state.tokens) flow.read();
+    else if (before.text !== state.text || before.other !== state.other || before.tokens !== state.tokens) flow.read();
     else if (before.word !== state.word || before.foil !== state.foil || before.method !== state.method) flow.askAndCheck();
     draw.door();
   });

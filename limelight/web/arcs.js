@@ -64,7 +64,7 @@ export function arcs(element, data, act, keep) {
   }
 
   function choose() {
-    links = strongest(matrix, n, keep.share, n > 60 ? 2 : 8);
+    links = strongest(matrix, n, keep.share, n > 60 ? 2 : 8, Boolean(data.reads));
     say();
   }
 

@@ -1,26 +1,9 @@
 // Six cards that tell how a transformer works, each on the visitor's own sentence and model, to be played or stepped.
+import { attends, card, formula, kept, looks, waiting } from "./card.js";
+import { nextWord } from "./nextcard.js";
+import { recurrent } from "./racecard.js";
 import { fill, h, note, percent, quoted, visible } from "./dom.js";
 import { line, svg } from "./line.js";
-import { player } from "./player.js";
-
-const kept = {}; // where each card stands, by its name
-
-const waiting = (element, what) => fill(element, h("p", { class: "waiting", role: "status" }, what, h("progress")));
-
-// A card: what it says in plain sentences, the drawing, the player, and formulas for those who want them.
-function card(element, { name, says, formulas }, act, count, show) {
-  const told = h("p", { class: "told", role: "status" });
-  const drawing = h("div", { class: "drawing" });
-  const controls = h("div", { class: "player" });
-  fill(element, h("section", { class: "card" }, h("p", { class: "lead" }, says), drawing, told, controls, formulas && h("details", { class: "how" }, h("summary", {}, "With formulas"), formulas.map((one) => h("p", {}, one)))));
-  kept[name] ??= { at: 0 };
-  player(controls, act, count, (i) => show(i, drawing, told), kept[name]);
-  return { drawing, told, controls };
-}
-
-const attends = (model) => !model.translates && model.heads.length > 0;
-
-const formula = "softmax(q · k / √d): each word asks with a query q; each earlier word answers with a key k; their products, made to sum to 1, are the shares. What is passed on is the sum of the values v of all words, by those shares.";
 
 // Three heads, one of which looks back at the words that the answer depends on, if there are any.
 function spots({ data, text, source, remembered, signal }) {
@@ -59,6 +42,7 @@ const spotlight = {
 
 const network = {
   name: "network",
+  fits: looks,
   title: "The network",
   says: "Join every word with those that it looks at hardest, and a sentence becomes a web. That is what stands in place of grammar: the model knows of no nouns or verbs, only of such links.",
   formulas: ["Drawn is the largest share of attention that any head of any layer gives from one word to another; of each word the three strongest."],
@@ -74,7 +58,7 @@ const network = {
       const mine = at === null ? [] : strongest(at);
       fill(told, at === null ? "All words, each joined with the three that it looks at hardest." : mine.length ? [h("b", {}, quoted(found.words[at])), " is joined with ", mine.map(({ to, weight }) => `${quoted(found.words[to])} (${percent(weight)})`).join(", "), "."] : [h("b", {}, quoted(found.words[at])), " is joined with no other word."]);
     });
-    made.controls.after(note(found.model ? `Drawn from ${found.model}, a model that reads a text from both sides, so that a word also looks at what comes after it. A model that writes only sees what came before.` : "Drawn from this model, which only looks back: a word is joined with earlier ones. A model that reads from both sides (limelight pull minilm) shows links both ways."));
+    made.controls.after(note(found.both ? `Drawn from ${found.model ?? "this model"}, which reads a text from both sides, so that a word also looks at what comes after it. A model that writes only sees what came before.` : "Drawn from this model, which only looks back: a word is joined with earlier ones. A model that reads from both sides (limelight pull minilm) shows links both ways."));
   },
 };
 
@@ -173,84 +157,4 @@ function swapped(words, places) {
   return [first, list.findLast((i) => words[i].text !== words[first]?.text) ?? first];
 }
 
-const recurrent = {
-  name: "recurrent",
-  title: "One by one, or all at once",
-  says: "Before 2017 models read like this (above): word by word, passing one memory along, so that what came early fades. A transformer (below) looks straight at every word, however far away. That is why it replaced what was before.",
-  formulas: ["Recurrent: h(t) = f(h(t−1), x(t)): n steps one behind the other, one state of fixed size. A transformer: n² products of queries and keys, all at the same time, and keys and values of all n words kept."],
-  async draw(element, { data, act }) {
-    const words = data.words.map((word) => word.text).slice(0, 16);
-    const n = words.length;
-    const made = card(element, this, act, n, (step, drawing, told) => {
-      const [wide, gap] = [Math.max(300, drawing.clientWidth || 700), 0];
-      const each = (wide - 20) / n;
-      const at = (i) => 10 + each * (i + 0.5) + gap;
-      const picture = svg("svg", { viewBox: `0 0 ${wide} 250`, class: "race", role: "img", "aria-label": "A recurrent model passes a memory from word to word; a transformer joins all words with the last" });
-      const label = (y, i, strength) => {
-        const text = svg("text", { x: at(i), y, "text-anchor": "middle", class: "race-word", opacity: strength, "font-size": Math.min(16, each / 4.2 + 4) }, words[i].length > 9 ? `${words[i].slice(0, 8)}…` : words[i]);
-        picture.append(text);
-      };
-      words.forEach((_, i) => {
-        const left = i > step ? 0 : 0.75 ** (step - i); // how much of a word is left in the memory, as a drawing
-        label(86, i, i > step ? 0.25 : 1);
-        if (i <= step) picture.append(svg("circle", { cx: at(i), cy: 44, r: Math.min(15, each / 3), class: "cell", "fill-opacity": left }));
-        if (i < step) picture.append(svg("path", { d: `M${at(i) + Math.min(15, each / 3) + 2} 44H${at(i + 1) - Math.min(15, each / 3) - 2}`, class: "pass", opacity: 0.3 + 0.7 * left }));
-        label(230, i, 1);
-        if (i < step) picture.append(svg("path", { class: "looks", d: `M${at(step)} 210C${at(step)} ${210 - Math.min(90, 20 + 8 * (step - i) ** 1.1)} ${at(i)} ${210 - Math.min(90, 20 + 8 * (step - i) ** 1.1)} ${at(i)} 210`, "stroke-width": 2, opacity: 0.75 }));
-      });
-      fill(drawing, picture);
-      fill(told, step === 0 ? "The first word." : [`At ${quoted(words[step])} the recurrent model has taken ${step + 1} steps, one behind the other, and ${quoted(words[0])} has been mixed into its memory ${step} ${step === 1 ? "time" : "times"}. The transformer reaches ${quoted(words[0])} in a single look, and read all ${step + 1} words at the same time; for that it keeps all ${step + 1} of them in memory, where the other keeps one.`]);
-    });
-    made.controls.after(note("Drawn from how the two are built; how fast the memory fades differs from model to model and is only suggested here."));
-  },
-};
-
-const STEPS = ["pieces", "vectors", "places", "questions", "shares", "sum", "layers", "chances", "choice"];
-
-const nextWord = {
-  name: "next-word",
-  title: "The next word",
-  says: "From what you wrote to the next word in nine steps; then the word is put behind the text, and it all begins again.",
-  formulas: [formula, "The last vector times the matrix of all tokens gives a score (logit) for each; softmax makes chances of them. The door “Steps” shows every number."],
-  async draw(element, { data, text, source, act, remembered, signal }) {
-    waiting(element, "Following the last word through the model");
-    const place = Math.max(0, data.word - 1);
-    const found = await remembered(["steps", text, place, data.layer, data.head, null], () => source.steps(text, place, data.layer, data.head, null, signal));
-    const words = data.words.map((word) => word.text);
-    const asks = words[place];
-    const says = words[data.word] ?? "…";
-    const rows = (data.next?.word === data.word ? data.next.rows : []).slice(0, 5);
-    const pieces = found.tokens.tokens ?? data.words.flatMap((word) => word.tokens);
-    const strip = (values) => h("div", { class: "vector", "aria-hidden": "true" }, values.slice(0, 48).map((value) => h("i", { style: { "--v": Math.min(1, Math.abs(value) / (Math.max(...values.slice(0, 48).map(Math.abs)) || 1)) }, class: value < 0 ? "minus" : "" })));
-    const query = found.projected.query;
-    const before = found.projected.query_before ?? query;
-    const weights = found.weights.values;
-    const offset = weights.length - data.words.slice(0, place + 1).reduce((sum, word) => sum + word.tokens.length, 0);
-    const byWord = data.words.slice(0, place + 1).map((word, i) => {
-      const from = offset + data.words.slice(0, i).reduce((sum, one) => sum + one.tokens.length, 0);
-      return weights.slice(from, from + word.tokens.length).reduce((a, b) => a + b, 0);
-    });
-    const bars = (list) => h("ol", { class: "bars-list" }, list.map(({ token, share, own }) => h("li", { class: own ? "own" : "" }, h("span", { class: "token" }, token), h("span", { class: "bar", style: { "--w": share } }), h("span", { class: "number" }, percent(share)))));
-    const shares = byWord.map((share, i) => ({ token: words[i], share, own: i === place })).sort((a, b) => b.share - a.share).slice(0, 6);
-    const unused = 1 - shares.reduce((sum, { share }) => sum + share, 0);
-    if (unused > 0.01) shares.push({ token: byWord.length > 6 ? "the rest, and unused" : "unused", share: unused });
-    const layers = data.model.heads.length;
-    const shown = [
-      ["The text is cut into pieces (tokens) that the model knows.", () => h("p", {}, pieces.slice(-24).map((piece) => h("span", { class: "piece" }, visible(String(piece)))))],
-      [`Each piece becomes a list of numbers, a vector: here the first of those for ${quoted(asks)}, from which the model asks.`, () => strip(before)],
-      ["Its place in the text is worked into the numbers, so that order counts.", () => h("div", {}, strip(before), h("p", { class: "faint" }, "turned by its place:"), strip(query))],
-      [`${quoted(asks)} asks a question of all words before it: is one of you what I need?`, () => h("p", { class: "asking" }, words.slice(0, place + 1).map((word, i) => [h("span", { class: i === place ? "piece here" : "piece" }, word), " "]).flat())],
-      ["The answers become shares that sum to one: how hard it looks at each word.", () => bars(shares)],
-      ["What those words hold is added up by these shares, and carried over to the word that asked.", () => h("p", { class: "asking" }, shares.filter(({ token, share }) => share > 0.03 && words.includes(token)).map(({ token, share }, i) => [i ? " + " : "", h("b", {}, percent(share)), ` of ${quoted(token)}`]).flat())],
-      [`Many heads do this side by side, then a small network thinks it over; and that ${layers} times, layer upon layer.`, () => h("div", { class: "tower", "aria-hidden": "true" }, Array.from({ length: Math.min(layers, 40) }, (_, i) => h("i", { style: { "--i": i } })))],
-      ["The last vector is compared with every piece that the model knows: each gets a chance.", () => (rows.length ? bars(rows.map((row) => ({ token: visible(row.token), share: row.share }))) : h("p", {}, "…"))],
-      [`One of them is chosen, ${quoted(says)}, and put behind the text. Then all of it begins again, for the word after it. ↺`, () => h("p", { class: "asking" }, words.slice(0, data.word).join(" "), " ", h("span", { class: "piece here" }, says), " ↺")],
-    ];
-    card(element, this, act, STEPS.length, (step, drawing, told) => {
-      fill(drawing, h("ol", { class: "path", "aria-label": "The nine steps" }, STEPS.map((name, i) => h("li", { class: i === step ? "here" : i < step ? "done" : "" }, h("button", { onclick: () => act.player.step(i - kept["next-word"].at) }, name)))), h("div", { class: "frame" }, shown[step][1]()));
-      fill(told, shown[step][0]);
-    });
-  },
-};
-
-export const CARDS = [spotlight, network, spotlights, order, recurrent, nextWord].map((one) => ({ ...one, fits: attends, plays: true }));
+export const CARDS = [spotlight, network, spotlights, order, recurrent, nextWord].map((one) => ({ fits: attends, ...one, plays: true }));

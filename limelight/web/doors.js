@@ -2,15 +2,15 @@
 import { arcs } from "./arcs.js";
 import { fill, h } from "./dom.js";
 import { heads } from "./heads.js";
+import { inside, KINDS } from "./inside.js";
 import { layers } from "./layers.js";
 import { steps } from "./steps.js";
 import { translation } from "./translation.js";
-import { whatIf } from "./whatif.js";
+import { change, whatIf } from "./whatif.js";
 
 const kept = { share: 0.5, unused: true, only: false, circle: false, pair: null };
 
-// What is switched off, and the sentence in place of the one on the screen.
-const change = { model: null, heads: [], layers: [], positions: true, instead: null, name: null, picked: [], of: null };
+const picks = { list: [], of: null }; // words that are chosen to be changed
 
 const waiting = (element, what) => fill(element, h("p", { class: "waiting", role: "status" }, what, h("progress")));
 
@@ -29,14 +29,15 @@ async function matrix({ data, text, source, remembered, signal }) {
   return all.subarray(data.head * n * n, (data.head + 1) * n * n);
 }
 
-const attends = (model) => !model.translates && model.heads.length > 0; // a recurrent model has no heads to look into
+const looks = (model) => !model.translates && model.heads.length > 0; // a recurrent model has no heads to look into
+const attends = (model) => looks(model) && !model.reads; // what encoders have no use for: they do not write
 
-// fits: whether a model has what the view shows.
+// fits: whether a model has what the view shows. asks: whether it needs a server.
 export const doors = [
   {
     name: "words",
     title: "Words",
-    fits: attends,
+    fits: looks,
     says: "which words look at which, and which mattered",
     async draw(element, need) {
       if (!element.querySelector("canvas")) waiting(element, "Reading this layer");
@@ -46,7 +47,7 @@ export const doors = [
   },
   {
     name: "heads",
-    fits: attends,
+    fits: looks,
     title: "Heads",
     says: "all heads, and what each looks for",
     async draw(element, need) {
@@ -61,6 +62,7 @@ export const doors = [
       };
       const show = (roles) =>
         heads(element, { ...data, heads: data.model.heads, weights, source: source_, target, matrix: found, roles }, { ...act, pair: choose });
+      if (data.model.reads) return show(false); // what heads of encoders do is not measured
       if (kept.measured !== data.model.name) show(null); // measuring what heads do takes a while, once a model
       const roles = await remembered(["roles"], () => source.roles(signal));
       kept.measured = data.model.name;
@@ -93,38 +95,65 @@ export const doors = [
   },
   {
     name: "what-if",
-    fits: (model) => attends(model) || model.translates,
+    fits: (model) => attends(model) || model.translates || model.reads,
     title: "What if",
     says: "switch parts off, change the sentence, and compare",
-    async draw(element, { data, text, source, remembered, signal, again }) {
+    async draw(element, { data, text, state, source, act, remembered, signal, again }) {
       const whole = data.model.translates ? text.given : text.given + text.added;
-      const model = data.model.name;
-      if (change.model !== model) Object.assign(change, { model, heads: [], layers: [], positions: true, name: null });
-      if (change.of !== whole) Object.assign(change, { instead: null, picked: [], of: whole });
-      const asked = text.ahead ? null : data.words[data.word].text; // of what comes next is asked anew
+      const now = change(state);
+      const place = `${data.model.name} ${now.instead ?? whole}`;
+      if (picks.of !== place) Object.assign(picks, { list: [], of: place });
+      const asked = text.ahead || data.reads ? null : data.words[data.word].text; // of what comes next is asked anew
       const question = {
-        text: change.instead ?? whole,
-        asked,
+        text: now.instead ?? whole,
+        asked: data.reads && ["masked", "tags"].includes(data.reads.kind) ? data.words[data.word].text : asked,
         foil: data.foil,
         method: data.method,
-        heads_off: change.heads,
-        layers_off: change.layers,
-        positions: change.positions,
-        name: change.name,
+        heads_off: now.heads,
+        layers_off: now.layers,
+        positions: now.positions,
+        name: now.name,
         tokens: text.tokens,
+        beside: text.beside ?? "",
       };
-      const changed = change.name || change.heads.length || change.layers.length || !change.positions || (change.instead ?? whole) !== whole;
-      const show = (after, progress) => whatIf(element, { ...data, text: whole, after, progress, changed, live: source.live }, change, again);
-      if (!changed) return show(null, null);
-      show(null, {});
+      const changed = now.name || now.heads.length || now.layers.length || !now.positions || now.instead !== null;
+      const chooses = !data.model.translates && (!data.reads || data.reads.kind === "masked");
+      const likely = chooses ? async (given, j) => {
+        const next = await remembered(["next", given, j, data.settings], () => source.next({ ...text, given, added: "", ahead: false }, j, data.settings, signal));
+        return next.rows.map((row) => row.token.trim()).filter((token, i, all) => /^[\p{L}\p{M}\p{N}]+$/u.test(token) && all.indexOf(token) === i).slice(0, 5);
+      } : null;
+      const show = (after) => whatIf(element, { ...data, text: whole, after, changed }, now, picks, act, () => show(after), likely);
+      show(null);
+      if (!changed) return;
       const bar = element.querySelector(".after progress");
-      const tell = ({ done, total }) => bar && total > 1 && ((bar.max = total), (bar.value = done));
+      const tell = ({ done, total, first }) => {
+        if (first && !signal.aborted) show(first);
+        else if (bar && total > 1) [bar.max, bar.value] = [total, done];
+      };
       try {
-        show(await remembered(["what-if", question], () => source.whatIf(question, tell, signal)), null);
+        show(await remembered(["what-if", question], () => source.whatIf(question, tell, signal)));
       } catch (error) {
         if (error.name === "AbortError") throw error;
-        show({ error: error.message }, null);
+        show({ error: error.message });
       }
+    },
+  },
+  {
+    name: "inside",
+    title: "Inside",
+    asks: true, // the server, for more than a file can hold
+    fits: attends,
+    says: "which parts of the network add to the answer, carry it, or are needed for it",
+    async draw(element, { data, text, state, source, act, remembered, signal }) {
+      const kind = KINDS[state.inside] ? state.inside : "adds";
+      const bar = h("progress");
+      inside(element, { ...data, kind, found: null }, act, h("p", { class: "waiting", role: "status" }, "Measuring inside the network", bar));
+      if (data.word === 0) throw new Error("Nothing stands in front of the first word; choose another.");
+      const patched = kind === "carries" || kind === "brings";
+      const asked = { ...text, word: data.word, foil: data.foil, kind, changed: patched ? (data.importance?.named?.[0] ?? null) : null, instead: patched ? state.instead : null };
+      const tell = ({ done, total }) => total > 1 && ((bar.max = total), (bar.value = done));
+      const found = await remembered(["inside", asked], () => source.inside(asked, tell, signal));
+      inside(element, { ...data, kind, found }, act);
     },
   },
   {

@@ -26,13 +26,14 @@ export function sheet(canvas, width, height) {
 }
 
 // The strongest links [source, target, weight] of a matrix that together carry a share of all there is, strongest
-// first; at most `each` per word.
-export function strongest(matrix, n, share, each = 8) {
+// first; at most `each` per word. both: whether words look at what follows them, too.
+export function strongest(matrix, n, share, each = 8, both = false) {
   const links = [];
   let total = 0;
   for (let source = 0; source < n; source++) {
     const row = [];
-    for (let target = 0; target < source; target++) {
+    for (let target = 0; target < (both ? n : source); target++) {
+      if (target === source) continue;
       const weight = matrix[source * n + target];
       total += weight;
       if (weight > 0.005) row.push([source, target, weight]);

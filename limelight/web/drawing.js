@@ -3,6 +3,7 @@ import { advance, answer, numbers } from "./answer.js";
 import { fitting } from "./acts.js";
 import { beams } from "./beams.js";
 import { fill, h, quoted } from "./dom.js";
+import { lesson } from "./lesson.js";
 import { chips, likely } from "./next.js";
 import * as q from "./question.js";
 import { about, glow, sentence } from "./sentence.js";
@@ -17,6 +18,24 @@ export function drawing(app) {
     const pointed = now.hovered !== null && now.hovered !== data.word && now.crossed?.[now.hovered];
     if (pointed) return { word: now.hovered, kind: "importance", unit: "log-probability", values: pointed.slice(0, now.hovered), named: [], asks: now.hovered - 1 };
     return data.importance?.word === data.word ? data.importance : null;
+  }
+
+  const panels = [0, 1].map(() => h("section", { class: "panel" }));
+
+  function view(door, panel, of) {
+    const data = { ...q.view(app), words: q.words(app), tail: q.tail(app), given_text: state.text };
+    const need = { data, text: q.text(app), state, source, act: app.act, signal: of, again };
+    need.remembered = async (key, find) => {
+      const found = await work.remembered(key, find);
+      of.throwIfAborted();
+      return found;
+    };
+    function again(...more) {
+      door.draw(panel, need, ...more).catch((error) => {
+        if (error.name !== "AbortError") fill(panel, h("p", { class: "error", role: "alert" }, error.message));
+      });
+    }
+    again();
   }
 
   const draw = {
@@ -58,7 +77,8 @@ export function drawing(app) {
     },
 
     next() {
-      const read = q.translates(app) && q.word(app) < now.given; // nothing else could have stood in what was read
+      const chooses = !["span", "score", "near"].includes(q.reads(app)?.kind);
+      const read = !chooses || (q.translates(app) && q.word(app) < now.given); // nothing else could have stood in what was read
       parts.beneath.hidden = parts.chips.hidden = read;
       if (!now.shown.words.length || read) return fill(parts.likely), fill(parts.chips);
       const data = q.view(app);
@@ -75,33 +95,33 @@ export function drawing(app) {
       none.text = title && !state.method ? `default: ${title}` : "default";
     },
 
+    // The views that are open, each in a panel of its own.
     door() {
-      parts.doors.querySelectorAll("button").forEach((button) => button.setAttribute("aria-expanded", button.dataset.door === state.door ? "true" : "false"));
-      const of = work.signal("door"); // a view that was closed must not come back when its numbers arrive
-      const door = fitting(app).find((one) => one.name === state.door);
-      const words = q.words(app);
-      if (!door || !now.model || !words[q.word(app)]) return fill(parts.room);
-      const data = { ...q.view(app), words, tail: q.tail(app), given_text: state.text };
-      const need = { data, text: q.text(app), source, act: app.act, signal: of, again };
-      need.remembered = async (key, find) => {
-        const found = await work.remembered(key, find);
-        of.throwIfAborted();
-        return found;
-      };
-      function again(...more) {
-        door.draw(parts.room, need, ...more).catch((error) => {
-          if (error.name !== "AbortError") fill(parts.room, h("p", { class: "error", role: "alert" }, error.message));
-        });
-      }
-      again();
+      const open = q.opened(app).map((name) => fitting(app).find((one) => one.name === name)).filter(Boolean);
+      parts.doors.querySelectorAll("button").forEach((button) => button.setAttribute("aria-expanded", open.some((door) => door.name === button.dataset.door) ? "true" : "false"));
+      parts.beside.value = open[1]?.name ?? "";
+      const cards = fitting(app).filter((one) => one.plays);
+      root.classList.toggle("lesson", source.live && state.lesson !== null && cards.length > 0);
+      lesson(parts.lesson, { ...state, lesson: root.classList.contains("lesson") ? state.lesson : null }, cards, app.act);
+      const shown = now.model && q.words(app)[q.word(app)] ? open : [];
+      root.classList.toggle("opened", shown.length > 0);
+      root.classList.toggle("two-open", shown.length > 1);
+      panels.slice(shown.length).forEach((panel) => fill(panel));
+      if (parts.room.childElementCount !== shown.length) fill(parts.room, panels.slice(0, shown.length));
+      panels.forEach((panel, i) => {
+        const of = work.signal(`door ${i}`); // a view that was closed must not come back when its numbers arrive
+        if (panel.dataset.view !== shown[i]?.name) fill(panel);
+        panel.dataset.view = shown[i]?.name;
+        if (shown[i]) view(shown[i], panel, of);
+      });
     },
 
     // The box shows the text, except while somebody writes in it.
     composer() {
       const talking = q.talks(app);
       if (document.activeElement !== parts.box && !talking) parts.box.value = state.text;
-      parts.box.placeholder = talking ? "Ask anything" : q.translates(app) ? "A text to translate" : "Write anything, in any language";
-      parts.go.textContent = talking ? (app.talk.writing ? "stop" : "ask") : q.translates(app) ? "translate" : "continue";
+      parts.box.placeholder = talking ? "Ask anything" : q.translates(app) ? "A text to translate" : q.reads(app) ? "A text to read" : "Write anything, in any language";
+      parts.go.textContent = talking ? (app.talk.writing ? "stop" : "ask") : q.translates(app) ? "translate" : q.reads(app) ? "read" : "continue";
       parts.offer.hidden = !q.offers(app);
       root.classList.toggle("offering", q.offers(app));
       fit(parts.box);
@@ -113,8 +133,9 @@ export function drawing(app) {
       for (const button of parts.modes.children) button.setAttribute("aria-pressed", (button.value === "ask") === talking ? "true" : "false");
       root.classList.toggle("talking", talking);
       if (talking) parts.box.value = "";
-      parts.saveButton.hidden = !source.live || talking;
+      parts.saveButton.hidden = !source.live || talking || Boolean(q.reads(app));
       parts.shareButton.hidden = talking || q.translates(app);
+      parts.codeButton.hidden = !source.live || talking;
       parts.box.setAttribute("aria-label", talking ? "What you ask" : "Your text");
       draw.composer();
       if (talking) app.talk.draw();
@@ -137,21 +158,36 @@ export function drawing(app) {
     if (!one) return `What does ${q.title(app)} say next?`;
     const asked = quoted(one.text);
     if (state.foil) return `Why ${asked} and not ${quoted(state.foil)}?`;
+    if (data.reads) return READ[data.reads.kind](asked, q.title(app), data);
     if (q.translates(app) && data.word < now.given) return `What did ${q.title(app)} say because of ${asked}?`;
     return `Which words made ${q.title(app)} say ${asked}?`;
   }
 
-  // Scrolls a long sentence, not the page, to the word in question.
+  // Scrolls a long sentence, not the page, to the word in question, and so that a word that it came from is seen, too,
+  // where there is room for both.
   function reveal() {
     const asked = parts.sentence.querySelector(".asked");
     const box = parts.sentence;
     if (!asked || box.scrollHeight <= box.clientHeight) return;
-    const [top, bottom] = [asked.offsetTop, asked.offsetTop + 2 * asked.offsetHeight];
-    if (top < box.scrollTop || bottom > box.scrollTop + box.clientHeight) box.scrollTop = bottom - box.clientHeight;
+    const bottom = asked.offsetTop + 2 * asked.offsetHeight;
+    const tops = [...box.querySelectorAll(".named")].map((word) => word.offsetTop - word.offsetHeight);
+    const top = Math.min(asked.offsetTop, ...tops.filter((top) => top < bottom && top > bottom - box.clientHeight));
+    if (top < box.scrollTop) box.scrollTop = top;
+    else if (bottom > box.scrollTop + box.clientHeight) box.scrollTop = bottom - box.clientHeight;
   }
 
   return draw;
 }
+
+// What is asked about the answer of an encoder.
+const READ = {
+  masked: (asked) => `${asked} is hidden: which words tell that it stood there?`,
+  tags: (asked, title, { words, word }) => (words[word].tag ? `Which words made ${title} call ${asked} ${words[word].tag}?` : `Which words made ${title} give ${asked} no label?`),
+  classes: (asked, title) => `Which words made ${title} say ${asked}?`,
+  score: (asked, title, { beside }) => `Which words made ${title} score it ${asked} for ${quoted(beside)}?`,
+  span: (asked, title, { beside }) => `${beside} Which words made ${title} mark ${asked}?`,
+  near: (asked, title, { beside }) => `Its likeness to ${quoted(beside)} is ${asked}: which words bring the two near?`,
+};
 
 // A box as high as its text, up to what its style allows.
 export function fit(box) {

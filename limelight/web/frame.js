@@ -3,6 +3,8 @@ import { fill, h } from "./dom.js";
 
 export function frame(root, source) {
   const parts = {};
+  parts.lessonButton = h("button", { class: "small", title: "key: l" }, "as slides");
+  parts.beside = h("select", { "aria-label": "another door beside it" });
   const part = (name, tag, attributes = {}, ...children) => (parts[name] = h(tag, attributes, ...children));
   fill(
     root,
@@ -15,12 +17,16 @@ export function frame(root, source) {
       h("span", { class: "right" },
         part("helpButton", "button", { class: "icon", title: "keys (?)", "aria-label": "keys" }, "?", h("span", { class: "wide" }, " keys")),
         part("shareButton", "button", { class: "icon", title: "a picture, a link, a file (x)", "aria-label": "pass it on" }, "↗", h("span", { class: "wide" }, " pass it on")),
+        part("codeButton", "button", { class: "icon", title: "the same in Python (y)", "aria-label": "the same in Python", hidden: !source.live }, "{ }", h("span", { class: "wide" }, " Python")),
         part("saveButton", "button", { class: "icon", title: "save as one file that opens in any browser (s)", "aria-label": "save", hidden: !source.live }, "⤓", h("span", { class: "wide" }, " save")),
         part("themeButton", "button", { class: "icon", title: "light or dark (d)", "aria-label": "light or dark" }, "◐"))),
     h("main", {},
       part("composer", "form", { class: "composer", hidden: !source.live },
         part("box", "textarea", { class: "box", rows: 1, dir: "auto", "aria-label": "Your text", spellcheck: "false", maxlength: 100000, autocomplete: "off" }),
         h("button", { class: "go", title: "Enter" }, part("go", "span", { class: "wide" }, "continue"), h("span", { class: "narrow", "aria-hidden": "true" }, "→"))),
+      part("other", "form", { class: "other", hidden: true },
+        h("label", {}, part("otherName", "span"), part("otherBox", "input", { maxlength: 100000, dir: "auto", autocomplete: "off", spellcheck: "false" })),
+        h("button", { class: "small" }, "read")),
       part("anew", "button", { class: "small anew" }, "start a new conversation"),
       part("examples", "p", { class: "examples", hidden: !source.live }),
       part("offer", "section", { class: "offer", hidden: true },
@@ -37,6 +43,7 @@ export function frame(root, source) {
         h("div", { class: "under" },
           part("about", "span", { class: "about", role: "status" }),
           part("againButton", "button", { class: "small", title: "key: r", hidden: !source.live }, "write on differently"),
+          part("compareButton", "button", { class: "small", title: "another text or model; key: =", hidden: !source.live }, "compare with …"),
           part("tokensButton", "button", { class: "small", title: "key: t", "aria-pressed": "false" }, "tokens")),
         part("replies", "div", { class: "replies", "aria-live": "polite" }),
         part("how", "details", { class: "how" },
@@ -51,9 +58,11 @@ export function frame(root, source) {
               part("place", "h2"),
               part("likely", "div", { class: "likely" }),
               part("whynot", "form", { class: "whynot", hidden: !source.live }, h("label", {}, "why not ", h("input", { name: "foil", maxlength: 200, "aria-label": "another word", autocomplete: "off" }), " ?"), h("button", { class: "small" }, "ask"))),
-            part("drawing", "section", {}, h("h2", {}, "How words are drawn"), part("sliders", "div")))))),
-    part("doors", "nav", { class: "doors", "aria-label": "More views" }),
-    part("room", "section", { class: "room", "aria-label": "The view that is open" }),
+            part("drawing", "section", {}, h("h2", {}, "How words are drawn"), part("sliders", "div")))),
+        part("doors", "nav", { class: "doors", "aria-label": "More views" }),
+        part("room", "section", { class: "room", "aria-label": "The views that are open" }),
+        part("lesson", "nav", { class: "slides", "aria-label": "The lesson" }))),
+    part("code", "dialog", { class: "snippet", "aria-label": "The same in Python" }),
     part("shared", "dialog", { class: "shared", "aria-label": "Pass it on" }),
     part("help", "dialog", { class: "help", "aria-label": "Keys" }),
   );

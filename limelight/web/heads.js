@@ -108,7 +108,7 @@ function paintMap(canvas, data, element) {
   return { wide, high };
 }
 
-function paintGrid(canvas, { words, matrix, source, target }, element) {
+function paintGrid(canvas, { words, matrix, source, target, reads }, element) {
   const c = colours(element);
   const n = words.length;
   const named = n <= 48;
@@ -131,7 +131,7 @@ function paintGrid(canvas, { words, matrix, source, target }, element) {
     g.restore();
   });
   for (let row = 0; row < n; row++) {
-    for (let column = 0; column <= row; column++) {
+    for (let column = 0; column <= (reads ? n - 1 : row); column++) {
       const x = label + column * size;
       const y = label + row * size;
       const gap = size > 6 ? 1 : 0;

@@ -120,6 +120,9 @@ export function live() {
 
     network: (given, signal) => json("network", { given }, signal),
 
+    // What the newest race on this machine measured, or null.
+    race: (signal) => json("race", {}, signal),
+
     guesses: (text, positions, signal) => json("guesses", { text, positions }, signal),
 
     roles: (signal) => json("roles", {}, signal),
@@ -130,11 +133,18 @@ export function live() {
       return found;
     },
 
+    async inside(asked, progress, signal) {
+      let found;
+      await lines("inside", asked, signal, (line) => (line.inside ? (found = line.inside) : progress(line)));
+      return found;
+    },
+
     steps: (text, word, layer, head, other, signal) => json("steps", { ...text, word, layer, head, other }, signal),
 
+    // progress: also called with { first }, the answer before it is checked.
     async whatIf(change, progress, signal) {
       let found;
-      await lines("what_if", change, signal, (line) => (line.what_if ? (found = line.what_if) : progress(line)));
+      await lines("what_if", change, signal, (line) => (line.what_if ? progress({ first: (found = line.what_if) }) : progress(line)));
       return found;
     },
 

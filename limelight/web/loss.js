@@ -3,6 +3,11 @@
 const LEAST = 0.14; // a smaller loss is none: the answer stays within a seventh of as likely
 const STRONG = Math.log(10); // a loss by which a word is marked with full strength, if no other does more
 
+// What falls where an answer is a number and no choice, by its unit.
+export const FALLS = { cosine: "likeness", score: "score" };
+
+const SMALL = 0.01; // what it falls by at least where a word did something
+
 // Whether values are losses that say how many times less likely the answer is.
 export const folds = (importance) => importance.unit?.startsWith("log-");
 
@@ -16,6 +21,7 @@ export function times(loss) {
 export function short(importance, value) {
   if (value == null || importance.estimate) return "";
   if (importance.kind === "attention") return value.toFixed(2).replace(/^0/, "");
+  if (FALLS[importance.unit]) return Math.abs(value) < SMALL ? "" : `${size(value)}${value < 0 ? " more" : ""}`;
   if (!folds(importance)) return plain(value);
   return Math.abs(value) < LEAST ? "" : `${times(value)}×${value < 0 ? " more" : ""}`;
 }
@@ -25,6 +31,7 @@ export function long(importance, value, asked) {
   if (importance.estimate) return "not measured yet";
   if (value == null) return "not measured";
   if (importance.kind === "attention") return `gets ${value.toFixed(2)} of the attention`;
+  if (FALLS[importance.unit]) return `without it the ${FALLS[importance.unit]} ${value < 0 ? "rises" : "falls"} by ${size(value)}`;
   if (!folds(importance)) return `${plain(value)} (${importance.unit})`;
   const beside = importance.foil ? ` beside “${importance.foil}”` : "";
   if (Math.abs(value) < LEAST) return `without it ${asked} stays about as likely${beside}`;
@@ -40,7 +47,7 @@ export function strengths(importance) {
   const sizes = importance.values.map((value) => Math.abs(value ?? 0));
   const counts = (i) => i !== importance.asks || importance.named.includes(i); // whatever stands where is asked does much
   const most = Math.max(...sizes.filter((_, i) => counts(i)), 1e-9);
-  if (!folds(importance)) return sizes.map((size) => (size / most < 0.05 ? 0 : Math.min(1, size / most)));
+  if (!folds(importance)) return sizes.map((size) => (size / most < 0.05 || (FALLS[importance.unit] && size < SMALL) ? 0 : Math.min(1, size / most)));
   return sizes.map((size) => (size < LEAST ? 0 : Math.min(1, 0.1 + (0.9 * size) / Math.max(most, STRONG))));
 }
 
@@ -52,7 +59,9 @@ function estimated(values) {
   return found;
 }
 
+const size = (value) => (Math.abs(value) < 0.005 ? "0" : Number(Math.abs(value).toPrecision(2)).toString());
+
 function plain(value) {
-  const text = Math.abs(value) < 0.005 ? "0" : Number(Math.abs(value).toPrecision(2)).toString();
+  const text = size(value);
   return text === "0" ? text : (value < 0 ? "−" : "+") + text;
 }

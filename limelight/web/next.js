@@ -37,7 +37,7 @@ export function likely(element, data, act) {
         h(
           "span",
           { class: "why" },
-          own ? `in question, no. ${row.rank.toLocaleString("en")}` : data.model?.translates ? `no. ${row.rank}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
+          own ? `in question, no. ${row.rank.toLocaleString("en")}` : data.model?.translates || data.reads ? `no. ${row.rank}` : row.cut ? `cut by ${row.cut}` : `drawn ${percent(row.kept)}`,
         ),
         own || !live || !says(row.token) ? null : h("span", { class: "hint" }, `why not ${quoted(name)}?`),
       ),
@@ -46,7 +46,7 @@ export function likely(element, data, act) {
   fill(
     element,
     h("ol", { class: "next", "aria-label": `Likely words instead of ${asked}` }, rows),
-    note(`${data.model?.translates ? "How likely the model finds a word here." : "Outlined: how likely the model finds a word here. Filled: what the settings make of that."} Choose a word to ask why not that one.`),
+    note(`${data.model?.translates || data.reads ? "How likely the model finds each here." : "Outlined: how likely the model finds a word here. Filled: what the settings make of that."} Choose one to ask why not that one.`),
   );
 }
 
@@ -59,10 +59,12 @@ export function chips(element, data, act) {
   const own = data.words[data.word];
   fill(
     element,
-    h("span", { class: "faint" }, own?.given ? "Likely here: " : "Likely next: "),
+    h("span", { class: "faint" }, data.reads ? (data.reads.kind === "masked" ? "Likely here: " : "Its labels: ") : own?.given ? "Likely here: " : "Likely next: "),
     next.rows.slice(0, 6).map((row, i) => {
       const name = visible(row.token);
+      if (next.rows.slice(0, i).some((other) => visible(other.token) === name) && i !== next.asked) return null; // without the space in front
       const inside = [h("span", { class: "token" }, name), h("span", { class: "number" }, percent(row.share)), h("span", { class: "bar", "aria-hidden": "true", style: { "--w": row.share / most } })];
+      if (data.reads && i !== next.asked) return h("button", { class: "likelier", title: `why not ${name}?`, onclick: () => act.foil(row.token.trim()) }, inside);
       if (i === next.asked || !data.live || !data.ahead || !says(row.token)) return h("span", { class: `likelier ${i === next.asked ? "own" : ""}` }, inside);
       return h("button", { class: "likelier", title: `go on with ${name}`, onclick: () => act.take(row.token) }, inside);
     }),

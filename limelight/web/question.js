@@ -4,6 +4,12 @@
 // Whether what was added is the translation of what was given.
 export const translates = ({ now }) => Boolean(now.model?.translates);
 
+// What an encoder does with the text, or null: { kind, beside, usual }, see views/encoded.py.
+export const reads = ({ now }) => now.model?.reads ?? null;
+
+// Whether the answer is of the whole text, and stands behind it like a word.
+const ofAll = (app) => Boolean(reads(app)) && !["masked", "tags"].includes(reads(app).kind);
+
 // Whether the visitor talks with the model, instead of having a text continued.
 export const talks = ({ now, state, source }) => state.mode === "ask" && source.live && (!now.model || now.model.chats);
 
@@ -13,19 +19,23 @@ export const offers = ({ now, state, source }) => source.live && state.mode === 
 // The place of the word in question: if nobody chose one, the word that the model says next, behind what was given.
 export function word(app) {
   const { state, now } = app;
+  if (reads(app) && (state.word === null || ofAll(app))) return Math.max(0, Math.min(now.shown.asked ?? 0, now.shown.words.length - 1));
   if (state.word === null && !translates(app)) return now.given;
   return Math.max(0, Math.min(state.word ?? telling(now.shown.words), now.shown.words.length - 1));
 }
 
-export const tokens = (app) => app.state.tokens === 1 && !translates(app);
+export const tokens = (app) => app.state.tokens === 1 && !translates(app) && !reads(app);
 
 // Whether all that was added is looked at.
-const whole = (app) => !app.source.live || translates(app) || word(app) > app.now.given;
+const whole = (app) => !app.source.live || translates(app) || Boolean(reads(app)) || word(app) > app.now.given;
 
 // Whether it is the text and the word that the model says next.
 export const ahead = (app) => !whole(app) && word(app) === app.now.given;
 
-export const text = (app) => ({ given: app.state.text, added: whole(app) ? app.now.added : "", tokens: tokens(app), ahead: ahead(app) });
+export const text = (app) => ({ given: app.state.text, added: whole(app) ? app.now.added : "", tokens: tokens(app), ahead: ahead(app), ...(reads(app) ? { beside: beside(app) } : {}) });
+
+// What an encoder reads besides the text.
+export const beside = (app) => (reads(app)?.beside ? app.state.other ?? reads(app).usual : "");
 
 export function words(app) {
   const { shown, given } = app.now;
@@ -36,7 +46,7 @@ export const tail = (app) => (whole(app) ? app.now.shown.tail : app.now.tail);
 
 // How words are drawn; a translation is searched for and not drawn.
 export function settings(app) {
-  if (translates(app)) return { temperature: 1, top_k: null, top_p: null, seed: 0 };
+  if (translates(app) || reads(app)) return { temperature: 1, top_k: null, top_p: null, seed: 0 };
   const { temperature, k, p, seed } = app.state;
   return { temperature, top_k: k >= 50 ? null : k, top_p: p >= 1 ? null : p, seed };
 }
@@ -47,6 +57,9 @@ export function head({ state, now }) {
   const layer = Math.min(state.layer ?? telling?.layer ?? now.aligned ?? 0, Math.max(0, (now.model?.heads.length ?? 1) - 1));
   return { layer, head: Math.min(state.head ?? telling?.head ?? 0, (now.model?.heads[layer] ?? 1) - 1) };
 }
+
+// The doors that are open, by name: none, one, or two side by side.
+export const opened = ({ state }) => [state.door, state.door && state.beside].filter(Boolean);
 
 // All that the views draw.
 export const view = (app) => ({
@@ -61,6 +74,8 @@ export const view = (app) => ({
   ahead: ahead(app),
   live: app.source.live,
   tokens: tokens(app),
+  reads: reads(app),
+  beside: beside(app),
   settings: settings(app),
 });
 

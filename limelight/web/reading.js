@@ -19,10 +19,10 @@ export function reading(app) {
     await attempt(async () => {
       const of = signal("words");
       now.shown = await cut({ added: "", ahead: false }, of);
-      now.given = now.shown.words.filter((one) => one.given).length;
+      now.given = now.shown.words.filter((one) => one.given || q.reads(app)?.kind === "masked").length;
       now.tail = now.shown.tail;
       draw.all();
-      if (!source.live) return (await ask())();
+      if (!source.live || q.reads(app)) return (await ask())();
       const beyond = q.translates(app) || state.word > now.given; // asked about a word still to be written
       let check; // what gets it; the answer first, and what takes longest last: one machine computes all
       if (state.word !== null && state.word < now.given) check = await ask();
@@ -42,7 +42,7 @@ export function reading(app) {
 
   // A text cut into words.
   function cut(more, of) {
-    const text = { given: state.text, tokens: q.tokens(app), ...more };
+    const text = { given: state.text, tokens: q.tokens(app), ...more, ...(q.reads(app) ? { beside: q.beside(app) } : {}) };
     return remembered(["words", text], () => source.words(text, of));
   }
 
@@ -110,7 +110,7 @@ export function reading(app) {
 
   // What each word owes to those before it, so that the light can follow the pointer from word to word.
   async function cross() {
-    if (!source.live || q.translates(app) || now.crossed) return;
+    if (!source.live || q.translates(app) || q.reads(app) || now.crossed) return;
     const every = [now.added, now.ahead].find((added, i) => now.given + 1 + (i === 0 ? now.shown.words.length - now.given - 1 : 0) <= CROSSED);
     if (every === undefined) return;
     const of = signal("crossed");
@@ -121,7 +121,7 @@ export function reading(app) {
 
   // The text goes on, word by word: `app.draw.writing` shows each with what else was likely, at a pace that can be read.
   async function goOn() {
-    if (!source.live || !state.text.trim() || !now.model) return;
+    if (!source.live || !state.text.trim() || !now.model || q.reads(app)) return;
     await attempt(async () => {
       const of = signal("continue");
       const base = now.shown.base ?? now.shown;

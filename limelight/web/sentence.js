@@ -25,6 +25,7 @@ export function sentence(element, data, act) {
       },
       one.text,
       number && h("i", { class: "value", "aria-hidden": "true" }, number),
+      one.tag && h("i", { class: "tag" }, one.tag),
     );
     return one.gap ? [h("span", { class: one.given ? "given" : "added" }, one.gap), span] : [span];
   });
@@ -80,6 +81,7 @@ export function about(data, i) {
   const { words, word, importance } = data;
   const one = words[i];
   if (!one) return "";
+  if (!one.tokens.length) return `${quoted(one.text)} · the model's answer`;
   const parts = [`${quoted(one.text)}, ${data.tokens ? "token" : "word"} ${i + 1}`];
   const tokens = one.tokens.map((token) => `[${token.replace(/ /g, "·").replace(/\n/g, "↵")}]`).join(" ");
   if (data.tokens) parts.push(`${tokens} of the word ${quoted(around(words, i))}`);

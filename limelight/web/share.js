@@ -31,8 +31,8 @@ export function share(dialog, data, title, act) {
 }
 
 // What stands on the picture: rectangles, paths and texts, each with its place and colour.
-function picture({ words, word, importance }, title, c) {
-  const shown = words.slice(0, word + 1);
+function picture({ words, word, importance, reads }, title, c) {
+  const shown = reads ? words : words.slice(0, word + 1);
   const strong = strengths(importance);
   const pen = document.createElement("canvas").getContext("2d");
   const room = WIDE - 2 * EDGE;
@@ -56,7 +56,7 @@ function picture({ words, word, importance }, title, c) {
   const places = new Map();
   rows.forEach((row, line) => row.forEach((one) => places.set(one.i, { ...one, y: first + line * size * 1.95 })));
   const top = ({ x, wide, y }) => [x + wide / 2, y - size * 0.95];
-  const lit = shown.map((_, i) => i).filter((i) => i < word && (strong[i] > 0.05 || importance.named.includes(i)));
+  const lit = shown.map((_, i) => i).filter((i) => i !== word && (strong[i] > 0.05 || importance.named.includes(i)));
   for (const i of lit) {
     const at = places.get(i);
     parts.push({ kind: "rect", x: at.x - 4, y: at.y - size * 0.92, w: at.wide + 8, h: size * 1.22, fill: c[sense(importance, importance.values[i])], alpha: 0.75 * strong[i], round: 7 });
@@ -71,7 +71,7 @@ function picture({ words, word, importance }, title, c) {
   parts.push({ kind: "rect", x: asked.x - 6, y: asked.y - size * 0.92, w: asked.wide + 12, h: size * 1.22, stroke: c.ink, round: 7 });
   for (const { i, x, y, wide, text } of places.values()) {
     parts.push({ kind: "text", x, y, size, text, fill: c.ink, italic: !shown[i].given });
-    const number = i < word && short(importance, importance.values[i]);
+    const number = i !== word && short(importance, importance.values[i]);
     if (number) parts.push({ kind: "text", x: x + wide / 2, y: y + size * 0.62, size: Math.max(13, size * 0.36), text: number, fill: c.grey, sans: true, middle: true });
   }
   const sentences = (importance.told ?? []).map((sentence) => sentence.map((part) => part.text ?? part).join(""));

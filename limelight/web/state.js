@@ -4,11 +4,18 @@ export const FIRST = {
   mode: null, // "ask": a conversation with the model, instead of a text that it continues
   talk: null, // the turns of that conversation, as JSON: ["u", what was said], ["a", the answer], …
   text: "The Eiffel Tower is in Paris, and the Colosseum is in",
+  other: null, // what an encoder reads besides: a question, or a text to hold this one against
   word: null, // number from 0; null: the one that the model says next, or the last of a translation
   foil: null, // “why not this one?”
   method: null,
   tokens: null, // 1: cut into tokens instead of words
   door: null,
+  beside: null, // a second door, open beside the first
+  instead: null, // what is compared: another text, another model, and heads, layers or positions that are off
+  than: null,
+  off: null,
+  lesson: null, // the cards of a lesson in their order, as slides
+  inside: null, // what is looked at inside, see inside.js
   layer: null,
   head: null,
   temperature: 0.8,

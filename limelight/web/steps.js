@@ -18,7 +18,7 @@ export function steps(element, { words, place, layer, head, found, live }, act) 
   const own = quoted(visible(tokens.text[tokens.place]));
   const that = quoted(visible(tokens.text[other]));
   const order = weights.values.map((_, i) => i).filter((i) => i <= tokens.place).sort((a, b) => weights.values[b] - weights.values[a]).slice(0, SHOWN);
-  const step = (title, ...body) => h("li", {}, h("h3", {}, title), body);
+  const step = (title, ...body) => h("li", {}, h("h2", {}, title), body);
   const turned = placed.angles.length > 0;
   const terms = projected.query.map((q, i) => q * projected.key[i]);
   const largest = terms.map((_, i) => i).sort((a, b) => Math.abs(terms[b]) - Math.abs(terms[a])).slice(0, 3);

@@ -3,7 +3,7 @@ import { fill, h, percent, visible } from "./dom.js";
 import { extend } from "./sentence.js";
 
 const SLOW = 420; // milliseconds for each of the first words, so that one can see how it is done
-const QUICK = 110; // for all that follow
+const QUICK = 45; // for all that follow
 const FIRST = 5; // words that are shown slowly
 
 export const still = () => matchMedia("(prefers-reduced-motion: reduce)").matches;

@@ -100,7 +100,7 @@ def test_the_kernel_answers_for_any_word_and_any_change(show: Callable[[Any], An
     frame.locator("[data-door=what-if]").click()
     until(lambda frame: frame.get_by_role("button", name="switch off head").count() == 1)
     frame.get_by_role("button", name="switch off head").click()
-    until(lambda frame: frame.locator(".after .measured").count() > 0)
+    until(lambda frame: frame.locator(".after .shares").count() > 0)
     assert frame.locator(".error").count() == 0
 
 

@@ -71,7 +71,7 @@ def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]
             opened = context.request.post(server + "api/open", data={"name": str(tiny)})
             assert "model" in opened.text()
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda request: complaints.append(request.url) if foreign(request.url) else None)

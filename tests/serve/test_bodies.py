@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from limelight.serve import app
+from limelight.serve import bodies
 
 LIMITS = [
     ("Continue", {"given": "x"}, "most", 1, 512),
@@ -24,7 +24,7 @@ LIMITS = [
 def test_numbers_reach_from_the_least_to_the_most(
     kind: str, given: dict[str, Any], field: str, least: float, most: float
 ) -> None:
-    body = getattr(app, kind)
+    body = getattr(bodies, kind)
     for allowed in (least, most):
         assert getattr(body(**{**given, field: allowed}), field) == allowed
     for refused in (least - 1, most + 1, most * 10, "much"):
@@ -48,7 +48,7 @@ def test_numbers_reach_from_the_least_to_the_most(
     ],
 )
 def test_texts_may_be_as_long_as_that(kind: str, field: str, longest: int) -> None:
-    body = getattr(app, kind)
+    body = getattr(bodies, kind)
     needed = dict.fromkeys((name for name, info in body.model_fields.items() if info.is_required()), "x")
     assert getattr(body(**{**needed, field: "x" * longest}), field) == "x" * longest
     with pytest.raises(ValidationError):
@@ -57,14 +57,20 @@ def test_texts_may_be_as_long_as_that(kind: str, field: str, longest: int) -> No
 
 def test_what_nobody_says_is_as_plain_as_can_be() -> None:
     """An answer's defaults are part of what the page and others ask for."""
-    assert app.Settings().model_dump() == {"temperature": 0.0, "top_k": None, "top_p": None, "seed": 0}
-    assert app.Text(given="x").model_dump() == {"given": "x", "added": "", "tokens": False, "ahead": False}
-    assert app.Ask(given="x").model_dump(exclude={"given", "added", "tokens", "ahead"}) == {
+    assert bodies.Settings().model_dump() == {"temperature": 0.0, "top_k": None, "top_p": None, "seed": 0}
+    assert bodies.Text(given="x").model_dump() == {
+        "given": "x",
+        "added": "",
+        "tokens": False,
+        "ahead": False,
+        "beside": "",
+    }
+    assert bodies.Ask(given="x").model_dump(exclude={"given", "added", "tokens", "ahead", "beside"}) == {
         "word": None,
         "foil": None,
         "method": None,
         "check": True,
     }
-    what_if = app.WhatIf(text="x")
+    what_if = bodies.WhatIf(text="x")
     assert what_if.asked is None
     assert (what_if.heads_off, what_if.layers_off, what_if.positions, what_if.tokens) == ([], [], True, False)

@@ -43,7 +43,7 @@ def test_numbers_of_narrow_words_do_not_overlap(visit: Visit, text: str, width: 
 def test_every_door_is_on_a_narrow_screen(visit: Visit) -> None:
     page = visit("#door=words", width=360)
     boxes = [door.bounding_box() for door in page.locator(".door:visible").all()]
-    assert len(boxes) == 5
+    assert len(boxes) == 6
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in boxes)
 
 

@@ -1,0 +1,82 @@
+"""What the server says of the inside of a network and of races: the library's own numbers, for a page to draw."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli.tiny_models import SENTENCE
+from serve.asking import ask, lines
+
+import limelight
+from limelight.serve import races
+
+
+@pytest.fixture(scope="module")
+def model(tiny: Path) -> limelight.Model:
+    return limelight.open(tiny, kind=limelight.Model)
+
+
+def inside(server: str, **body: Any) -> dict[str, Any]:
+    answer = lines(ask(server, "/api/inside", {"given": SENTENCE, **body}))[-1]
+    assert "error" not in answer, answer
+    return answer["inside"]
+
+
+def flat(rows: list[list[float]]) -> list[float]:
+    return [value for row in rows for value in row]
+
+
+def test_what_parts_add_and_what_is_lost_without_them(server: str, tiny: Path, model: limelight.Model) -> None:
+    ask(server, "/api/open", {"name": str(tiny)})
+    seen = model.look("The cat sat on the mat because it was")
+    found = inside(server, kind="adds", word=9)
+    parts = seen.logit_attribution("tired")
+    assert flat(found["values"]) == pytest.approx(flat(parts.values.tolist()), abs=1e-4)
+    assert found["columns"] == list(parts.columns)
+    assert (found["answer"], found["foil"]) == (parts.answer, parts.foil)
+    layer, column, value = parts.strongest(1)[0]
+    assert found["strongest"][0] == {"layer": layer, "column": column, "value": pytest.approx(value, abs=1e-4)}
+    needed = inside(server, kind="needs", word=9)["values"]
+    assert flat(needed) == pytest.approx([-value for value in flat(seen.ablate("tired").values.tolist())], abs=1e-4)
+
+
+def test_what_is_next_is_patched_from_another_text(server: str, tiny: Path, model: limelight.Model) -> None:
+    ask(server, "/api/open", {"name": str(tiny)})
+    other = SENTENCE.replace("cat", "mat")
+    found = inside(server, kind="carries", word=10, ahead=True, instead=other)
+    patched = model.look(SENTENCE).patch_into(model.look(other))
+    assert flat(found["values"]) == pytest.approx(flat(patched.values.tolist()), abs=1e-3)
+    assert found["columns"][1] == "2 mat → cat"
+    assert found["other"] == other
+    likely = inside(server, kind="brings", word=10, ahead=True, changed=1)  # another likely word stands there
+    assert likely["other"].split()[0] == "The"
+    assert likely["other"] != SENTENCE
+    assert (
+        "first word" in lines(ask(server, "/api/inside", {"given": SENTENCE, "kind": "adds", "word": 0}))[-1]["error"]
+    )
+
+
+def test_the_newest_race_is_told(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(races, "RACES", tmp_path)
+    assert json.loads(ask(server, "/api/race", {})[2]) is None
+    (tmp_path / "mine").mkdir()
+    table = tmp_path / "mine" / "results.csv"
+    table.write_text(
+        "what,problem,contender,by,rate,seed,parameters,at,tokens,seconds,value\n"
+        "loss,recall,lstm,tokens,0.01,1,9,step 5,9,1.0,2.5\n"
+        "right,recall,lstm,tokens,0.01,1,9,16 facts,,,0.25\n"
+        "right,recall,lstm,tokens,0.01,2,9,16 facts,,,0.75\n"
+        "right,recall,lstm,seconds,0.01,2,9,16 facts,,,0.1\n"
+        "kept,,lstm,,,,,16,,,512\n"
+        "read,,lstm,,,,,16,,,0.5\n",
+        "utf-8",
+    )
+    found = json.loads(ask(server, "/api/race", {})[2])
+    assert found == {
+        "name": "mine",
+        "recall": {"lstm": {"16 facts": 0.5}},
+        "costs": {"lstm": {"16": {"kept": 512.0, "read": 0.5}}},
+    }
+    table.write_text("what,problem\nright,recall\n", "utf-8")  # cut off while it was written
+    assert json.loads(ask(server, "/api/race", {})[2]) is None
