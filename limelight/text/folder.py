@@ -66,6 +66,11 @@ def read(folder: Path, *, source: bool = False) -> Parts:
             f"{folder} has its tokenizer only as a SentencePiece file; make a tokenizer.json of it with transformers: "
             f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
         )
+    elif world := next(folder.glob("rwkv_vocab*.txt"), None):
+        raise TextError(
+            f"{folder} has its tokenizer only as RWKV's World vocabulary ({world.name}), which is not read; "
+            "put a tokenizer.json there"
+        )
     else:
         raise TextError(f"{folder} has no tokenizer; put the model's tokenizer.json there")
     others = {name: token for name in ("sep", "cls", "mask") if (token := _spelling(config.get(f"{name}_token")))}

@@ -16,7 +16,7 @@ from torch import Tensor
 from limelight.checkpoints.open import open_checkpoint
 from limelight.checkpoints.save import save_checkpoint
 from limelight.decode import collect, generate
-from limelight.errors import ConfigError
+from limelight.errors import ConfigError, TextError
 from limelight.look.record import record
 from limelight.models.api import Decoder
 from limelight.models.build import build
@@ -288,6 +288,14 @@ def test_a_gguf_file_opens_alike(ours: Decoder, tmp_path: Path) -> None:
 def test_a_key_that_cannot_be_followed_is_refused_by_name(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"'{key}' is "):
         config_from_hf({**CONFIG, key: value})
+
+
+def test_the_world_vocabulary_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    (tmp_path / "rwkv_vocab_v20230424.txt").write_text("1 '\\x00' 1\n")
+    with pytest.raises(TextError, match=r"only as RWKV's World vocabulary \(rwkv_vocab_v20230424\.txt\)"):
+        open_checkpoint(tmp_path)
 
 
 def test_a_new_one_learns_by_all_of_its_weights() -> None:
