@@ -289,7 +289,7 @@ def test_a_continuation_is_drawn_anew_with_each_seed_and_alike_with_the_same(ope
 
 
 def test_looks_at_the_same_time_answer_as_one_alone_does(opened: str) -> None:
-    texts = [f"{SENTENCE} {' '.join(['very'] * n)}" for n in range(6)]
+    texts = [f"{SENTENCE} {' '.join(['very'] * n)}" for n in range(3)]
     alone = [lines(ask(opened, "/api/importance", {"given": text}))[-1] for text in texts]
     together: dict[str, Any] = {}
 

@@ -37,7 +37,7 @@ def shaped(schema: Any) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": "it", "schema": schema, "strict": True}}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_a_schema_is_kept_to(api: Served, seed: int) -> None:
     body = {"messages": HELLO, "max_tokens": 200, "seed": seed, "temperature": 1.5, "response_format": shaped(PERSON)}
     choice = api.ask(CHAT, body)[1]["choices"][0]
