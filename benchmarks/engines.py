@@ -180,6 +180,9 @@ class LlamaCpp:
     def _choose(self, parameters: Any) -> None:
         """What a context has beyond the defaults."""
 
+    def _tokenizer(self) -> Any:
+        return self.vocab
+
     def _clear(self, context: Any) -> None:
         self.lib.llama_memory_clear(self.lib.llama_get_memory(context), True)
 
@@ -206,7 +209,7 @@ class LlamaCpp:
 
     def _prompts(self, n: int, rows: int) -> list[list[int]]:
         text, ids = PROMPT.encode(), (ctypes.c_int32 * 64)()
-        count = self.quantiser.llama_tokenize(self.vocab, text, len(text), ids, len(ids), False, False)
+        count = self.lib.llama_tokenize(self._tokenizer(), text, len(text), ids, len(ids), False, False)
         return prompts(ids[:count], n, rows)
 
     def prefill(self, tokens: int) -> float:
@@ -243,6 +246,9 @@ class IkLlamaCpp(LlamaCpp):
 
     def _choose(self, parameters: Any) -> None:
         parameters.flash_attn = True
+
+    def _tokenizer(self) -> Any:
+        return self.model
 
     def _clear(self, context: Any) -> None:
         self.lib.llama_kv_cache_clear(context)
