@@ -67,7 +67,7 @@ class LinearBias(nn.Module):
         return _by_head(-away.abs()[..., None, :, :] * slopes[:, None, None])
 
 
-def slopes_of(heads: int, steepest: float = 8.0) -> list[float]:
+def slopes_of(heads: int, steepest: float) -> list[float]:
     """The rates of `heads` heads: a geometric sequence from 2^(-8 / n) down to 2^-8 for a power of two n; other numbers
     take every other rate of the next power in between (Press et al., 2022, appendix A). steepest: the 8."""
     power = 1 << (heads.bit_length() - 1)

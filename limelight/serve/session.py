@@ -345,7 +345,6 @@ class PageSession:
             "reads": _reads(opened),
             "chats": isinstance(opened, Opened) and opened.model.tokenizer.template is not None,
             "heads": heads,
-            "context": config.longest,
             "methods": [{"name": method.name, "title": method.title} for method in methods],
         }
 

@@ -47,7 +47,7 @@ def look(
 
 def about(name: str, config: "ModelConfig") -> Numbers:
     """What a page says of a model."""
-    return {"name": name, "heads": shape(config), "context": config.longest}
+    return {"name": name, "heads": shape(config)}
 
 
 def hold(
@@ -65,10 +65,10 @@ def hold(
 ) -> Numbers:
     """What a file holds: the answer, what could stand in the places, attention, layers, and the steps of one head.
 
-    word: its place; None: the one that the model says next, which then stands behind the text. about: name, heads and
-    context of the model. roles: what its heads do, where that was measured. room: bytes of attention; of all layers if
-    they fit, of the telling one if that does. places: words to either side for which there is what could have stood
-    there. A recurrent model has neither heads nor layers that could be read like this.
+    word: its place; None: the one that the model says next, which then stands behind the text. about: name and heads of
+    the model. roles: what its heads do, where that was measured. room: bytes of attention; of all layers if they fit,
+    of the telling one if that does. places: words to either side for which there is what could have stood there. A
+    recurrent model has neither heads nor layers that could be read like this.
     """
     if word is None:
         views = views.ahead

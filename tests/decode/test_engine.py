@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import pytest
 import torch
@@ -189,6 +190,20 @@ def test_cancelling_at_any_time_ends_one_and_no_other(before: int) -> None:
     assert others[1].generated == model.greedy([4] * 10, 4)
     assert first.generated == model.greedy([1, 2], 20)
     assert not engine.busy
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_cancelling_while_several_are_read_ends_one_and_no_other(which: int) -> None:
+    model = HashedModel(context=1000)
+    engine = Engine(model, rows=3)
+    prompts = [[at] * (600 + at) for at in (3, 4, 5)]
+    requests = [engine.submit(prompt, max_tokens=2) for prompt in prompts]
+    engine.step()
+    assert [request.status for request in requests] == ["reading"] * 3
+    engine.cancel(requests[which])
+    run(engine)
+    for number, (prompt, request) in enumerate(zip(prompts, requests, strict=True)):
+        assert request.generated == ([] if number == which else model.greedy(prompt, 2))
 
 
 def test_nothing_is_copied_but_rows_that_move(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -412,7 +427,8 @@ def test_a_constraint_that_allows_nothing_or_everything() -> None:
     assert free.generated == model.greedy([1], 3)
 
 
-@pytest.mark.parametrize("options", [{"rows": 0}, {"positions": 0}, {"chunk": 0}], ids=str)
-def test_impossible_sizes_are_refused(options: dict[str, int]) -> None:
-    with pytest.raises(RequestError, match=r"is 0; it must be at least 1"):
+@pytest.mark.parametrize("name", ["rows", "positions", "memory", "chunk"])
+def test_impossible_sizes_are_refused(name: str) -> None:
+    options: dict[str, Any] = {name: 0}
+    with pytest.raises(RequestError, match=f"^{name} is 0; it must be at least 1$"):
         Engine(HashedModel(), **options)

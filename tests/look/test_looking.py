@@ -18,6 +18,7 @@ from limelight.look import METHODS, Seen
 from limelight.look.links import TELLING, by_word, strongest
 from limelight.look.question import GivenWord
 from limelight.look.session import DecoderSession, Variant, stacked
+from limelight.look.text import known
 from limelight.models.api import Decoder
 from limelight.text.words import Word
 
@@ -286,3 +287,10 @@ def test_rows_without_a_token_have_a_name(beside: Callable[[int], limelight.Mode
     assert len(seen.importance("w18").words) == 8
     assert len(seen.steps(None, 0, 0).output.top) > 0
     assert len(model.complete(TEXT, max_tokens=20, logprobs=True).logprobs) > 0
+
+
+def test_the_first_token_without_a_row_is_refused_and_the_last_with_one_is_not(model: limelight.Model) -> None:
+    ids = model.tokenizer.encode("w10 w11").ids
+    assert known(ids, model.tokenizer, ids[1] + 1) == ids
+    with pytest.raises(RequestError, match=r"the text has the token ' ?w11' in it, .*; leave it out"):
+        known(ids, model.tokenizer, ids[1])

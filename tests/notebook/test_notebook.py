@@ -173,6 +173,7 @@ def test_it_asks_nobody_and_stays_small(tiny: Path) -> None:
     assert len(long) < 3_000_000
     for html in (short, long):
         assert "sandbox='allow-scripts allow-forms'" in html
+        assert re.search(r"<div style='height: [4-9]\d\dpx; [^']*'><iframe ", html)
         assert not re.search(r"(?:src|href)=[\"']?https?:|import\(|@import|url\(", html.replace("&#39;", "'"))
 
 

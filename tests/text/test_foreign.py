@@ -99,7 +99,15 @@ def test_a_key_that_is_there_twice_is_tried_as_it_is_used(tmp_path: Path) -> Non
     assert Tokenizer.from_folder(tmp_path).encode("q").offsets == [(0, 1)]
 
 
-@pytest.mark.parametrize("inner", [byte_level("llama-bpe"), byte_level("qwen2"), word_piece(), unigram()])
+def squeezing() -> tokenizers.Tokenizer:
+    """With many small rules, each of which might make two characters of one."""
+    inner = byte_level("gpt-2")
+    rule = tokenizers.normalizers.Replace(tokenizers.Regex(" {2,}"), " ")
+    inner.normalizer = tokenizers.normalizers.Sequence([rule] * 12)
+    return inner
+
+
+@pytest.mark.parametrize("inner", [byte_level("llama-bpe"), byte_level("qwen2"), word_piece(), unigram(), squeezing()])
 def test_sound_rules_are_taken_as_they_are(inner: tokenizers.Tokenizer, tmp_path: Path) -> None:
     inner.save(str(tmp_path / "tokenizer.json"))
     text = "the cat sat: 12 mats"

@@ -272,3 +272,13 @@ def test_what_a_switch_is_called_is_said() -> None:
     ):
         with pytest.raises(RequestError, match=rf"\b{name}\b"):
             use()
+
+
+def test_a_folder_without_a_tokenizer_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(TextError, match=r"has no tokenizer; put the model's tokenizer\.json there"):
+        Tokenizer.from_folder(tmp_path)
+    for name in ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model"):
+        (tmp_path / name).touch()
+        with pytest.raises(TextError, match=r"only as a SentencePiece file; make a tokenizer\.json of it"):
+            Tokenizer.from_folder(tmp_path)
+        (tmp_path / name).unlink()

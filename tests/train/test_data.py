@@ -119,6 +119,13 @@ def test_texts_come_back_whole_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
     assert all(text for text, _ in pieces)
 
 
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the front; behind it the same character is a space of no width."""
+    monkeypatch.setattr(data, "PIECE", 8)
+    path = write(tmp_path / "x.txt", "\ufeffein\nzwei\n\ufeffdrei\n")
+    assert "".join(text for text, _ in read_texts([path])) == "ein\nzwei\n\ufeffdrei\n"
+
+
 @pytest.mark.parametrize("piece", [1, 2, 5, 16, 1 << 18])
 def test_only_a_line_beyond_the_limit_is_cut_within(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int
@@ -133,7 +140,9 @@ def test_only_a_line_beyond_the_limit_is_cut_within(
     assert all(text.endswith((" ", "\n")) for text in pieces)  # never within a word
 
 
-def test_faults_of_texts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("piece", [1, 4, 1 << 18])
+def test_faults_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr(data, "PIECE", piece)
     with pytest.raises(FileError, match="no text file"):
         list(read_texts([tmp_path]))
     with pytest.raises(FileError, match="empty"):

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from small_models import letters
 
 from limelight.checkpoints.open import open_checkpoint
+from limelight.errors import RequestError
 from limelight.train.parallel import World, world
 from limelight.train.report import lines
 
@@ -76,6 +77,21 @@ def test_one_process_needs_nobody() -> None:
         alone.wait()
         assert (alone.main, alone.rank, alone.size, alone.device.type) == (True, 0, 1, "cpu")
     assert not World(1, 2, torch.device("cpu")).main
+
+
+def test_on_cuda_each_process_takes_the_card_of_its_local_rank(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken: list[torch.device] = []
+
+    def alone(backend: str) -> None:
+        raise RuntimeError(f"{backend} waits for rank 0")
+
+    monkeypatch.setenv("WORLD_SIZE", "6")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    monkeypatch.setattr(torch.distributed, "init_process_group", alone)
+    with pytest.raises(RequestError, match=r"did not find each other \(nccl waits .*; start them"), world("cuda"):
+        pass
+    assert taken == [torch.device("cuda", 1)]
 
 
 def losses(folder: Path) -> list[float]:

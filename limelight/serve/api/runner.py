@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 
-from limelight.decode import Engine, Rules, Sampling
+from limelight.decode import Engine
 from limelight.serve.api.errors import ApiError
 
 if TYPE_CHECKING:
-    from limelight.decode import Constraint, Request, Token
+    from limelight.decode import Constraint, Request, Rules, Sampling, Token
     from limelight.models.api import Decoder
 
 STALLED = 60.0
@@ -33,11 +33,11 @@ class Ask:
     prompt: Sequence[int]
     max_tokens: int
     seed: int
-    sampling: Sampling = Sampling()  # noqa: RUF009 (frozen)
-    stop: frozenset[int] = frozenset()
-    logprobs: int | None = None
-    rules: Rules = Rules()  # noqa: RUF009 (frozen)
-    constraint: "Callable[[], Constraint] | None" = None
+    sampling: "Sampling"
+    stop: frozenset[int]
+    logprobs: int | None
+    rules: "Rules"
+    constraint: "Callable[[], Constraint] | None"
 
 
 @dataclass

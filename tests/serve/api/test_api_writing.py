@@ -44,11 +44,13 @@ def test_a_chat_is_what_the_model_answers(api: Served, model: limelight.Model) -
 @pytest.mark.parametrize(("path", "body"), [(COMPLETIONS, {"prompt": SENTENCE}), (CHAT, {"messages": HELLO})])
 def test_a_stream_says_the_same(api: Served, path: str, body: dict[str, Any]) -> None:
     body = {**body, "max_tokens": 20, "seed": 3, "n": 2, "temperature": 1.5}
+    api.ask(path, body)  # what is read of the prompt is kept, for both of these
     whole = api.ask(path, body)[1]
     *chunks, last = api.events(path, {**body, "stream_options": {"include_usage": True}})
     assert last["choices"] == []
     assert last["usage"] == whole["usage"]
     assert {chunk["id"] for chunk in chunks} == {last["id"]}
+    assert [chunk["usage"] for chunk in chunks] == [None] * len(chunks)
     for choice in whole["choices"]:
         mine = [each for chunk in chunks for each in chunk["choices"] if each["index"] == choice["index"]]
         if path == CHAT:

@@ -93,8 +93,14 @@ def test_a_response_is_what_a_chat_says(api: Served) -> None:
     messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The cat sat"}]
     chat = api.ask("/v1/chat/completions", {"messages": messages, "max_tokens": 8, "temperature": 0})[1]
     answer = api.ask("/v1/responses", body)[1]
-    assert answer["output"][0]["content"][0]["text"] == chat["choices"][0]["message"]["content"]
+    text = chat["choices"][0]["message"]["content"]
+    (item,) = answer["output"]
+    assert item.pop("id").startswith("msg_")
+    content = [{"type": "output_text", "text": text, "annotations": [], "logprobs": []}]
+    assert item == {"type": "message", "role": "assistant", "status": "incomplete", "content": content}
     assert answer["usage"]["output_tokens"] == chat["usage"]["completion_tokens"] == 8
+    assert answer["usage"]["input_tokens"] == chat["usage"]["prompt_tokens"]
+    assert answer["usage"]["total_tokens"] == chat["usage"]["total_tokens"]
     assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
     for wrong in ({"previous_response_id": "resp_1"}, {"store": True}, {"truncation": "auto"}, {"background": True}):
         status, refused = api.ask("/v1/responses", {**body, **wrong})
@@ -113,15 +119,26 @@ def test_paths_are_there_without_their_version(both: Served) -> None:
 
 
 def test_metrics_are_as_prometheus_reads_them(api: Served) -> None:
-    def figure(name: str) -> int:
+    def figures() -> dict[str, float]:
         with api.open("/metrics") as answer:
             text = answer.read().decode()
         assert all(re.fullmatch(r'#.*|\w+\{model="tiny"\} [0-9.e+-]+|', line) for line in text.split("\n"))
-        found = re.search(rf'^limelight_{name}{{model="tiny"}} (\S+)$', text, re.M)
-        assert found
-        return int(found[1])
+        found = {name: float(n) for name, n in re.findall(r'^limelight_(\w+){model="tiny"} (\S+)$', text, re.M)}
+        assert dict(re.findall(r"^# TYPE limelight_(\w+) (\w+)$", text, re.M)) == {
+            name: "counter" if name.endswith(("_total", "_sum", "_count")) else "gauge" for name in found
+        }
+        return found
 
-    before = figure("generated_tokens_total")
-    api.ask("/v1/completions", {"prompt": "a", "max_tokens": 3, "ignore_eos": True})
-    assert figure("generated_tokens_total") == before + 3
-    assert figure("running") == 0
+    before = figures()
+    body = {"prompt": "The cat sat", "max_tokens": 3, "ignore_eos": True}
+    prompt = [api.ask("/v1/completions", body)[1]["usage"]["prompt_tokens"] for _ in range(2)]
+    after = figures()
+    grown = {name: after[name] - before[name] for name in after}
+    assert grown["generated_tokens_total"] == 2 * 3
+    assert grown["prompt_tokens_total"] == sum(prompt) > 2
+    assert grown["first_token_seconds_count"] == 2
+    assert grown["first_token_seconds_sum"] > 0
+    assert grown["steps_total"] >= 2 * 3
+    assert grown["cancelled_total"] == grown["failed_total"] == after["running"] == after["waiting"] == 0
+    health = api.ask("/health")[1]["models"]["tiny"]
+    assert health == {"alive": True, "running": 0, "waiting": 0, "steps": after["steps_total"]}

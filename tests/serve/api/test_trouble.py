@@ -1,5 +1,6 @@
 """What is refused, to whom, and what becomes of the others; faults that other servers are known for."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +197,26 @@ def test_health_says_whether_the_engine_steps(api: Served, monkeypatch: pytest.M
     monkeypatch.undo()
     assert (status, answer["status"]) == (503, "error")
     assert api.ask("/health")[0] == 200
+
+
+def test_health_says_whether_what_runs_between_steps_goes_on(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def pieces() -> Generator[None, None, None]:
+        yield
+        begun.set()
+        assert go_on.wait(30)
+
+    runner = api.writer.runner
+    running = asyncio.run_coroutine_threadsafe(runner.aside(pieces), runner._loop)
+    assert begun.wait(30)
+    fine = api.ask("/health")[0]
+    monkeypatch.setattr("limelight.serve.api.runner.STALLED", 0.0)
+    stalled = api.ask("/health")[0]
+    go_on.set()
+    running.result(30)
+    monkeypatch.undo()
+    assert (fine, stalled, api.ask("/health")[0]) == (200, 503, 200)
 
 
 def test_a_defect_of_the_engine_is_a_500_and_the_next_request_is_answered(
