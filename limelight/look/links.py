@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from limelight.look.record import block_of, heads_of, in_rows, record, twin
-from limelight.look.session import StackSession
+from limelight.look.session import CausalSession, StackSession
 from limelight.look.text import Reading
 from limelight.text.words import Word
 
@@ -125,7 +125,9 @@ def _totals(session: StackSession, reading: Reading, sources: Sequence[int], tar
         part = block_of(watched, layer).attention
         part.core = partial(in_rows, part.weigh, partial(keep, total), causal=session.causal)
         totals.append(total)
-    session.read(watched)
+    hidden = session.read(watched)
+    if isinstance(session, CausalSession):
+        vars(session).setdefault("hidden", hidden[0])  # it need not be read for that alone
     return [(total / spread).cpu() for total in totals]
 
 

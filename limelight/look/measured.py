@@ -16,6 +16,7 @@ from functools import cached_property
 from itertools import islice
 from math import comb, log
 from statistics import fmean
+from types import MappingProxyType
 
 from limelight.look.decompose import alti_logit, apart
 from limelight.look.inquiry import WAYS, Inquiry
@@ -133,6 +134,7 @@ class _Search:
         self._progress = progress
         self._ways = inquiry.ways
         self._steps = 0
+        self._measured: frozenset[int] = frozenset()
 
     def alone(self, words: Sequence[int]) -> list[float]:
         """What the answer loses without each word, taken away in the first way."""
@@ -155,13 +157,16 @@ class _Search:
         alone: what the answer loses without each word, taken away in the first way. Sets are ranked by the mean of
         their variants, which says more of other likely words than the mildest.
         """
+        self._measured = frozenset(alone)
         likely = sorted(alone, key=lambda i: -alone[i])
         if len(self._ways) > 1:
             likely = likely[:HIDDEN]
         if not likely:
             return ()
-        single = self._all_ways([(i,) for i in likely])
         least = self._inquiry.question.least
+        # Of a word that some likely word replaces at no loss no more of them are tried.
+        weak: dict[tuple[int, ...], tuple[float, ...]] = {(i,): (alone[i],) for i in likely if alone[i] <= least}
+        single = self._all_ways([(i,) for i in likely], weak)
         whole = least * DECIDES
         scale = [max(*map(fmean, losses), least) for losses in zip(*single.values(), strict=True)]
 
@@ -173,7 +178,8 @@ class _Search:
         named, worth = followed[0], single[followed[0]]
         words = len(self._inquiry.others)
         needed = min(smallest(words), len(likely))
-        for size in range(2, min(MOST, words // 2, len(likely)) + 1):  # half of all words are no few
+        sizes = {*range(2, min(MOST, len(likely)) + 1), *map(len, self._repeated)}
+        for size in sorted(size for size in sizes if size <= words // 2):  # half of all words are no few
             if size <= needed:
                 grown = self._grown(followed[:FOLLOWED], partners[:PARTNERS], size)
             else:
@@ -195,32 +201,42 @@ class _Search:
             return (strongest,) if alone[strongest] >= whole else ()
         return tuple(sorted(named, key=lambda i: -score(single[i,]) if (i,) in single else -alone.get(i, 0.0)))
 
-    def _all_ways(self, sets: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], Losses]:
-        """What the answer loses without each set, by every variant of every way."""
-        taken = [[WAYS[way](self._inquiry, chosen) for way in self._ways] for chosen in sets]
+    def _all_ways(
+        self, sets: Sequence[tuple[int, ...]], known: Mapping[tuple[int, ...], tuple[float, ...]] = MappingProxyType({})
+    ) -> dict[tuple[int, ...], Losses]:
+        """What the answer loses without each set, by every variant of every way; known: by the first way."""
+        taken = [
+            [[] if chosen in known and not n else WAYS[way](self._inquiry, chosen) for n, way in enumerate(self._ways)]
+            for chosen in sets
+        ]
         variants = [variant for each in taken for by_way in each for variant in by_way]
         found = iter(self._inquiry.drops(variants, self._tell))
         self._steps += 1
         return {
-            chosen: tuple(tuple(islice(found, len(by_way))) for by_way in each)
+            chosen: tuple(tuple(islice(found, len(by_way))) or known[chosen] for by_way in each)
             for chosen, each in zip(sets, taken, strict=True)
         }
 
     def _grown(self, followed: Sequence[tuple[int, ...]], partners: Sequence[int], size: int) -> list[tuple[int, ...]]:
         """The sets made larger by one word, and all places of words that are said as often as the size."""
         grown = {tuple(sorted({*chosen, i})) for chosen in followed for i in partners if i not in chosen}
+        grown = {chosen for chosen in grown if len(chosen) == size}
         return sorted(grown | {places for places in self._repeated if len(places) == size})
 
     @cached_property
     def _repeated(self) -> list[tuple[int, ...]]:
-        """The places of each word that is said more than once, but no more often than words are named; only of those
-        that do something when they are hidden, where that is a way."""
+        """The places of each word that is said more than once and was measured; only of those that do something when
+        they are hidden, where that is a way."""
         session = self._inquiry.session
         places: dict[str, list[int]] = {}
         for i in self._inquiry.others:
             text = "".join(session.spell(session.tokens[at]) for at in self._inquiry.spans[i])
             places.setdefault(text.strip().casefold(), []).append(i)
-        said = [tuple(same) for word, same in places.items() if 1 < len(same) <= MOST and any(map(str.isalnum, word))]
+        said = [
+            tuple(same)
+            for word, same in places.items()
+            if len(same) > 1 and any(map(str.isalnum, word)) and not self._measured.isdisjoint(same)
+        ]
         if "blocked" not in self._ways:
             return said
         losses = self._inquiry.losses(WAYS["blocked"], said)

@@ -173,8 +173,6 @@ class Seen(View[CausalSession]):
         inquiry = Inquiry(self.session, question, tuple(each.tokens for each in before))
         found = importance.measure(inquiry, method, progress, check)
         at, tokens = self._said(asked)
-        logits = self.session.logits(slice(at[0], at[-1] + 1))
-        ranks = [1 + int((row > row[token]).sum()) for row, token in zip(logits, tokens, strict=True)]
         behind: list[Link] = []
         telling = None
         if isinstance(self.session, DecoderSession):
@@ -182,6 +180,8 @@ class Seen(View[CausalSession]):
             behind, telling = text.once(
                 ("behind", place, words), lambda: links.behind(text, self.reading, place, words, 5)
             )
+        logits = self.session.logits(slice(at[0], at[-1] + 1))
+        ranks = [1 + int((row > row[token]).sum()) for row, token in zip(logits, tokens, strict=True)]
         return Importance(
             target=asked,
             logprob=float(GivenWord(at, tokens).logprob(logits[None])[0]),

@@ -211,10 +211,14 @@ class CausalSession(Session):
         """Of the words that the model finds likely behind what is in front of the span, see `limelight.look.likely`."""
         place = span.start - 1
         if len(self.tokens) <= TOGETHER:
-            scores = self.once("logits", lambda: self.logits(slice(None)))[place]
+            scores = self.once("expected", lambda: self._expected(slice(None)))[place]
         else:
-            scores = self.logits(slice(place, span.start))[0]
+            scores = self._expected(slice(place, span.start))[0]
         return likely.fitting(self.network, self.spell, self.tokens[span.start : span.stop], scores, n)
+
+    def _expected(self, places: slice) -> Tensor:
+        """The logits [n, V] by which other words are proposed at some positions."""
+        return self.logits(places)
 
     def logprobs(self, question: Likelihood, variants: Sequence[Variant], progress: Progress | None = None) -> Tensor:
         """The log-probability of each part of a question's answer for each variant: [N, n]."""
@@ -342,14 +346,29 @@ class DecoderSession(CausalSession, StackSession):
         return self._answers(hidden, question, variants, start)
 
     def _state(self, length: int) -> State:
-        """The state behind the first `length` tokens; the last one asked for is kept."""
+        """The state behind the first `length` tokens; where it hangs on the length, the last one asked for is kept."""
+        if not self.stack.following:
+            state = self._read_quickly[0]
+            return State(state.parts, torch.tensor([length]), state.capacity, state.source, state.rewinds)
         if self._prefix is None or self._prefix[0] != length:
-            state = self._quick.start(1, 2 * length)
+            state = self._quick.start(1, length)
             self._quick.read(torch.tensor([self.tokens[:length]], device=self._quick.device), state)
             self._prefix = length, state
         return self._prefix[1]
 
     _prefix: tuple[int, State] | None = None
+
+    @cached_property
+    def _read_quickly(self) -> tuple[State, Tensor]:
+        """The state behind the text, with room for twice as much, and its hidden states [T, W], by the quick model."""
+        with torch.inference_mode():
+            state = self._quick.start(1, 2 * len(self.tokens))
+            hidden = self._quick.read(torch.tensor([self.tokens], device=self._quick.device), state)
+        return state, hidden[0]
+
+    def _expected(self, places: slice) -> Tensor:
+        with torch.inference_mode():
+            return self._quick.logits(self._read_quickly[1][places]).cpu()
 
     @property
     def stack(self) -> Stack:

@@ -85,6 +85,9 @@ def test_what_is_named_does_most_of_all_pairs(
     def ways(*words: int) -> tuple[float, float]:
         places = [i + 1 for i in words]
         replaced = plainly.by_other(model, prompt, places, token, rival)
+        if len(places) == 1:  # of a word that one of them replaces at no loss no more are tried
+            mildest = plainly.alone(model, prompt, places[0], token, rival)
+            replaced = [mildest] if mildest <= GivenWord.least else replaced
         return fmean(replaced), plainly.blocked(model, prompt, places, token, rival)
 
     scale = [max(GivenWord.least, *alone) for alone in zip(*map(ways, range(7)), strict=True)]
