@@ -17,7 +17,7 @@ from limelight.models.api import Decoder
 from limelight.models.build import build
 from limelight.models.registry import family
 from limelight.models.ties import names
-from limelight.text.tokenizer import Tokenizer
+from limelight.text.tokenizer import Tokenizer, to_gguf
 
 Kind = Literal["f32", "f16", "q8_0", "q4_0"]
 """The number type of the matrices; vectors and positions are float32."""
@@ -54,7 +54,7 @@ def save_gguf(network: Decoder, tokenizer: Tokenizer, path: Path, kind: str) -> 
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if replace(gguf.config_from_gguf(metadata, shapes), extra={}) != replace(config, extra={}):
         raise RequestError(f"this model of the family {config.family!r} has something that GGUF does not say")
-    metadata |= tokenizer.to_gguf(config.vocab)
+    metadata |= to_gguf(tokenizer, config.vocab)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)

@@ -112,14 +112,6 @@ class Tokenizer:
         """The tokenizer that a GGUF file's metadata describes. Raises TextError for one we cannot rebuild."""
         return Tokenizer(gguf.rebuild(given.mapping("metadata", metadata, "a file's keys")))
 
-    def to_gguf(self, rows: int) -> dict[str, Any]:
-        """The metadata that `from_gguf` makes the same tokenizer from. rows: of the model's embeddings. Raises
-        TextError for a tokenizer that GGUF, or limelight's reader of it, cannot say."""
-        bos = () if self.bos is None else (self.bos,)
-        if self.prefix not in ((), bos) or len(self.suffix) > 1 or not self.eos.issuperset(self.suffix):
-            raise TextError(f"{self._parts.what} puts other tokens around a text than bos and eos")
-        return gguf.describe(self._parts, rows, front=bool(self.prefix), back=bool(self.suffix))
-
     @property
     def separator(self) -> int:
         """The token that the model puts between documents. Raises TextError if it has none.
@@ -325,3 +317,12 @@ def _mark_special(inner: tokenizers.Tokenizer, names: Iterable[str | None]) -> N
         if not token.special:
             token.special = True
             inner.add_special_tokens([token])
+
+
+def to_gguf(tokenizer: Tokenizer, rows: int) -> dict[str, Any]:
+    """The metadata that `Tokenizer.from_gguf` makes the same tokenizer from. rows: of the model's embeddings. Raises
+    TextError for a tokenizer that GGUF, or limelight's reader of it, cannot say."""
+    parts, bos = tokenizer._parts, () if tokenizer.bos is None else (tokenizer.bos,)
+    if tokenizer.prefix not in ((), bos) or len(tokenizer.suffix) > 1 or not tokenizer.eos.issuperset(tokenizer.suffix):
+        raise TextError(f"{parts.what} puts other tokens around a text than bos and eos")
+    return gguf.describe(parts, rows, front=bool(tokenizer.prefix), back=bool(tokenizer.suffix))

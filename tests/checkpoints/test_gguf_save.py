@@ -22,6 +22,7 @@ from limelight.models.registry import config_from_hf
 from limelight.quant.linear import LowBitEmbedding, LowBitLinear
 from limelight.text.gguf import byte_level_bpe, describe, rebuild, sentencepiece_bpe
 from limelight.text.parts import Parts
+from limelight.text.tokenizer import to_gguf
 from limelight.train.tokenizers import train_tokenizer
 
 TEXT = "A cat sat on the mat; the dog, 1234 years old, didn't. Zwölf Boxkämpfer…  日本"
@@ -78,7 +79,7 @@ def test_matrices_are_rounded_as_the_gguf_package_does(kind: gguf_save.Kind, tmp
 
 @pytest.mark.parametrize("pre", PRE)
 def test_how_words_are_cut_is_named(pre: str) -> None:
-    said = TOKENIZER.to_gguf(TOKENIZER.vocab)
+    said = to_gguf(TOKENIZER, TOKENIZER.vocab)
     vocab = {token: id for id, token in enumerate(said["tokenizer.ggml.tokens"])}
     merges = [tuple(merge.split(" ", 1)) for merge in said["tokenizer.ggml.merges"]]
     parts = Parts(byte_level_bpe(vocab, merges, pre))
