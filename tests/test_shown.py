@@ -44,10 +44,10 @@ def test_an_importance_is_a_table(model: limelight.Model) -> None:
     assert len(rows) == 7
     ranked = found.ranked()
     for row, heard in zip(rows, ranked, strict=True):
-        number, word, value, *asks = row.split()
+        number, word, value, *rest = row.split()
         assert (word, found.words[int(number) - 1]) == (heard.word, heard)
-        assert float(value.replace("−", "-")) == pytest.approx(heard.importance, abs=0.0051)
-        assert asks == (["asks"] if heard.asks else [])
+        assert float(value) == pytest.approx(math.exp(abs(heard.importance)), rel=0.05)  # how many times
+        assert rest == ["times", "less" if heard.importance >= 0 else "more", *(["asks"] if heard.asks else [])]
 
 
 def test_an_importance_becomes_a_data_frame(model: limelight.Model) -> None:
