@@ -4,7 +4,7 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
+from limelight.checkpoints.open import _dtype
 from limelight.checkpoints.reader import open_tensors
 from limelight.checkpoints.safetensors import SafetensorsReader
 from limelight.checkpoints.tensors import DTYPES
@@ -242,3 +243,32 @@ ENTRIES = st.builds(
 @given(header=st.dictionaries(st.sampled_from(["a", "b", "__metadata__"]), ENTRIES), data=st.integers(0, 17))
 def test_random_headers_open_or_are_refused(tmp_path: Path, header: dict[str, Any], data: int) -> None:
     assert outcome(tmp_path / "random.safetensors", file(header, data)).startswith(("opened", str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("most", "device", "expected"),
+    [
+        ("F32", "cpu", torch.float32),
+        ("F16", "cpu", torch.float32),
+        ("BF16", "cpu", torch.bfloat16),
+        ("Q8_0", "cpu", torch.float32),
+        ("F32", "cuda", torch.float32),
+        ("F16", "cuda", torch.float16),
+        ("BF16", "cuda", torch.bfloat16),
+        ("Q8_0", "cuda", torch.float16),
+    ],
+)
+def test_numbers_between_the_layers_follow_most_bytes_and_the_device(
+    most: str, device: str, expected: torch.dtype
+) -> None:
+    class Reader:
+        def names(self) -> tuple[str, ...]:
+            return ("small", "large", "other")
+
+        def dtype(self, name: str) -> str:
+            return most if name == "large" else "BF16" if most == "F32" else "F32"
+
+        def nbytes(self, name: str) -> int:
+            return 5 if name == "large" else 2
+
+    assert _dtype(cast("Any", Reader()), None, torch.device(device)) is expected
