@@ -71,8 +71,10 @@ class Inquiry:
         found: dict[int, list[tuple[int, ...]]] = {}
         likely: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         for i in chosen:
-            all = likely.setdefault(self._tokens(i), self._likely(i))
-            found[i] = next((some for part in parts if (some := all[part])), [])[:most]
+            tokens = self._tokens(i)
+            if tokens not in likely:
+                likely[tokens] = self._likely(i)
+            found[i] = next((some for part in parts if (some := likely[tokens][part])), [])[:most]
         gone = tuple(self.spans[i] for i, others in found.items() if not others)
         rounds = range(max([1, *map(len, found.values())]))
         return [

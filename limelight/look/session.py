@@ -28,6 +28,9 @@ BATCH = 4096
 ROWS = 64
 """The most variants in one step."""
 
+SORTED = 1 << 18
+"""The most tokens of changed texts that are written down and sorted at once, so that who waits is told soon."""
+
 LOGITS = 1 << 25
 """The most logits computed in one step."""
 
@@ -280,10 +283,12 @@ class DecoderSession(CausalSession, StackSession):
         branched = [i for i in places if self._branches(question, variants[i])]
         if branched:
             most = max(1, min(ROWS, LOGITS // (len(question.at) * self.network.vocab)))
-            made = [branches.branch(variants[i], read, question.at) for i in branched]
             text = branches.branch(Variant(), read, question.at)
-            for batch, hidden in branches.read(self._quick, text, self._state(len(read)), made, most):
-                yield [branched[i] for i in batch], self._quick.logits(hidden)
+            step = max(ROWS, SORTED // len(read))
+            for some in (branched[begin : begin + step] for begin in range(0, len(branched), step)):
+                made = [branches.branch(variants[i], read, question.at) for i in some]
+                for batch, hidden in branches.read(self._quick, text, self._state(len(read)), made, most):
+                    yield [some[i] for i in batch], self._quick.logits(hidden)
         others = sorted({*places}.difference(branched))
         for batch, logits in super()._answered(question, [variants[i] for i in others]):
             yield [others[i] for i in batch], logits

@@ -105,7 +105,7 @@ export function numbers(element, { words, word, importance }) {
   const others = check && `${check.every ? "all" : "drawn at random:"} ${check.sets.toLocaleString("en")}`;
   fill(
     element,
-    !lost && h("p", {}, `${answers} `, `The model gives ${asked} ${percent(probability)} here; it is its no. ${rank.toLocaleString("en")}${rank > 1 && expected ? `, behind ${quoted(expected)}` : ""}.`),
+    !lost && h("p", {}, `${answers} `, `The model gives ${asked} ${percent(probability)} here${rank ? `; it is its no. ${rank.toLocaleString("en")}` : ""}${rank > 1 && expected ? `, behind ${quoted(expected)}` : ""}.`),
     rows.length > 0 && h("table", {}, h("caption", {}, lost ? `Without ${names} the ${lost} falls by` : `Without ${names} the ${foil ? "log-odds" : "log-probability"} of ${asked} falls by`), h("tbody", {}, rows)),
     check && h("p", {}, `The check deletes as many other words (${others}): ${check.better.toLocaleString("en")} of those sets lower it as much. It holds if at most one set in twenty does.`),
     h("p", {}, `Word by word, in ${unit}: `, listed(measured.map((i) => `${named(words[i].text)} ${number(values[i])}`)).join(""), values.length > measured.length ? " …" : ""),

@@ -68,7 +68,7 @@ def made(name: str, seed: int = 0) -> Seq2Seq:
         if not native.KERNELS:
             pytest.skip("the compiled kernels are not built")
         fuse(quantise(network))
-        assert network.decoder.cache_dtype is torch.float16, "the kernels do not run this stack"
+        assert network.decoder.cache_dtype is native.half(0), "the kernels do not run this stack"
     return network
 
 

@@ -130,6 +130,7 @@ def test_low_bit_stacks_that_are_hooked_run_block_by_block(model: limelight.Mode
     low = copy.deepcopy(model)
     quantise(low.network)
     fuse(low.network)
+    low.network.decoder.cache_dtype = None  # what 16 bits round away could tip the next token
     plain = low.complete("w10 w11 w12", max_tokens=12)
     calls = []
     watched = low.hooked({"decoder.blocks.1.attention": lambda module, inputs, output: calls.append(output.shape)})

@@ -104,6 +104,7 @@ def test_low_bit_models_are_steered(model: limelight.Model) -> None:
     low = copy.deepcopy(model)
     quantise(low.network)
     fuse(low.network)
+    low.network.decoder.cache_dtype = None  # what 16 bits round away could tip the next token
     vector = low.steering_vector(PAIRS, layer=2)
     assert low.steered(vector, 0).complete(TEXT, max_tokens=8).text == low.complete(TEXT, max_tokens=8).text
     for layer in (0, 2, 3):
