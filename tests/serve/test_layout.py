@@ -83,7 +83,8 @@ def test_what_did_nothing_has_no_number_and_no_colour(visit: Visit) -> None:
     values = page.locator(".sentence .value").all_inner_texts()
     assert values[:4] == ["2.7×", "7.4× more", "20×", "55× more"]
     assert page.locator(".word.raised").count() == page.locator(".word.lowered").count() == 5
-    page.unroute("**/api/importance*")
+    page.wait_for_selector(".check")
+    page.unroute_all(behavior="wait")  # an answer that is still on its way would be cut off by the reload
     page.route("**/api/importance*", partial(strong, 0.01))
     page.reload()
     page.wait_for_selector(".check")
