@@ -32,6 +32,9 @@ WRONG = {
 NO_NUMBERS = ("x", "1.5", "", "nan", "inf", "-inf", "1e400")
 """Values that no number can have."""
 
+ENCODERS = {name: f"bert-{name}" for name in ("masked", "classes", "tokens", "spans")} | {"embedder": "bert-states"}
+"""Folders of encoders, and what they are made of."""
+
 GOOD = {
     "look": ["SENTENCE", "-m", "MODEL", "--tokens", "1", "--seed", "1"],
     "complete": ["SENTENCE", "-m", "MODEL", "--max-tokens", "1", "--seed", "1"],
@@ -61,9 +64,29 @@ GOOD = {
 """A command line of each command that works, or is refused for what it names; a new command needs one."""
 
 
+@pytest.fixture(scope="module")
+def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all that the commands are given; each test has a copy."""
+    folder = tmp_path_factory.mktemp("made")
+    write(folder / "helper" / "settings.toml", to_toml(Settings("assistant", str(tiny))))
+    write(folder / "helper" / "log.jsonl", "")
+    (folder / "helper" / "model").symlink_to(tiny)
+    words = language()
+    save_checkpoint(network("transformer-modern-tiny"), words.target, folder / "translator")
+    pairs = "ein hund\thund ein\nein kleiner hund\thund kleiner ein\n"
+    (folder / "pairs.tsv").write_text(pairs * 20, encoding="utf-8")
+    (folder / "book.txt").write_text(pairs * 100, encoding="utf-8")
+    (folder / "schema.json").write_text('{"enum": [1]}')
+    for name, reference in ENCODERS.items():
+        saved(reference, folder / name)
+        write_marked_tokenizer(folder / name)
+    return folder
+
+
 @pytest.fixture
-def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def place(tiny: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     """Where the commands run, and what the words in `GOOD` stand for."""
+    shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("limelight.serve.run.serve", lambda sock, *_: sock.close())
@@ -72,20 +95,7 @@ def place(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[s
     monkeypatch.setattr("limelight.race.course.race", lambda *_: iter(()))
     measured = Found("a model", ("yes",) * len(INSTRUCTIONS), (True,) * len(INSTRUCTIONS), 2.0, "", None)
     monkeypatch.setattr("limelight.report.measures.measure", lambda *_: measured)
-    write(tmp_path / "helper" / "settings.toml", to_toml(Settings("assistant", str(tiny))))
-    write(tmp_path / "helper" / "log.jsonl", "")
-    (tmp_path / "helper" / "model").symlink_to(tiny)
-    words = language()
-    save_checkpoint(network("transformer-modern-tiny"), words.target, tmp_path / "translator")
-    pairs = "ein hund\thund ein\nein kleiner hund\thund kleiner ein\n"
-    (tmp_path / "pairs.tsv").write_text(pairs * 20, encoding="utf-8")
-    (tmp_path / "book.txt").write_text(pairs * 100, encoding="utf-8")
-    (tmp_path / "schema.json").write_text('{"enum": [1]}')
-    encoders = {name: f"bert-{name}" for name in ("masked", "classes", "tokens", "spans")} | {"embedder": "bert-states"}
-    for name, reference in encoders.items():
-        saved(reference, tmp_path / name)
-        write_marked_tokenizer(tmp_path / name)
-    folders = {name.upper(): str(tmp_path / name) for name in ("translator", "helper", *encoders)}
+    folders = {name.upper(): str(tmp_path / name) for name in ("translator", "helper", *ENCODERS)}
     return {"SENTENCE": SENTENCE, "MODEL": str(tiny), **folders}
 
 
