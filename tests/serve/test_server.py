@@ -241,10 +241,9 @@ def test_guesses_are_the_next_words_with_or_without_positions(opened: str) -> No
         return {row["token"]: row["share"] for row in rows}
 
     assert shares(SENTENCE, True) != shares(SENTENCE, False)
-    assert shares(SENTENCE, True) == {
-        row["token"]: row["share"]
-        for row in json.loads(ask(opened, "/api/next", {"given": SENTENCE, "temperature": 1.0})[2])["rows"]
-    }
+    rows = json.loads(ask(opened, "/api/next", {"given": SENTENCE, "temperature": 1.0})[2])["rows"]
+    # The one reads the text anew, the other on from what was read of it before.
+    assert shares(SENTENCE, True) == pytest.approx({row["token"]: row["share"] for row in rows}, rel=1e-5)
 
 
 def test_tokens_instead_of_words(opened: str, tiny: Path) -> None:
