@@ -76,23 +76,19 @@ def read(
     base = [*zip(text.tokens, text.index, strict=True)]
     order = sorted(range(len(branches)), key=lambda i: _compared(branches[i], base))
     before = [text, *(branches[i] for i in order[:-1])]
-    left = sum(
-        len(branches[i].tokens) - branches[i].begins_as(previous) for i, previous in zip(order, before, strict=True)
-    )
+    shared = {i: branches[i].begins_as(previous) for i, previous in zip(order, before, strict=True)}
+    left = sum(len(branches[i].tokens) - shared[i] for i in order)
     rows = max(1, min(most, ROOM // state.capacity, round(WORTHWHILE * len(order) / left), len(order)))
     queues = [order[len(order) * row // rows : len(order) * (row + 1) // rows] for row in range(rows)]
     side = state.select(torch.zeros(rows, dtype=torch.int64))
+    shared |= {queue[0]: branches[queue[0]].begins_as(text) for queue in queues[1:]}  # each row begins with the text
     natural = all(one.index[-1] == len(one.index) - 1 for one in branches)
-    there = [text] * rows
     while any(queues):
         if not all(queues):
             rest = [row for row, queue in enumerate(queues) if queue]
-            side, queues, there = side.select(torch.tensor(rest)), [queues[i] for i in rest], [there[i] for i in rest]
+            side, queues = side.select(torch.tensor(rest)), [queues[i] for i in rest]
         places = [queue.pop(0) for queue in queues]
-        new = [branches[i] for i in places]
-        starts = [one.begins_as(other) for one, other in zip(new, there, strict=True)]
-        yield places, _step(network, side, new, starts, natural)
-        there = new
+        yield places, _step(network, side, [branches[i] for i in places], [shared[i] for i in places], natural)
 
 
 def _step(network: Decoder, state: State, new: Sequence[Branch], starts: Sequence[int], natural: bool) -> Tensor:

@@ -295,9 +295,7 @@ class DecoderSession(CausalSession, StackSession):
 
     def _branches(self, question: Question, variant: Variant) -> bool:
         """Whether a variant can be read from where it parts from another."""
-        if not self.once("following", lambda: bool(self.stack.following)):
-            return not variant.blocked or self._passes(question, variant)
-        return False
+        return not self._follows and (not variant.blocked or self._passes(question, variant))
 
     def _batches(self, question: Question, variants: Sequence[Variant]) -> Iterator[list[int]]:
         """Variants that are read on from nearly the same position: all of a batch are read from the first of theirs."""
@@ -352,7 +350,7 @@ class DecoderSession(CausalSession, StackSession):
 
     def _state(self, length: int) -> State:
         """The state behind the first `length` tokens; where it hangs on the length, the last one asked for is kept."""
-        if not self.stack.following:
+        if not self._follows:
             state = self._read_quickly[0]
             return State(state.parts, torch.tensor([length]), state.capacity, state.source, state.rewinds)
         if self._prefix is None or self._prefix[0] != length:
@@ -362,6 +360,11 @@ class DecoderSession(CausalSession, StackSession):
         return self._prefix[1]
 
     _prefix: tuple[int, State] | None = None
+
+    @cached_property
+    def _follows(self) -> bool:
+        """Whether what is computed of a text hangs on its length."""
+        return bool(self.stack.following)
 
     @cached_property
     def _read_quickly(self) -> tuple[State, Tensor]:
