@@ -228,10 +228,9 @@ class SpanModel(EncoderModel):
 
     def look(self, text: str, question: str | None = None) -> SeenEncoded:
         """Looks at `text`: which of its words made the model mark the answer to `question` where it does."""
-        seen = super().look(text)
-        if question is None:
-            return seen
-        return type(seen)(seen.session.network, self.tokenizer, text, self.name, given.text("question", question))
+        from limelight.look.encoded import SeenEncoded
+
+        return SeenEncoded(self.opened, self.tokenizer, text, self.name, question)
 
     def _answer(self, asked: list[int], text: str, ahead: int, room: int) -> Answer:
         import torch

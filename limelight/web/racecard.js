@@ -13,9 +13,9 @@ export const recurrent = {
     const words = data.words.map((word) => word.text).slice(0, 16);
     const n = words.length;
     const made = card(element, this, act, n, (step, drawing, told) => {
-      const [wide, gap] = [Math.max(300, drawing.clientWidth || 700), 0];
+      const wide = Math.max(300, drawing.clientWidth || 700);
       const each = (wide - 20) / n;
-      const at = (i) => 10 + each * (i + 0.5) + gap;
+      const at = (i) => 10 + each * (i + 0.5);
       const picture = svg("svg", { viewBox: `0 0 ${wide} 250`, class: "race", role: "img", "aria-label": "A recurrent model passes a memory from word to word; a transformer joins all words with the last" });
       const label = (y, i, strength) => {
         const text = svg("text", { x: at(i), y, "text-anchor": "middle", class: "race-word", opacity: strength, "font-size": Math.min(16, each / 4.2 + 4) }, words[i].length > 9 ? `${words[i].slice(0, 8)}…` : words[i]);
