@@ -119,7 +119,7 @@ class SeenEncoded(View[EncoderSession]):
                 raise RequestError("this model gives a text one score and has no labels to choose from; name none")
             return self.session, Score(()), Word(self.session.labels[0], 0, 0, range(0)), Score(())
         label = None if asked is None else given.one_of("asked", asked, self.session.labels)
-        if getattr(self.session.network.config.head, "several", False):
+        if self.session.several:
             if foil is not None:
                 raise RequestError("each of this model's labels fits or does not; it chooses none rather than another")
             scores = self.session.answers(Score(()))[0]  # [C]

@@ -47,6 +47,11 @@ class EncoderSession(StackSession):
         """The names of the head's classes or tags; none where it has none."""
         return tuple(getattr(self.network.config.head, "labels", ()))
 
+    @property
+    def several(self) -> bool:
+        """Whether any number of the labels may fit."""
+        return getattr(self.network.config.head, "several", False)
+
     def asking(self, question: Question, spans: Sequence[range]) -> None:
         """None: what asks is a mask, a mark or all of the text, and no word that is judged."""
         return

@@ -95,10 +95,14 @@ class Inquiry:
         """The variant in which some of the spans are left out and what follows moves up."""
         return [Variant(left_out=tuple(self.spans[i] for i in chosen))]
 
+    def tried(self, i: int) -> list[Variant]:
+        """The variants in which one span gives way to each of the likely words by which it is judged alone."""
+        return self._with([i], slice(ALONE))
+
     def alone(self, chosen: Sequence[int], progress: Progress | None = None) -> list[float]:
         """What the answer loses when each of some spans alone gives way to a likely word, by the one that it loses
         least by. More of them are tried, by `STAGES`, where it still loses anything that can be told."""
-        variants = {i: self._with([i], slice(ALONE)) for i in chosen}
+        variants = {i: self.tried(i) for i in chosen}
         least = dict.fromkeys(chosen, float("inf"))
         for start, stop in pairwise((0, *STAGES)):
             open = [i for i in chosen if least[i] > self.question.least and variants[i][start:stop]]

@@ -132,8 +132,7 @@ class EncodedViews:
                 Tag((self.seen.words[place].tokens.start,), (0,)) if self._reads == "tags" else Class((), (0,))
             )
             scores = self.seen.session.answers(question_of).flatten()
-            several = getattr(self.seen.session.network.config.head, "several", False)  # labels that fit side by side
-            shares = scores.sigmoid() if several else scores.softmax(-1)
+            shares = scores.sigmoid() if self.seen.session.several else scores.softmax(-1)
             ranked = shares.topk(min(n, len(labels)))
             rows = [
                 {"token": labels[i], "share": share, "kept": share, "cut": None, "rank": rank}
@@ -152,7 +151,7 @@ class EncodedViews:
     ) -> Numbers:
         """Which words made the model answer as it does; see `told`."""
         place = self.asked if word is None else word
-        asked: str | int | None = self._beside if self._reads == "near" else None if self._whole else place + 1
+        asked = self._other if self._whole else place + 1
         found = self.seen.importance(asked, foil=foil, method=method, check=check, progress=progress)
         telling = None if found.telling is None else asdict(found.telling)
         return {**self._placed(found), "word": place, "checked": check, "telling": telling}
@@ -180,7 +179,7 @@ class EncodedViews:
             heads, n, _ = found.shape
             wide = found.new_zeros(heads, n + 1, n + 1)
             wide[:, :n, :n] = found
-            askers = self._session.askers(self.seen.asking(None if self._reads != "near" else self._beside)[1])
+            askers = self._session.askers(self.seen.asking(self._other)[1])
             for i, word in enumerate(reading.words):
                 span = slice(word.tokens.start, word.tokens.stop)
                 wide[:, n, i] = weights[:, askers, span].sum(-1).mean(-1).cpu()
@@ -197,12 +196,17 @@ class EncodedViews:
         """Whether the model answers of the whole text."""
         return self._reads not in ("masked", "tags")
 
+    @property
+    def _other(self) -> str | None:
+        """The text to which this one is held, where texts are compared."""
+        return self._beside if self._reads == "near" else None
+
     @cached_property
     def _answer(self) -> str:
         session = self.seen.session
         if self._reads == "classes":
             return session.labels[int(session.answers(Class((), (0,)))[0].argmax())]
-        _, question, target, _ = self.seen.asking(self._beside if self._reads == "near" else None)
+        _, question, target, _ = self.seen.asking(self._other)
         if self._reads == "span":
             return target.text
         return f"{session.whole(question):.2f}".replace("-", "−")

@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property, partial
+from functools import cached_property
 
 from torch import Tensor
 
@@ -11,7 +11,7 @@ from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.edit import edit
-from limelight.look.inquiry import AGAIN, ALONE, STAGES, Inquiry
+from limelight.look.inquiry import STAGES, Inquiry
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
 from limelight.look.plain import plain
@@ -170,10 +170,8 @@ class TextViews:
         for column, word in enumerate(words[:-1]):
             at = tuple(range(word.tokens.stop - 1, words[-1].tokens.stop - 1))
             question = GivenWord(at, tuple(self._reading.tokens[place + 1] for place in at))
-            likely = session.once(("likely", word.tokens), partial(session.likely, word.tokens, ALONE + AGAIN))
-            variants = [Variant(replaced=((word.tokens, other),)) for other in likely[:ALONE]]
-            variants = variants or [Variant(left_out=(word.tokens,))]
-            found = session.logprobs(question, [Variant(), *variants])
+            tried = Inquiry(session, question, (word.tokens,)).tried(0)
+            found = session.logprobs(question, [Variant(), *tried])
             lost = found[:1] - found[1:]  # [variants, tokens]
             for row in range(column + 2, len(words)):  # whatever stands right before a word does much
                 span = words[row].tokens
