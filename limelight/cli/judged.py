@@ -1,7 +1,7 @@
 """How ``limelight eval`` shows how good a model is that reads texts: by its labels, answers or vectors."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.table import Table
 
@@ -10,14 +10,16 @@ from limelight.errors import RequestError
 from limelight.look.plain import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from rich.console import Console
 
-    from limelight.encoder import Embedder
+    from limelight.encoder import Embedder, EncoderModel
     from limelight.labels import Classifier, SpanModel, Tagger
-    from limelight.tasks.judged import Judged
+    from limelight.tasks.judged import Judged, Progress
     from limelight.tasks.measures import Measure
+
+R = TypeVar("R")
 
 MOST = 20
 """Labels at most that a table on the screen has columns for."""
@@ -41,10 +43,8 @@ def classifier(
     if model.several:
         if picture is not None:
             raise RequestError("--picture draws the words that decide between labels; of this model several may fit")
-        with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
-            several = judge_several(model, texts, tell)
+        several = _judged(lambda tell: judge_several(model, texts, tell), model, files, json)
         if json:
-            screen.print_json({"model": model.name, "test": files, **plain(several)})
             return
         said = f"{several.texts:,} texts: F1 of labels {several.f1} %, all labels of a text right {several.exact} %\n"
         console.print(said, soft_wrap=True)
@@ -53,12 +53,15 @@ def classifier(
         return
     if long := [text for text, labels in texts if len(labels) != 1]:
         raise RequestError(f"{model.name} gives a text one label, and {len(long):,} of these have none or several")
-    with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
+
+    def judged(tell: "Progress") -> "Judged":
         found = judge(model, [(text, label) for text, (label,) in texts], tell)
-    if picture is not None:
-        _draw(found, picture)
+        if picture is not None:
+            _draw(found, picture)
+        return found
+
+    found = _judged(judged, model, files, json)
     if json:
-        screen.print_json({"model": model.name, "test": files, **plain(found), "confusion": found.confusion.tolist()})
         return
     console.print(f"{found.texts:,} texts: accuracy {found.accuracy} %, macro-F1 {found.macro_f1} %\n", soft_wrap=True)
     if len(found.labels) <= MOST:
@@ -76,10 +79,8 @@ def tagger(console: "Console", model: "Tagger", files: list[str], json: bool) ->
     from limelight.train.examples import tagged
 
     texts = list(tagged(files))
-    with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
-        found = judge_tags(model, texts, tell)
+    found = _judged(lambda tell: judge_tags(model, texts, tell), model, files, json)
     if json:
-        screen.print_json({"model": model.name, "test": files, **plain(found)})
         return
     said = f"{found.texts:,} texts: F1 of spans {found.f1} %, accuracy of words {found.accuracy} %\n"
     console.print(said, soft_wrap=True)
@@ -93,10 +94,8 @@ def answers(console: "Console", model: "SpanModel", files: list[str], json: bool
     from limelight.train.questions import questions
 
     asked = list(questions(files))
-    with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
-        found = judge_answers(model, asked, tell)
+    found = _judged(lambda tell: judge_answers(model, asked, tell), model, files, json)
     if json:
-        screen.print_json({"model": model.name, "test": files, **plain(found)})
         return
     console.print(f"{found.questions:,} questions: exact {found.exact} %, F1 {found.f1} %", soft_wrap=True)
     if found.mistakes:
@@ -119,15 +118,23 @@ def vectors(console: "Console", model: "Embedder", files: list[str], columns: li
     if not columns and not json:
         screen.remark(f"columns: {', '.join(named)}")
     pairs = [each for each in beside(files, named) if each is not None]
-    with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
-        found = judge_vectors(model, pairs, tell)
+    found = _judged(lambda tell: judge_vectors(model, pairs, tell), model, files, json)
     if json:
-        screen.print_json({"model": model.name, "test": files, **plain(found)})
-    elif found.rank is not None:
+        return
+    if found.rank is not None:
         console.print(f"{found.pairs:,} pairs: rank correlation of scores and cosines {found.rank}", soft_wrap=True)
     else:
         said = f"{found.pairs:,} pairs: the second text is the nearest of all {found.first} %"
         console.print(f"{said}, mean reciprocal rank {found.reciprocal}", soft_wrap=True)
+
+
+def _judged(judge: "Callable[[Progress], R]", model: "EncoderModel", files: list[str], json: bool) -> R:
+    """What came out, which is printed if it is wanted as JSON."""
+    with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
+        found = judge(tell)
+    if json:
+        screen.print_json({"model": model.name, "test": files, **plain(found)})
+    return found
 
 
 def _each(measures: "Mapping[str, Measure]", what: str) -> Table:

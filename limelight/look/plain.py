@@ -3,12 +3,13 @@
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 
 def plain(value: Any) -> Any:
-    """A result as objects, lists, texts and numbers: dataclasses by their fields, tensors as nested lists."""
-    if isinstance(value, Tensor):
+    """A result as objects, lists, texts and numbers: dataclasses by fields, tensors and arrays as nested lists."""
+    if isinstance(value, Tensor | np.ndarray):
         return value.tolist()
     if is_dataclass(value):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}

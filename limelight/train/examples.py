@@ -58,7 +58,7 @@ def rows(path: Path, named: Sequence[str] = ()) -> Iterator[tuple[int, Row]]:
     )
     if not headed:
         if asked := [name for name in named if not name.isdigit()]:
-            _missing(path, asked[0], names)
+            missing(path, asked[0], names)
         cells, names = chain([first], cells), [str(number) for number in range(1, len(first) + 1)]
     for number, row in enumerate(cells, 1):
         if any(row):
@@ -72,14 +72,10 @@ def columns(files: Sequence[str | Path], asked: Sequence[str] = ()) -> tuple[str
     the longest texts and what repeats most. Raises RequestError where that cannot be told."""
     if len(asked) not in {0, 2}:
         raise RequestError(f"{len(asked)} columns were named; it takes two: of the texts and of their labels")
-    path = _tables(files)[0]
-    seen = [row for _, row in islice(rows(path, asked), LOOKED_AT)]
+    path = tables(files, "texts with labels")[0]
+    seen, names = first_rows(path, asked)
     if not seen:
         raise FileError(f"{path}: no row in there")
-    names = list(seen[0])
-    for name in asked:
-        if name not in names:
-            _missing(path, name, names)
     if asked:
         return asked[0], asked[1]
     cells = {name: [_plain(row.get(name)) for row in seen] for name in names}
@@ -104,11 +100,7 @@ def columns_of_texts(path: Path, asked: Sequence[str], count: int) -> tuple[str,
     """
     if asked and len(asked) != count:
         raise RequestError(f"{len(asked)} columns were named, and {count} {'is' if count == 1 else 'are'} read")
-    seen = [row for _, row in islice(rows(path, asked), LOOKED_AT)]
-    names = list(seen[0]) if seen else list(asked)
-    for name in asked:
-        if name not in names:
-            _missing(path, name, names)
+    seen, names = first_rows(path, asked)
     if len(names) < count:
         raise FileError(f"{path}: has {len(names)} columns, and {count} are needed")
     if asked:
@@ -127,11 +119,11 @@ def labelled(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[tupl
     for a table that does not have the columns, or a label that is no text or number.
     """
     text, label = named
-    for path in _tables(files):
+    for path in tables(files, "texts with labels"):
         for number, row in rows(path, named):
             for name in named:
                 if name not in row:
-                    _missing(path, name, row)
+                    missing(path, name, row)
             try:
                 yield _plain(row[text]).strip(), _labels(row[label])
             except ValueError:
@@ -152,12 +144,24 @@ def tagged(files: Sequence[str | Path]) -> Iterator[Tagged]:
         yield from _from_objects(path) if kind(path) == ".jsonl" else _from_lines(path)
 
 
-def _tables(files: Sequence[str | Path]) -> list[Path]:
+def tables(files: Sequence[str | Path], what: str) -> list[Path]:
+    """The files, of which each must be a table. what: what is read from them, for people."""
     paths = local(files, TABLES)
     for path in paths:
         if kind(path) not in TABLES or path.is_dir():
-            raise RequestError(f"{path}: texts with labels are read from tables ({', '.join(TABLES)}, also .gz, .xz)")
+            raise RequestError(f"{path}: {what} are read from tables ({', '.join(TABLES)}, also .gz, .xz)")
     return paths
+
+
+def first_rows(path: Path, asked: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """The rows of a table by which its columns are found, and its columns. Raises FileError if one of those that were
+    asked for is not there."""
+    seen = [row for _, row in islice(rows(path, asked), LOOKED_AT)]
+    names = list(seen[0]) if seen else list(asked)
+    for name in asked:
+        if name not in names:
+            missing(path, name, names)
+    return seen, names
 
 
 def _plain(cell: Any) -> str:
@@ -180,9 +184,10 @@ def _labels(cell: Any) -> tuple[str, ...] | None:
     return (plain,) if plain else None
 
 
-def _missing(path: Path, name: str, names: Iterable[str]) -> None:
+def missing(place: Path | str, name: str, names: Iterable[str]) -> None:
+    """Raises FileError for a column that is not there. place: the file, and perhaps the row."""
     known = list(names)
-    raise FileError(f"{path}: no column {name!r}{suggestion(name, known)} (its columns: {', '.join(known[:20])})")
+    raise FileError(f"{place}: no column {name!r}{suggestion(name, known)} (its columns: {', '.join(known[:20])})")
 
 
 def _from_lines(path: Path) -> Iterator[Tagged]:

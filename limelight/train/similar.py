@@ -3,13 +3,11 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from limelight.errors import FileError, RequestError
-from limelight.train.data import kind, local
-from limelight.train.examples import LOOKED_AT, TABLES, rows
+from limelight.train.examples import first_rows, missing, rows, tables
 
 NAMES = (
     *(("sentence1", "sentence2"), ("text1", "text2"), ("anchor", "positive"), ("query", "positive")),
@@ -17,6 +15,9 @@ NAMES = (
 )
 THIRD = ("score", "negative")
 """What the columns of such tables are called, and the one that may stand beside them."""
+
+READ = "texts that belong together"
+"""What is read here, for people."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,10 @@ class Beside:
 def columns(files: Sequence[str | Path], asked: Sequence[str] = ()) -> tuple[str, ...]:
     """The columns of a table: two or three of texts, or two of texts and one of numbers. Those that were asked for,
     else by their names, else all where there are two or three. Raises RequestError where that cannot be told."""
-    path = _tables(files)[0]
-    seen = [row for _, row in islice(rows(path, asked), LOOKED_AT)]
+    path = tables(files, READ)[0]
+    seen, names = first_rows(path, asked)
     if not seen:
         raise FileError(f"{path}: no row in there")
-    names = list(seen[0])
-    for name in asked:
-        if name not in names:
-            raise FileError(f"{path}: no column {name!r} (its columns: {', '.join(names)})")
     if asked and len(asked) not in {2, 3}:
         raise RequestError(f"{len(asked)} columns were named; it takes two of texts, and perhaps a third or a score")
     known = next((each for each in NAMES if {*each} <= {*names}), ())
@@ -56,10 +53,11 @@ def beside(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[Beside
     """What the rows of tables hold, None where something is missing. named: the columns; a third one is of scores if
     the first row of the first file has a number there. Raises FileError, naming the row, for another cell."""
     scored: bool | None = None
-    for path in _tables(files):
+    for path in tables(files, READ):
         for number, row in rows(path, named):
-            if missing := [name for name in named if name not in row]:
-                raise FileError(f"{path}, row {number}: no column {missing[0]!r}")
+            for name in named:
+                if name not in row:
+                    missing(f"{path}, row {number}", name, row)
             cells = [row[name] for name in named]
             last = _number(cells[-1]) if len(cells) == 3 else None
             scored = last is not None if scored is None else scored
@@ -77,11 +75,3 @@ def _number(cell: Any) -> float | None:
     except (TypeError, ValueError):
         return None
     return value if math.isfinite(value) else None
-
-
-def _tables(files: Sequence[str | Path]) -> list[Path]:
-    paths = local(files, TABLES)
-    for path in paths:
-        if kind(path) not in TABLES or path.is_dir():
-            raise RequestError(f"{path}: texts that belong together are read from tables ({', '.join(TABLES)})")
-    return paths
