@@ -1,9 +1,10 @@
 """The page's server: its files, and the numbers behind them."""
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import replace
 from importlib import resources
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -34,11 +35,14 @@ from limelight.serve.guard import App, Guard
 from limelight.serve.races import measured
 from limelight.serve.reply import Answer, Json, Lines, sentence
 from limelight.serve.session import PageSession
-from limelight.serve.worker import Emit
+from limelight.serve.worker import Emit, Line
 from limelight.views.numbers import dumps
 
 REPETITION = 1.1
 """How mildly answers are kept from repeating themselves, as in `limelight chat`."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 
@@ -92,7 +96,7 @@ def _models(app: FastAPI, session: PageSession) -> None:
             session.open(body.name, lambda done, total, note: emit({"done": done, "total": total, "note": note}))
             emit({"model": session.about()})
 
-        return Lines(session.worker, work, waiting=lambda: session.progress)
+        return Lines(session.worker.lines(work, waiting=lambda: session.progress))
 
 
 class Asker:
@@ -109,24 +113,30 @@ class Asker:
     def data(self, work: Callable[[], bytes | memoryview], media_type: str) -> Response:
         """The bytes that `work` returns."""
 
-        def expected() -> bytes | memoryview:
-            self._expect()
-            return work()
-
-        return Answer(self._session.worker, expected, media_type)
+        return Answer(self._session.worker, self._expecting(work), media_type)
 
     def lines(self, work: Callable[[Emit], None]) -> Response:
         """What `work` emits."""
 
-        def expected(emit: Emit) -> None:
-            self._expect()
-            work(emit)
+        return Lines(self._session.worker.lines(self._expecting(work)))
 
-        return Lines(self._session.worker, expected)
+    def writing(self, begin: Callable[[], AsyncGenerator[Line, None]]) -> Response:
+        """The lines of a text that is written, once `begin` has found out what to write."""
 
-    def _expect(self) -> None:
-        if self._model:
-            self._session.expect(self._model)
+        async def lines() -> AsyncGenerator[Line, None]:
+            async with aclosing(await self._session.worker.do(self._expecting(begin))) as written:
+                async for line in written:
+                    yield line
+
+        return Lines(lines())
+
+    def _expecting(self, work: Callable[P, T]) -> Callable[P, T]:
+        def expected(*args: P.args, **kwargs: P.kwargs) -> T:
+            if self._model:
+                self._session.expect(self._model)
+            return work(*args, **kwargs)
+
+        return expected
 
 
 def _looks(session: PageSession) -> APIRouter:
@@ -143,11 +153,7 @@ def _looks(session: PageSession) -> APIRouter:
 
     @router.post("/continue")
     async def go_on(body: Continue, asked: Annotated[Asker, Depends(asker)]) -> Response:
-        def work(emit: Emit) -> None:
-            for line in session.go_on(body.given, body.most, _sampling(body)):
-                emit(line)
-
-        return asked.lines(work)
+        return asked.writing(lambda: session.go_on(body.given, body.most, _sampling(body)))
 
     @router.post("/next")
     async def next(body: Next, asked: Annotated[Asker, Depends(asker)]) -> Response:
@@ -181,12 +187,8 @@ def _looks(session: PageSession) -> APIRouter:
 
     @router.post("/answer")
     async def answer(body: Reply, asked: Annotated[Asker, Depends(asker)]) -> Response:
-        def work(emit: Emit) -> None:
-            sampling = replace(_sampling(body), repetition=REPETITION)
-            for line in session.answer(body.turns, body.most, sampling):
-                emit(line)
-
-        return asked.lines(work)
+        sampling = replace(_sampling(body), repetition=REPETITION)
+        return asked.writing(lambda: session.answer(body.turns, body.most, sampling))
 
     @router.post("/turns")
     async def turns(body: Conversation, asked: Annotated[Asker, Depends(asker)]) -> Response:

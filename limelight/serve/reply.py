@@ -5,16 +5,15 @@ import io
 import logging
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
-from functools import partial
 from typing import Any, BinaryIO
 
 from fastapi.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from limelight.errors import LimelightError
-from limelight.serve.worker import Emit, Line, Worker
+from limelight.serve.worker import Line, Worker
 from limelight.views.numbers import dumps
 
 PIECE = 1 << 16
@@ -90,18 +89,18 @@ class Answer(Reply):
 
 
 class Lines(Reply):
-    """What `work` emits, as lines of JSON; an error is a last line with "error". waiting: see `Worker.lines`."""
+    """What comes, as lines of JSON; an error is a last line with "error"."""
 
-    def __init__(self, worker: Worker, work: Callable[[Emit], None], waiting: Callable[[], Line] | None = None) -> None:
+    def __init__(self, lines: AsyncGenerator[Line, None]) -> None:
         super().__init__("application/x-ndjson")
-        self._lines = partial(worker.lines, work, waiting)
+        self._lines = lines
 
     async def _answer(self, send: Send) -> None:
         async def put(line: Line) -> None:
             await send({"type": "http.response.body", "body": f"{dumps(line)}\n".encode(), "more_body": True})
 
         await self._begin(send)
-        async with aclosing(self._lines()) as lines:
+        async with aclosing(self._lines) as lines:
             try:
                 async for line in lines:
                     await put(line)

@@ -74,7 +74,7 @@ def serve(sock: socket.socket, session: "PageSession", text: str | None, open_br
         opening.add_done_callback(ended)
         server.run(sockets=[sock])
     finally:
-        if not session.worker.end(SECOND):  # it is where it cannot be reached, as in a library that waits for a network
+        if not session.end(SECOND):  # it is where it cannot be reached, as in a library that waits for a network
             sys.stdout.flush()
             os._exit(130)
     if error := opening.exception():

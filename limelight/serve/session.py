@@ -1,13 +1,13 @@
 """What a page works with: the one model that it has open, and the texts it looked at last."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limelight.errors import RequestError, suggestion
-from limelight.serve.worker import Worker, heed
+from limelight.serve.worker import MOST, Line, Worker, heed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from limelight.checkpoints.source import Listed
     from limelight.decode import Sampling
     from limelight.models.api import Decoder
+    from limelight.serve.runner import Runner
     from limelight.views.conversation import ConversationViews, Message
     from limelight.views.encoded import EncodedViews
     from limelight.views.text import TextViews
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
     Views: TypeAlias = TextViews | TranslationViews | EncodedViews
     Open: TypeAlias = "Opened | Translator | EncoderModel"
+
+ROWS = 4
+"""Texts that are written together."""
 
 REMEMBERED = 8
 """Texts whose readings are kept: the one on the screen, and some to come back to."""
@@ -52,14 +56,16 @@ class PageSession:
     worker: in whose thread all of this is called, except for what names and lists models.
     """
 
-    def __init__(self, name: str, device: str = "cpu", dtype: str | None = None) -> None:
+    def __init__(self, name: str, device: str = "cpu", dtype: str | None = None, worker: Worker | None = None) -> None:
         """name: what to open first; it may be a path, since whoever starts the server says it."""
-        self.worker = Worker()
+        self.worker = worker or Worker()
         self.name = _spelled(name)
         self._device = device
         self._dtype = dtype
         self._first = name
         self._open: Open | None = None
+        self._runner: Runner | None = None  # what the open one writes in
+        self._own: Runner | None = None  # if it is nobody else's
         self._beside: tuple[str, Open] | None = None  # what the open one was compared with last
         self._views: OrderedDict[tuple[str, str, bool, str], Views] = OrderedDict()
         self._talk: tuple[tuple[tuple[str, str], ...], ConversationViews] | None = None
@@ -101,14 +107,26 @@ class PageSession:
         if self._open is None or name != self.name:
             self._set(self._opened(name, tell), name)
 
-    def put(self, model: "Model | Translator") -> None:
-        """Puts a model that is open already in place of the one before; from then on its name is in the list."""
-        self._first = model.name
-        self._set(_looked_at(model), _spelled(model.name))
+    def put(self, model: "Model | Translator", runner: "Runner | None" = None) -> None:
+        """Puts a model that is open already in place of the one before; from then on its name is in the list.
 
-    def _set(self, opened: "Open", name: str) -> None:
+        runner: what it writes in; None: one of the page's own.
+        """
+        self._first = model.name
+        self._set(_looked_at(model), _spelled(model.name), runner)
+
+    def _set(self, opened: "Open", name: str, runner: "Runner | None" = None) -> None:
         self._open, self._beside, self._heads, self._talk, self.name = opened, None, None, None, name
         self._views.clear()
+        if self._own is not None:
+            self._own.end()
+        self._runner, self._own = runner, None
+
+    def end(self, seconds: float) -> bool:
+        """Gives everything up; whether all of it has ended after so many seconds."""
+        if self._own is not None:
+            self._own.end(seconds)
+        return self.worker.end(seconds)
 
     def expect(self, name: str) -> None:
         """Raises RequestError if the open model is another one, since someone else has chosen it."""
@@ -144,16 +162,15 @@ class PageSession:
             raise RequestError("no model is open yet; wait until it is, or choose another one")
         return self._open
 
-    def go_on(self, given: str, most: int, sampling: "Sampling") -> Iterator[dict[str, Any]]:
-        """What the open model adds to a text up to the end of the line, see `limelight.views.writing`; a translation is
+    def go_on(self, given: str, most: int, sampling: "Sampling") -> AsyncGenerator[Line, None]:
+        """What the open model adds to a text up to the end of the line, see `limelight.serve.writing`; a translation is
         one piece."""
-        from limelight.views.writing import written
+        from limelight.serve.writing import written
 
-        opened = self._now()
-        if (translator := _translator(opened)) is not None:
-            return ({"piece": found.text} for found in translator.translate([given]))
-        model = self._continuing().model
-        return written(model.network, model.tokenizer, model.encode(given, sink=True), most, sampling, ["\n"])
+        if (translator := _translator(self._now())) is not None:
+            return _at_once([{"piece": found.text} for found in translator.translate([given])])
+        model, runner = self._writing()
+        return written(runner, model.tokenizer, model.encode(given, sink=True), most, sampling, ["\n"])
 
     def views(
         self, given: str, added: str = "", tokens: bool = False, ahead: bool = False, beside: str = ""
@@ -183,12 +200,14 @@ class PageSession:
         self._views.move_to_end(key)
         return found.ahead if ahead and isinstance(found, TextViews) else found
 
-    def answer(self, messages: "Sequence[Message]", most: int, sampling: "Sampling") -> Iterator[dict[str, Any]]:
-        """The open model's answer to a conversation, see `limelight.views.conversation.answered`."""
-        from limelight.views.conversation import answered
+    def answer(self, messages: "Sequence[Message]", most: int, sampling: "Sampling") -> AsyncGenerator[Line, None]:
+        """The open model's answer to a conversation, see `limelight.views.conversation.prompt`."""
+        from limelight.serve.writing import written
+        from limelight.views.conversation import prompt
 
-        model = self._continuing().model
-        return answered(model.network, model.tokenizer, messages, most, sampling)
+        model, runner = self._writing()
+        ids = prompt(model.tokenizer, messages, model.network.context)
+        return written(runner, model.tokenizer, ids, most, sampling)
 
     def conversation(self, messages: "Sequence[Message]") -> "ConversationViews":
         """A conversation that ends with an answer, under the open model; the last one is kept."""
@@ -299,6 +318,15 @@ class PageSession:
             raise RequestError(f"this model {_does(opened)}; open one that continues texts to look at this")
         return opened
 
+    def _writing(self) -> "tuple[Model, Runner]":
+        """The open model, and what it writes in."""
+        from limelight.serve.runner import Runner
+
+        model = self._continuing().model
+        if self._runner is None:
+            self._runner = self._own = Runner(model.network, rows=ROWS, waiting=MOST)
+        return model, self._runner
+
     def _other(self, name: str) -> "Open":
         """A second model, which stays open until a third one is asked for."""
         if self._beside is None or self._beside[0] != name:
@@ -363,6 +391,11 @@ def _looked_at(model: "Model | Translator | EncoderModel") -> "Open":
         return replace(model, network=heedful(twin(model.network), heed, deep=True))
     running = replace(model, network=heedful(twin(model.network), heed, deep=False))
     return Opened(running, heedful(model.opened, heed, deep=True))
+
+
+async def _at_once(lines: Iterable[Line]) -> AsyncGenerator[Line, None]:
+    for line in lines:
+        yield line
 
 
 def _translator(opened: "Open") -> "Translator | None":

@@ -1,9 +1,8 @@
 """A conversation looked at: its turns cut into words, and which of them an answer, or a part of one, came from."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look.answered import Level, SeenAnswer, Segment, conversation
 from limelight.look.session import Progress
@@ -11,7 +10,6 @@ from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
 from limelight.views.numbers import Numbers
 from limelight.views.parts import told
-from limelight.views.writing import written
 
 MANY = 40
 """Words of a conversation beyond which its sentences are hidden and not its words."""
@@ -19,19 +17,15 @@ MANY = 40
 Message = Mapping[str, Any]
 
 
-def answered(
-    network: Decoder, tokenizer: Tokenizer, messages: Sequence[Message], most: int, sampling: Sampling
-) -> Iterator[Numbers]:
-    """The model's answer to a conversation by its own chat template, see `written`; where that ends with an answer, how
-    it goes on. Raises TextError if the model has no template, RequestError if the conversation does not fit."""
+def prompt(tokenizer: Tokenizer, messages: Sequence[Message], context: int) -> list[int]:
+    """The tokens behind which a model answers a conversation by its own chat template; where that ends with an answer,
+    goes on with it. Raises TextError if the model has no template, RequestError if it sees fewer tokens."""
     begun = str(messages[-1]["content"]) if messages and messages[-1]["role"] == "assistant" else ""
     before = messages[:-1] if begun else messages
-    prompt = tokenizer.encode(tokenizer.chat(before) + begun, special=True).ids
-    if len(prompt) > network.context:
-        raise RequestError(
-            f"the conversation has {len(prompt):,} tokens and the model sees {network.context:,}; start a new one"
-        )
-    return written(network, tokenizer, prompt, most, sampling)
+    ids = tokenizer.encode(tokenizer.chat(before) + begun, special=True).ids
+    if len(ids) > context:
+        raise RequestError(f"the conversation has {len(ids):,} tokens and the model sees {context:,}; start a new one")
+    return ids
 
 
 class ConversationViews:

@@ -30,6 +30,7 @@ from limelight.serve.api.writing import Writing
 from limelight.serve.app import application
 from limelight.serve.guard import App, Guard
 from limelight.serve.session import PageSession
+from limelight.serve.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -60,7 +61,8 @@ def make(
     localhost and addresses. origins: other web pages that may ask ("*": all).
     """
 
-    session = PageSession("") if page else None
+    worker = Worker()  # whoever looks at a model, by the API or on the page, does so in its thread
+    session = PageSession("", worker=worker) if page else None
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> "AsyncIterator[None]":
@@ -71,12 +73,14 @@ def make(
             failed(error)
             raise
         if session is not None:
-            model = (await found.writer(None)).model
-            await session.worker.do(lambda: session.put(model))
+            writer = await found.writer(None)
+            writer.looking += 1  # as long as the page is there
+            await worker.do(lambda: session.put(writer.model, writer.runner))
         opened(found)
         yield
         if session is not None:
-            session.worker.end(1.0)
+            session.end(1.0)
+        worker.end(1.0)
         found.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
@@ -93,7 +97,7 @@ def make(
 
     _open_to_all(app)
     dependencies = [Depends(allowed)]
-    _paths(app, dependencies, Keep(keep))
+    _paths(app, dependencies, Keep(keep), worker)
     if session is not None:
         app.mount("/", application(session))
     return Guard(app, names, LARGEST, origins, lambda why: ApiError(why).body["error"])
@@ -120,7 +124,7 @@ def _state(model: Writer | Reader) -> Object:
     return {"alive": runner.alive, **counts}
 
 
-def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
+def _paths(app: FastAPI, dependencies: list[Any], keep: Keep, worker: Worker) -> None:
     def shelf(request: Request) -> Shelf:
         found: Shelf = request.app.state.shelf
         return found
@@ -220,7 +224,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep) -> None:
     @app.get("/v1/requests/{id}/look", dependencies=dependencies)
     async def looked(id: str, asked: Annotated[Look, Query()]) -> Response:
         found = keep.get(id)
-        return Whole(lambda: look(found, asked))
+        return Whole(lambda: look(found, asked, worker))
 
     @app.post("/v1/requests/{id}/replay", dependencies=dependencies)
     async def replay(id: str) -> Response:

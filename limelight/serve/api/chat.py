@@ -6,12 +6,13 @@ from typing import Any
 
 from limelight.serve.api.answers import Object
 from limelight.serve.api.bodies import Chat, Message
-from limelight.serve.api.choice import Told, modern, prompt_told
 from limelight.serve.api.errors import ApiError, unsupported
 from limelight.serve.api.grammar import constraint
+from limelight.serve.api.logprobs import modern, prompt_told
 from limelight.serve.api.shelf import Writer
 from limelight.serve.api.tools import Plain, Toolbox
 from limelight.serve.api.writing import Writing, plan, scored
+from limelight.serve.choice import Told
 
 
 def flat(messages: Sequence[Message]) -> list[dict[str, Any]]:

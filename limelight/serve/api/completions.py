@@ -5,11 +5,12 @@ from typing import Any
 
 from limelight.serve.api.answers import Object
 from limelight.serve.api.bodies import Complete
-from limelight.serve.api.choice import Told, legacy, prompt_told
 from limelight.serve.api.errors import ApiError, unsupported
 from limelight.serve.api.grammar import constraint
+from limelight.serve.api.logprobs import legacy, prompt_told
 from limelight.serve.api.shelf import Writer
 from limelight.serve.api.writing import plan, scored
+from limelight.serve.choice import Told
 
 LENGTH = 16
 """Tokens that are written where nobody says how many, as OpenAI has it."""

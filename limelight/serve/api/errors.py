@@ -4,6 +4,7 @@ from typing import Any
 
 from limelight.errors import LimelightError
 from limelight.serve.reply import sentence
+from limelight.serve.runner import BusyError
 
 
 class ApiError(Exception):
@@ -46,6 +47,8 @@ def api_error(error: Exception) -> ApiError:
     """Any error as one of the API: what limelight refuses is the caller's to mend, anything else a defect of ours."""
     if isinstance(error, ApiError):
         return error
+    if isinstance(error, BusyError):
+        return ApiError(str(error), status=503, code="server_overloaded", retry=error.retry)
     return ApiError(sentence(error), status=400 if isinstance(error, LimelightError) else 500)
 
 

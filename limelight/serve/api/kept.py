@@ -13,14 +13,14 @@ from pydantic import Field
 from limelight.serve.api.answers import Object
 from limelight.serve.api.bodies import Body
 from limelight.serve.api.errors import ApiError
-from limelight.serve.worker import heed
+from limelight.serve.worker import Worker, heed
 
 if TYPE_CHECKING:
     from limelight import Model
     from limelight.look import SeenAnswer
-    from limelight.serve.api.choice import Choice
-    from limelight.serve.api.runner import Ask
     from limelight.serve.api.writing import Writing
+    from limelight.serve.choice import Choice
+    from limelight.serve.runner import Ask
 
 AGE = 3600.0
 """Seconds after which what is kept is thrown away."""
@@ -113,8 +113,8 @@ class Keep:
 
 async def again(kept: Kept) -> Object:
     """Writes a request's texts once more; whether they are the same tokens."""
-    from limelight.serve.api.choice import Choice
     from limelight.serve.api.writing import Writing
+    from limelight.serve.choice import Choice
 
     before = kept.writing
     made = [Choice(each.tokenizer, each.stops, each.after, each.special) for each in before.made]
@@ -126,8 +126,8 @@ async def again(kept: Kept) -> Object:
     return {"id": before.id, "object": "request.replay", "same": all(same), "tokens": [each.ids for each in made]}
 
 
-async def look(kept: Kept, asked: Look) -> Object:
-    """What in the prompt made the model give an answer."""
+async def look(kept: Kept, asked: Look, worker: Worker) -> Object:
+    """What in the prompt made the model give an answer, found out in this worker's thread."""
     if asked.word is not None and asked.sentence is not None:
         raise ApiError("word and sentence ask about two things; give one of them", param="word")
     ask, made = kept.choice(asked.choice)
@@ -142,7 +142,7 @@ async def look(kept: Kept, asked: Look) -> Object:
 
     writer.looking += 1
     try:
-        return await writer.worker.do(work)
+        return await worker.do(work)
     finally:
         writer.looking -= 1
 

@@ -10,7 +10,7 @@ from limelight.checkpoints.source import SUFFIXES, fetch, resolve
 from limelight.decode.engine import position_bytes
 from limelight.errors import RequestError, suggestion
 from limelight.serve.api.errors import ApiError
-from limelight.serve.api.runner import Runner
+from limelight.serve.runner import Runner
 from limelight.serve.worker import Worker
 
 if TYPE_CHECKING:
@@ -21,13 +21,12 @@ LEAST = 1024
 
 
 class Writer:
-    """A model that continues texts, and the engine that runs it. worker: in whose thread it is looked at."""
+    """A model that continues texts, and the engine that runs it. looking: how many look at it, beside the engine."""
 
     def __init__(self, name: str, model: "Model", rows: int, waiting: int, memory: int | None) -> None:
         self.name = name
         self.model = model
         self.runner = Runner(model.network, rows=rows, waiting=waiting, memory=memory)
-        self.worker = Worker()
         self.specials = {model.tokenizer.token(id): id for id in model.tokenizer.controls}
         self.used = time.monotonic()
         self.looking = 0
@@ -65,9 +64,8 @@ class Writer:
             )
 
     def close(self) -> None:
-        """Ends its threads."""
+        """Ends its thread."""
         self.runner.end()
-        self.worker.end(1.0)
 
 
 class Reader:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from limelight.decode import Rules
 from limelight.decode.processors import Bias
 from limelight.serve.api.bodies import Drawing
-from limelight.serve.api.choice import FLOOR, Choice, Told
 from limelight.serve.api.errors import ApiError
-from limelight.serve.api.runner import Ask, Job
+from limelight.serve.choice import FLOOR, Choice, Told
+from limelight.serve.runner import Ask, Job
 from limelight.text.stream import TextStream
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -97,16 +98,42 @@ def test_a_completion_is_looked_into_by_paragraphs(keeping: Served) -> None:
     assert [each["word"] for each in told["importance"]["words"]] == prompt.split("\n\n")
 
 
-def test_the_page_shows_the_same(serving: Serve, tiny: Path) -> None:
-    served = serving([str(tiny)], {"keep": 2, "page": True})
-    with served.open("/") as answer:
+@pytest.fixture(scope="module")
+def paged(serving: Serve, tiny: Path) -> Served:
+    return serving([str(tiny)], {"keep": 2, "page": True})
+
+
+def test_the_page_writes_in_the_same_engine(paged: Served) -> None:
+    counts = paged.writer.runner.counts
+    body = {"given": SENTENCE, "temperature": 1.0, "seed": 5, "most": 12}
+    messages = [{"role": "user", "content": "cat?"}]
+    talk = {"messages": messages, "temperature": 1.0, "seed": 2, "most": 7}
+    asks: list[tuple[str, Any]] = [("/api/continue", body), ("/api/answer", talk), ("/api/continue", body)]
+
+    def told(path: str, body: Any) -> list[str]:
+        with paged.open(path, body) as answer:
+            return [json.loads(line)["piece"] for line in answer.read().splitlines()]
+
+    before = counts.generated
+    alone = [told(*each) for each in asks]
+    assert counts.generated - before == sum(map(len, alone)) > 12
+    assert alone[0] == alone[2]
+    with ThreadPoolExecutor(4) as together:  # beside one another and an answer of the API
+        api = together.submit(paged.ask, COMPLETIONS, {"prompt": SENTENCE, "max_tokens": 60, "ignore_eos": True})
+        assert list(together.map(lambda each: told(*each), asks)) == alone
+        assert api.result()[0] == 200
+    assert paged.writer.busy  # it stays open as long as the page may ask
+
+
+def test_the_page_shows_the_same(paged: Served, tiny: Path) -> None:
+    with paged.open("/") as answer:
         assert answer.status == 200
         assert b"main.js" in answer.read()
-    assert served.ask("/api/models")[1]["open"]["name"] == str(tiny)
-    assert served.ask("/api/words", {"given": SENTENCE})[0] == 200
+    assert paged.ask("/api/models")[1]["open"]["name"] == str(tiny)
+    assert paged.ask("/api/words", {"given": SENTENCE})[0] == 200
     said = [{"role": "user", "content": "The cat sat."}]
-    id = served.ask(CHAT, {"messages": said, "max_tokens": 5, "seed": 1})[1]["id"]
-    told = served.ask(f"/v1/requests/{id}/look?check=false&by=message")[1]
+    id = paged.ask(CHAT, {"messages": said, "max_tokens": 5, "seed": 1})[1]["id"]
+    told = paged.ask(f"/v1/requests/{id}/look?check=false&by=message")[1]
     shown = dict(parse_qsl(told["page"].removeprefix("#")))
     assert shown["mode"] == "ask"
     assert json.loads(shown["talk"]) == [["u", "The cat sat."], ["a", told["answer"]]]

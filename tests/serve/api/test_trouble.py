@@ -187,7 +187,7 @@ def test_health_says_whether_the_engine_steps(api: Served, monkeypatch: pytest.M
         return step(self)
 
     monkeypatch.setattr(Engine, "step", hang)
-    monkeypatch.setattr("limelight.serve.api.runner.STALLED", 0.0)
+    monkeypatch.setattr("limelight.serve.runner.STALLED", 0.0)
     asking = threading.Thread(target=lambda: api.ask(COMPLETIONS, {"prompt": "a", "max_tokens": 1}))
     asking.start()
     assert stuck.wait(30)
@@ -208,10 +208,12 @@ def test_health_says_whether_what_runs_between_steps_goes_on(api: Served, monkey
         assert go_on.wait(30)
 
     runner = api.writer.runner
+    assert api.ask(COMPLETIONS, {"prompt": "a", "max_tokens": 1})[0] == 200
+    assert runner._loop is not None
     running = asyncio.run_coroutine_threadsafe(runner.aside(pieces), runner._loop)
     assert begun.wait(30)
     fine = api.ask("/health")[0]
-    monkeypatch.setattr("limelight.serve.api.runner.STALLED", 0.0)
+    monkeypatch.setattr("limelight.serve.runner.STALLED", 0.0)
     stalled = api.ask("/health")[0]
     go_on.set()
     running.result(30)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import torch
 
 from limelight.decode import Engine
-from limelight.serve.api.errors import ApiError
+from limelight.errors import RequestError
 
 if TYPE_CHECKING:
     from limelight.decode import Constraint, Request, Rules, Sampling, Token
@@ -23,7 +23,17 @@ if TYPE_CHECKING:
 STALLED = 60.0
 """Seconds without a step after which an engine that has something to do counts as dead."""
 
+CLOSED = "the model has been closed; ask again"
+
 T = TypeVar("T")
+
+
+class BusyError(RequestError):
+    """Nothing can be written now. retry: seconds after which asking again makes sense."""
+
+    def __init__(self, text: str, retry: int) -> None:
+        super().__init__(text)
+        self.retry = retry
 
 
 @dataclass(frozen=True)
@@ -98,7 +108,7 @@ class Job:
 class Runner:
     """Owns an engine in a thread of its own.
 
-    All but the thread's own work is called in the thread of the event loop `loop`. rows: texts that run together.
+    All but the thread's own work, the beginning and the end is called in one event loop. rows: texts that run together.
     waiting: the most that wait beyond them; more are refused. memory: see `Engine`.
     """
 
@@ -111,7 +121,7 @@ class Runner:
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._asides: deque[Generator[None, None, None]] = deque()
         self._live: dict[Request, tuple[Job, int]] = {}
-        self._loop = asyncio.get_running_loop()
+        self._loop: asyncio.AbstractEventLoop | None = None  # of those who ask
         self._ending = False
         self._stepped = time.monotonic()
         self.open = 0  # texts that have not ended, as the event loop knows
@@ -146,19 +156,16 @@ class Runner:
         return len(self._engine.waiting)
 
     async def submit(self, asks: Sequence[Ask]) -> Job:
-        """Lines up texts. Raises ApiError if too many wait, RequestError for what the engine refuses."""
+        """Lines up texts. Raises BusyError if too many wait, RequestError for what the engine refuses."""
         if self.open + len(asks) > self._most and self.open:
-            raise ApiError(
-                f"{self.open} texts are being written or wait for it, and at most {self._most} may; ask again later",
-                status=503,
-                code="server_overloaded",
-                retry=1,
+            raise BusyError(
+                f"{self.open} texts are being written or wait for it, and at most {self._most} may; ask again later", 1
             )
-        if not self._thread.is_alive():
-            raise ApiError("the engine has ended", status=503, retry=5)
+        if self._ending:
+            raise BusyError(CLOSED, 5)
         job = Job(self, asks, time.monotonic(), left=set(range(len(asks))))
         self.open += len(asks)
-        accepted: asyncio.Future[None] = self._loop.create_future()
+        accepted: asyncio.Future[None] = self._future()
         self._commands.put(lambda: self._submit(job, accepted))
         try:
             await accepted
@@ -173,10 +180,11 @@ class Runner:
 
     async def aside(self, work: Callable[[], Generator[None, None, T]]) -> T:
         """What a generator returns that is run in the engine's thread, a piece between two steps."""
-        done: asyncio.Future[T] = self._loop.create_future()
+        done: asyncio.Future[T] = self._future()
 
         def pieces() -> Generator[None, None, None]:
             try:
+                yield  # so that an error can be thrown in from here on
                 found = yield from work()
             except Exception as error:
                 self._tell(_fail, done, error)
@@ -184,14 +192,20 @@ class Runner:
                 self._tell(_succeed, done, found)
 
         running = pieces()
+        next(running)
         self._commands.put(lambda: self._asides.append(running))
         try:
             return await done
         finally:
             self._commands.put(lambda: self._asides.remove(running) if running in self._asides else None)
 
+    def _future(self) -> "asyncio.Future[Any]":
+        """What the thread is to fulfil for one who asks in this loop."""
+        self._loop = asyncio.get_running_loop()
+        return self._loop.create_future()
+
     def end(self, seconds: float = 5.0) -> None:
-        """Ends the thread; what is not answered by then is given up."""
+        """Ends the thread; whoever is not answered by now is told so."""
         self._ending = True
         self._commands.put(lambda: None)
         self._thread.join(seconds)
@@ -205,7 +219,14 @@ class Runner:
                 self._step()
             except Exception as error:  # a defect: nobody knows what it left behind
                 logging.getLogger("limelight").error("the engine failed; it begins anew", exc_info=error)
-                self._anew(error)
+                broken = RuntimeError("the engine failed")
+                broken.__cause__ = error
+                self._give_up(broken)
+                self._engine = self._new()
+        with suppress(queue.Empty):
+            while True:
+                self._commands.get_nowait()()
+        self._give_up(BusyError(CLOSED, 5))
 
     def _obey(self) -> None:
         """Does what was asked for by now; waits for something if there is nothing to do."""
@@ -295,16 +316,19 @@ class Runner:
         if found:
             self._tell(self._deliver, found, closed)
 
-    def _anew(self, error: Exception) -> None:
-        broken = ApiError("limelight failed at this; the terminal it was started in says why", status=500)
-        self._tell(self._deliver, [(job, broken) for job, _ in self._live.values()], len(self._live))
+    def _give_up(self, error: Exception) -> None:
+        """Everything that it has been asked for ends in this error."""
+        self._tell(self._deliver, [(job, error) for job, _ in self._live.values()], len(self._live))
         self._live.clear()
+        for aside in self._asides:
+            with suppress(StopIteration):
+                aside.throw(error)
         self._asides.clear()
-        self._engine = self._new()
 
     def _tell(self, what: Callable[..., Any], *arguments: Any) -> None:
-        with suppress(RuntimeError):  # the server has ended
-            self._loop.call_soon_threadsafe(what, *arguments)
+        if self._loop is not None:
+            with suppress(RuntimeError):  # the server has ended
+                self._loop.call_soon_threadsafe(what, *arguments)
 
     # ---- in the event loop again
 

@@ -1,8 +1,8 @@
-"""The text of one choice, token by token: no half characters, nothing behind its stop; what is told of each token."""
+"""The text of one answer, token by token: no half characters, nothing behind its stop; what is told of each token."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from limelight.decode import StopStrings
 from limelight.text.stream import TextStream
@@ -82,57 +82,3 @@ class Choice:
     def _add(self, text: str) -> str:
         self._length += len(text)
         return self._strings.push(text)
-
-
-def legacy(told: Sequence[Told], start: int = 0) -> dict[str, Any]:
-    """Tokens as /v1/completions tells them. start: characters in front of them."""
-    return {
-        "tokens": [each.text for each in told],
-        "token_logprobs": [each.logprob for each in told],
-        "top_logprobs": [None if each.logprob is None else _best(each) for each in told],
-        "text_offset": [start + each.offset for each in told],
-    }
-
-
-def _best(told: Told) -> dict[str, float]:
-    found: dict[str, float] = {}
-    for _, text, value in told.best:
-        found.setdefault(text, value)
-    if told.logprob is not None:
-        found.setdefault(told.text, told.logprob)
-    return found
-
-
-def modern(told: Sequence[Told]) -> dict[str, Any]:
-    """Tokens as /v1/chat/completions tells them."""
-    content = [
-        {
-            **_token(each.text, each.logprob),
-            "top_logprobs": [_token(text, value) for _, text, value in each.best],
-        }
-        for each in told
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _token(text: str, logprob: float | None) -> dict[str, Any]:
-    whole = "\ufffd" not in text  # part of a character has bytes that its spelling does not show
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode()) if whole else None}
-
-
-def prompt_told(told: Sequence[Told]) -> list[dict[str, Any] | None]:
-    """The tokens of a prompt as vLLM tells them: by id, with rank."""
-    found: list[dict[str, Any] | None] = []
-    for each in told:
-        if each.logprob is None:
-            found.append(None)
-            continue
-        places = {id: (value, place, text) for place, (id, text, value) in enumerate(each.best, 1)}
-        places.setdefault(each.id, (each.logprob, each.rank or 0, each.text))
-        found.append(
-            {
-                str(id): {"logprob": value, "rank": rank, "decoded_token": text}
-                for id, (value, rank, text) in places.items()
-            }
-        )
-    return found
