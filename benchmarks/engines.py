@@ -64,7 +64,7 @@ class Limelight:
         from limelight.decode import generate
 
         given = prompts(self.model.tokenizer.encode(PROMPT).ids, after, rows)
-        steps = generate(self.model.network, given, max_tokens=tokens + 1)
+        steps = generate(self.model.network, given, max_tokens=tokens + 1, draft=None)  # one by one, as the peers
         next(steps)
         start = time.perf_counter()
         made = sum(len(step) for step in steps)

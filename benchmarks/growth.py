@@ -50,7 +50,7 @@ class Growing:
 
         model = self.ours.model
         given = prompts(model.tokenizer.encode("The cat sat on the mat because it was tired, and").ids, tokens, rows)
-        steps = generate(model.network, given, max_tokens=WRITTEN + 1)
+        steps = generate(model.network, given, max_tokens=WRITTEN + 1, draft=None)
         start = time.perf_counter()
         next(steps)
         begin = time.perf_counter()

@@ -63,14 +63,15 @@ class Model(Verbs):
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         sink: bool = False,
-        draft: Literal["lookup"] | Model | None = None,
+        draft: Literal["auto", "lookup"] | Model | None = "auto",
     ) -> Iterator[str]:
         """Continues `text`, yielding pieces of the continuation as they are known; never half a character.
 
         sampling: how tokens are chosen (always the likeliest one, if not given). stop: strings that end the text and
         are not part of it. sink: the text is read as `look` reads it, behind the model's document separator. draft:
-        for speed alone, guess the next tokens from what the text said before ("lookup"), or by a smaller model with the
-        same tokenizer; the model checks all guesses in one step. Raises RequestError if the text does not fit the
+        for speed alone, guess the next tokens from what the text said before ("lookup"; "auto": where that pays and is
+        exact to the bit), or by a smaller model with the same tokenizer; the model checks all guesses in one step.
+        None: guess nothing. Raises RequestError if the text does not fit the
         model's context, or if the model cannot use the draft.
         """
         return stream(
@@ -92,7 +93,7 @@ class Model(Verbs):
         stop: Sequence[str] = (),
         logprobs: bool = False,
         sink: bool = False,
-        draft: Literal["lookup"] | Model | None = None,
+        draft: Literal["auto", "lookup"] | Model | None = "auto",
     ) -> Completion:
         """Continues `text` and returns the whole continuation; see `stream`."""
         return self.complete_all(
@@ -108,7 +109,7 @@ class Model(Verbs):
         stop: Sequence[str] = (),
         logprobs: bool = False,
         sink: bool = False,
-        draft: Literal["lookup"] | Model | None = None,
+        draft: Literal["auto", "lookup"] | Model | None = "auto",
     ) -> list[Completion]:
         """Continues several texts of any lengths together; each gives what it would give alone.
 
@@ -146,7 +147,7 @@ class Model(Verbs):
             max_tokens=max_tokens,
             sampling=sampling,
             stop=stop,
-            draft=None,
+            draft="auto",
         )
 
     @overload
@@ -309,12 +310,12 @@ class Model(Verbs):
         return Opening(ids, after=ids)
 
 
-def _drafting(draft: Literal["lookup"] | Model | Translator | None) -> Drafting | None:
+def _drafting(draft: Literal["auto", "lookup"] | Model | Translator | None) -> Drafting | None:
     if isinstance(draft, Model | Translator):
         return draft.network
-    if draft is None or draft == "lookup":
+    if draft is None or draft in ("auto", "lookup"):
         return draft
-    raise RequestError(f'draft is {given.shown(draft)}; it must be "lookup" or a smaller model that was opened')
+    raise RequestError(f'draft is {given.shown(draft)}; it must be "auto", "lookup" or a smaller model that was opened')
 
 
 def _described(network: LanguageModel) -> str:
@@ -393,7 +394,7 @@ class Translator:
         max_tokens: int = 256,
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
-        draft: Literal["lookup"] | Model | Translator | None = None,
+        draft: Literal["auto", "lookup"] | Model | Translator | None = "auto",
     ) -> Iterator[str]:
         """Writes behind `source`, from left to right, yielding pieces of the text as they are known.
 
@@ -420,7 +421,7 @@ class Translator:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         logprobs: bool = False,
-        draft: Literal["lookup"] | Model | Translator | None = None,
+        draft: Literal["auto", "lookup"] | Model | Translator | None = "auto",
     ) -> Completion:
         """Writes behind `source` and returns the whole text; see `stream`."""
         return self.complete_all(
@@ -435,7 +436,7 @@ class Translator:
         sampling: Sampling | None = None,
         stop: Sequence[str] = (),
         logprobs: bool = False,
-        draft: Literal["lookup"] | Model | Translator | None = None,
+        draft: Literal["auto", "lookup"] | Model | Translator | None = "auto",
     ) -> list[Completion]:
         """Writes behind several sources of any lengths together; each gives what it would give alone, see
         `Model.complete_all`."""

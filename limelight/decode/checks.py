@@ -50,7 +50,9 @@ def check_draft(model: LanguageModel, draft: Drafting, source: Sequence[int]) ->
     """Raises RequestError unless a draft can guess for the model, behind a source where there is one."""
     if not begin(model, 1, 1).rewinds:
         raise RequestError("a recurrent model cannot take back what it read, so it cannot use a draft; leave it out")
-    if draft != "lookup" and draft.vocab != model.vocab:
+    if isinstance(draft, str):
+        return
+    if draft.vocab != model.vocab:
         raise RequestError(
             f"the draft has a vocabulary of {draft.vocab:,} and the model one of {model.vocab:,}: "
             "they must share their tokenizer"

@@ -36,16 +36,19 @@ class Lookup:
     """Guesses that a text goes on as it did where its last two or three tokens stood before (Saxena, 2023).
 
     That costs next to nothing and pays where texts repeat themselves or their prompt. Since the model's work grows with
-    every guess, it begins with one and doubles them, up to `most`, for as long as all of them are right.
+    every guess, it begins with one and doubles them, up to `most`, for as long as all of them are right. wary: at
+    first, and behind a mistake, it only compares what it would have guessed with what comes, and begins when that is
+    right.
     """
 
-    def __init__(self, most: int = 8) -> None:
+    def __init__(self, most: int = 8, *, wary: bool = False) -> None:
         self._most = most
+        self._least = 0 if wary else 1
         self._after: dict[tuple[int, ...], int] = {}  # where the text went on behind such tokens, the last time
         self._indexed = 0
         self._guess: list[int] = []
         self._guessed_at = 0
-        self._trust = 1
+        self._trust = self._least
 
     def propose(self, tokens: list[int], most: int) -> list[int]:
         """See `Draft`."""
@@ -55,13 +58,13 @@ class Lookup:
 
         if self._guess:
             right = tokens[self._guessed_at : self._guessed_at + len(self._guess)] == self._guess
-            self._trust = min(2 * self._trust, self._most) if right else 1
+            self._trust = min(max(1, 2 * self._trust), self._most) if right else self._least
         at = self._after.get(tuple(tokens[-3:]), self._after.get(tuple(tokens[-2:])))
         # What stood there goes on up to the end of the text, and then, in a text that goes round, once more.
-        size = min(most, self._trust)
+        size = min(most, max(1, self._trust))
         self._guess = [] if at is None else [tokens[at + i % (len(tokens) - at)] for i in range(size)]
         self._guessed_at = len(tokens)
-        return self._guess
+        return self._guess[: self._trust]
 
 
 class Smaller:
@@ -103,10 +106,13 @@ class Smaller:
         return self._model.step(torch.tensor([tokens], device=self._model.device), state, last=True)[0]
 
 
-Drafting: TypeAlias = "Literal['lookup'] | LanguageModel"
-"""How to guess: by `Lookup`, or by a smaller model."""
+Drafting: TypeAlias = "Literal['auto', 'lookup'] | LanguageModel"
+"""How to guess: by `Lookup`, or by a smaller model. "auto" is a wary `Lookup` for a text that runs alone, where the
+model is batch-invariant: it hardly ever costs anything, and what comes out is the same to the bit."""
 
 
 def drafts(drafting: Drafting, capacity: int, source: Sequence[int]) -> Draft:
     """The draft for one text of at most `capacity` tokens behind a source, where there is one."""
-    return Lookup() if drafting == "lookup" else Smaller(drafting, capacity, source)
+    if isinstance(drafting, str):
+        return Lookup(wary=drafting == "auto")
+    return Smaller(drafting, capacity, source)

@@ -17,7 +17,7 @@ from limelight.decode.prefixes import BLOCK, Prefixes, shared
 from limelight.decode.request import CHUNK, Request, Rules, Step, Token
 from limelight.decode.sampling import Sampling
 from limelight.errors import RequestError
-from limelight.models.api import Seq2Seq, begin
+from limelight.models.api import Seq2Seq, batch_invariant, begin
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Sequence
@@ -116,7 +116,7 @@ class Engine:
         sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
         stop: frozenset[int] = frozenset(),
         logprobs: int | None = None,
-        draft: Drafting | None = None,
+        draft: Drafting | None = "auto",
         generator: torch.Generator | None = None,
         rules: Rules = Rules(),  # noqa: B008 (frozen)
         constraint: Constraint | None = None,
@@ -142,7 +142,7 @@ class Engine:
                 f"logprobs is {logprobs}; it must be from 0 to {self.model.vocab:,}, the model's vocabulary"
             )
         check_source(self.model, source, f"{name}'s source")
-        if draft is not None:
+        if draft is not None and draft != "auto":
             check_draft(self.model, draft, source)
         # The last token need not be read again, so a text may go one token past what the model can see.
         limit = min(max_tokens, self.model.context - len(prompt) + 1, self.positions - len(prompt) + 1)
@@ -160,6 +160,7 @@ class Engine:
             stop=stop,
             logprobs=logprobs,
             draft=None if draft is None else drafts(draft, len(prompt) + limit, source),
+            auto=draft == "auto",
         )
         self._submitted += 1
         self.waiting.append(request)
@@ -416,7 +417,12 @@ class Engine:
                 self._fail(request, error)
 
     def _guess(self, request: Request, most: int) -> list[int]:
-        """At most `most` tokens that the request's draft expects; it ends if the draft raises."""
+        """At most `most` tokens that the request's draft expects; it ends if the draft raises.
+
+        Beside others, or where a step of several tokens rounds otherwise, only those guess that were told to.
+        """
+        if request.auto and not (len(self.running) == 1 and batch_invariant(self.model)):
+            return []
         try:
             return request.guess(most)
         except Exception as error:

@@ -46,7 +46,7 @@ def generate(
     sampling: Sampling = Sampling(),  # noqa: B008 (frozen)
     stop: frozenset[int] = frozenset(),
     logprobs: int | None = None,
-    draft: Drafting | None = None,
+    draft: Drafting | None = "auto",
 ) -> Generator[Step, None, None]:
     """Continues every prompt by up to `max_tokens` tokens, yielding each step as soon as it is known.
 
@@ -56,8 +56,8 @@ def generate(
     prompts: token ids. sources: for an encoder–decoder, the token ids of each prompt's source, behind which the prompt
     is the beginning of what is written: mostly a start token. stop: token ids that end a row. logprobs: None, or how
     many of the likeliest tokens to report beside the chosen token's own log-probability (0 for that one alone). draft:
-    "lookup", or a smaller model of the same vocabulary, whose guesses at the next tokens are checked several in one
-    step; they change no token.
+    "auto", "lookup", or a smaller model of the same vocabulary, whose guesses at the next tokens are checked several in
+    one step; they change no token (see `Drafting`).
 
     Raises RequestError, at once, for a prompt or source that is empty, longer than the model's context, or not of its
     vocabulary, for sources that the model cannot read or does not get, for numbers out of range, and for a draft that

@@ -66,8 +66,8 @@ class Request:
     limit: the most that are generated, `max_tokens` or what the context leaves. logprobs: see `generate`. source: what
     an encoder–decoder writes behind; otherwise empty. rules, constraint: see `Engine.submit`. status: where it is; the
     engine moves it on. finish: why it ended; None while it goes on. error: what ended it if `finish` is "error".
-    cached: how many tokens of the prompt were not read, since they were known. blocks: see `decode.prefixes`. text: its
-    tokens as processors see them.
+    auto: whether the draft may guess only where that surely pays. cached: how many tokens of the prompt were not read,
+    since they were known. blocks: see `decode.prefixes`. text: its tokens as processors see them.
     """
 
     row: int
@@ -80,6 +80,7 @@ class Request:
     stop: frozenset[int]
     logprobs: int | None
     draft: Draft | None
+    auto: bool = False
     source: tuple[int, ...] = ()
     rules: Rules = Rules()
     constraint: Constraint | None = None

@@ -33,6 +33,11 @@ def whole(tokens: Tensor) -> Tensor:
     return torch.full((len(tokens),), tokens.shape[1], dtype=torch.int64)
 
 
+def batch_invariant(module: nn.Module) -> bool:
+    """Whether a module says that what it makes of a position does not depend, to the bit, on what else it is given."""
+    return bool(getattr(module, "batch_invariant", False))
+
+
 class Built(nn.Module, ABC):
     """What is known of every network, whatever its kind."""
 
@@ -83,6 +88,11 @@ class Predictor(Built):
     def stack(self) -> Stack | RecurrentDecoder:
         """The decoder."""
         return self.decoder
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a position comes to the same logits, to the bit, in a step of its own and among others."""
+        return batch_invariant(self.decoder) and batch_invariant(getattr(self.head, "proj", self.head))
 
     def step(
         self,

@@ -65,6 +65,11 @@ class Stack(nn.Module):
         return next(chain(self.parameters(), self.buffers())).device
 
     @property
+    def batch_invariant(self) -> bool:
+        """Whether what last ran through it came to the same bits for each position as it would have alone."""
+        return bool(getattr(self.run, "batch_invariant", False))
+
+    @property
     def crosses(self) -> list[Attention]:
         """The attention of each block to the source; empty in a stack that hears none."""
         crosses = [cast("Block", block).cross for block in self.blocks]

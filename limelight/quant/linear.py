@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from limelight.nn.stack import Stack
-from limelight.quant.kernels import ExactMatrix, Matrix, prepare
+from limelight.quant.kernels import ExactMatrix, Matrix, NativeMatrix, prepare
 from limelight.quant.packed import pack, packable
 
 if TYPE_CHECKING:
@@ -35,6 +35,11 @@ class LowBitLinear(nn.Module):
     @property
     def out_features(self) -> int:
         return self.matrix.rows
+
+    @property
+    def batch_invariant(self) -> bool:
+        """Whether a row's product is the same, to the bit, alone and among others."""
+        return isinstance(self.matrix, NativeMatrix) and self.matrix.data.device.type == "cpu"
 
     @property
     def packed(self) -> Packed:

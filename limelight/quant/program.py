@@ -68,6 +68,7 @@ class Fused:
     """
 
     def __init__(self) -> None:
+        self.batch_invariant = False  # whether the stack last ran at once, where a row's bits depend on that row alone
         self._stack: ref[Stack] | None = None
         self._made: tuple[list[Any], Program | None] | None = None
 
@@ -83,6 +84,7 @@ class Fused:
         caches: Sequence[KVCache],
         source: Source | None,
     ) -> Tensor:
+        self.batch_invariant = False
         usable = x.device.type == "cpu" and x.dtype is torch.float32 and not torch.is_grad_enabled()
         if not usable or torch.compiler.is_compiling():
             return in_turn(stack, x, positions, masks, caches, source)
@@ -97,6 +99,7 @@ class Fused:
         program = self._program(stack, begins=masks.keys == x.shape[1])
         if program is None or not all(cache.keys.dtype in program.kept_in for cache in caches[:1]):
             return in_turn(stack, x, positions, masks, caches, source)
+        self.batch_invariant = True
         return program(x, lengths, positions, isinstance(masks, CausalMasks), caches, source)
 
     def _program(self, stack: Stack, begins: bool) -> Program | None:

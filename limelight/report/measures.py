@@ -89,6 +89,6 @@ def _answers(model: Model, questions: Sequence[str]) -> list[str]:
         sampling=None,
         stop=(),
         logprobs=False,
-        draft=None,
+        draft="auto",
     )
     return [each.text for each in found]

@@ -19,6 +19,12 @@ class Forgetful(HashedModel):
         return super().scores(prefix[-2:])
 
 
+class Invariant(Forgetful):
+    """One that says that a step of several tokens gives the bits of several steps."""
+
+    batch_invariant = True
+
+
 class Recurrent(Forgetful):
     """One whose steps cannot be taken back."""
 
@@ -69,6 +75,17 @@ def test_guesses_save_steps(draft: object, steps: int) -> None:
     assert len(model.calls) <= steps  # without guesses 201
 
 
+def test_by_itself_only_a_text_alone_guesses_and_only_where_it_is_exact() -> None:
+    def steps(model: Forgetful, prompts: list[list[int]]) -> int:
+        found = collect(generate(model, prompts, max_tokens=201))
+        assert found == collect(generate(Forgetful(), prompts, max_tokens=201, draft=None))
+        return len(model.calls)
+
+    assert steps(Invariant(), [[1, 2]]) <= 70
+    assert steps(Invariant(), [[1, 2], [2, 1]]) == steps(Forgetful(), [[1, 2]]) == 201
+    assert steps(Recurrent(), [[1, 2]]) == 201
+
+
 def test_a_model_that_guesses_right_is_asked_no_more_than_that() -> None:
     model, draft = Forgetful(), Forgetful()
     collect(generate(model, [[1, 2, 3]], max_tokens=11, draft=draft))
@@ -104,6 +121,22 @@ def test_lookup_guesses_more_the_longer_it_is_right() -> None:
     assert draft.propose([*text, 77, 1, 2], 100) == [3, 4, 5, 6, 7, 8, 9, 77]
     assert draft.propose([*text, 77, 1, 2, 78, 1, 2], 100) == [78], "wrong the last time"
     assert draft.propose([*text, 77, 1, 2, 78, 1, 2, 3], 0) == []
+
+
+def test_a_wary_lookup_first_sees_that_it_would_be_right() -> None:
+    draft = Lookup(wary=True)
+    text = [1, 2, 3, 4, 5, 6, 7, 8, 9, 0] * 4
+    sizes = []
+    at = 12
+    while at + 8 < len(text):
+        guess = draft.propose(text[:at], 100)
+        assert guess == text[at : at + len(guess)]
+        sizes.append(len(guess))
+        at += len(guess) + 1
+    assert sizes == [0, 1, 2, 4, 8]
+    other = [*text[:at], *draft.propose(text[:at], 100)[:-1], 77, 1, 2]
+    assert draft.propose(other, 100) == [], "wrong the last time"
+    assert draft.propose([*other, 3], 100) == [4]
 
 
 def test_lookup_goes_round_with_a_text_that_does() -> None:

@@ -62,7 +62,7 @@ def threads() -> Iterator[None]:
 @cache
 def alone(model: Decoder, prompt: tuple[int, ...], n: int, sampling: Sampling) -> tuple[Token, ...]:
     engine = Engine(model, rows=1, keep=False)
-    engine.submit(prompt, max_tokens=n, sampling=sampling, logprobs=2)
+    engine.submit(prompt, max_tokens=n, sampling=sampling, draft=None, logprobs=2)
     return collect(engine.run())[0].tokens
 
 
@@ -110,7 +110,7 @@ visits = st.lists(
         st.none() | st.integers(0, 5),
         st.integers(1, 12),
         st.sampled_from(SAMPLINGS),
-        st.sampled_from([None, "lookup"]),
+        st.sampled_from([None, "auto", "lookup"]),
         st.integers(0, 15),
         st.none() | st.integers(0, 25),
     ),

@@ -40,15 +40,16 @@ def same(found: tuple[Token, ...], plain: tuple[Token, ...]) -> bool:
 def test_a_draft_changes_no_token_of_a_text_that_repeats_itself(model: limelight.Model) -> None:
     for text, most in ((REPEATED, 16), (CODE, 47)):
         prompt = model.tokenizer.encode(text).ids
-        (plain,) = collect(generate(model.network, [prompt], max_tokens=48, logprobs=2))
-        steps = list(generate(model.network, [prompt], max_tokens=48, logprobs=2, draft="lookup"))
-        assert same(collect(steps)[0].tokens, plain.tokens)
-        assert len(steps) <= most
+        (plain,) = collect(generate(model.network, [prompt], max_tokens=48, logprobs=2, draft=None))
+        for draft in ("lookup", "auto") if KERNELS else ("lookup",):
+            steps = list(generate(model.network, [prompt], max_tokens=48, logprobs=2, draft=draft))
+            assert same(collect(steps)[0].tokens, plain.tokens)
+            assert len(steps) <= most
 
 
 def test_a_busy_engine_gives_what_each_text_gives_alone(model: limelight.Model) -> None:
     prompts = [model.tokenizer.encode(text).ids for text in TEXTS]
-    alone = [collect(generate(model.network, [prompt], max_tokens=24, logprobs=2))[0] for prompt in prompts]
+    alone = [collect(generate(model.network, [prompt], max_tokens=24, logprobs=2, draft=None))[0] for prompt in prompts]
     engine = Engine(model.network, rows=3, positions=90, chunk=8)
     steps = []
     for prompt in prompts:
