@@ -1,7 +1,7 @@
 // A stack of blocks as a list of steps, run by one call: threads go through the steps together, and what lies between
-// the steps stays in one arena. `limelight/quant/steps.py` makes the list.
+// the steps stays in one arena. `limelight/quant/compiler.py` makes the list.
 
-struct Step {                    // as `Step` in steps.py
+struct Step {                    // as `Step` in compiler.py
     enum Kind : int32_t { product, norm, turn, attention, activation };
     Kind kind;
     int32_t joined;              // the next step does not read what this one writes: nobody waits
@@ -61,35 +61,6 @@ struct Call {                    // what differs from call to call
     float* floats(int64_t place) const { return place == STREAM ? stream : (float*)(arena + place * count()); }
     int8_t* codes(int64_t place) const { return (int8_t*)(arena + place * count()); }
     Group* groups(int64_t place, int64_t width) const { return (Group*)(arena + (place + width) * count()); }
-};
-
-// Threads wait for each other by looking, since the wait is shorter than a system call; but not for long, since the one
-// that is waited for may need the core.
-class Barrier {
-    std::atomic<int> arrived{0}, round{0};
-
-  public:
-    std::atomic<bool> late{false};  // somebody was waited for so long that another program must have its core
-
-    void wait(int threads) {
-        const int now = round.load(std::memory_order_relaxed);
-        if (arrived.fetch_add(1, std::memory_order_acq_rel) + 1 == threads) {
-            arrived.store(0, std::memory_order_relaxed);
-            round.store(now + 1, std::memory_order_release);
-        } else {
-            using Clock = std::chrono::steady_clock;
-            Clock::time_point begin;
-            for (int spins = 0; round.load(std::memory_order_acquire) == now; spins++) {
-                if (spins < 4096) {
-                    pause();
-                } else {
-                    if (spins == 4096) begin = Clock::now();
-                    std::this_thread::yield();
-                    if (Clock::now() - begin > std::chrono::milliseconds(1)) late.store(true, std::memory_order_relaxed);
-                }
-            }
-        }
-    }
 };
 
 class Program {

@@ -123,7 +123,7 @@ template <class T, int GROUP> INLINE void quantise(const T* x, int64_t columns, 
 
 enum class Activation : int32_t { relu, gelu, gelu_tanh, silu };
 
-struct Norm {                    // as `Norm` in steps.py
+struct Norm {                    // as `Norm` in compiler.py
     enum Kind : int32_t { none, rms, layer };
     Kind kind;
     float eps, shift;            // what is multiplied by is shift + weight
