@@ -237,7 +237,7 @@ class _Parts:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self._shared: dict[c.Rotary | c.RelativeBias | c.Disentangled, nn.Module] = {}
+        self._shared: dict[c.Rotary | c.RelativeBias | c.LinearBias | c.Disentangled, nn.Module] = {}
 
     def block(self, block: c.Block) -> Block:
         if isinstance(block.feedforward, u.NoFeedForward) and block.order != "lone":
@@ -342,14 +342,14 @@ class _Parts:
         bias = a.score_bias
         if bias is None:
             return NoBias()
-        if isinstance(bias, c.LinearBias):
-            return LinearBias(a.heads, bias.scale, bias.steepest)
-        if isinstance(bias, c.Disentangled):
-            if bias not in self._shared:
-                self._shared[bias] = Distances(self.width, bias.span, bias.farthest, _norm(bias.norm, self.width))
-            return self._shared[bias]
-        if bias.own or bias not in self._shared:
-            self._shared[bias] = RelativeBias(a.heads, bias.buckets, bias.farthest, both_ways=bias.both_ways)
+        if bias not in self._shared or (isinstance(bias, c.RelativeBias) and bias.own):
+            match bias:
+                case c.LinearBias():
+                    self._shared[bias] = LinearBias(a.heads, bias.scale, bias.steepest)
+                case c.RelativeBias():
+                    self._shared[bias] = RelativeBias(a.heads, bias.buckets, bias.farthest, both_ways=bias.both_ways)
+                case c.Disentangled():
+                    self._shared[bias] = Distances(self.width, bias.span, bias.farthest, _norm(bias.norm, self.width))
         return self._shared[bias]
 
 

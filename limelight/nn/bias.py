@@ -1,6 +1,7 @@
 """What is added to scores for how far a key stands from its query; made once per step for all layers that share it."""
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,20 @@ class NoBias(nn.Module):
         return None
 
 
-class RelativeBias(nn.Module):
+class OffsetBias(nn.Module, ABC):
+    """What is added depends on the head and on how far the key stands from the query, and on nothing else."""
+
+    @abstractmethod
+    def at(self, offset: Tensor) -> Tensor:
+        """[.., H] for keys that stand `offset` [..] behind the query, or before it where that is negative."""
+
+    def forward(self, positions: Positions) -> Tensor:
+        """[1 or B, H, T, S] for the queries of a step and all keys up to the last."""
+        bias = self.at(offsets(positions)).movedim(-1, -3).contiguous()
+        return bias if bias.dim() == 4 else bias[None]
+
+
+class RelativeBias(OffsetBias):
     """A learned number for each head and each bucket of distances (T5; Raffel et al., 2020, section 2.1).
 
     Half of the buckets hold one distance each, the others grow logarithmically up to `farthest`, and the last holds all
@@ -29,10 +43,8 @@ class RelativeBias(nn.Module):
         self.both_ways = both_ways
         self.weight = nn.Parameter(torch.zeros(buckets, heads))
 
-    def forward(self, positions: Positions) -> Tensor:
-        """[1 or B, H, T, S] for the queries of a step and all keys up to the last."""
-        found = nn.functional.embedding(self._bucket(offsets(positions)), self.weight)  # [.., T, S, H]
-        return _by_head(found.movedim(-1, -3))
+    def at(self, offset: Tensor) -> Tensor:
+        return nn.functional.embedding(self._bucket(offset), self.weight)
 
     def _bucket(self, offset: Tensor) -> Tensor:
         buckets, first = self.buckets, torch.zeros_like(offset)
@@ -48,7 +60,7 @@ class RelativeBias(nn.Module):
         return first + torch.where(distance < exact, distance, far)
 
 
-class LinearBias(nn.Module):
+class LinearBias(OffsetBias):
     """Scores fall in proportion to the distance, each head at its own fixed rate (ALiBi; Press et al., 2022).
 
     scale: what the rates are multiplied by (Falcon). steepest: see `slopes_of`.
@@ -60,11 +72,9 @@ class LinearBias(nn.Module):
         self.scale = scale
         self.steepest = steepest
 
-    def forward(self, positions: Positions) -> Tensor:
-        """[1 or B, H, T, S] for the queries of a step and all keys up to the last."""
-        away = offsets(positions)
-        slopes = torch.tensor(slopes_of(self.heads, self.steepest), device=away.device) * self.scale
-        return _by_head(-away.abs()[..., None, :, :] * slopes[:, None, None])
+    def at(self, offset: Tensor) -> Tensor:
+        slopes = torch.tensor(slopes_of(self.heads, self.steepest), device=offset.device) * self.scale
+        return -offset.abs()[..., None] * slopes
 
 
 def slopes_of(heads: int, steepest: float) -> list[float]:
@@ -79,8 +89,3 @@ def offsets(positions: Positions) -> Tensor:
     """How far each key stands behind (+) or before (-) each query: [T, S] or [B, T, S]."""
     keys = torch.arange(positions.longest, device=positions.index.device)
     return keys - positions.index[..., None]
-
-
-def _by_head(bias: Tensor) -> Tensor:
-    """[H, T, S] or [B, H, T, S] → four dimensions."""
-    return bias if bias.dim() == 4 else bias[None]

@@ -10,10 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limelight.nn.attention import Attention, attention_weights, dropping, explicit, fused
-from limelight.nn.bias import NoBias
-from limelight.nn.block import Block, Join
-from limelight.nn.feedforward import FeedForward, GatedFeedForward, gelu_tanh
+from limelight.nn.attention import Attention, Clip, attention_weights, dropping, explicit, fused
+from limelight.nn.bias import NoBias, OffsetBias
+from limelight.nn.block import Block, Join, Scaled
+from limelight.nn.feedforward import FeedForward, GatedFeedForward, gelu_tanh, relu_squared
 from limelight.nn.norm import AcrossHeads, Norm
 from limelight.nn.positions import NoRotary, Rotary
 from limelight.quant import native
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 PRODUCT, NORM, TURN, ATTENTION, ACTIVATION = range(5)
 NOWHERE, STREAM = -1, -2
-NO_NORM, RMS, LAYER = range(3)
-ACTIVATIONS: dict[Any, int] = {F.relu: 0, F.gelu: 1, gelu_tanh: 2, F.silu: 3}
+NO_NORM, RMS, LAYER, SCALED, CLIPPED = range(5)
+ACTIVATIONS: dict[Any, int] = {F.relu: 0, F.gelu: 1, gelu_tanh: 2, F.silu: 3, relu_squared: 4}
 
 
 class NormOf(ctypes.Structure):
@@ -48,7 +48,7 @@ class Step(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_int32) for name in ("kind", "joined", "add", "group", "activate", "heads", "kv_heads")),
-        *((name, ctypes.c_int32) for name in ("rotary", "own", "layer")),
+        *((name, ctypes.c_int32) for name in ("rotary", "biased", "own", "layer")),
         ("scale", ctypes.c_float),
         ("cap", ctypes.c_float),
         *((name, ctypes.c_int64) for name in ("width", "rows", "window", "first", "second", "third", "to", "codes")),
@@ -61,12 +61,12 @@ class Step(ctypes.Structure):
 
 
 class UnfitError(Exception):
-    """A stack holds something that the kernels do not know."""
+    """A stack holds something that the kernels do not know; the message names it."""
 
 
-def _need(condition: bool) -> None:
+def _need(condition: bool, what: str) -> None:
     if not condition:
-        raise UnfitError
+        raise UnfitError(what)
 
 
 Codes = dict[int, int]
@@ -84,15 +84,19 @@ class Compiler:
         self.made: list[Step] = []
         self.kept: list[Any] = []
         self.rotaries: list[Rotary] = []
+        self.biases: list[OffsetBias] = []
         self.size = 0
         self.kernel = -1
-        _need(not stack.training and not any(map(hooked, (*stack.blocks.modules(), stack.norm))))
-        _need(all(isinstance(block.attention, Attention) for block in stack.blocks))
+        _need(not stack.training, "training")
+        _need(not any(map(hooked, (*stack.blocks.modules(), stack.norm))), "hooks")
+        for block in stack.blocks:
+            _need(type(block.attention) is Attention, type(block.attention).__name__)
         first = cast("Attention", stack.blocks[0].attention)
         for layer, block in enumerate(stack.blocks):
             self._taken = 0
             attention = cast("Attention", block.attention)
-            _need((attention.kv_heads, attention.head_width) == (first.kv_heads, first.head_width))
+            same = (attention.kv_heads, attention.head_width) == (first.kv_heads, first.head_width)
+            _need(same, "heads that differ from layer to layer")
             self._block(cast("Block", block), layer)
         if not isinstance(stack.norm, nn.Identity):
             self._norm(stack.norm, STREAM, (), to=STREAM)
@@ -126,13 +130,19 @@ class Compiler:
         core = attention.core
         if isinstance(core, partial) and core.func is dropping:
             core = core.args[0]
-        _need(type(attention) is Attention and isinstance(attention.score_bias, NoBias) and attention.sinks is None)
-        _need(isinstance(attention.clip, nn.Identity) and attention.gate is None)
-        _need(core in (fused, explicit) and attention.weigh is attention_weights and attention.head_width % 16 == 0)
+        _need(attention.sinks is None, "sinks")
+        _need(attention.gate is None, "gated attention")
+        _need(core in (fused, explicit) and attention.weigh is attention_weights, "another core of attention")
+        _need(attention.head_width % 16 == 0, "heads whose width is no multiple of 16")
         q, k, v = self._product(attention.q, codes, joined=own), NOWHERE, NOWHERE
         if own:
             k, v = self._product(attention.k, codes, joined=True), self._product(attention.v, codes)
         q_norm, k_norm = self._within(attention.q_norm, q), self._within(attention.k_norm, k)
+        if isinstance(attention.clip, Clip):
+            _need(isinstance(q_norm, nn.Identity), "heads that are normalised and then cut off")
+            for place, linear in ((q, attention.q), (k, attention.k), (v, attention.v)):
+                if place != NOWHERE:
+                    self._norm(attention.clip, place, (), to=place, width=_matrix(linear).rows)
         shape = {
             "heads": _matrix(attention.q).rows // attention.head_width,
             "kv_heads": attention.kv_heads,
@@ -152,7 +162,8 @@ class Compiler:
         )
         mixed = self._room(4 * _matrix(attention.q).rows)
         cap, window = attention.cap or 0.0, attention.window or 0
-        self._add(ATTENTION, first=q, to=mixed, scale=attention.scale, cap=cap, window=window, **shape)
+        biased = self._bias(attention.score_bias)
+        self._add(ATTENTION, first=q, to=mixed, scale=attention.scale, cap=cap, window=window, biased=biased, **shape)
         return self._codes(mixed, (attention.out,))
 
     def _within(self, norm: nn.Module, place: int) -> nn.Module:
@@ -174,8 +185,8 @@ class Compiler:
             case FeedForward():
                 first, second = self._product(feedforward.up, codes), NOWHERE
             case _:
-                raise UnfitError
-        _need(feedforward.activation in ACTIVATIONS)
+                raise UnfitError(type(feedforward).__name__)
+        _need(feedforward.activation in ACTIVATIONS, "another activation")
         down = _matrix(feedforward.down)
         hidden = self._codes_room(down)
         self._add(
@@ -195,12 +206,14 @@ class Compiler:
         if isinstance(after, nn.Identity | nn.Dropout):
             self._product(linear, codes, to=STREAM)
         else:
-            self._norm(after, self._product(linear, codes), (), to=STREAM, add=True)
+            place = self._product(linear, codes)
+            self._norm(after, place, (), to=STREAM, width=_matrix(linear).rows, add=True)
 
     def _product(self, linear: nn.Module, codes: Codes, *, to: int | None = None, joined: bool = False) -> int:
         """Adds to what is at `to`, or writes to a new place; returns where."""
         matrix, bias = _matrix(linear), cast("Tensor | None", linear.bias)
-        _need(self.kernel in (-1, matrix.kernel) and (bias is None or bias.dtype is torch.float32))
+        _need(self.kernel in (-1, matrix.kernel), "matrices of several kernels")
+        _need(bias is None or bias.dtype is torch.float32, "biases that are not float32")
         self.kernel = matrix.kernel
         self.kept += [matrix.data, bias]
         place = self._room(4 * matrix.rows) if to is None else to
@@ -223,12 +236,22 @@ class Compiler:
         return self._norm(nn.Identity(), place, readers)
 
     def _norm(
-        self, norm: nn.Module, place: int, readers: Iterable[nn.Module], to: int = NOWHERE, add: bool = False
+        self,
+        norm: nn.Module,
+        place: int,
+        readers: Iterable[nn.Module],
+        to: int = NOWHERE,
+        width: int | None = None,
+        add: bool = False,
     ) -> Codes:
-        """Normalises what is at `place`, writes or adds it to `to`, and rounds it to 8 bits for its readers."""
+        """Normalises what is at `place`, writes or adds it to `to`, and rounds it to 8 bits for its readers.
+
+        width: of its rows, where neither readers nor a norm tell.
+        """
         wanted = {_group(matrix): matrix for matrix in map(_matrix, readers)}
         made = self._norm_of(norm)
-        width = self._width(norm, wanted)
+        if width is None:
+            width = self._width(norm, wanted)
         if made.kind != NO_NORM and to == NOWHERE:
             to = self._room(4 * width)
         codes = {group: self._codes_room(matrix) for group, matrix in wanted.items()}
@@ -237,12 +260,18 @@ class Compiler:
         return codes
 
     def _norm_of(self, norm: nn.Module) -> NormOf:
-        if isinstance(norm, nn.Identity):
-            return NormOf(NO_NORM)
-        _need(isinstance(norm, Norm) and type(norm).gain is Norm.gain)  # of another gain the kernels do not know
-        assert isinstance(norm, Norm)
-        weight, bias = norm.weight.detach(), None if norm.bias is None else norm.bias.detach()
-        _need(weight.dtype is torch.float32 and weight.is_contiguous())
+        match norm:
+            case nn.Identity():
+                return NormOf(NO_NORM)
+            case Scaled():
+                return NormOf(SCALED, shift=norm.scale)
+            case Clip():
+                return NormOf(CLIPPED, shift=norm.limit)
+            case Norm() if type(norm).gain is Norm.gain:
+                weight, bias = norm.weight.detach(), None if norm.bias is None else norm.bias.detach()
+            case _:
+                raise UnfitError(type(norm).__name__)
+        _need(weight.dtype is torch.float32 and weight.is_contiguous(), "norms that are not float32")
         self.kept += [weight, bias]
         kind = LAYER if norm.centred else RMS
         return NormOf(kind, norm.eps, norm.shift, weight.data_ptr(), None if bias is None else bias.data_ptr())
@@ -261,7 +290,18 @@ class Compiler:
                     self.rotaries.append(rotary)
                 return self.rotaries.index(rotary)
             case _:
-                raise UnfitError
+                raise UnfitError(type(rotary).__name__)
+
+    def _bias(self, bias: nn.Module) -> int:
+        match bias:
+            case NoBias():
+                return -1
+            case OffsetBias():
+                if bias not in self.biases:
+                    self.biases.append(bias)
+                return self.biases.index(bias)
+            case _:
+                raise UnfitError(type(bias).__name__)
 
     def _codes_room(self, matrix: NativeMatrix) -> int:
         groups = matrix.columns // _group(matrix)
@@ -292,13 +332,13 @@ def _readers(part: nn.Module) -> tuple[nn.Module, ...]:
         case FeedForward():
             return (part.up,)
         case _:
-            raise UnfitError
+            raise UnfitError(type(part).__name__)
 
 
 def _matrix(linear: nn.Module) -> NativeMatrix:
     if isinstance(linear, LowBitLinear) and isinstance(linear.matrix, NativeMatrix):
         return linear.matrix
-    raise UnfitError
+    raise UnfitError("matrices that the kernels do not multiply")
 
 
 def _group(matrix: NativeMatrix) -> int:

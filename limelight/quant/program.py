@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from limelight.nn.state import Source
 
 
+CHUNK = 64
+"""Keys that the kernels score at a time (``KEYS`` in attention.h), behind the last ones, too."""
+
+
 class Memory(ctypes.Structure):
     """As ``Memory`` in program.h."""
 
@@ -56,6 +60,7 @@ class Call(ctypes.Structure):
         ("own", Memory),
         ("heard", Memory),
         ("tables", ctypes.c_void_p),
+        ("biases", ctypes.c_void_p),
     )
 
 
@@ -114,6 +119,8 @@ class Fused:
                 except UnfitError:
                     made = holds, None
                 self._made = made
+            elif made[1] is not None:
+                made[1].begin()
         return made[1]
 
 
@@ -171,6 +178,12 @@ class Program:
         self._kv_heads, self._head_width = attention.kv_heads, attention.head_width
         self._cache_dtype = stack.cache_dtype
         self._last: tuple[ref[KVCache], array[int]] | None = None
+        self._score_biases = compiled.biases
+        self._added: list[Tensor] = []
+
+    def begin(self) -> None:
+        """Forgets what was made of weights that may have changed since."""
+        self._added = []
 
     def __call__(
         self,
@@ -210,9 +223,12 @@ class Program:
         tables, turned = array("q"), [_turning(rotary, positions, x.device) for rotary in self._rotaries]
         for cos, sin in turned:
             tables.extend((cos.data_ptr(), sin.data_ptr(), cos.shape[-1], cos.stride(0) if cos.dim() == 4 else 0))
+        biases = self._biases(positions.longest)
         packed = None if begins is None else begins.data_ptr()
         places = stream.data_ptr(), arena.data_ptr()
-        call = Call(*places, self._size, B, T, packed, causal, own, heard, tables.buffer_info()[0])
+        call = Call(
+            *places, self._size, B, T, packed, causal, own, heard, tables.buffer_info()[0], biases.buffer_info()[0]
+        )
         native.run(self._kernel, self._steps, call)
         del layers, kept, turned  # the call has pointers to what they hold
         if causal:
@@ -220,6 +236,17 @@ class Program:
             for cache in caches:
                 cache.written = max(cache.written, end)
         return stream if begins is None else torch.zeros_like(x).masked_scatter_(real[..., None], stream)
+
+    def _biases(self, longest: int) -> array[int]:
+        """Where the kernels find what is added to scores, which is made for more positions than there are yet."""
+        reach = longest + CHUNK
+        if self._score_biases and (not self._added or self._added[0].shape[1] < 2 * reach):
+            offset = torch.arange(2 * (1 << (reach - 1).bit_length()))
+            offset -= len(offset) // 2
+            self._added = [
+                bias.at(offset).float().t().contiguous() for bias in self._score_biases
+            ]  # [H, 2 · reach] each
+        return array("q", [number for added in self._added for number in (added.data_ptr(), added.shape[1] // 2)])
 
     def _own(self, caches: Sequence[KVCache], lengths: Tensor) -> tuple[Memory, array[int]]:
         """Where the caches are; asked for once for each token, and mostly of the same caches."""

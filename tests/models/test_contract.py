@@ -186,10 +186,10 @@ ODD = {
         True,
     ),
     "own norms": (c.Block(replace(ATTENTION, norm=c.RMSNorm(1e-6), normed="own"), EXPERT, c.RMSNorm(1e-6)), False),
-    "clipped": (c.Block(replace(ATTENTION, clip=0.5), EXPERT, c.RMSNorm(1e-6)), False),
-    "sloped": (c.Block(replace(ATTENTION, score_bias=c.LinearBias(0.5)), EXPERT, c.RMSNorm(1e-6)), False),
-    "scaled": (c.Block(ATTENTION, EXPERT, c.RMSNorm(1e-6), scale=0.3), False),
-    "squared": (c.Block(ATTENTION, c.FeedForward(96, "relu_squared"), c.RMSNorm(1e-6)), False),
+    "clipped": (c.Block(replace(ATTENTION, clip=0.5), EXPERT, c.RMSNorm(1e-6)), True),
+    "sloped": (c.Block(replace(ATTENTION, score_bias=c.LinearBias(0.5)), EXPERT, c.RMSNorm(1e-6)), True),
+    "scaled": (c.Block(ATTENTION, EXPERT, c.RMSNorm(1e-6), scale=0.3), True),
+    "squared": (c.Block(ATTENTION, c.FeedForward(96, "relu_squared"), c.RMSNorm(1e-6)), True),
     "experts": (c.Block(ATTENTION, c.Experts(EXPERT, 4, c.Router(2)), c.RMSNorm(1e-6)), False),
 }
 """Parts that few families have, and whether the kernels know them."""

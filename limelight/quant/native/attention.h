@@ -112,13 +112,17 @@ template <class T> INLINE void line_up(const T* from, int64_t step, int64_t keys
     }
 }
 
-// A row's scores in a chunk: those of keys that it does not see, all but [from, to), are made -inf. Where the highest is
-// far above the one that weights are relative to, which is `most`, that becomes it and what was found is rescaled.
-INLINE void raise(float* row, int64_t from, int64_t to, float cap, int64_t width, float& most, float* weight, float* sums) {
+// A row's scores in a chunk, to which `bias` is added, if there is one: those of keys that it does not see, all but
+// [from, to), are made -inf. Where the highest is far above the one that weights are relative to, which is `most`, that
+// becomes it and what was found is rescaled.
+INLINE void raise(float* row, int64_t from, int64_t to, float cap, const float* bias, int64_t width, float& most,
+                  float* weight, float* sums) {
     constexpr float FAR = 8;  // weights are at most 2^8, and hardly any row is rescaled twice
     if (cap)
         for (int s = 0; s < KEYS; s += LANES)
             store(row + s, tanh(load(row + s) * (1 / (cap * LOG2E))) * (cap * LOG2E));
+    if (bias)
+        for (int s = 0; s < KEYS; s += LANES) store(row + s, load(row + s) + load(bias + s) * LOG2E);
     std::fill(row, row + from, -INFINITY);
     std::fill(row + to, row + KEYS, -INFINITY);
     lanes top = load(row);
@@ -138,15 +142,16 @@ struct Chunk {
 
 // M rows against a chunk. q [M][width / N], sums [M][width].
 template <int N, int M>
-INLINE void attend_chunk(const Chunk& chunk, const float* q, const int64_t* first, const int64_t* last, int64_t width,
-                         float cap, float* most, float* weight, float* sums) {
+INLINE void attend_chunk(const Chunk& chunk, const float* q, const int64_t* first, const int64_t* last,
+                         const float* const* bias, int64_t width, float cap, float* most, float* weight, float* sums) {
     float scores[M * KEYS];
     score<N, M>(q, chunk.keys, width / N, scores);
     bool sees[M];
     for (int m = 0; m < M; m++) {
         const int64_t from = std::max<int64_t>(first[m] - chunk.begin, 0), to = std::min(last[m] - chunk.begin, chunk.count);
         sees[m] = from < to;
-        if (sees[m]) raise(scores + m * KEYS, from, to, cap, width, most[m], weight + m * LANES, sums + m * width);
+        const float* const added = bias[m] ? bias[m] + chunk.begin : nullptr;
+        if (sees[m]) raise(scores + m * KEYS, from, to, cap, added, width, most[m], weight + m * LANES, sums + m * width);
     }
     for (int m = 0; m < M; m++) {
         float* const row = scores + m * KEYS;
@@ -167,10 +172,11 @@ INLINE void attend_chunk(const Chunk& chunk, const float* q, const int64_t* firs
 }
 
 // Some rows of queries, of one head's group at neighbouring positions, against the keys [begin, end), which lie in one
-// split. q, sums [rows][width], the queries times scale; most, weight [rows]. Row r sees the keys [first[r], last[r]).
+// split. q, sums [rows][width], the queries times scale; most, weight [rows]. Row r sees the keys [first[r], last[r]), and
+// bias[r][s] is added to its score of key s, up to KEYS behind the last; null: nothing is.
 template <class T>
 void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t* first, const int64_t* last,
-                 int64_t begin, int64_t end, float* most, float* weight, float* sums) {
+                 const float* const* bias, int64_t begin, int64_t end, float* most, float* weight, float* sums) {
     constexpr int N = IN_LANE<T>;
     const int64_t width = heads.width, step = heads.step, padded = (width / N + LANES - 1) / LANES * LANES;
     const T *const all_keys = (const T*)heads.keys, *const all_values = (const T*)heads.values;
@@ -195,8 +201,8 @@ void attend_rows(const Heads& heads, const float* q, int64_t rows, const int64_t
         }
         line_up(all_values + at * step, step, chunk.count, width, goes_on, values);
         const auto attend = [&](int64_t r, auto m) {
-            attend_chunk<N, m>(chunk, q + r * width / N, first + r, last + r, width, heads.cap, most + r, weights + r * LANES,
-                               sums + r * width);
+            attend_chunk<N, m>(chunk, q + r * width / N, first + r, last + r, bias + r, width, heads.cap, most + r,
+                               weights + r * LANES, sums + r * width);
         };
         int64_t r = 0;
         for (; r + QUERIES <= rows; r += QUERIES) attend(r, std::integral_constant<int, QUERIES>());

@@ -10,6 +10,7 @@ struct Step {                    // as `Step` in compiler.py
     Activation activate;
     int32_t heads, kv_heads;     // turn, attention
     int32_t rotary;              // turn: which table, -1: none
+    int32_t biased;              // attention: which of the biases, -1: none
     int32_t own;                 // turn, attention: the keys and values are of the stream, not of a source
     int32_t layer;
     float scale, cap;            // attention
@@ -44,6 +45,11 @@ struct Table {                   // cosines and signed sines [T, width], or one 
     int64_t width, row;          // row: numbers from one row's to the next, 0: all stand at the same positions
 };
 
+struct Bias {                    // of each head [2 * reach]: what is added to the score of a key that stands s places
+    const float* added;          // behind the query is at reach + s
+    int64_t reach;
+};
+
 struct Call {                    // what differs from call to call
     float* stream;               // [B, T, W], or [N, W] where rows are of different lengths; changed in place
     char* arena;                 // a place is a number of bytes for each position
@@ -53,6 +59,7 @@ struct Call {                    // what differs from call to call
     int64_t causal;              // a position of the stream sees no later one
     Memory own, heard;           // of the stream itself, and of a source
     const Table* tables;
+    const Bias* biases;
 
     int64_t begin(int64_t b) const { return begins ? begins[b] : b * length; }
     int64_t steps(int64_t b) const { return begins ? begins[b + 1] - begins[b] : length; }
@@ -157,12 +164,16 @@ class Program {
         if (rows <= 0) return;
         thread_local std::vector<float> space;
         thread_local std::vector<int64_t> bounds;
+        thread_local std::vector<const float*> added;
         space.resize(std::max(space.size(), size_t(rows * s.width + (parts > 1 ? 0 : count * size(s)))));
         bounds.resize(std::max(bounds.size(), size_t(2 * rows)));
+        added.resize(std::max(added.size(), size_t(rows)));
         int64_t *const first = bounds.data(), *const last = first + rows;
+        const Bias bias = s.biased < 0 ? Bias{nullptr, 0} : call.biases[s.biased];
         if (turns(s)) turn((&s)[-1], b, k);
         for (int64_t r = 0; r < rows; r++) {
-            const int64_t t = t0 + r / G, there = memory(s).lengths[b];
+            const int64_t t = t0 + r / G, there = memory(s).lengths[b], position = causal(s) ? there + t : t;
+            added[r] = bias.added ? bias.added + (k * G + r % G) * 2 * bias.reach + bias.reach - position : nullptr;
             first[r] = 0, last[r] = causal(s) ? there + t + 1 : there;
             if (s.window && causal(s)) {
                 first[r] = std::max<int64_t>(0, last[r] - s.window);
@@ -176,7 +187,7 @@ class Program {
         const auto attend = memory(s).bytes == 2 ? kernels.rows.attend_halves : kernels.rows.attend;
         float* const at = parts > 1 ? &found[whole * count * size(s)] : &space[rows * s.width];
         for (int64_t i = part; i < count; i += parts)
-            attend(heads, space.data(), rows, first, last, std::max(i * SPLIT, first[0]),
+            attend(heads, space.data(), rows, first, last, added.data(), std::max(i * SPLIT, first[0]),
                    std::min(i * SPLIT + SPLIT, last[rows - 1]), at + i * size(s), at + i * size(s) + rows,
                    at + i * size(s) + 2 * rows);
         if (parts > 1 && done[whole].fetch_add(1, std::memory_order_acq_rel) + 1 < parts) return;

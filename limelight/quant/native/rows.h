@@ -104,6 +104,7 @@ INLINE lanes tanh(lanes x) {
 INLINE lanes activated(lanes x, Activation kind) {
     switch (kind) {
         case Activation::relu: return x > 0.0f ? x : all(0.0f);
+        case Activation::relu_squared: return x > 0.0f ? x * x : all(0.0f);
         case Activation::silu: return x / (1.0f + power_of_2(x * -LOG2E));
         case Activation::gelu_tanh:
             return 0.5f * x * (1.0f + tanh(0.797884561f * (x + 0.044715f * x * x * x)));
@@ -127,6 +128,11 @@ INLINE void store_some(float* to, lanes value, int64_t count) {
 }
 
 INLINE void normalise(const Norm& norm, const float* x, int64_t width, float* y) {
+    if (norm.kind == Norm::scaled || norm.kind == Norm::clipped) {
+        for (int64_t i = 0; i < width; i++)
+            y[i] = norm.kind == Norm::scaled ? x[i] * norm.shift : std::clamp(x[i], -norm.shift, norm.shift);
+        return;
+    }
     float mean = 0;
     if (norm.kind == Norm::layer) {
         lanes sum = {};

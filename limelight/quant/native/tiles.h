@@ -121,12 +121,12 @@ template <class T, int GROUP> INLINE void quantise(const T* x, int64_t columns, 
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, ints{__VA_ARGS__})
 #endif
 
-enum class Activation : int32_t { relu, gelu, gelu_tanh, silu };
+enum class Activation : int32_t { relu, gelu, gelu_tanh, silu, relu_squared };
 
-struct Norm {                    // as `Norm` in compiler.py
-    enum Kind : int32_t { none, rms, layer };
+struct Norm {                    // as `NormOf` in compiler.py
+    enum Kind : int32_t { none, rms, layer, scaled, clipped };
     Kind kind;
-    float eps, shift;            // what is multiplied by is shift + weight
+    float eps, shift;            // what is multiplied by is shift + weight; scaled: shift; clipped: to ±shift
     const float *weight, *bias;  // bias may be null
 };
 
@@ -141,7 +141,7 @@ struct Rows {
     void (*activate)(Activation, const float* gate, const float* up, int64_t width, float* y);
     void (*turn)(const Norm&, float* x, int64_t width, const float* cos, const float* sin, int64_t rotated);
     using Attend = void (*)(const Heads&, const float* q, int64_t rows, const int64_t* first, const int64_t* last,
-                            int64_t begin, int64_t end, float* most, float* weight, float* sums);
+                            const float* const* bias, int64_t begin, int64_t end, float* most, float* weight, float* sums);
     Attend attend, attend_halves;
     void (*merge)(const float* most, const float* weight, const float* sums, int64_t stride, int64_t splits,
                   int64_t width, float* y);
