@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 from limelight.errors import ConfigError, RequestError, suggestion
@@ -36,34 +37,36 @@ class Contender:
     fair: str
     step: int = 1
 
+    @cache  # noqa: B019 (the contenders are never gone; a race asks again and again for the same few sizes)
     def fit(self, vocab: int, context: int, parameters: int, heads: int = HEADS) -> c.ModelConfig:
         """The config whose parameters, embeddings counted, are nearest to `parameters`.
 
         Raises RequestError if the nearest is more than EQUAL away.
         """
 
-        def sized(width: int, more: int = 0) -> c.ModelConfig:
-            return self.make(vocab, context, width, heads, more)
+        @cache
+        def counted(width: int, more: int = 0) -> int:
+            return count(self.make(vocab, context, width, heads, more))
 
         low, high = 1, 2  # steps, by halves between them
-        while count(sized(high * self.step)) <= parameters:
+        while counted(high * self.step) <= parameters:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if count(sized(middle * self.step)) <= parameters else (low, middle)
+            low, high = (middle, high) if counted(middle * self.step) <= parameters else (low, middle)
         width = low * self.step
         near = []
         for each in (width, width + self.step):
-            usual, wider = count(sized(each)), count(sized(each, 1))
+            usual, wider = counted(each), counted(each, 1)
             more = round((parameters - usual) / (wider - usual)) if wider > usual else 0
-            near += [sized(each), sized(each, max(more, 1 - USUAL))]
-        best = min(near, key=lambda config: abs(count(config) - parameters))
-        if abs(count(best) / parameters - 1) > EQUAL:
+            near += [(each, 0), (each, max(more, 1 - USUAL))]
+        best = min(near, key=lambda size: abs(counted(*size) - parameters))
+        if abs(counted(*best) / parameters - 1) > EQUAL:
             raise RequestError(
                 f"{self.name} cannot have {parameters:,} parameters with a vocabulary of {vocab:,}; the nearest is"
-                f" {count(best):,}. Ask for more parameters"
+                f" {counted(*best):,}. Ask for more parameters"
             )
-        return best
+        return self.make(vocab, context, best[0], heads, best[1])
 
 
 def _cells(cell: recurrent.Cell) -> Make:

@@ -3,7 +3,7 @@ command, found by introspection, with values of the wrong kind and out of range.
 
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -11,8 +11,9 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from references import saved, write_marked_tokenizer
 from tasks.small_languages import language, network
-from tiny_models import SENTENCE, Result, Run
+from tiny_models import Result, Run
 
+import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.cli import COMMANDS, _load
 from limelight.report.instructions import INSTRUCTIONS
@@ -89,6 +90,7 @@ def place(tiny: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(limelight, "open", opened_once(limelight.open))
     monkeypatch.setattr("limelight.serve.run.serve", lambda sock, *_: sock.close())
     monkeypatch.setattr("limelight.serve.api.run.serve", lambda sock, *_, **options: sock.close())
     monkeypatch.setattr("limelight.tasks.learn.train", lambda *_: Trained(1, 0.5, None, Path("run/model")))
@@ -96,7 +98,20 @@ def place(tiny: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     measured = Found("a model", ("yes",) * len(INSTRUCTIONS), (True,) * len(INSTRUCTIONS), 2.0, "", None)
     monkeypatch.setattr("limelight.report.measures.measure", lambda *_: measured)
     folders = {name.upper(): str(tmp_path / name) for name in ("translator", "helper", *ENCODERS)}
-    return {"SENTENCE": SENTENCE, "MODEL": str(tiny), **folders}
+    return {"SENTENCE": "the cat sat on", "MODEL": str(tiny), **folders}
+
+
+def opened_once(opening: Callable[..., Any]) -> Callable[..., Any]:
+    """What opens a model again and again gets the one that opened first; what is refused is tried each time."""
+    opened: dict[tuple[object, ...], Any] = {}
+
+    def once(model: object, *, progress: object = None, **options: object) -> Any:
+        key = (model, *options.items())
+        if key not in opened:
+            opened[key] = opening(model, progress=progress, **options)
+        return opened[key]
+
+    return once
 
 
 def parameters(command: str) -> Iterator[tuple[Any, str]]:

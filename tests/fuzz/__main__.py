@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 
 import fuzz_models
-from fuzz_runner import FORMATS, faults
+from fuzz_runner import FORMATS, Child, faults
 
 
 def main() -> None:
@@ -22,9 +22,10 @@ def main() -> None:
         models = fuzz_models.make(Path(sound))
         for name in options.formats or FORMATS:
             print(f"{name}: {options.files} files, seed {options.seed}", flush=True)
-            for number, fault in faults(models, name, options.seed, options.files, kept):
-                failed += 1
-                print(f"\n{kept}/{name}-{options.seed}-{number}\n{fault}", flush=True)
+            with Child(models[0]) as child:
+                for number, fault in faults(child, models, name, options.seed, options.files, kept):
+                    failed += 1
+                    print(f"\n{kept}/{name}-{options.seed}-{number}\n{fault}", flush=True)
     if failed:
         sys.exit(f"{failed} files were not treated as they should be; they are kept in {kept}")
     kept.rmdir()

@@ -132,13 +132,12 @@ def spoilt(models: list[Path], name: str, seed: int, number: int, place: Path) -
     return place
 
 
-def faults(models: list[Path], name: str, seed: int, files: int, kept: Path) -> Iterator[tuple[int, str]]:
+def faults(child: Child, models: list[Path], name: str, seed: int, files: int, kept: Path) -> Iterator[tuple[int, str]]:
     """The number and the fault of every spoilt file that is not treated well; those models are kept in `kept`."""
-    with Child(models[0]) as child:
-        for number in range(files):
-            path = spoilt(models, name, seed, number, kept / f"{name}-{seed}-{number}")
-            fault = child.outcome(path)
-            if fault:
-                yield number, fault
-            else:
-                shutil.rmtree(path)
+    for number in range(files):
+        path = spoilt(models, name, seed, number, kept / f"{name}-{seed}-{number}")
+        fault = child.outcome(path)
+        if fault:
+            yield number, fault
+        else:
+            shutil.rmtree(path)

@@ -1,8 +1,11 @@
 """One small run, also as a process of its own that the tests start, kill and compare."""
 
+import multiprocessing
+import os
 import resource
 import signal
 import sys
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import torch
@@ -12,6 +15,22 @@ from limelight.errors import LimelightError
 from limelight.train.loop import Hooks, Result, train
 from limelight.train.parallel import world
 from limelight.train.prepare import prepare, save_as
+
+PROCESSES = multiprocessing.get_context("forkserver")  # imports torch once, not once a process
+PROCESSES.set_forkserver_preload(["torch._dynamo", "torch.distributed.fsdp", "limelight.train.prepare"])
+
+
+def start(
+    folder: Path,
+    data: Path,
+    options: dict[str, object],
+    limit: int | None = None,
+    environment: dict[str, str] | None = None,
+) -> ForkServerProcess:
+    """A run in a process of its own that can write no file of more than `limit` bytes; its refusal goes to a file."""
+    process = PROCESSES.Process(target=child, args=(folder, data, options, limit, environment or {}))
+    process.start()
+    return process
 
 
 def run(folder: Path, data: Path, options: dict[str, object]) -> Result:
@@ -25,8 +44,9 @@ def run(folder: Path, data: Path, options: dict[str, object]) -> Result:
         return train(network, ready.training, ready.validation, ready.run, processes, Hooks(save_as(tokenizer)))
 
 
-def child(folder: Path, data: Path, options: dict[str, object], limit: int | None) -> None:
-    """A run in a process of its own that can write no file of more than `limit` bytes; its refusal goes to a file."""
+def child(folder: Path, data: Path, options: dict[str, object], limit: int | None, environment: dict[str, str]) -> None:
+    os.environ.update(environment)
+    torch.set_num_threads(1)
     if limit is not None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

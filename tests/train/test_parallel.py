@@ -1,16 +1,12 @@
 """Two processes learn what one learns from the same batch, as copies (DDP) and with one model between them (FSDP2)."""
 
-import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from run_tiny import run
+from run_tiny import run, start
 from safetensors.torch import load_file
 from small_models import letters
 
@@ -32,13 +28,6 @@ OPTIONS: dict[str, object] = {
     "eps": 1e-6,  # where a gradient is nothing but rounding, Adam would make a step of it
     "threads": 1,
 }
-PROGRAM = """
-import json, sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[1])
-from run_tiny import run
-run(Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4]))
-"""
 
 
 def together(folder: Path, data: Path, options: dict[str, object]) -> None:
@@ -46,26 +35,17 @@ def together(folder: Path, data: Path, options: dict[str, object]) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    here = Path(__file__).parent
-    command = [sys.executable, "-c", PROGRAM, str(here), str(folder), str(data), json.dumps(options)]
-    place = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": "2",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
-    place["PYTHONPATH"] = str(here.parent.parent)
-    started = [
-        subprocess.Popen(command, env=os.environ | place | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(2)
-    ]
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    ranks = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    started = [start(folder, data, options, environment=place | rank) for rank in ranks]
     try:
-        assert [process.wait(120) for process in started] == [0, 0]
+        for process in started:
+            process.join(120)
+        assert [process.exitcode for process in started] == [0, 0]
     finally:
         for process in started:
             process.kill()
-            process.wait()
+            process.join()
 
 
 def test_one_process_needs_nobody() -> None:

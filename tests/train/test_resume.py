@@ -2,16 +2,14 @@
 
 import errno
 import json
-import multiprocessing
 import os
 import random
 import time
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from run_tiny import child, run
+from run_tiny import run, start
 from safetensors.torch import load_file
 from small_models import letters
 
@@ -38,16 +36,6 @@ OPTIONS: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return letters(tmp_path_factory.mktemp("data") / "pairs.tsv", 300, turned=True)
-
-
-PROCESSES = multiprocessing.get_context("forkserver")  # imports torch once, not once a process
-PROCESSES.set_forkserver_preload(["torch._dynamo", "torch.distributed.fsdp", "limelight.train.prepare"])
-
-
-def start(folder: Path, data: Path, options: dict[str, Any], limit: int | None = None) -> ForkServerProcess:
-    process = PROCESSES.Process(target=child, args=(folder, data, options, limit))
-    process.start()
-    return process
 
 
 def newest(folder: Path) -> str:
