@@ -114,7 +114,9 @@ class Predictor(Built):
             if counts is None:
                 hidden = hidden[:, -1:]
             else:
-                hidden = hidden[torch.arange(len(hidden)), (counts - 1).to(hidden.device)][:, None]
+                hidden = hidden[torch.arange(len(hidden), device=hidden.device), (counts - 1).to(hidden.device)][
+                    :, None
+                ]
         return self.logits(hidden)
 
     def logits(self, hidden: Tensor) -> Tensor:

@@ -203,7 +203,7 @@ class Attention(nn.Module):
         """Self-attention over x [B, T, W] and, with a cache, over everything written there before `starts`."""
         own = self.keys_values(x, positions)
         if cache is not None:
-            own = KeysValues(*cache.append(own.k, own.v, starts))
+            own = KeysValues(*cache.append(own.k, own.v, starts, mask.keys))
         return self.attend(x, own, positions, mask)
 
     def scores(self, q: Tensor, k: Tensor, positions: Positions, mask: Mask) -> Scores:

@@ -21,11 +21,14 @@ class KVCache:
         with torch.inference_mode(False):  # or it could be written to in that mode alone
             return cls(torch.zeros(shape, dtype=dtype, device=device), torch.zeros(shape, dtype=dtype, device=device))
 
-    def append(self, keys: Tensor, values: Tensor, starts: int | Tensor) -> tuple[Tensor, Tensor]:
+    def append(
+        self, keys: Tensor, values: Tensor, starts: int | Tensor, end: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Writes T new positions behind `starts` and returns all keys and values up to the longest row.
 
         keys, values: [B, K, T, D], in whose number type all are returned.
-        starts: one number for all rows, or [B] int64 on the cache's device.
+        starts: one number for all rows, or [B] int64 on the cache's device. end: where the longest row then ends; where
+        it is not given a tensor is asked for it, which on a device means to wait.
         """
         steps = keys.shape[2]
         if isinstance(starts, int):
@@ -36,7 +39,7 @@ class KVCache:
             place = (starts[:, None] + torch.arange(steps, device=starts.device))[:, None, :, None]
             self.keys.scatter_(2, place.expand_as(keys), keys.to(self.keys.dtype))
             self.values.scatter_(2, place.expand_as(values), values.to(self.values.dtype))
-            end = int(starts.max()) + steps
+            end = int(starts.max()) + steps if end is None else end
         self.written = max(self.written, end)
         return self.keys[:, :, :end].to(keys.dtype), self.values[:, :, :end].to(values.dtype)
 

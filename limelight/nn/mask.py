@@ -31,6 +31,11 @@ class Mask:
     lengths: Tensor | None = None
     spans: tuple[tuple[int, int], ...] | None = None
 
+    @property
+    def keys(self) -> int | None:
+        """How many keys there are, if there is a tensor."""
+        return None if self.allowed is None else self.allowed.shape[-1]
+
     def tensor(self, queries: int, keys: int, device: torch.device) -> Tensor | None:
         """The mask as a tensor [.., T, S], or None where all is visible; for explicit cores."""
         if self.causal:

@@ -224,8 +224,9 @@ class Rotary(nn.Module):
             whole = self.whole(positions.longest, dtype, index.device)
             cos, sin = (F.embedding(index, each) for each in whole)
         else:
-            reach = positions.reach(self.following).to(index.device)
+            reach = positions.reach(self.following)
             alike = index.dim() == 1 and bool((reach == reach[0]).all())
+            reach = reach.to(index.device)
             least = reach[0] if alike else reach[:, None]
             cos, sin = self._made(index, least.maximum(index + 1), dtype)
         return (cos, sin) if cos.dim() == 2 else (cos[:, None], sin[:, None])

@@ -52,7 +52,7 @@ class SSRU(nn.Module):
             heard = keep * torch.cat((before[:, None], cells[:, :-1]), 1) + new
         if cache is not None:
             kept = cells.to(cache.keys.dtype)[:, None]
-            cache.append(kept, kept[..., :0], starts)
+            cache.append(kept, kept[..., :0], starts, mask.keys)
         return heard.relu()
 
 

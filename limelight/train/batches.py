@@ -48,7 +48,8 @@ class Batch:
     tokens: [B, T]. targets: [B, T], the next token or the label of each place; [B], the label of each text, or [B, C],
     whether each label fits; IGNORE where none is asked for. source, lengths: [B, S] and [B] int64 on the CPU, for an
     encoder–decoder; an encoder has lengths alone, those of its tokens. reference: [B], numbers that rows are compared
-    with. types: [B, T], those of an encoder's tokens (None: all 0). Every row is padded on the right.
+    with. types: [B, T], those of an encoder's tokens (None: all 0). places: see `asked`. Every row is padded on the
+    right.
     """
 
     tokens: Tensor
@@ -57,18 +58,35 @@ class Batch:
     lengths: Tensor | None = None
     reference: Tensor | None = None
     types: Tensor | None = None
+    places: Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The batch where the model is; lengths stay on the CPU."""
-        source, reference, types = (
-            None if t is None else t.to(device) for t in (self.source, self.reference, self.types)
+        moved = (
+            _moved(t, device)
+            for t in (self.tokens, self.targets, self.source, self.reference, self.types, self.asked())
         )
-        return Batch(self.tokens.to(device), self.targets.to(device), source, self.lengths, reference, types)
+        tokens, targets, source, reference, types, places = moved
+        assert tokens is not None
+        assert targets is not None
+        return Batch(tokens, targets, source, self.lengths, reference, types, places)
+
+    def asked(self) -> Tensor:
+        """Where targets are asked for, among all places in a row: [N] int64. Found where the batch is made, since a
+        device that counts them has to be waited for."""
+        return (self.targets != IGNORE).flatten().nonzero()[:, 0] if self.places is None else self.places
 
     def texts(self) -> list[list[int]]:
         """The tokens of an encoder's rows, without what fills them up."""
         assert self.lengths is not None
         return [row[:length].tolist() for row, length in zip(self.tokens, self.lengths.tolist(), strict=True)]
+
+
+def _moved(tensor: Tensor | None, device: torch.device) -> Tensor | None:
+    """A tensor on a device; to a CUDA device by a copy that nobody waits for."""
+    if tensor is None or device.type != "cuda" or tensor.is_cuda:
+        return None if tensor is None else tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 class Corpus(Protocol):

@@ -36,7 +36,7 @@ class Objective(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """Sums over the batch's targets: [2], the smoothed loss, which has a gradient, and the plain loss."""
         targets = batch.targets.flatten()
-        wanted = (targets != IGNORE).nonzero()[:, 0]
+        wanted = batch.asked()
         rows = self.hidden(batch).flatten(0, 1).index_select(0, wanted)  # [N, W]
         network = self.network
         weights = [p for p in network.head.parameters() if p.requires_grad] if torch.is_grad_enabled() else []

@@ -80,7 +80,7 @@ def preferring(network: Network, settings: Settings) -> nn.Module:
 def likely(network: Decoder, batch: Batch) -> Tensor:
     """The log-probability of each row's targets: [B]. The scores of a row's whole vocabulary are never kept, but
     computed again for their gradient."""
-    wanted = (batch.targets != IGNORE).flatten().nonzero()[:, 0]
+    wanted = batch.asked()
     hidden = network.read(batch.tokens).flatten(0, 1).index_select(0, wanted)  # [N, W]
     targets = batch.targets.flatten()[wanted]
 
