@@ -98,3 +98,37 @@ def test_what_training_is_measured_on_can_be_read(tmp_path: Path) -> None:
         batches = task.batches()
         assert len(batches) == train.STEPS + 1
         assert all(int((batch.targets != train.IGNORE).sum()) > 0 for batch in batches)
+
+
+def test_the_accelerators_benchmark_runs_in_small_on_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from benchmarks import gpu
+
+    def absent(bench: gpu.Bench, *given: object) -> float:
+        raise ImportError("not here")
+
+    monkeypatch.setattr(gpu, "RUNS", 1)
+    monkeypatch.setattr(gpu.Bench, "_peer_training", absent)
+    monkeypatch.setattr(gpu.Bench, "_peer_writing", lambda bench, prompts: 1.0)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--json"])
+    gpu.main()
+    result = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in result["rows"]] == [
+        "write 1 behind 8", "write 4 behind 8", "read 32", "train GPT-2's shape"
+    ]  # fmt: skip
+    assert all(row["ours"] > 0 for row in result["rows"])
+    assert [row["ratio"] is None for row in result["rows"]] == [False, False, False, True]
+    assert result["missing"] == {"transformers, train GPT-2's shape": "ImportError: not here"}
+    assert all(value == 0 for name, value in result.items() if name.startswith("from the CPU"))
+
+
+def test_what_an_accelerator_gets_wrong_is_named() -> None:
+    from benchmarks.gpu import faults
+
+    assert faults({"logits, a": 1e-5, "tokens, a": 0.0, "8-bit logits, a": 1e-2}) == []
+    assert faults({"logits, a": 1e-2, "tokens, a": 1.0, "loss, b": float("nan")}) == [
+        "logits, a",
+        "tokens, a",
+        "loss, b",
+    ]
