@@ -23,6 +23,9 @@ from benchmarks.report import Row, beside, machine, table
 
 OURS, LLAMA = "limelight", "llama.cpp"
 ANSWER = 64
+START, PATIENCE = 60, 120
+"""Seconds that a server may take until it answers at all, and for one answer."""
+
 SYSTEM = "You are a careful assistant who knows the rules of the house. " + " ".join(
     f"Rule {number}: when somebody asks about room {number}, say what lies in it and who may enter."
     for number in range(1, 24)
@@ -70,11 +73,12 @@ class Server:
         )
 
     async def ready(self) -> None:
-        """Waits until it answers."""
-        while (await ask(self.port, [{"role": "user", "content": "Hello"}], 1)).status != 200:
-            if self._process.poll() is not None:
-                raise RuntimeError(f"{self.name} has ended")
-            await asyncio.sleep(0.2)
+        """Waits until it answers. Raises RuntimeError if it ends before, TimeoutError if it takes too long."""
+        async with asyncio.timeout(START):
+            while (await ask(self.port, [{"role": "user", "content": "Hello"}], 1)).status != 200:
+                if self._process.poll() is not None:
+                    raise RuntimeError(f"{self.name} has ended")
+                await asyncio.sleep(0.2)
 
     @property
     def memory(self) -> int:
@@ -85,18 +89,26 @@ class Server:
     def end(self) -> None:
         """Ends it."""
         self._process.terminate()
-        self._process.wait(30)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
 
 
 async def ask(port: int, messages: Sequence[dict[str, str]], most: int) -> Answer:
-    """One streamed chat."""
+    """One streamed chat; its status is 0 where nothing comes of it."""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return await _ask(port, messages, most)
+    except (OSError, IndexError, TimeoutError):
+        return Answer(0)
+
+
+async def _ask(port: int, messages: Sequence[dict[str, str]], most: int) -> Answer:
     body = {"messages": messages, "max_tokens": most, "temperature": 0, "stream": True, "seed": 1}
     sent = json.dumps(body).encode()
     begun = time.perf_counter()
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return Answer(0)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
         writer.write(f"{head}content-length: {len(sent)}\r\nconnection: close\r\n\r\n".encode() + sent)
@@ -110,8 +122,6 @@ async def ask(port: int, messages: Sequence[dict[str, str]], most: int) -> Answe
                     answer.last = time.perf_counter() - begun
                     answer.first = answer.first or answer.last
         return answer
-    except (OSError, IndexError):
-        return Answer(0)
     finally:
         writer.close()
 
@@ -235,7 +245,16 @@ def servers(path: str, clients: int) -> tuple[list[Server], dict[str, str]]:
         found.append(Server(LLAMA, [program, "--model", path, "--port", str(theirs), *options], theirs))
     elif find_spec("llama_cpp") and find_spec("sse_starlette"):
         # As it comes, a new request ends the answer that is being written.
-        options = ["--n_ctx", "2560", "--n_threads", str(os.cpu_count()), "--interrupt_requests", "false"]
+        options = [
+            "--host",
+            "127.0.0.1",
+            "--n_ctx",
+            "2560",
+            "--n_threads",
+            str(os.cpu_count()),
+            "--interrupt_requests",
+            "false",
+        ]
         found.append(
             Server(
                 LLAMA,
@@ -266,7 +285,10 @@ async def _measure(
     rows: list[Row] = []
     figures: dict[str, Any] = {}
     for name, load in LOADS.items():
-        found = {server.name: await load(server.port, clients) for server in running}
+        found = {}
+        for server in running:
+            found[server.name] = await load(server.port, clients)
+            print(f"{name}, {server.name}: {found[server.name].seconds:.1f} s", file=sys.stderr)
         lost = {server: sum(answer.status != 200 for answer in each.answers) for server, each in found.items()}
         for unit, value in (
             ("tokens/s", lambda each: each.speed),

@@ -7,6 +7,9 @@ import typer
 
 from limelight.cli import options as o
 
+OWN = 350_000_000
+"""Bytes that Python, torch and the requests themselves take."""
+
 
 def serve(
     model: Annotated[
@@ -53,7 +56,7 @@ def serve(
         str | None,
         typer.Option(
             metavar="SIZE",
-            help="What all models and their caches may take, such as 8GB; those not used for longest are closed.",
+            help="What the server may take in all, such as 8GB; models not used for longest are closed.",
             show_default=False,
         ),
     ] = None,
@@ -84,12 +87,15 @@ def serve(
 
     from limelight.checkpoints.source import resolve
     from limelight.cli import screen
+    from limelight.errors import RequestError
     from limelight.serve.api.run import serve as run
     from limelight.serve.api.shelf import Shelf
     from limelight.serve.run import address, listen
 
     names = model or [o.default_model()]
-    size = None if memory is None else _bytes(memory)
+    size = None if memory is None else _bytes(memory) - OWN
+    if size is not None and size <= 0:
+        raise RequestError(f"--memory is {memory!r}; Python and torch alone take 350MB, and the models come on top")
     key = api_key or os.environ.get("LIMELIGHT_API_KEY")
     for each in names:
         resolve(each)  # before anything is begun

@@ -107,6 +107,13 @@ class Engine:
         """Whether anything is left to do."""
         return bool(self.running or self.waiting or self._joining or self._made)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the cache takes, with the prompts that are being read and what is kept of texts."""
+        pool, joining = self._pool, self._joining
+        states = [*([] if pool is None else [pool]), *([] if joining is None else [joining.state])]
+        return sum(state.nbytes for state in states) + self._prefixes.nbytes
+
     def submit(
         self,
         prompt: Sequence[int],

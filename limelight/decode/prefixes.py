@@ -31,11 +31,17 @@ class Prefixes:
 
     def __init__(self) -> None:
         self._blocks: OrderedDict[bytes, Tensor] = OrderedDict()  # [BLOCK, F]; used lately: at the end
+        self._each = 0  # bytes of a block
 
     @property
     def positions(self) -> int:
         """How many tokens' keys and values are kept."""
         return BLOCK * len(self._blocks)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in use."""
+        return self._each * len(self._blocks)
 
     def known(self, request: Request) -> int:
         """How many tokens of the request's text need not be read; never all, since behind the last it is continued."""
@@ -56,6 +62,7 @@ class Prefixes:
             read = state.prefix(row, known * BLOCK, len(names) * BLOCK)
             for name, block in zip(names[known:], torch.split(read, BLOCK), strict=True):
                 self._blocks[name] = block.clone()  # so that each can go by itself
+                self._each = block.nbytes
         self._touch(names)
         self.shrink(positions)
 

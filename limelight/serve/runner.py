@@ -155,6 +155,11 @@ class Runner:
         """Texts that wait for a place."""
         return len(self._engine.waiting)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of keys and values that it holds."""
+        return self._engine.nbytes
+
     async def submit(self, asks: Sequence[Ask]) -> Job:
         """Lines up texts. Raises BusyError if too many wait, RequestError for what the engine refuses."""
         if self.open + len(asks) > self._most and self.open:

@@ -242,3 +242,26 @@ def test_memory_is_given_in_bytes(model: Decoder) -> None:
     assert Engine(model, memory=2**40).positions == 16 * CONTEXT
     with pytest.raises(RequestError, match=rf"memory is {each} bytes; for each token of a text it takes {2 * each}"):
         Engine(model, memory=each)
+
+
+def test_memory_is_bounded_however_many_come(model: Decoder) -> None:
+    """Cache, prompts that are being read, and what is kept of texts stay within it, and fill it: a server under load
+    for long."""
+    memory = 1200 * position_bytes(model)
+    engine = Engine(model, rows=4, memory=memory, chunk=16)
+    most = 0
+    for number in range(60):
+        text = [(number * 7 + place * place) % 60 for place in range(20 + 13 * number % 50)]
+        engine.submit(text, max_tokens=1 + number % 9)
+        for _ in range(number % 4):
+            engine.step()
+            most = max(most, engine.nbytes)
+            assert engine.nbytes <= memory
+        if number % 11 == 5 and engine.running:
+            engine.cancel(engine.running[0])
+    while engine.busy:
+        engine.step()
+        most = max(most, engine.nbytes)
+        assert engine.nbytes <= memory
+    assert most > memory / 2
+    assert memory / 4 < engine.nbytes <= memory / 2  # what is kept when nobody runs any more
