@@ -1,5 +1,6 @@
 """The tokenizer files of a Hugging Face folder, both ways."""
 
+import ast
 import json
 import os
 from collections.abc import Mapping
@@ -7,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import tokenizers
-from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
 
 from limelight import given
 from limelight.errors import TextError
 from limelight.text import sentencepiece
 from limelight.text.foreign import guarded, tried
-from limelight.text.gguf import LONGEST_VOCABULARY, byte_level_bpe, surround
+from limelight.text.kinds import LONGEST_VOCABULARY, byte_level_bpe, surround, word_pieces, world
 from limelight.text.parts import Parts
 from limelight.text.sentencepiece import vocabulary
 
 _LARGEST_FILE = 256 * 2**20  # bytes
 _MOST_IDS = 2**32  # the library's ids are that wide
 _CONFIG = "tokenizer_config.json"
+_END_OF_WORLD = "<|rwkv_tokenizer_end_of_text|>"  # which its vocabulary does not list; number 0
+_LONGEST_LINE = 2000  # characters of a vocabulary's line
 _FAIRSEQ = "sentencepiece.bpe.model"
 # The languages of M2M-100 (Fan et al., 2021) and of Facebook's entry to WMT 2021, in the order of their tokens.
 M2M_100 = {
@@ -66,11 +69,9 @@ def read(folder: Path, *, source: bool = False) -> Parts:
             f"{folder} has its tokenizer only as a SentencePiece file; make a tokenizer.json of it with transformers: "
             f"AutoTokenizer.from_pretrained({str(folder)!r}).save_pretrained({str(folder)!r})"
         )
-    elif world := next(folder.glob("rwkv_vocab*.txt"), None):
-        raise TextError(
-            f"{folder} has its tokenizer only as RWKV's World vocabulary ({world.name}), which is not read; "
-            "put a tokenizer.json there"
-        )
+    elif listed := next(folder.glob("rwkv_vocab*.txt"), None):
+        inner = _world(listed)
+        named |= dict.fromkeys(("bos", "eos", "pad"), _END_OF_WORLD)
     else:
         raise TextError(f"{folder} has no tokenizer; put the model's tokenizer.json there")
     others = {name: token for name in ("sep", "cls", "mask") if (token := _spelling(config.get(f"{name}_token")))}
@@ -207,12 +208,28 @@ def _vocabulary(folder: Path, config: Mapping[str, Any]) -> tokenizers.Tokenizer
         else:
             lower, accents = config.get("do_lower_case", True), config.get("strip_accents")
             chinese = bool(config.get("tokenize_chinese_chars", True))
-            inner = tokenizers.Tokenizer(models.WordPiece(ids, unk_token=unk))
-            inner.normalizer = normalizers.BertNormalizer(True, chinese, accents, bool(lower))
-            inner.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-            inner.decoder = decoders.WordPiece()
+            inner = word_pieces(ids, unk, lower=bool(lower), chinese=chinese, accents=accents)
         inner.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in special])
         surround(inner, cls, sep)
+    return inner
+
+
+def _world(path: Path) -> tokenizers.Tokenizer:
+    """RWKV's World tokenizer: lines of a number, a token as Python writes it, and how many bytes it has."""
+    tokens: dict[bytes, int] = {}
+    for number, line in enumerate(_text(path).removesuffix("\n").split("\n"), 1):
+        id, _, rest = line.partition(" ")
+        spelled, _, size = rest.rpartition(" ")
+        try:
+            token = ast.literal_eval(spelled[:_LONGEST_LINE])
+            token = token.encode() if isinstance(token, str) else token
+            if not isinstance(token, bytes) or len(token) != int(size):
+                raise ValueError
+            tokens[token] = int(id)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise TextError(f"{path} is damaged: line {number:,} is no token and its length") from None
+    inner = world(tokens, {_END_OF_WORLD: 0}, str(path))
+    inner.add_special_tokens([AddedToken(_END_OF_WORLD, normalized=False, special=True)])
     return inner
 
 

@@ -1,8 +1,8 @@
 """A tokenizer rebuilt from GGUF metadata, equal to the Hugging Face tokenizer that the file was converted from.
 
-Metadata keys as in the GGUF specification, `tokenizer.ggml.*`. Two kinds: "gpt2" is byte-level BPE with merges, whose
+Metadata keys as in the GGUF specification, `tokenizer.ggml.*`. Five kinds: "gpt2" is byte-level BPE with merges, whose
 pre-tokenizer is named by `pre`; "llama" is SentencePiece BPE, where pieces have scores and unknown characters fall
-back to their bytes.
+back to their bytes; "t5" is SentencePiece's Unigram; "bert" is WordPiece; "rwkv" is RWKV's World.
 """
 
 import json
@@ -11,38 +11,33 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import AddedToken
 
 from limelight import given
-from limelight.errors import TextError, suggestion
+from limelight.errors import TextError
+from limelight.text import sentencepiece
 from limelight.text.foreign import guarded
+from limelight.text.kinds import (
+    BYTE,
+    CONTROL,
+    LONGEST_VOCABULARY,
+    NORMAL,
+    PRE,
+    UNKNOWN,
+    UNUSED,
+    USER,
+    byte_level_bpe,
+    sentencepiece_bpe,
+    surround,
+    word_pieces,
+    world,
+)
 from limelight.text.parts import Parts
 
-LONGEST_VOCABULARY = 2_000_000
-_MOST_WORK = 100_000_000  # characters looked at to find the merges; Gemma's 256,000 pieces take 20 million
-_NORMAL, _UNKNOWN, _CONTROL, _USER, _UNUSED, _BYTE = range(1, 7)  # token types of the specification
 _BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
+_WHAT = "the tokenizer in this file's metadata"
+_BUILT_IN = ("rwkv-world",)  # names of templates of llama.cpp's own
 _ENDS = ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id")  # of a turn, of a message
-
-_LLAMA3 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
-    r"|\s+(?!\S)|\s+"
-)
-_QWEN2 = _LLAMA3.replace(r"\p{N}{1,3}", r"\p{N}")
-_PRE = {
-    "gpt-2": "gpt-2",
-    "default": "gpt-2",
-    "phi-2": "gpt-2",
-    "olmo": "gpt-2",
-    "smollm": "smollm",
-    "starcoder": "smollm",
-    "refact": "smollm",
-    "llama-bpe": "llama-bpe",
-    "llama3": "llama-bpe",
-    "llama-v3": "llama-bpe",
-    "qwen2": "qwen2",
-    "deepseek-r1-qwen": "qwen2",
-}
 
 _SAMPLES = (
     "The quick brown fox, 1234567 times; it's  two   spaces.\n\nZwölf Boxkämpfer…",
@@ -54,42 +49,125 @@ _SAMPLES = (
 def rebuild(metadata: Mapping[str, Any]) -> Parts:
     """The tokenizer that `tokenizer.ggml.*` describes. Raises TextError naming the field that does not fit."""
     kind = metadata.get("tokenizer.ggml.model")
-    if kind not in ("gpt2", "llama"):
-        raise TextError(f"tokenizer.ggml.model is {given.shown(kind)}; limelight rebuilds 'gpt2' and 'llama'")
+    if not isinstance(kind, str) or kind not in _MADE:
+        known = ", ".join(map(repr, _MADE))
+        raise TextError(f"tokenizer.ggml.model is {given.shown(kind)}; limelight rebuilds {known}")
     tokens = _strings(metadata, "tokens")
     if len(tokens) > LONGEST_VOCABULARY:
         raise TextError(f"tokenizer.ggml.tokens has {len(tokens):,} entries; at most {LONGEST_VOCABULARY:,} are read")
+    if twice := len(tokens) - len({*tokens}):
+        raise TextError(f"tokenizer.ggml.tokens has {twice} tokens twice")
+    types = _numbers(metadata, "token_type", len(tokens)) or [NORMAL] * len(tokens)
+    if kind == "bert":
+        tokens = [_with_marks(token, type) for token, type in zip(tokens, types, strict=True)]
     vocab = {token: id for id, token in enumerate(tokens)}
-    if len(vocab) != len(tokens):
-        raise TextError(f"tokenizer.ggml.tokens has {len(tokens) - len(vocab)} tokens twice")
-    types = _numbers(metadata, "token_type", len(tokens)) or [1] * len(tokens)
-    bos, eos, pad, unk = (_token(metadata, name, tokens) for name in ("bos", "eos", "padding", "unknown"))
+    named = {name: _token(metadata, name, tokens) for name in ("bos", "eos", "padding", "unknown", "cls", "mask")}
+    named["sep"] = _token(metadata, "seperator", tokens) or _token(metadata, "separator", tokens)  # as gguf spells it
+    if kind == "bert":
+        defaults = {"bos": named["cls"] or "[CLS]", "eos": named["sep"] or "[SEP]", "unknown": "[UNK]"}
+        named |= {name: token for name, token in defaults.items() if named[name] is None and token in vocab}
+    elif kind in ("llama", "t5"):
+        unknown = (token for token, type in zip(tokens, types, strict=True) if type == UNKNOWN)
+        named["unknown"] = named["unknown"] or next(unknown, None)
 
-    with guarded("the tokenizer in this file's metadata is damaged"):
-        if kind == "gpt2":
-            pre = metadata.get("tokenizer.ggml.pre", "default")
-            merges = [tuple(merge.split(" ", 1)) for merge in _strings(metadata, "merges")]
-            inner = byte_level_bpe(vocab, cast("list[tuple[str, str]]", merges), pre)
-            starts = _PRE.get(pre) == "llama-bpe"
-        else:
-            scores = _numbers(metadata, "scores", len(tokens))
-            if not scores:
-                raise TextError("tokenizer.ggml.scores is missing, which a 'llama' tokenizer is built from")
-            unk = unk or next((token for token, type in zip(tokens, types, strict=True) if type == _UNKNOWN), None)
-            spaced = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
-            inner = sentencepiece_bpe(vocab, scores, types, unk=unk, spaced=spaced)
-            starts = True
-        special = [AddedToken(t, normalized=False, special=True) for t in _of_type(tokens, types, _CONTROL, _UNKNOWN)]
+    with guarded(f"{_WHAT} is damaged"):
+        inner = _MADE[kind](metadata, vocab, types, named["unknown"])
+        special = [AddedToken(t, normalized=False, special=True) for t in _of_type(tokens, types, CONTROL, UNKNOWN)]
         inner.add_special_tokens(special)
-        inner.add_tokens([AddedToken(t, normalized=False, special=False) for t in _of_type(tokens, types, _USER)])
-        front = bos if metadata.get("tokenizer.ggml.add_bos_token", starts) else None
-        back = eos if metadata.get("tokenizer.ggml.add_eos_token", False) else None
+        inner.add_tokens([AddedToken(t, normalized=False, special=False) for t in _of_type(tokens, types, USER)])
+        starts = kind in ("llama", "bert") or (
+            kind == "gpt2" and PRE.get(metadata.get("tokenizer.ggml.pre", "")) == "llama-bpe"
+        )
+        front = named["bos"] if metadata.get("tokenizer.ggml.add_bos_token", starts) else None
+        back = named["eos"] if metadata.get("tokenizer.ggml.add_eos_token", kind in ("bert", "t5")) else None
         surround(inner, front, back)
 
     ends = [metadata[key] for key in _ENDS if isinstance(metadata.get(key), int) and 0 <= metadata[key] < len(tokens)]
     template = metadata.get("tokenizer.chat_template")
-    template = template if isinstance(template, str) else None
-    return Parts(inner, bos, eos, pad, unk, tuple(ends), template, "the tokenizer in this file's metadata")
+    template = template if isinstance(template, str) and template not in _BUILT_IN else None
+    others = {name: token for name in ("sep", "cls", "mask") if (token := named[name]) is not None}
+    bos, eos, pad, unk = (named[name] for name in ("bos", "eos", "padding", "unknown"))
+    return Parts(inner, bos, eos, pad, unk, tuple(ends), template, _WHAT, others)
+
+
+def _byte_pairs(
+    metadata: Mapping[str, Any], vocab: dict[str, int], types: Sequence[float], unk: str | None
+) -> tokenizers.Tokenizer:
+    merges = [tuple(merge.split(" ", 1)) for merge in _strings(metadata, "merges")]
+    return byte_level_bpe(vocab, cast("list[tuple[str, str]]", merges), metadata.get("tokenizer.ggml.pre", "default"))
+
+
+def _llama(
+    metadata: Mapping[str, Any], vocab: dict[str, int], types: Sequence[float], unk: str | None
+) -> tokenizers.Tokenizer:
+    spaced = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
+    return sentencepiece_bpe(vocab, _scores(metadata, len(vocab), "llama"), types, unk=unk, spaced=spaced)
+
+
+def _unigram(
+    metadata: Mapping[str, Any], vocab: dict[str, int], types: Sequence[float], unk: str | None
+) -> tokenizers.Tokenizer:
+    rules = metadata.get("tokenizer.ggml.precompiled_charsmap", [])
+    if not isinstance(rules, list):
+        raise TextError("tokenizer.ggml.precompiled_charsmap is not a list of bytes")
+    spaced = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
+    trimmed = bool(metadata.get("tokenizer.ggml.remove_extra_whitespaces", True))
+    scores = tuple(_scores(metadata, len(vocab), "t5"))
+    kinds = tuple(map(int, types))
+    return sentencepiece.build(
+        sentencepiece.Pieces(
+            tuple(vocab), scores, kinds, sentencepiece.UNIGRAM, bytes(rules), spaced, trimmed, BYTE in types, _WHAT
+        )
+    )
+
+
+def _word_pieces(
+    metadata: Mapping[str, Any], vocab: dict[str, int], types: Sequence[float], unk: str | None
+) -> tokenizers.Tokenizer:
+    # Whether texts are put in lower case is not said: the pieces tell.
+    lower = not any(token != token.lower() for token, type in zip(vocab, types, strict=True) if not _bracketed(token))
+    return word_pieces(vocab, unk or "[UNK]", lower=lower)
+
+
+def _world(
+    metadata: Mapping[str, Any], vocab: dict[str, int], types: Sequence[float], unk: str | None
+) -> tokenizers.Tokenizer:
+    normal = {token for token, type in zip(vocab, types, strict=True) if type == NORMAL}
+    others = {token: id for token, id in vocab.items() if token not in normal}
+    tokens = {_unescaped(token): vocab[token] for token in normal}
+    return world(tokens, others, _WHAT)
+
+
+_MADE = {"gpt2": _byte_pairs, "llama": _llama, "t5": _unigram, "bert": _word_pieces, "rwkv": _world}
+"""What makes a tokenizer of each kind from metadata, vocabulary, types of tokens, and the unknown one."""
+
+
+def _bracketed(token: str) -> bool:
+    return len(token) > 2 and token[0] == "[" and token[-1] == "]"
+
+
+def _with_marks(token: str, type: float) -> str:
+    """A piece of a word as BERT spells it: GGUF marks those at a word's beginning, BERT the others."""
+    if token.startswith("▁") and len(token) > 1:
+        return token[1:]
+    return token if type in (CONTROL, UNKNOWN) or _bracketed(token) else f"##{token}"
+
+
+_ESCAPED = re.compile(r"\\(x[0-9a-f]{2}|.)", re.DOTALL)
+
+
+def _unescaped(token: str) -> bytes:
+    """The bytes that Python writes so in an expression."""
+    known = {"t": "\t", "n": "\n", "r": "\r"}
+    plain = _ESCAPED.sub(lambda m: chr(int(m[1][1:], 16)) if len(m[1]) == 3 else known.get(m[1], m[1]), token)
+    return plain.encode("latin-1")
+
+
+def _scores(metadata: Mapping[str, Any], length: int, kind: str) -> list[float]:
+    scores = _numbers(metadata, "scores", length)
+    if not scores:
+        raise TextError(f"tokenizer.ggml.scores is missing, which a {kind!r} tokenizer is built from")
+    return scores
 
 
 def describe(parts: Parts, rows: int, *, front: bool, back: bool) -> dict[str, Any]:
@@ -120,12 +198,12 @@ def describe(parts: Parts, rows: int, *, front: bool, back: bool) -> dict[str, A
     def kind(id: int) -> int:
         token = tokens.get(id)
         if token is None:
-            return _UNUSED
+            return UNUSED
         if token == parts.unk and token not in (parts.bos, parts.eos, parts.pad):
-            return _UNKNOWN
+            return UNKNOWN
         if id in added:
-            return _CONTROL if added[id].special else _USER
-        return _BYTE if model["byte_fallback"] and _BYTE_PIECE.fullmatch(token) else _NORMAL
+            return CONTROL if added[id].special else USER
+        return BYTE if model["byte_fallback"] and _BYTE_PIECE.fullmatch(token) else NORMAL
 
     found["tokenizer.ggml.token_type"] = [kind(id) for id in range(rows)]
     if not model["byte_fallback"]:
@@ -154,76 +232,12 @@ def _cutting(said: Mapping[str, Any], what: str) -> str:
             return {key: plain(value) for key, value in part.items() if key != "trim_offsets"}
         return [plain(each) for each in part] if isinstance(part, list) else part
 
-    for pre in dict.fromkeys(_PRE.values()):
+    for pre in dict.fromkeys(PRE.values()):
         other = json.loads(byte_level_bpe({}, [], pre).to_str())
         same = all(plain(said[part]) == plain(other[part]) for part in ("normalizer", "pre_tokenizer"))
         if same and said["model"].get("ignore_merges", False) == other["model"]["ignore_merges"]:
             return pre
-    raise TextError(f"{what} cuts words in a way that limelight cannot name in GGUF; it names {', '.join(_PRE)}")
-
-
-def byte_level_bpe(vocab: dict[str, int], merges: list[tuple[str, str]], pre: str) -> tokenizers.Tokenizer:
-    """Byte-level BPE (Radford et al. 2019, section 2.2), with the words cut as `pre` says."""
-    if pre not in _PRE:
-        near = suggestion(pre, _PRE)
-        raise TextError(
-            f"tokenizer.ggml.pre is {given.shown(pre)}, a way to cut words that limelight does not know{near}"
-        )
-    family = _PRE[pre]
-    # Llama 3 takes a word that is in the vocabulary as it stands, even where no merges lead to it.
-    inner = tokenizers.Tokenizer(models.BPE(vocab, merges, ignore_merges=family == "llama-bpe"))
-    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=family in ("gpt-2", "smollm"))
-    first: dict[str, pre_tokenizers.PreTokenizer] = {
-        "smollm": pre_tokenizers.Digits(individual_digits=True),
-        "llama-bpe": pre_tokenizers.Split(Regex(_LLAMA3), "isolated"),
-        "qwen2": pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
-    }
-    inner.pre_tokenizer = pre_tokenizers.Sequence([first[family], whole]) if family in first else whole
-    if family == "qwen2":
-        inner.normalizer = normalizers.NFC()
-    inner.decoder = decoders.ByteLevel()
-    return inner
-
-
-def sentencepiece_bpe(
-    vocab: dict[str, int], scores: Sequence[float], types: Sequence[float], *, unk: str | None, spaced: bool
-) -> tokenizers.Tokenizer:
-    """SentencePiece BPE (Kudo and Richardson 2018): the pair whose piece scores highest is merged first.
-
-    `spaced` puts a space in front of the text, as Llama does and Gemma does not.
-    """
-    usable = {piece: scores[id] for piece, id in vocab.items() if types[id] not in (_UNKNOWN, _CONTROL, _BYTE)}
-    merges = merges_of(usable)
-    inner = tokenizers.Tokenizer(models.BPE(vocab, merges, unk_token=unk, fuse_unk=True, byte_fallback=True))
-    space = normalizers.Replace(" ", "▁")
-    inner.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), space]) if spaced else space
-    text: list[decoders.Decoder] = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
-    inner.decoder = decoders.Sequence([*text, decoders.Strip(" ", 1, 0)] if spaced else text)
-    return inner
-
-
-def merges_of(scores: Mapping[str, float]) -> list[tuple[str, str]]:
-    """The pairs of pieces that make a piece, that of the highest score first."""
-    if sum(len(piece) ** 2 for piece in scores) > _MOST_WORK:
-        longest = max(len(piece) for piece in scores)
-        raise TextError(f"this tokenizer has pieces of up to {longest:,} characters, too long for SentencePiece")
-    ranked = sorted(
-        (-score, -cut, piece[:cut], piece[cut:])
-        for piece, score in scores.items()
-        for cut in range(1, len(piece))
-        if piece[:cut] in scores and piece[cut:] in scores
-    )
-    return [(left, right) for _, _, left, right in ranked]
-
-
-def surround(inner: tokenizers.Tokenizer, front: str | None, back: str | None) -> None:
-    """Puts the tokens that the model expects around every document into the post-processor."""
-    names = [name for name in (front, back) if name is not None]
-    if not names:
-        return
-    special = [(name, inner.token_to_id(name)) for name in dict.fromkeys(names)]
-    single = [*([front] if front else []), "$A", *([back] if back else [])]
-    inner.post_processor = processors.TemplateProcessing(single=single, special_tokens=special)
+    raise TextError(f"{what} cuts words in a way that limelight cannot name in GGUF; it names {', '.join(PRE)}")
 
 
 def _of_type(tokens: Sequence[str], types: Sequence[float], *wanted: int) -> Iterable[str]:

@@ -17,10 +17,9 @@ import tokenizers
 from limelight import given
 from limelight.errors import TextError
 from limelight.text.foreign import guarded, tried
-from limelight.text.gguf import LONGEST_VOCABULARY, merges_of
+from limelight.text.kinds import BYTE, LONGEST_VOCABULARY, NORMAL, UNKNOWN, USER, merges_of
 
-NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = 1, 2, 3, 4, 5, 6  # types of pieces
-_UNIGRAM, _BPE = 1, 2  # kinds of model
+UNIGRAM, BPE = 1, 2  # kinds of model
 _LARGEST = 1 << 26  # bytes; real files take a few MB
 _SPACE = "▁"
 
@@ -65,14 +64,14 @@ def read(path: Path) -> Pieces:
                 trainer = dict(_fields(value))
             elif field == 3:
                 normalizer = dict(_fields(value))
-        kind, rules = int(trainer.get(3, _UNIGRAM)), bytes(normalizer.get(2, b""))
+        kind, rules = int(trainer.get(3, UNIGRAM)), bytes(normalizer.get(2, b""))
         backwards = bool(trainer.get(24, 0))
         flags = [bool(normalizer.get(number, 1)) for number in (3, 4, 5)]
     except (ValueError, KeyError, TypeError, AttributeError, struct.error) as problem:
         raise TextError(f"{what} is damaged: it is no message of SentencePiece") from problem
     if not spelled or len(spelled) > LONGEST_VOCABULARY:
         raise TextError(f"{what} has {len(spelled):,} pieces; a tokenizer has from 1 to {LONGEST_VOCABULARY:,}")
-    if kind not in (_UNIGRAM, _BPE) or backwards or not flags[2]:
+    if kind not in (UNIGRAM, BPE) or backwards or not flags[2]:
         raise TextError(f"{what} is of a kind that limelight does not read: it knows Unigram and BPE over spaced words")
     if len({*spelled}) != len(spelled):
         raise TextError(f"{what} is damaged: it has a piece twice")
@@ -92,7 +91,7 @@ def build(pieces: Pieces, ids: Mapping[str, int] | None = None) -> tokenizers.To
         raise TextError(f"{pieces.what} has no unknown piece, or none that the vocabulary has")
     if sorted(numbers.values()) != list(range(len(numbers))):
         raise TextError(f"{pieces.what}: the numbers of its vocabulary are not those from 0 to {len(numbers) - 1:,}")
-    model = _unigram(pieces, numbers, unknown) if pieces.kind == _UNIGRAM else _bpe(pieces, numbers, unknown)
+    model = _unigram(pieces, numbers, unknown) if pieces.kind == UNIGRAM else _bpe(pieces, numbers, unknown)
     scheme = "always" if pieces.spaced else "never"
     metaspace = {"type": "Metaspace", "replacement": _SPACE, "prepend_scheme": scheme, "split": False}
     definition: dict[str, Any] = {

@@ -120,7 +120,10 @@ def test_user_defined_tokens_are_whole_but_not_control_tokens() -> None:
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"tokenizer.ggml.model": "rwkv"}, "'rwkv'"),
+        ({"tokenizer.ggml.model": "plamo2"}, "'plamo2'"),
+        ({"tokenizer.ggml.model": "rwkv"}, "damaged"),
+        ({"tokenizer.ggml.model": "bert"}, "damaged"),
+        ({"tokenizer.ggml.model": "t5"}, "scores"),
         ({"tokenizer.ggml.model": None}, "tokenizer.ggml.model"),
         ({"tokenizer.ggml.model": ["x"] * 1000}, "tokenizer.ggml.model is"),
         ({"tokenizer.ggml.pre": "x" * 1000}, "tokenizer.ggml.pre is"),
@@ -150,12 +153,22 @@ def test_damaged_metadata_is_an_error_that_names_the_field(change: dict[str, Any
 @settings(max_examples=40, deadline=None)
 @given(
     field=st.sampled_from(
-        ["model", "pre", "tokens", "token_type", "merges", "scores", "bos_token_id", "add_bos_token"]
+        [
+            "model",
+            "pre",
+            "tokens",
+            "token_type",
+            "merges",
+            "scores",
+            "bos_token_id",
+            "add_bos_token",
+            "precompiled_charsmap",
+        ]
     ),
     value=st.one_of(
         st.none(),
         st.integers(-5, 5),
-        st.sampled_from(["llama", "gpt2", "smollm"]),
+        st.sampled_from(["llama", "gpt2", "smollm", "bert", "t5", "rwkv"]),
         st.lists(st.text(max_size=3), max_size=3),
         st.lists(st.integers(0, 7), max_size=3),
         st.floats(),
