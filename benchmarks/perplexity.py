@@ -1,15 +1,15 @@
 """What low-bit products cost: ``python -m benchmarks.perplexity [TEXT] [--tokens N] [--peer] [--json]``.
 
 The default model as it is served beside the same file widened to float32: perplexity over the first N tokens of a text
-(plain or gzip) in windows, and whether both write the same, always taking the likeliest token. --peer: llama.cpp's
-perplexity over the same tokens, too.
+(plain or gzip) in windows, how far apart their distributions are, and whether both write the same, always taking the
+likeliest token. --peer: llama.cpp over the same tokens, too.
 """
 
 import argparse
 import gzip
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ import limelight
 from benchmarks.engines import THREADS, default_file
 from benchmarks.report import described, machine
 from limelight.decode import collect, generate
-from limelight.models.api import Decoder
 
 WINDOW = 1024
 BEGINNINGS = (
@@ -32,53 +31,78 @@ BEGINNINGS = (
 WRITTEN = 64  # tokens behind each beginning
 
 
-@torch.inference_mode()
-def losses(network: Decoder, windows: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The loss of each predicted token in nats [n], window by window."""
-    found = []
-    for window in windows:
-        hidden = network.read(window[None])[0, :-1]
-        for part, targets in zip(hidden.split(256), window[1:].split(256), strict=True):
-            found.append(F.cross_entropy(network.logits(part), targets, reduction="none"))
-    return torch.cat(found)
+class Scored:
+    """What one engine makes of a text: the loss of each predicted token in nats, and how far its distribution is from
+    the reference's, in nats a token (Kullback–Leibler)."""
+
+    def __init__(self) -> None:
+        self.losses: list[torch.Tensor] = []
+        self.apart: list[torch.Tensor] = []
+
+    def add(self, logits: torch.Tensor, reference: torch.Tensor, targets: torch.Tensor) -> None:
+        """logits, reference: [n, V], those in front of the targets [n]."""
+        self.losses.append(F.cross_entropy(logits, targets, reduction="none"))
+        for own, exact in zip(logits.split(64), reference.split(64), strict=True):
+            divergence = F.kl_div(own.log_softmax(-1), exact.log_softmax(-1), reduction="none", log_target=True)
+            self.apart.append(divergence.sum(-1))
+
+    @property
+    def perplexity(self) -> float:
+        return math.exp(float(torch.cat(self.losses).mean()))
+
+    @property
+    def divergence(self) -> float:
+        return float(torch.cat(self.apart).mean())
 
 
-def peer_losses(path: str, windows: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The same by llama.cpp."""
-    import llama_cpp
-
-    longest = max(map(len, windows))
+def _peer(path: str, longest: int) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """Logits [n, V] of tokens [n] by llama.cpp, if it is there."""
+    try:
+        import llama_cpp
+    except ImportError:
+        return None
     peer = llama_cpp.Llama(path, n_ctx=longest, n_batch=longest, n_threads=THREADS, logits_all=True, verbose=False)
-    found = []
-    for window in windows:
+
+    def logits(window: torch.Tensor) -> torch.Tensor:
         peer.reset()
         peer.eval(window.tolist())
-        logits = torch.from_numpy(peer.scores[: len(window) - 1])
-        found.append(F.cross_entropy(logits, window[1:], reduction="none"))
-    return torch.cat(found)
+        return torch.from_numpy(peer.scores[: len(window)])
+
+    return logits
 
 
+@torch.inference_mode()
 def perplexities(
     ours: limelight.Model, reference: limelight.Model, text: Path, count: int, length: int, peer: bool
 ) -> dict[str, float]:
-    """Both perplexities, their ratio, and the standard error of its logarithm over the tokens; the peer's, if asked."""
+    """Both perplexities, their ratio, the standard error of its logarithm over the tokens, and the divergence; the
+    peer's, if asked and it is there."""
     raw = text.read_bytes()
     if text.suffix == ".gz":
         raw = gzip.decompress(raw)
     tokens = torch.tensor(ours.tokenizer.encode(raw.decode()[: count * 8]).ids[:count])
     front = torch.tensor(ours.tokenizer.prefix, dtype=torch.int64)
     windows = [torch.cat((front, window)) for window in tokens.split(length)]
-    own, exact = (losses(model.network, windows) for model in (ours, reference))
-    difference = own - exact
-    beside = {"perplexity_llama_cpp": math.exp(float(peer_losses(str(ours.path), windows).mean()))} if peer else {}
-    return {
-        **beside,
+    theirs = _peer(str(ours.path), max(map(len, windows))) if peer else None
+    own, exact, other = Scored(), Scored(), Scored()
+    for window in windows:
+        right = reference.network(window[None])[0, :-1]
+        exact.losses.append(F.cross_entropy(right, window[1:], reduction="none"))
+        own.add(ours.network(window[None])[0, :-1], right, window[1:])
+        if theirs is not None:
+            other.add(theirs(window)[:-1], right, window[1:])
+    difference = torch.cat(own.losses) - torch.cat(exact.losses)
+    found = {
         "perplexity_tokens": len(tokens),
-        "perplexity_ours": math.exp(float(own.mean())),
-        "perplexity_reference": math.exp(float(exact.mean())),
+        "perplexity_ours": own.perplexity,
+        "perplexity_reference": exact.perplexity,
         "perplexity_ratio": math.exp(float(difference.mean())),
         "perplexity_standard_error": float(difference.std()) / len(difference) ** 0.5,
+        "divergence_ours": own.divergence,
     }
+    if theirs is not None:
+        found |= {"perplexity_llama_cpp": other.perplexity, "divergence_llama_cpp": other.divergence}
+    return found
 
 
 @torch.inference_mode()
