@@ -1,4 +1,4 @@
-"""Is the picture true? ``python -m benchmarks.importance [--half chosen|told|later] [--limit N] [--peers] [--blimp]``.
+"""Is the picture true? ``python -m benchmarks.importance [--half chosen|told|later|new] [--peers] [--blimp]``.
 
 On the everyday texts (`benchmarks.everyday`), where the model gives the answer at least 5 %, and on the model's own
 next word where any may come:
@@ -20,7 +20,6 @@ import argparse
 import json
 import os
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -42,10 +41,14 @@ from limelight.look.importance import DEFAULT
 COMPARED = 60
 """Sentences of each set for comparison, unless another number is given."""
 
+SPENT, EACH_SPENT = {"by hand": 27}, 5
+"""Of the part that was put aside, texts at the beginning of a kind, and of each other kind, on which the present recipe
+was chosen; the others are new."""
+
 BEST = 0.05
 """A set is among the best if no more than this share of the others lowers the answer more."""
 
-ASKED = {"blocked": 0.9, "by others": 0.75, "replaced": 0.9, "deleted": 0.75}
+ASKED = {"found by": 0.9, "blocked": 0.9, "replaced": 0.9, "by others": 0.75, "deleted": 0.75}
 """The share of texts that was asked for to name words among the best: by the ways that found them, and by others."""
 
 TRUSTED, BY_CHANCE = 0.75, 0.05
@@ -64,19 +67,19 @@ def key(made: Picture) -> Key:
 def wanted(
     half: str, limit: int | None, kinds: Sequence[str] | None, compare: bool, data: Path = SHARED
 ) -> list[tuple[Item, bool]]:
-    """The items to be measured, at most `limit` of each kind, and whether against their foils."""
+    """The items to be measured, at most `limit` of each kind, the kinds in turn, and whether against their foils."""
     if compare:
         sets = (islice(blimp(data, name), limit or COMPARED) for name in BLIMP)
         return [(item, foil) for found in sets for item in found for foil in (False, True)]
     chosen, told = halves(items(data))
-    parts = {"chosen": chosen, "told": told, "later": items(data, later=True) if half == "later" else []}
-    seen: Counter[str] = Counter()
-    found = []
-    for item in parts[half]:
-        seen[item.kind] += 1
-        if (kinds is None or item.kind in kinds) and (limit is None or seen[item.kind] <= limit):
-            found.append((item, False))
-    return found
+    later = items(data, later=True) if half in ("later", "new") else []
+    by_kind: dict[str, list[Item]] = {}
+    for item in {"chosen": chosen, "told": told, "later": later, "new": later}[half]:
+        by_kind.setdefault(item.kind, []).append(item)
+    if half == "new":
+        by_kind = {kind: own[SPENT.get(kind, EACH_SPENT) :] for kind, own in by_kind.items()}
+    in_turn = zip_longest(*(own[:limit] for kind, own in by_kind.items() if kinds is None or kind in kinds))
+    return [(item, False) for turn in in_turn for item in turn if item is not None]
 
 
 def pictures(path: str, todo: Sequence[tuple[Item, bool]], peers: bool, out: Path | None = None) -> Iterator[Picture]:
@@ -299,7 +302,9 @@ def result_of(found: Sequence[Picture], missing: dict[str, str], more: Sequence[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--half", choices=("chosen", "told", "later"), default="later", help="of the everyday texts")
+    parser.add_argument(
+        "--half", choices=("chosen", "told", "later", "new"), default="new", help="of the everyday texts"
+    )
     parser.add_argument("--limit", type=int, help="texts of each kind; all of them, or 60 of each set for comparison")
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="of the everyday texts")
     parser.add_argument("--model", help="another file or folder than the default model's")

@@ -17,6 +17,7 @@ from limelight.errors import RequestError
 from limelight.look.check import check
 from limelight.look.importance import DEFAULT, METHODS, fitting
 from limelight.look.inquiry import WAYS, Inquiry
+from limelight.look.measured import ranked
 from limelight.look.question import GivenWord
 from limelight.look.seen import Seen
 from limelight.look.session import CausalSession, DecoderSession, Session, Variant
@@ -35,9 +36,9 @@ RANDOM = 5
 JUDGED_BY = 3
 """Likely other words by which an independent judge replaces each word."""
 
-JUDGES = ("blocked", "by others", "replaced", "deleted")
-"""Ways to take words away by which a set is ranked: those of `look.inquiry.WAYS`, and "by others": replaced by other
-words than those that found it."""
+JUDGES = ("found by", "blocked", "replaced", "by others", "deleted")
+"""Ways to take words away by which a set is ranked: those of `look.inquiry.WAYS`; "found by", those together that found
+it, as the method ranks by them; and "by others": replaced by other words than those."""
 
 CHANCE = "chance"
 """The method that puts the words in random order."""
@@ -165,12 +166,18 @@ def other_sets(pool: Sequence[int], chosen: Sequence[int]) -> list[tuple[int, ..
 
 
 def _judged(inquiry: Inquiry, judge: str, sets: Sequence[tuple[int, ...]]) -> list[float]:
-    """What the answer loses without each set."""
-    if judge in WAYS:
-        return inquiry.losses(WAYS[judge], sets)
+    """What the answer loses without each set, or its place among them, counted down from 0."""
+    ways = WAYS | {"replaced": Inquiry.replaced_by_more}
+    if judge in ways:
+        return [fmean(each) for each in inquiry.spread(ways[judge], sets)]
+    if judge == "found by":
+        by_way = zip(*(inquiry.spread(ways[way], sets) for way in inquiry.ways), strict=True)
+        order = ranked(dict(zip(sets, by_way, strict=True)), inquiry.question.least)
+        places = {each: place for place, each in enumerate(order)}
+        return [-float(places[each]) for each in sets]
     words = sorted({i for each in sets for i in each})
     bare = {i: _bare(inquiry.session, inquiry.spans[i]) for i in words}
-    likely = {i: _likely(inquiry.session, bare[i], inquiry.replaced([i])) for i in words}
+    likely = {i: _likely(inquiry.session, bare[i], inquiry.replaced_by_more([i])) for i in words}
     variants = [
         Variant(
             left_out=tuple(inquiry.spans[i] for i in each if not likely[i]),

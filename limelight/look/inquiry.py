@@ -3,7 +3,7 @@ take words away, by which all is measured."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise, takewhile
+from itertools import takewhile
 
 from torch import Tensor
 
@@ -13,10 +13,8 @@ from limelight.look.session import Progress, Session, Variant
 REPLACEMENTS = 3
 """Likely other words by which each word of a set is replaced."""
 
-STAGES = (1, 3, 6)
-"""Likely other words, those of sets first, by which a word is replaced alone; more only where it still matters."""
-
-ALONE = STAGES[-1]
+MORE = 6
+"""Those and others, by which the few sets that do most are compared."""
 
 AGAIN = 2
 """Further words by which a set is replaced again, to check it."""
@@ -60,11 +58,15 @@ class Inquiry:
         as many as there are; a span for which there is none is left out."""
         return self._with(chosen, slice(REPLACEMENTS))
 
-    def replaced_again(self, chosen: Sequence[int]) -> list[Variant]:
-        """The same by others, at most `AGAIN`: those that `replaced` has stand there only where there are no more."""
-        return self._with(chosen, slice(ALONE, None), slice(REPLACEMENTS, None), slice(None), most=AGAIN)
+    def replaced_by_more(self, chosen: Sequence[int]) -> list[Variant]:
+        """The same by more of them, at most `MORE`, those of `replaced` first."""
+        return self._with(chosen, slice(MORE))
 
-    def _with(self, chosen: Sequence[int], *parts: slice, most: int = ALONE) -> list[Variant]:
+    def replaced_again(self, chosen: Sequence[int]) -> list[Variant]:
+        """The same by others, at most `AGAIN`; those tried before stand there only where there are no more."""
+        return self._with(chosen, slice(MORE, None), slice(REPLACEMENTS, None), slice(None), most=AGAIN)
+
+    def _with(self, chosen: Sequence[int], *parts: slice, most: int = MORE) -> list[Variant]:
         """The variants in which some of their likely words stand in the places of spans, as many as the span with most
         of them has; the same ones wherever the same word stands. parts: of the likely words, the first that is not
         empty."""
@@ -94,23 +96,6 @@ class Inquiry:
     def deleted(self, chosen: Sequence[int]) -> list[Variant]:
         """The variant in which some of the spans are left out and what follows moves up."""
         return [Variant(left_out=tuple(self.spans[i] for i in chosen))]
-
-    def tried(self, i: int) -> list[Variant]:
-        """The variants in which one span gives way to each of the likely words by which it is judged alone."""
-        return self._with([i], slice(ALONE))
-
-    def alone(self, chosen: Sequence[int], progress: Progress | None = None) -> list[float]:
-        """What the answer loses when each of some spans alone gives way to a likely word, by the one that it loses
-        least by. More of them are tried, by `STAGES`, where it still loses anything that can be told."""
-        variants = {i: self.tried(i) for i in chosen}
-        least = dict.fromkeys(chosen, float("inf"))
-        for start, stop in pairwise((0, *STAGES)):
-            open = [i for i in chosen if least[i] > self.question.least and variants[i][start:stop]]
-            found = iter(
-                self.drops([each for i in open for each in variants[i][start:stop]], None if start else progress)
-            )
-            least |= {i: min([least[i], *islice(found, len(variants[i][start:stop]))]) for i in open}
-        return [least[i] for i in chosen]
 
     def losses(self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None) -> list[float]:
         """What the answer loses when each set of spans is taken away: by the variant that it loses least by, so that it
@@ -150,7 +135,7 @@ class Inquiry:
     def _likely(self, i: int) -> list[tuple[int, ...]]:
         """All words by which a span is replaced, the first ones for sets."""
         span = self._bare(i)
-        return self.session.once(("likely", span), lambda: self.session.likely(span, ALONE + AGAIN))
+        return self.session.once(("likely", span), lambda: self.session.likely(span, MORE + AGAIN))
 
 
 Way = Callable[[Inquiry, Sequence[int]], list[Variant]]

@@ -27,7 +27,7 @@ def leave_one_out(inquiry: Inquiry, progress: Progress | None) -> list[float]:
 
 def leave_one_replaced(inquiry: Inquiry, progress: Progress | None) -> list[float]:
     """The loss when a word gives way to another that is likely in its place, by the one that changes least."""
-    return inquiry.alone(range(len(inquiry.spans)), progress)
+    return _one_by_one(inquiry, WAYS["replaced"], progress)
 
 
 def _one_by_one(inquiry: Inquiry, way: Way, progress: Progress | None) -> list[float]:

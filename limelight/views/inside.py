@@ -5,7 +5,7 @@ from typing import Any, Literal
 from limelight.errors import RequestError
 from limelight.look import Seen
 from limelight.look.grid import Grid
-from limelight.look.inquiry import ALONE
+from limelight.look.inquiry import MORE
 from limelight.look.session import Progress
 from limelight.views.numbers import Numbers
 from limelight.views.text import TextViews
@@ -65,7 +65,7 @@ def _others(seen: Seen, changed: int | None) -> list[Seen]:
     """The text with other likely words in place of one."""
     place = 0 if changed is None or changed >= len(seen.words) else changed
     span = seen.words[place].tokens
-    likely = [tokens for tokens in seen.session.likely(span, 3 * ALONE) if len(tokens) == len(span)]
+    likely = [tokens for tokens in seen.session.likely(span, 3 * MORE) if len(tokens) == len(span)]
     words = ["".join(seen.reading.spell(id) for id in tokens).strip() for tokens in likely]
     return [seen.replace(place + 1, word) for word in words if word]
 

@@ -11,7 +11,7 @@ from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.edit import edit
-from limelight.look.inquiry import STAGES, Inquiry
+from limelight.look.inquiry import Inquiry
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
 from limelight.look.plain import plain
@@ -39,16 +39,6 @@ ESTIMATED = 12
 
 CROSSED = 40
 """The most words of a text of which each is measured for every later one."""
-
-
-def staged(losses: Sequence[float], least: float) -> float:
-    """The smallest loss by several likely words, of which more are tried only while the answer falls; see
-    `Inquiry.alone`."""
-    smallest = losses[0]
-    for stop in STAGES:
-        if smallest > least:
-            smallest = min(losses[:stop])
-    return smallest
 
 
 class TextViews:
@@ -170,13 +160,13 @@ class TextViews:
         for column, word in enumerate(words[:-1]):
             at = tuple(range(word.tokens.stop - 1, words[-1].tokens.stop - 1))
             question = GivenWord(at, tuple(self._reading.tokens[place + 1] for place in at))
-            tried = Inquiry(session, question, (word.tokens,)).tried(0)
+            tried = Inquiry(session, question, (word.tokens,)).replaced([0])
             found = session.logprobs(question, [Variant(), *tried])
             lost = found[:1] - found[1:]  # [variants, tokens]
             for row in range(column + 2, len(words)):  # whatever stands right before a word does much
                 span = words[row].tokens
                 each = lost[:, span.start - at[0] - 1 : span.stop - at[0] - 1].sum(-1).tolist()
-                losses[row][column] = staged(each, question.least)
+                losses[row][column] = min(each)
             if progress is not None:
                 progress(column + 1, len(words) - 1)
         return {"losses": losses}

@@ -119,6 +119,20 @@ def test_a_picture_of_what_the_model_says_next(model: limelight.Model) -> None:
     assert Picture(**json.loads(json.dumps(asdict(found)))) == found
 
 
+def test_new_texts_are_those_of_the_later_part_on_which_nothing_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kinds come in turn, so that a run that is broken off has measured all of them."""
+    parts = {later: [Item(kind, f"{kind} {later} {i}", None, ()) for kind in ("by hand", "a", "b") for i in range(30)]
+             for later in (False, True)}  # fmt: skip
+    monkeypatch.setattr(bench, "items", lambda data, later=False: parts[later])
+    new = [item.text for item, _ in bench.wanted("new", None, None, compare=False)]
+    assert new[:4] == ["by hand True 27", "a True 5", "b True 5", "by hand True 28"]
+    assert len(new) == len({*new}) == 3 + 25 + 25
+    assert [item.text for item, _ in bench.wanted("new", 1, ["b"], compare=False)] == ["b True 5"]
+    assert len(bench.wanted("later", None, None, compare=False)) == 90
+    halves = [{item.text for item, _ in bench.wanted(half, None, None, compare=False)} for half in ("chosen", "told")]
+    assert halves[0] | halves[1] == {item.text for item in parts[False]}
+
+
 def test_an_answer_that_the_model_does_not_give_is_not_measured(model: limelight.Model) -> None:
     found = picture(model, "tiny", Item("by hand", TEXT, "sea", (((4, 7),),)), foil=False, captum={})
     assert 0 < found.chance < 0.05
@@ -143,8 +157,8 @@ def test_the_judge_replaces_by_other_words_than_the_method(model: limelight.Mode
     inquiry = Inquiry(seen.session, question, tuple(spans))
     judged = 0
     for i, span in enumerate(spans):
-        used = {id for variant in inquiry.replaced([i]) for _, ids in variant.replaced for id in ids}
-        likely = _likely(inquiry.session, span, inquiry.replaced([i]))
+        used = {id for variant in inquiry.replaced_by_more([i]) for _, ids in variant.replaced for id in ids}
+        likely = _likely(inquiry.session, span, inquiry.replaced_by_more([i]))
         assert not {*likely} & {*seen.ids[span.start : span.stop]}
         if len(likely) == JUDGED_BY and used:
             judged += not used & {*likely}

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from limelight.look.inquiry import AGAIN, ALONE, Inquiry
+from limelight.look.inquiry import AGAIN, MORE, Inquiry
 from limelight.look.question import GivenWord, Question
 from limelight.look.session import Session, Variant
 
@@ -24,7 +24,7 @@ class MadeUp(Session):
     kind = "no model"
     questions = (GivenWord,)
 
-    def __init__(self, words: Sequence[str], lost: Lost, *, blocks: bool = True, others: int = ALONE + AGAIN) -> None:
+    def __init__(self, words: Sequence[str], lost: Lost, *, blocks: bool = True, others: int = MORE + AGAIN) -> None:
         super().__init__(None, range(len(words) + 1), lambda token: [*words, "said"][token])  # type: ignore[arg-type]
         self.blocks = blocks
         self.asked: list[tuple[str, frozenset[int]]] = []

@@ -6,9 +6,8 @@ from statistics import fmean
 import torch
 
 import limelight
-from limelight.look.inquiry import AGAIN, ALONE, REPLACEMENTS
+from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS
 from limelight.look.likely import NEARNESS
-from limelight.look.question import GivenWord
 
 
 def ids_of(model: limelight.Model, text: str) -> list[int]:
@@ -45,7 +44,7 @@ def alternatives(model: limelight.Model, tokens: Sequence[int], place: int) -> l
     near = torch.cosine_similarity(rows, rows[own], dim=-1).tolist()
     left = {*range(3, len(likely))} - {own}
     found: list[int] = []
-    for turn in range(ALONE + AGAIN):
+    for turn in range(MORE + AGAIN):
         nearness = NEARNESS if turn in (0, 1, 3, 4) else 0.0
         found.append(max(left, key=lambda other: likely[other] + nearness * near[other]))
         left.remove(found[-1])
@@ -67,22 +66,23 @@ def by_other(
     return [whole - said(model, each, answer, foil) for each in changed]
 
 
-def tried(falls: Sequence[float]) -> Sequence[float]:
-    """Of what the answer loses by one other word after another, that by those that are tried: the first, three, or
-    six, until nothing is lost."""
-    return next((falls[:n] for n in (1, 3) if min(falls[:n]) <= GivenWord.least), falls)
-
-
-def alone(model: limelight.Model, tokens: Sequence[int], place: int, answer: int, foil: int | None = None) -> float:
-    """What the answer loses without one word: by the mildest of those that are tried."""
-    return min(tried(by_other(model, tokens, [place], answer, foil, range(ALONE))))
+def alone(
+    model: limelight.Model,
+    tokens: Sequence[int],
+    place: int,
+    answer: int,
+    foil: int | None = None,
+    others: int = REPLACEMENTS,
+) -> float:
+    """What the answer loses without one word: by the mildest of so many others."""
+    return min(by_other(model, tokens, [place], answer, foil, range(others)))
 
 
 def checked(
     model: limelight.Model, tokens: Sequence[int], places: Sequence[int], answer: int, foil: int | None = None
 ) -> float:
     """What the answer loses when some places are taken away to check them."""
-    again = by_other(model, tokens, places, answer, foil, range(ALONE, ALONE + AGAIN))
+    again = by_other(model, tokens, places, answer, foil, range(MORE, MORE + AGAIN))
     return (2 * deleted(model, tokens, places, answer, foil) + fmean(again)) / 3
 
 

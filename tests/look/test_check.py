@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from look.made_up import MadeUp, added, inquiry, text
 
 from limelight.look.check import BATCH, BOTH, DELETED, MOST, ONE_IN, READ, Check, check
-from limelight.look.inquiry import AGAIN, ALONE, Inquiry
+from limelight.look.inquiry import AGAIN, MORE, Inquiry
 
 
 def deleting(session: MadeUp) -> Inquiry:
@@ -48,12 +48,12 @@ def test_few_sets_are_all_tried(words: int, size: int, draw: random.Random) -> N
 def test_sets_are_ranked_by_deleting_counted_twice_and_by_words_that_stood_nowhere_before(seed: int) -> None:
     draw = random.Random(seed)
     worth = {(way, pair, turn): draw.gauss(1, 2) for way in ("deleted", "replaced")
-             for pair in map(frozenset, combinations(range(7), 2)) for turn in range(ALONE + AGAIN)}  # fmt: skip
+             for pair in map(frozenset, combinations(range(7), 2)) for turn in range(MORE + AGAIN)}  # fmt: skip
     session = MadeUp(text(8), lambda way, places, turn: worth[way, places, turn])
     found = check(inquiry(session), (1, 5))
 
     def loss(pair: frozenset[int]) -> float:
-        again = sum(worth["replaced", pair, turn] for turn in range(ALONE, ALONE + AGAIN))
+        again = sum(worth["replaced", pair, turn] for turn in range(MORE, MORE + AGAIN))
         return DELETED * worth["deleted", pair, 0] + (1 - DELETED) * again / AGAIN
 
     own = frozenset({1, 5})

@@ -8,7 +8,6 @@ from statistics import fmean
 
 import pytest
 import torch
-from look import plainly
 from references import saved, write_marked_tokenizer
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from limelight.look import METHODS
 from limelight.look.encoded import SeenEncoded
 from limelight.look.encoder import EncoderSession
 from limelight.look.importance import fitting
-from limelight.look.inquiry import AGAIN, ALONE, Inquiry
+from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS, Inquiry
 from limelight.look.likely import NEAR, NEARNESS
 from limelight.look.question import Class, MaskedWord, Score, Similarity, Span, Tag
 from limelight.look.session import Variant, stacked
@@ -114,7 +113,7 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
         chances = answer([*ids[:at], MASK, *ids[at + 1 :]])[at].log_softmax(-1).tolist()
         near = nearness(seen, ids[at])
         own: list[int] = []
-        for turn in range(ALONE + AGAIN):
+        for turn in range(MORE + AGAIN):
             fits = {word: chances[word] + (NEARNESS * near[word] if turn in NEAR else 0) for word in {*near} - {*own}}
             own.append(max(fits, key=lambda word: fits[word]))
         others[at] = own
@@ -123,8 +122,8 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
         changed = [others[place][turn] if place in gone else id for place, id in enumerate(ids)]
         return whole - said(answer(changed)[4], 13, rival)
 
-    falls = {at: [replaced(turn, at) for turn in range(ALONE)] for at in places}
-    mildest = [min(plainly.tried(falls[at])) for at in places]
+    falls = {at: [replaced(turn, at) for turn in range(REPLACEMENTS)] for at in places}
+    mildest = [min(falls[at]) for at in places]
     assert values(seen, "w13", "leave-one-replaced", foil) == pytest.approx(mildest, abs=1e-4)
     assert [heard.importance for heard in found.words] == pytest.approx(mildest, abs=1e-4)
     highest = seen.importance("w13", method="blocking", foil=foil)
@@ -138,7 +137,7 @@ def test_a_masked_word_by_blocking_leaving_out_and_replacing(
     assert highest.losses["deleted"] == pytest.approx(without(together), abs=1e-4)
 
     def taken(gone: list[int]) -> float:
-        again = fmean(replaced(turn, *gone) for turn in range(ALONE, ALONE + AGAIN))
+        again = fmean(replaced(turn, *gone) for turn in range(MORE, MORE + AGAIN))
         return (2 * without(gone) + again) / 3
 
     assert check.loss == pytest.approx(taken(together), abs=1e-4)
@@ -171,9 +170,9 @@ def test_a_class_by_blocking_leaving_out_and_replacing(opened: Callable[[str], t
     assert values(seen, labels[low], "leave-one-out", labels[high]) == pytest.approx(expected, abs=1e-4)
     expected = []
     for at in range(1, 8):  # a model that says no words: by those that mean much the same
-        others = list(nearness(seen, IDS[at]))[:ALONE]
+        others = list(nearness(seen, IDS[at]))[:REPLACEMENTS]
         falls = [answer([*IDS[:at], id, *IDS[at + 1 :]]) for id in others]
-        expected.append(min(plainly.tried([whole - float(each[low] - each[high]) for each in falls])))
+        expected.append(min(whole - float(each[low] - each[high]) for each in falls))
     assert values(seen, labels[low], "leave-one-replaced", labels[high]) == pytest.approx(expected, abs=1e-4)
     with pytest.raises(RequestError, match="asked is 'no such'; it must be one of"):
         seen.importance("no such")

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from look import plainly
 from tasks.small_languages import language, network
 
-from limelight.look.inquiry import AGAIN, ALONE
+from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS
 from limelight.tasks.look import SeenTranslation
 
 SOURCE = "zwei kinder läuft schnee und ein kleiner hund im"
@@ -59,7 +58,7 @@ def test_source_words_are_measured_by_words_near_in_meaning(
     assert (found.method, found.unit) == ("measured", "log-probability")
     assert found.logprob == pytest.approx(plain.said(plain.source), abs=1e-4)
     assert not any(heard.asks for heard in found.words)  # what asks stands in the translation
-    others = [[other for (other,) in seen.session.likely(range(at, at + 1), ALONE + AGAIN)] for at in range(9)]
+    others = [[other for (other,) in seen.session.likely(range(at, at + 1), MORE + AGAIN)] for at in range(9)]
     assert not any(id in found for id, found in zip(plain.source, others, strict=True))
 
     def replaced(turn: int, *gone: int) -> float:
@@ -67,14 +66,14 @@ def test_source_words_are_measured_by_words_near_in_meaning(
         return plain.said(plain.source) - plain.said(changed)
 
     for at, heard in enumerate(found.words):
-        falls = plainly.tried([replaced(turn, at) for turn in range(ALONE)])
+        falls = [replaced(turn, at) for turn in range(REPLACEMENTS)]
         assert heard.importance == pytest.approx(min(falls), abs=1e-4), heard
     blocks = name == "transformer-modern-tiny"
     assert set(found.losses) == {"replaced", "deleted", *(["blocked"] if blocks else [])}
     assert found.losses["deleted"] == pytest.approx(plain.without(*found.named), abs=1e-4)
     assert found.check is not None
     sets = [
-        (2 * plain.without(*each) + fmean(replaced(turn, *each) for turn in range(ALONE, ALONE + AGAIN))) / 3
+        (2 * plain.without(*each) + fmean(replaced(turn, *each) for turn in range(MORE, MORE + AGAIN))) / 3
         for each in combinations(range(9), len(found.named))
     ]
     assert (found.check.sets, found.check.every) == (len(sets) - 1, True)
@@ -88,10 +87,10 @@ def test_words_already_written_are_judged_too(name: str, seen: SeenTranslation) 
     for at, heard in enumerate(found.words[9:]):
         place = seen.session.split + 1 + at
         falls = []
-        for (other,) in seen.session.likely(range(place, place + 1), ALONE):
+        for (other,) in seen.session.likely(range(place, place + 1), REPLACEMENTS):
             changed = [other if i == at else id for i, id in enumerate(plain.target)]
             falls.append(plain.said(plain.source) - plain.said(plain.source, changed))
         if heard.asks and 12 not in found.named:
             assert heard.importance is None
         else:
-            assert heard.importance == pytest.approx(min(plainly.tried(falls)), abs=1e-4), heard
+            assert heard.importance == pytest.approx(min(falls), abs=1e-4), heard
