@@ -159,6 +159,21 @@ def test_a_beam_of_one_is_greedy(ours: Decoder) -> None:
         assert list(found.tokens) == collect(generate(ours, [prompt.tolist()], max_tokens=12))[0].ids
 
 
+def test_beams_that_cross_the_border_equal_transformers(name: str, ours: Decoder) -> None:
+    lengths = (26, 40)  # one crosses it on its way, one begins behind it
+    state = ours.start(2, 60)
+    found = beam_search(ours, state, TOKENS[:2, :40], counts=torch.tensor(lengths), limits=[12, 12], stop=(), beam=3)
+    for row, ((best,), length) in enumerate(zip(found, lengths, strict=True)):
+        text = TOKENS[row : row + 1, :length]
+        options = {"num_beams": 3, "do_sample": False, "eos_token_id": None, "pad_token_id": 0}
+        options["use_cache"] = name != "llama-longrope"  # see `theirs`
+        report = {"output_scores": True, "return_dict_in_generate": True}
+        mask = torch.ones_like(text)
+        made = reference(name).generate(text, attention_mask=mask, max_new_tokens=12, **options, **report)
+        assert list(best.tokens) == made.sequences[0, length:].tolist()
+        assert best.score == pytest.approx(made.sequences_scores.item(), abs=1e-4)
+
+
 @pytest.mark.parametrize(
     ("name", "longest"),
     [("llama", 128), ("llama-dynamic", 4 * 32), ("llama-yarn", 128), ("llama-longrope", 128), ("gpt2", 128)],

@@ -49,6 +49,9 @@ def test_marks_may_have_other_names(tmp_path: Path) -> None:
     (path / "special_tokens_map.json").write_text(json.dumps({f"{name}_token": token for name, token in names.items()}))
     ours = Tokenizer.from_folder(path)
     assert (ours.prefix, ours.suffix, ours.encode("a b").ids) == ((1,), (2,), [5, 0])
+    assert (ours.controls, ours.mask, ours.pad) == ({0, 1, 2, 3, 4}, 4, 3)
+    assert ours.decode([1, 5, 2]) == "a"
+    assert ours.encode("<s>", special=True).ids == [1]
 
 
 def test_chemistry_is_cut_into_atoms_and_bonds(tmp_path: Path) -> None:
@@ -92,3 +95,20 @@ def test_chemistry_is_cut_into_atoms_and_bonds(tmp_path: Path) -> None:
 def test_what_cannot_be_built_is_named(tokens: list[str], config: dict[str, Any], match: str, tmp_path: Path) -> None:
     with pytest.raises(TextError, match=match):
         Tokenizer.from_folder(folder(tmp_path, tokens, **config))
+
+
+@pytest.mark.parametrize(
+    ("file", "match"),
+    [
+        ("tokenizer.model", "only as a SentencePiece file; make a tokenizer.json"),
+        ("spiece.model", "only as a SentencePiece file; make a tokenizer.json"),
+        ("sentencepiece.bpe.model", "only as a SentencePiece file; make a tokenizer.json"),
+        ("rwkv_vocab_v20230424.txt", r"World vocabulary \(rwkv_vocab_v20230424\.txt\), which is not read"),
+        ("merges.txt", "has no tokenizer; put"),
+        ("vocab.json", "has no tokenizer; put"),
+    ],
+)
+def test_files_that_are_not_enough_are_named(file: str, match: str, tmp_path: Path) -> None:
+    (tmp_path / file).write_bytes(b"{}")
+    with pytest.raises(TextError, match=match):
+        Tokenizer.from_folder(tmp_path)

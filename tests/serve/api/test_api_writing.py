@@ -9,6 +9,9 @@ from api_server import ROWS, Served
 from cli.tiny_models import SENTENCE
 
 import limelight
+from limelight.serve.api.bodies import Message
+from limelight.serve.api.chat import flat
+from limelight.serve.api.errors import ApiError
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "The cat sat"}]
@@ -39,6 +42,34 @@ def test_a_chat_is_what_the_model_answers(api: Served, model: limelight.Model) -
     parts = [{"role": "user", "content": [{"type": "text", "text": "The cat"}, {"type": "text", "text": " sat"}]}]
     again = api.ask(CHAT, {"messages": parts, "max_completion_tokens": 12, "temperature": 0})[1]
     assert again["choices"] == answer["choices"]
+
+
+def test_all_that_a_message_says_reaches_the_template() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"x": [1]}'}}
+    broken = {"id": "c2", "type": "function", "function": {"name": "g", "arguments": "{"}}
+    turns: list[dict[str, Any]] = [
+        {"role": "developer", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": "Ann"},
+        {"role": "assistant", "content": None, "refusal": "No.", "reasoning_content": "Hm."},
+        {"role": "assistant", "tool_calls": [call, broken]},
+        {"role": "tool", "content": "4", "tool_call_id": "c1", "name": "f"},
+    ]
+    assert flat([Message(**turn) for turn in turns]) == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "ab", "name": "Ann"},
+        {"role": "assistant", "content": "No.", "reasoning_content": "Hm."},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [
+                {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"x": [1]}}},
+                {"id": "c2", "type": "function", "function": {"name": "g", "arguments": "{"}},
+            ],
+        },
+        {"role": "tool", "content": "4", "tool_call_id": "c1", "name": "f"},
+    ]
+    with pytest.raises(ApiError, match=r"messages\[1\]\.content is missing"):
+        flat([Message(role="user", content="a"), Message(role="user")])
 
 
 @pytest.mark.parametrize(("path", "body"), [(COMPLETIONS, {"prompt": SENTENCE}), (CHAT, {"messages": HELLO})])
