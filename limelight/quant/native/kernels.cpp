@@ -34,13 +34,11 @@ namespace {
 struct Product {
     const Kernels& kernels;
     const Matrix& w;
-    int64_t count, slices, span, spans;
+    int64_t count, slices, spans;           // spans of tiles, as equal as can be
 
     Product(const Kernels& kernels, const Matrix& w, int64_t count, int threads)
         : kernels(kernels), w(w), count(count), slices((count + CHUNK - 1) / CHUNK) {
-        const int64_t tiles = w.tiles(), width = (tiles * slices + 4 * threads - 1) / (4 * threads);
-        span = slices >= 4 * threads ? tiles : std::max<int64_t>(1, std::min(tiles, width));
-        spans = (tiles + span - 1) / span;
+        spans = std::min(w.tiles(), (4 * threads + slices - 1) / std::max<int64_t>(1, slices));
     }
     int64_t tasks() const { return slices * spans; }
     int64_t first(int64_t task) const { return task / spans * CHUNK; }                    // row of x
@@ -55,7 +53,8 @@ struct Product {
     // codes, groups: of the task's rows of x.
     template <class T>
     void multiply(int64_t task, const int8_t* codes, const Group* groups, const T* bias, T* y, bool add) const {
-        const int64_t from = task % spans * span, to = std::min(w.tiles(), from + span), count = rows(task);
+        const int64_t span = task % spans, from = w.tiles() * span / spans, to = w.tiles() * (span + 1) / spans;
+        const int64_t count = rows(task);
         for (int64_t tile = from; tile < to; tile++) {
             const int64_t column = tile * ROWS, columns = std::min<int64_t>(ROWS, w.rows - column);
             for (int64_t m = 0, step; m < count; m += step) {

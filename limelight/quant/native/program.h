@@ -77,11 +77,13 @@ class Program {
     std::vector<float> found;            // by splits of long texts that threads share
     std::vector<std::atomic<int>> done;  // splits of each task of an attention
 
-    static constexpr int64_t TASK = 8;   // rows that are one task where rows are worked on one by one
     static constexpr int64_t SPLIT = 512, BLOCK = 96;
 
+    // Rows that are one task where rows are worked on one by one: each thread gets some, if there are enough.
+    int64_t few() const { return std::clamp<int64_t>(call.count() / (2 * threads), 1, 8); }
+
     template <class Work> void by_rows(int64_t task, const Work& work) const {
-        for (int64_t n = task * TASK; n < std::min(call.count(), task * TASK + TASK); n++) work(n);
+        for (int64_t n = task * few(); n < std::min(call.count(), (task + 1) * few()); n++) work(n);
     }
 
     void quantise(const Step& s, const float* row, int64_t n, const Call& mine) const {
@@ -200,7 +202,7 @@ class Program {
     int64_t tasks(const Step& s) const {
         if (s.kind == Step::attention)
             return call.batch * s.kv_heads * blocks(s) * (shared(s) ? splits(s) : 1);
-        return (call.count() + TASK - 1) / TASK * (s.kind == Step::turn ? s.kv_heads : 1);
+        return (call.count() + few() - 1) / few() * (s.kind == Step::turn ? s.kv_heads : 1);
     }
 
     // Of a single row, what several threads read is made by each of them: that is sooner done than waited for.
