@@ -217,6 +217,16 @@ ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     ),
     "modernbert-tokens": (hf.ModernBertConfig(**MODERNBERT, **LABELS), hf.ModernBertForTokenClassification),
     "modernbert-spans": (hf.ModernBertConfig(**MODERNBERT), hf.ModernBertForQuestionAnswering),
+    "nomic_bert-masked": (hf.NomicBertConfig(**SIZES), hf.NomicBertForMaskedLM),
+    "nomic_bert-classes": (
+        hf.NomicBertConfig(**SIZES, **LABELS, hidden_act="gelu"),
+        hf.NomicBertForSequenceClassification,
+    ),
+    "nomic_bert-tokens": (
+        hf.NomicBertConfig(**SIZES, **LABELS, type_vocab_size=3, head_dim=16),
+        hf.NomicBertForTokenClassification,
+    ),
+    "nomic_bert-states": (hf.NomicBertConfig(**SIZES, **_rope("default")), hf.NomicBertModel),
     "modernbert-states": (
         hf.ModernBertConfig(**(MODERNBERT | {"layer_types": ["sliding_attention"] * 2 + ["full_attention"]})),
         hf.ModernBertModel,

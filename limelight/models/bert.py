@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models.family import Family
+from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, activation_name, architecture, head_width, labels, several
 from limelight.models.mapping import Table, WeightMapping
 
@@ -170,4 +170,19 @@ def table(config: c.ModelConfig) -> Table:
     return Table(mappings, front, tuple(ignored), tied if isinstance(config.head, c.MaskedLMHead) else {}, body="bert.")
 
 
-FAMILY = Family("bert", architectures("Bert"), from_hf, write, table)
+def alone(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a GGUF file says, without what encoders have no keys for; it holds the body alone."""
+    return {name: value for name, value in values.items() if name not in ("num_key_value_heads", "head_dim")}
+
+
+GGUF = Gguf(
+    "bert",
+    eps=("attention.layer_norm_epsilon", "layer_norm_eps"),
+    whole={"pooling_type": "pooling_type"},
+    rows={"type_vocab_size": "token_types.weight"},
+    complete=alone,
+    names={"attention_norm": "attn_output_norm", "feedforward_norm": "layer_output_norm"},
+    causal=False,
+)
+
+FAMILY = Family("bert", architectures("Bert"), from_hf, write, table, GGUF)

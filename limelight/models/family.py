@@ -24,14 +24,16 @@ def _nothing(config: ModelConfig) -> Sequence[WeightMapping]:
 class Gguf:
     """How llama.cpp's converter writes a family, where that is not what `limelight.models.gguf` says for all.
 
-    architecture: its name there. eps: the metadata key of the norms' epsilon. whole, numbers, truths: more keys of the
-    architecture, and the keys of a foreign config that they stand for. tensors: keys of a foreign config that are true
-    where the file has such a tensor. fixed: what every foreign config of the family says. complete: changes the keys
-    so found where a rule is needed. names: of parts of our blocks; without: those that it has not. joint: whether q, k
-    and v are one tensor; halves: whether gate and up are. interleaved: whether the rows of q and k are in the order
-    that turns neighbouring pairs. shifted: whether one was added to the norms. experts: whether the file holds experts.
-    needed: keys without which a file is refused; those of `NEEDED` that it leaves out may be zero. own: names in a
-    model of the config that take the place of those for all. ignored: tensors that hold no weights of it.
+    architecture: its name there. eps: the metadata key of the norms' epsilon. whole, numbers, truths: more keys of
+    the architecture, and the keys of a foreign config that they stand for. tensors: keys of a foreign config that
+    are true where the file has such a tensor; rows: that are the number of a tensor's rows. fixed: what every
+    foreign config of the family says. complete: changes the keys so found where a rule is needed. names: of parts
+    of our blocks; without: those that it has not. joint: whether q, k and v are one tensor; halves: whether gate
+    and up are. interleaved: whether the rows of q and k are in the order that turns neighbouring pairs. shifted:
+    whether one was added to the norms. experts: whether the file holds experts. causal: whether a position sees
+    those before it alone. needed: keys without which a file is refused; those of `NEEDED` that it leaves out may be
+    zero. own: names in a model of the config that take the place of those for all. ignored: tensors that hold no
+    weights of it.
     """
 
     architecture: str
@@ -40,6 +42,7 @@ class Gguf:
     numbers: Mapping[str, str] = field(default_factory=dict)
     truths: Mapping[str, str] = field(default_factory=dict)
     tensors: Mapping[str, str] = field(default_factory=dict)
+    rows: Mapping[str, str] = field(default_factory=dict)
     fixed: Mapping[str, Any] = field(default_factory=dict)
     complete: Callable[[Mapping[str, Any]], dict[str, Any]] = _as_it_is
     names: Mapping[str, str] = field(default_factory=dict)
@@ -49,6 +52,7 @@ class Gguf:
     interleaved: bool = False
     shifted: bool = False
     experts: bool = False
+    causal: bool = True
     needed: tuple[str, ...] = NEEDED
     own: Callable[[ModelConfig], Sequence[WeightMapping]] = _nothing
     ignored: tuple[str, ...] = ()

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.errors import ConfigError
-from limelight.models.config import Block, Experts, ModelConfig
+from limelight.models.config import Block, Experts, ModelConfig, Pooled, Pooling
 from limelight.models.family import NEEDED, Family, Gguf
 from limelight.models.hf import REQUIRED, ConfigReader, head_width, is_number
 from limelight.models.mapping import AsRow, Operation, Shift, Split, Table, Unstack, WeightMapping, interleaved_rotary
@@ -31,11 +31,16 @@ NUMBERS = {"rope.freq_base": "rope_theta"}
 BY_LAYER = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
 """Keys whose value may be a list with an entry for each layer; only lists of equal entries can be read."""
 
-NONE = ("attention.sliding_window", "expert_group_count", "expert_group_used_count", "leading_dense_block_count")
+NONE = (
+    "pooling_type",
+    "attention.sliding_window",
+    "expert_group_count",
+    "expert_group_used_count",
+    "leading_dense_block_count",
+)
 """Keys that are as good as missing where they are zero."""
 
 NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "attention.causal": (True,),
     "attention.clamp_kqv": (0.0,),
     "attention.max_alibi_bias": (0.0,),
     "attention.scale": (0.0,),
@@ -58,6 +63,9 @@ architecture that does not know the key."""
 INERT = {"vocab_size", "rope.scaling.finetuned", "rope.dimension_sections", "tensor_data_layout"}
 """Keys that do not change what a model computes."""
 
+POOLED: dict[int | None, Pooled] = {None: "mean", 1: "mean", 2: "first", 3: "last"}
+"""How an encoder's states become one vector, by llama.cpp's number; its vectors are of length one."""
+
 NAMES = {
     "attention_norm": "attn_norm",
     "attention.q_norm": "attn_q_norm",
@@ -74,8 +82,10 @@ NAMES = {
 
 
 def families() -> dict[tuple[str, bool], Family]:
-    """The families that are read from GGUF, by their architecture and whether the file holds experts."""
-    return {(own.gguf.architecture, own.gguf.experts): own for own in FAMILIES.values() if own.gguf is not None}
+    """The families that are read from GGUF, by their architecture and whether the file holds experts; the first where
+    several share one."""
+    rows = [own for own in FAMILIES.values() if own.gguf is not None]
+    return {(own.gguf.architecture, own.gguf.experts): own for own in reversed(rows) if own.gguf is not None}
 
 
 def family_of(metadata: Mapping[str, Any], shapes: Mapping[str, Any]) -> tuple[Family, Gguf]:
@@ -114,7 +124,16 @@ def config_from_gguf(metadata: Mapping[str, Any], shapes: Mapping[str, tuple[int
             values[name.replace("padding", "pad")] = token
     # Whether there are biases is not said anywhere: the tensors themselves tell.
     values |= {key: tensor in shapes for key, tensor in row.tensors.items()}
-    return config_from_hf(row.complete(values))
+    values |= {key: shapes.get(tensor, (0,))[0] for key, tensor in row.rows.items()}
+    pooled = values.pop("pooling_type", None)
+    config = config_from_hf(row.complete(values))
+    if config.decoder is not None:
+        return config
+    if pooled not in POOLED:
+        raise ConfigError(
+            f"the GGUF key '{prefix}pooling_type' is {pooled}, a way to make one vector of a text that is not read"
+        )
+    return dataclasses.replace(config, head=Pooling(POOLED[pooled], normalised=True))
 
 
 def metadata(config: ModelConfig) -> dict[str, Any]:
@@ -161,7 +180,10 @@ def _values(said: Mapping[str, Any], row: Gguf) -> dict[str, Any]:
     keys = ConfigReader(said, "the GGUF key", place)
     for name in (*row.needed, row.eps[0]):
         keys.take(name, REQUIRED)
-    values = {ours: keys.whole(name, None) for name, ours in {**WHOLE, **row.whole}.items()}
+    values = {
+        ours: keys.whole(name, None, least=0 if name.endswith("_token_id") else 1)
+        for name, ours in {**WHOLE, **row.whole}.items()
+    }
     values |= {
         ours: keys.number(name, None) for name, ours in {**NUMBERS, **row.numbers, row.eps[0]: row.eps[1]}.items()
     }
@@ -172,7 +194,7 @@ def _values(said: Mapping[str, Any], row: Gguf) -> dict[str, Any]:
             if name not in row.whole and keys.whole(name, width) != width:
                 raise keys.refused(name, said[name], f"the width of a head, {width}; others cannot be read")
         values |= {"num_key_value_heads": values["num_key_value_heads"] or heads, "head_dim": width}
-    for name, allowed in NEUTRAL.items():
+    for name, allowed in {**NEUTRAL, "attention.causal": (row.causal,)}.items():
         known = name in {**row.whole, **row.numbers, **row.truths}
         if not known and (value := keys.take(name, allowed[0])) not in allowed:
             raise keys.refused(name, value, " or ".join(map(repr, allowed)) + "; other models cannot be read")
@@ -205,7 +227,8 @@ def table(config: ModelConfig) -> Table:
     row = FAMILIES[config.family].gguf
     assert row is not None
     attention = config.transformer.blocks[0].attention
-    theirs, ours = "blk.{i}.", "decoder.blocks.{i}."
+    side = "encoder" if config.decoder is None else "decoder"
+    theirs, ours = "blk.{i}.", f"{side}.blocks.{{i}}."
     shift = (Shift(1.0),) if row.shifted else ()
 
     def turned(heads: int) -> tuple[Operation, ...]:
@@ -216,11 +239,12 @@ def table(config: ModelConfig) -> Table:
 
     mappings = [
         WeightMapping("token_embd.weight", "embed.weight"),
-        WeightMapping("token_embd_norm.{p}", "decoder.embeddings.norm.{p}"),
-        WeightMapping("position_embd.weight", "decoder.embeddings.positions.weight"),
-        WeightMapping("output_norm.{p}", "decoder.norm.{p}", *shift),
+        WeightMapping("token_embd_norm.{p}", f"{side}.embeddings.norm.{{p}}"),
+        WeightMapping("token_types.weight", f"{side}.embeddings.types.weight"),
+        WeightMapping("position_embd.weight", f"{side}.embeddings.positions.weight"),
+        WeightMapping("output_norm.{p}", f"{side}.norm.{{p}}", *shift),
         WeightMapping("output.{p}", "head.proj.{p}"),
-        WeightMapping("blk.{i}.attn_sinks.weight", "decoder.blocks.{i}.attention.sinks"),
+        WeightMapping(f"{theirs}attn_sinks.weight", f"{ours}attention.sinks"),
     ]
     names = {own: name for own, name in {**NAMES, **row.names}.items() if own not in row.without}
     if row.halves:

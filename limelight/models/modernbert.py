@@ -140,4 +140,20 @@ def table(config: c.ModelConfig) -> Table:
     return Table(tuple(mappings), front, (), {"decoder.weight": "embed.weight"} if config.tied else {}, body="model.")
 
 
-FAMILY = Family("modernbert", bert.architectures("ModernBert"), from_hf, to_hf, table)
+GGUF = replace(
+    bert.GGUF,
+    architecture="modern-bert",
+    eps=("attention.layer_norm_epsilon", "norm_eps"),
+    whole={
+        "pooling_type": "pooling_type",
+        "attention.sliding_window": "local_attention",
+        "attention.sliding_window_pattern": "global_attn_every_n_layers",
+    },
+    numbers={"rope.freq_base": "global_rope_theta", "rope.freq_base_swa": "local_rope_theta"},
+    rows={},
+    names={},
+    joint=True,
+    halves=True,
+)
+
+FAMILY = Family("modernbert", bert.architectures("ModernBert"), from_hf, to_hf, table, GGUF)

@@ -8,6 +8,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
+from limelight.models import t5_gguf
 from limelight.models.family import Family
 from limelight.models.hf import ACTIVATIONS, ConfigReader, activation_name
 from limelight.models.mapping import Table, WeightMapping
@@ -122,4 +123,4 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("t5", {c.LMHead: "T5ForConditionalGeneration"}, from_hf, to_hf, table)
+FAMILY = Family("t5", {c.LMHead: "T5ForConditionalGeneration"}, from_hf, to_hf, table, t5_gguf.GGUF)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import mt5, t5
+from limelight.models import mt5, t5, t5_gguf
 from limelight.models.family import Family
 
 
@@ -12,4 +12,4 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     return t5.from_hf({**mt5.DEFAULTS, **values}, "umt5", own_biases=True)
 
 
-FAMILY = Family("umt5", {c.LMHead: "UMT5ForConditionalGeneration"}, from_hf, t5.to_hf, t5.table)
+FAMILY = Family("umt5", {c.LMHead: "UMT5ForConditionalGeneration"}, from_hf, t5.to_hf, t5.table, t5_gguf.GGUF)

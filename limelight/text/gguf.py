@@ -64,7 +64,7 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
     named = {name: _token(metadata, name, tokens) for name in ("bos", "eos", "padding", "unknown", "cls", "mask")}
     named["sep"] = _token(metadata, "seperator", tokens) or _token(metadata, "separator", tokens)  # as gguf spells it
     if kind == "bert":
-        defaults = {"bos": named["cls"] or "[CLS]", "eos": named["sep"] or "[SEP]", "unknown": "[UNK]"}
+        defaults = {"cls": "[CLS]", "sep": "[SEP]", "unknown": "[UNK]"}
         named |= {name: token for name, token in defaults.items() if named[name] is None and token in vocab}
     elif kind in ("llama", "t5"):
         unknown = (token for token, type in zip(tokens, types, strict=True) if type == UNKNOWN)
@@ -78,8 +78,9 @@ def rebuild(metadata: Mapping[str, Any]) -> Parts:
         starts = kind in ("llama", "bert") or (
             kind == "gpt2" and PRE.get(metadata.get("tokenizer.ggml.pre", "")) == "llama-bpe"
         )
-        front = named["bos"] if metadata.get("tokenizer.ggml.add_bos_token", starts) else None
-        back = named["eos"] if metadata.get("tokenizer.ggml.add_eos_token", kind in ("bert", "t5")) else None
+        first, last = named["bos"] or named["cls"], named["eos"] or named["sep"]
+        front = first if metadata.get("tokenizer.ggml.add_bos_token", starts) else None
+        back = last if metadata.get("tokenizer.ggml.add_eos_token", kind in ("bert", "t5")) else None
         surround(inner, front, back)
 
     ends = [metadata[key] for key in _ENDS if isinstance(metadata.get(key), int) and 0 <= metadata[key] < len(tokens)]

@@ -25,6 +25,8 @@ PRE = {
     "gpt-2": "gpt-2",
     "default": "gpt-2",
     "phi-2": "gpt-2",
+    "roberta-bpe": "gpt-2",
+    "modern-bert": "modern-bert",
     "olmo": "gpt-2",
     "smollm": "smollm",
     "starcoder": "smollm",
@@ -47,14 +49,14 @@ def byte_level_bpe(vocab: dict[str, int], merges: list[tuple[str, str]], pre: st
     family = PRE[pre]
     # Llama 3 takes a word that is in the vocabulary as it stands, even where no merges lead to it.
     inner = tokenizers.Tokenizer(models.BPE(vocab, merges, ignore_merges=family == "llama-bpe"))
-    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=family in ("gpt-2", "smollm"))
+    whole = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=family in ("gpt-2", "smollm", "modern-bert"))
     first: dict[str, pre_tokenizers.PreTokenizer] = {
         "smollm": pre_tokenizers.Digits(individual_digits=True),
         "llama-bpe": pre_tokenizers.Split(Regex(_LLAMA3), "isolated"),
         "qwen2": pre_tokenizers.Split(Regex(_QWEN2), "isolated"),
     }
     inner.pre_tokenizer = pre_tokenizers.Sequence([first[family], whole]) if family in first else whole
-    if family == "qwen2":
+    if family in ("qwen2", "modern-bert"):
         inner.normalizer = normalizers.NFC()
     inner.decoder = decoders.ByteLevel()
     return inner
