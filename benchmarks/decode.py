@@ -5,6 +5,7 @@ OpenVINO GenAI with that, and beside transformers.
 """
 
 import argparse
+import gzip
 import json
 import subprocess
 import sys
@@ -24,7 +25,8 @@ EXACT = "transformers float32"
 FAST = "transformers bfloat16"
 FASTEST = ("llama.cpp Q4_0",)  # of the two, where each run takes long
 LLAMA = ("llama.cpp Q4_1", *FASTEST)
-SINGLE = ("ik_llama.cpp Q4_0", "OpenVINO Q4_0")  # one sequence at a time
+IK = "ik_llama.cpp Q4_0"
+SINGLE = (IK, "OpenVINO Q4_0")  # one sequence at a time
 
 TOGETHER = ((16, 32), (16, 512), (8, 1024))  # sequences that are written at once, and behind how many tokens
 MADE = 48  # tokens that a measurement of writing takes from each sequence
@@ -46,7 +48,7 @@ class Engines:
             else:
                 self.here[name].ask("open", path)
 
-    def seconds(self, runs: int, names: Sequence[str], what: str, *values: int) -> dict[str, float]:
+    def seconds(self, runs: int, names: Sequence[str], what: str, *values: object) -> dict[str, float]:
         """The median time of each engine among `names`, after one run that does not count."""
         engines = [self.here[name] for name in names if name in self.here]
         times = [[engine.ask(what, *values) for engine in engines] for _ in range(runs + 1)]
@@ -74,7 +76,7 @@ def measure(runs: int, path: str) -> dict[str, Any]:
         rows.append(beside(name, unit, found[OURS], present, engines.absent(peers)))
         figures[name] = {OURS: found[OURS], **present}
 
-    def speeds(tokens: int, names: Sequence[str], what: str, *values: int) -> dict[str, float]:
+    def speeds(tokens: int, names: Sequence[str], what: str, *values: object) -> dict[str, float]:
         return {name: tokens / seconds for name, seconds in engines.seconds(runs, names, what, *values).items()}
 
     try:
@@ -84,6 +86,8 @@ def measure(runs: int, path: str) -> dict[str, Any]:
         early = speeds(MADE, (OURS, *writers), "decode", 32, MADE, 1)
         late = speeds(MADE, (OURS, *LLAMA, *SINGLE), "decode", 1024, MADE, 1)
         first = engines.seconds(runs, (OURS, *readers), "prefill", 32)
+        texts = _texts(engines.here[OURS])
+        real = speeds(MADE * len(texts), (OURS, *FASTEST, IK), "go_on", texts, MADE) if texts else {}
         with busy():
             beside_loop = speeds(MADE, (OURS, *FASTEST, *SINGLE), "decode", 32, MADE, 1)
         peak = engines.here[OURS].peak_mb()
@@ -98,6 +102,8 @@ def measure(runs: int, path: str) -> dict[str, Any]:
         add(f"prefill {tokens:,} tokens", "tokens/s", found, (*FASTEST, *SINGLE) if tokens == 4096 else readers)
     add("decode after 32 tokens", "tokens/s", early, (*LLAMA, *SINGLE))
     add("decode after 1,024 tokens", "tokens/s", late, (*LLAMA, *SINGLE))
+    if real:
+        add("go on with WikiText, guesses checked", "tokens/s", real, (*FASTEST, IK))
     add("decode after 32 tokens beside a busy loop", "tokens/s", beside_loop, (*FASTEST, *SINGLE))
     for (rows_together, after), found in together.items():
         add(f"{rows_together} sequences after {after:,} tokens", "tokens/s", found, FASTEST)
@@ -118,6 +124,14 @@ def measure(runs: int, path: str) -> dict[str, Any]:
         "missing": engines.missing,
         "machine": machine(),
     }
+
+
+def _texts(ours: Remote) -> list[list[int]]:
+    """Beginnings of real text, of 256 tokens; none without the text."""
+    if not TEXT.exists():
+        return []
+    ids = ours.ask("ids", gzip.decompress(TEXT.read_bytes()).decode()[:50_000])
+    return [ids[at : at + 256] for at in range(0, 8000, 2000)]
 
 
 @contextmanager

@@ -71,6 +71,23 @@ class Limelight:
         assert made == tokens * rows
         return time.perf_counter() - start
 
+    def ids(self, text: str) -> list[int]:
+        """The tokens of a text, which are the same for all engines."""
+        return list(self.model.tokenizer.encode(text).ids)
+
+    def go_on(self, texts: list[list[int]], tokens: int) -> float:
+        """Makes that many tokens behind each of the texts, one text after the other, greedily, as by default."""
+        from limelight.decode import generate
+
+        seconds = 0.0
+        for text in texts:
+            steps = generate(self.model.network, [text], max_tokens=tokens + 1)
+            next(steps)
+            start = time.perf_counter()
+            assert sum(len(step) for step in steps) == tokens
+            seconds += time.perf_counter() - start
+        return seconds
+
 
 class Transformers:
     """Hugging Face transformers, with the file's weights widened to one number type."""
@@ -219,8 +236,15 @@ class LlamaCpp:
         return time.perf_counter() - start
 
     def decode(self, after: int, tokens: int, rows: int) -> float:
-        context = self._context(rows)
-        chosen = self._read(context, self._prompts(after, rows), 0)
+        return self._written(self._prompts(after, rows), tokens)
+
+    def go_on(self, texts: list[list[int]], tokens: int) -> float:
+        """Makes that many tokens behind each of the texts, one text after the other, greedily."""
+        return sum(self._written([text], tokens) for text in texts)
+
+    def _written(self, prompts: list[list[int]], tokens: int) -> float:
+        context, after = self._context(len(prompts)), len(prompts[0])
+        chosen = self._read(context, prompts, 0)
         start = time.perf_counter()
         for n in range(tokens):
             chosen = self._read(context, [[token] for token in chosen], after + n)
