@@ -17,7 +17,9 @@ from limelight.train.parallel import world
 from limelight.train.prepare import prepare, save_as
 
 PROCESSES = multiprocessing.get_context("forkserver")  # imports torch once, not once a process
-PROCESSES.set_forkserver_preload(["torch._dynamo", "torch.distributed.fsdp", "limelight.train.prepare"])
+PROCESSES.set_forkserver_preload(
+    ["torch._dynamo", "torch.distributed.fsdp", "matplotlib.figure", "limelight.train.prepare"]
+)
 
 
 def start(

@@ -40,7 +40,7 @@ def together(folder: Path, data: Path, options: dict[str, object]) -> None:
     started = [start(folder, data, options, environment=place | rank) for rank in ranks]
     try:
         for process in started:
-            process.join(120)
+            process.join(600)
         assert [process.exitcode for process in started] == [0, 0]
     finally:
         for process in started:
