@@ -13,6 +13,10 @@ from limelight.text.words import Word, pieces, words
 LONGEST = 16
 """Tokens after which a word is taken for whole."""
 
+CLOSE = 0.5
+"""Natural logarithm of how many times likelier one token is than another, up to which a network in use, whose low-bit
+products are rounded, may take the other for the likelier one."""
+
 END = "(the end)"
 """What stands for the token by which a text ends."""
 
@@ -56,18 +60,27 @@ class _Said:
 
 
 @torch.inference_mode()
-def continued(network: Decoder, tokenizer: Tokenizer, reading: Reading, tokens: bool = False) -> Reading:
+def continued(
+    network: Decoder, tokenizer: Tokenizer, reading: Reading, tokens: bool = False, exact: Decoder | None = None
+) -> Reading:
     """The text with the next word behind it, as the last of its words, always the likeliest token being taken.
 
     White space in front of the word is part of the text. Where the model would end the text, the word is `END`.
-    tokens: whether each token is a word, see `limelight.look.text.read`.
+    tokens: whether each token is a word, see `limelight.look.text.read`. exact: the network by which the word will be
+    looked at, if that is another one; where two tokens are close, it says which is likelier.
     """
     said = _Said(tokenizer, reading.tokens)
     most = min(LONGEST, network.context - len(reading.tokens))
     state = network.start(1, len(reading.tokens) + most)
     last: Sequence[int] = reading.tokens
     while len(said.ids) < most and not said.enough:
-        id = int(network.step(torch.tensor([last], device=network.device), state, last=True)[0, -1].argmax())
+        logits = network.step(torch.tensor([last], device=network.device), state, last=True)[0, -1]  # [V]
+        first, second = logits.topk(2).values.tolist()
+        if exact is not None and first - second < CLOSE:
+            whole = [*reading.tokens, *said.ids]
+            alone = exact.start(1, len(whole))
+            logits = exact.step(torch.tensor([whole], device=exact.device), alone, last=True)[0, -1]
+        id = int(logits.argmax())
         if id in tokenizer.controls:
             break
         said.push(id)

@@ -11,7 +11,7 @@ from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links, roles
 from limelight.look.ablate import Ablation, ablate
-from limelight.look.ahead import continued
+from limelight.look.ahead import END, continued
 from limelight.look.answer import Importance, heard
 from limelight.look.attribution import Attribution, attribute
 from limelight.look.edit import edit
@@ -82,7 +82,8 @@ class Seen(View[CausalSession]):
         seen.__dict__.pop("ahead", None)
         if len(self.reading.tokens) >= self._network.context:
             raise RequestError("the text fills all that the model sees, so that no word comes next; shorten it")
-        reading = continued(self._quick or self._network, self._tokenizer, self.reading, self._pieces)
+        exact = None if self._quick is None else self._network
+        reading = continued(self._quick or self._network, self._tokenizer, self.reading, self._pieces, exact)
         text = session(self._network, reading.tokens, self.session.spell, self._quick)
         View.__init__(seen, text, self._tokenizer, reading, self.title)
         return seen
@@ -181,12 +182,13 @@ class Seen(View[CausalSession]):
                 ("behind", place, words), lambda: links.behind(text, self.reading, place, words, 5)
             )
         logits = self.session.logits(slice(at[0], at[-1] + 1))
+        likeliest = int(logits[0].argmax())
         ranks = [1 + int((row > row[token]).sum()) for row, token in zip(logits, tokens, strict=True)]
         return Importance(
             target=asked,
             logprob=float(GivenWord(at, tokens).logprob(logits[None])[0]),
             rank=max(ranks),
-            expected=self._tokenizer.spell(int(logits[0].argmax())).strip(),
+            expected=END if likeliest in self._tokenizer.controls else self._tokenizer.spell(likeliest).strip(),
             foil=foil,
             method=found.method,
             words=heard(before, found, inquiry.asks),

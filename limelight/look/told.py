@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from limelight.look.ahead import END
 from limelight.look.question import Likelihood
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ def expected(found: "Importance") -> str:
     chance = percent(math.exp(found.logprob))
     if found.rank is None or found.rank == 1:
         return f"The model says {quoted(found.target.text)} ({chance})."
-    begins = not found.expected or found.target.text.startswith(found.expected)  # the likeliest token is how it begins
-    instead = "expected something else" if begins else f"expected {quoted(found.expected or '')}"
+    likeliest = found.expected or ""
+    begins = found.target.text.startswith(likeliest)  # the likeliest token is how it begins
+    part = "\ufffd" in likeliest  # bytes of a character, which nobody can read
+    instead = "something else" if begins or part else "the text to end" if likeliest == END else quoted(likeliest)
+    instead = f"expected {instead}"
     return f"The model {instead}; {quoted(found.target.text)} is its no. {found.rank:,} ({chance})."
 
 

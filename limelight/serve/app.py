@@ -27,6 +27,7 @@ from limelight.serve.bodies import (
     Reply,
     Save,
     Settings,
+    Steer,
     Text,
     Toward,
     WhatIf,
@@ -278,6 +279,10 @@ def _looks(session: PageSession) -> APIRouter:
             emit({"inside": found})
 
         return asked.lines(work)
+
+    @router.post("/steer")
+    async def steer(body: Steer, asked: Annotated[Asker, Depends(asker)]) -> Response:
+        return asked.answer(lambda: session.steered(body.text, body.word, body.vector, body.strength))
 
     @router.post("/steps")
     async def steps(body: Follow, asked: Annotated[Asker, Depends(asker)]) -> Response:

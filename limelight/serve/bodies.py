@@ -175,6 +175,13 @@ class Inside(Place):
     instead: Words | None = None
 
 
+class Steer(Place):
+    """What comes at a word when a vector is added, so many times; None: the first vector there is."""
+
+    vector: Annotated[str, Field(max_length=1000)] | None = None
+    strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
+
+
 class Pair(Text):
     """A word that looks, and one that may be looked at."""
 

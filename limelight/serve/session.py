@@ -276,6 +276,15 @@ class PageSession:
             raise RequestError(f"this model {_does(self._now())}; open one that translates to look at this")
         return found
 
+    def steered(
+        self, text: tuple[str, str, bool, bool, str], word: int, vector: str | None, strength: float
+    ) -> dict[str, Any]:
+        """What comes at a word of a text with a saved vector, see `limelight.serve.steering`."""
+        from limelight.serve.steering import steered
+
+        seen, _ = self.text_views(*text).before(word)
+        return steered(self._continuing().model, seen.text, vector, strength)
+
     def edited(
         self,
         text: str,

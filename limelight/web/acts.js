@@ -168,6 +168,10 @@ export function acts(app) {
       go(more);
       draw.door();
     },
+    steer(how) {
+      go(how, { keep: true });
+      draw.door();
+    },
     inside(kind) {
       go({ inside: kind }, { keep: true });
       draw.door();

@@ -2,8 +2,9 @@
 import { arcs } from "./arcs.js";
 import { fill, h } from "./dom.js";
 import { heads } from "./heads.js";
-import { inside, KINDS } from "./inside.js";
+import { inside, kindOf, STEER } from "./inside.js";
 import { layers } from "./layers.js";
+import { steer } from "./steer.js";
 import { steps } from "./steps.js";
 import { translation } from "./translation.js";
 import { change, whatIf } from "./whatif.js";
@@ -145,7 +146,12 @@ export const doors = [
     fits: attends,
     says: "which parts of the network add to the answer, carry it, or are needed for it",
     async draw(element, { data, text, state, source, act, remembered, signal }) {
-      const kind = KINDS[state.inside] ? state.inside : "adds";
+      const kind = kindOf(state);
+      if (kind === STEER) {
+        const asked = { ...text, word: data.word, vector: state.vector, strength: state.strength };
+        steer(element, { ...data, strength: state.strength, found: null }, act);
+        return steer(element, { ...data, strength: state.strength, found: await remembered(["steer", asked], () => source.steer(asked, signal)) }, act);
+      }
       const bar = h("progress");
       inside(element, { ...data, kind, found: null }, act, h("p", { class: "waiting", role: "status" }, "Measuring inside the network", bar));
       if (data.word === 0) throw new Error("Nothing stands in front of the first word; choose another.");

@@ -2,12 +2,21 @@
 import { colours, sheet } from "./draw.js";
 import { fill, h, note, quoted } from "./dom.js";
 
-export const KINDS = {
+const KINDS = {
   adds: { title: "what each part adds", says: "What each head and each feed-forward adds to the answer by itself, straight into the last scores (direct logit attribution). Amber speaks for it, blue for the other; together they make the whole difference." },
   needs: { title: "what it cannot do without", says: "How much the answer loses when one head is silent (ablation). Amber: it is needed; blue: the answer is better without it. A head that adds nothing by itself may be needed by later ones." },
   carries: { title: "where the difference lies", says: "Two texts that differ in a word. At each word and layer what the model has of the first is put into its reading of the second (activation patching): 1 brings all of the answer back, so there lies what tells the two apart." },
   brings: { title: "which heads bring it", says: "The same for each head, everywhere at once: which heads carry the difference to where the answer is read." },
 };
+
+export const STEER = "steer"; // is drawn by steer.js
+
+export const kindOf = (state) => (KINDS[state.inside] || state.inside === STEER ? state.inside : "adds");
+
+export function tabs(kind, act) {
+  const titles = [...Object.entries(KINDS).map(([name, { title }]) => [name, title]), [STEER, "steer it"]];
+  return h("div", { class: "tools", role: "group", "aria-label": "What to look at" }, titles.map(([name, title]) => h("button", { class: "small", "aria-pressed": name === kind ? "true" : "false", onclick: () => act.inside(name) }, title)));
+}
 
 const LABEL = 34; // pixels for the numbers of layers
 const HIGH = 16; // of a row
@@ -16,8 +25,7 @@ const HIGH = 16; // of a row
 // act: { inside(kind), head(layer, head) }. waiting: shown until it is found.
 export function inside(element, data, act, waiting) {
   const { found, kind } = data;
-  const tabs = h("div", { class: "tools", role: "group", "aria-label": "What to look at" }, Object.entries(KINDS).map(([name, { title }]) => h("button", { class: "small", "aria-pressed": name === kind ? "true" : "false", onclick: () => act.inside(name) }, title)));
-  if (!found) return fill(element, tabs, waiting);
+  if (!found) return fill(element, tabs(kind, act), waiting);
   const { columns, values, strongest, unit } = found;
   const most = Math.max(...values.flat().map(Math.abs), 1e-9);
   const number = (value) => `${value >= 0 ? "+" : "−"}${Math.abs(value).toFixed(2)}`;
@@ -27,7 +35,7 @@ export function inside(element, data, act, waiting) {
   const scroll = h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "the map" }, canvas);
   fill(
     element,
-    tabs,
+    tabs(kind, act),
     found.other && h("p", { class: "faint" }, "Beside: ", h("i", {}, found.other)),
     h("figure", {}, h("figcaption", {}, `Layers down, ${/^head /.test(columns[0]) ? "heads" : "words"} across; ${unit === "share" ? "how much of the answer comes back" : "natural log-odds"}`), scroll),
     over,

@@ -133,6 +133,8 @@ export function live() {
       return found;
     },
 
+    steer: (asked, signal) => json("steer", asked, signal),
+
     async inside(asked, progress, signal) {
       let found;
       await lines("inside", asked, signal, (line) => (line.inside ? (found = line.inside) : progress(line)));

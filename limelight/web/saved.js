@@ -12,6 +12,7 @@ export function saved(data) {
     models: async () => ({ models: [{ name: data.model.name, title: data.model.name, here: true }], first: data.model.name }),
     open: async () => data.model,
     words: async () => data.words,
+    steer: async () => refuse("This file does not hold what vectors do"),
     inside: async () => refuse("This file does not hold what parts of the network do"),
     whatIf: async () => refuse("A saved file cannot change anything"),
     next: async (text, word) => data.next[word] ?? refuse("This file does not hold what could have stood here"),

@@ -83,7 +83,7 @@ export function about(data, i) {
   if (!one) return "";
   if (!one.tokens.length) return `${quoted(one.text)} · the model's answer`;
   const parts = [`${quoted(one.text)}, ${data.tokens ? "token" : "word"} ${i + 1}`];
-  const tokens = one.tokens.map((token) => `[${token.replace(/ /g, "·").replace(/\n/g, "↵")}]`).join(" ");
+  const tokens = one.tokens.map((token) => `[${token.includes("\ufffd") ? "part of a sign" : token.replace(/ /g, "·").replace(/\n/g, "↵")}]`).join(" ");
   if (data.tokens) parts.push(`${tokens} of the word ${quoted(around(words, i))}`);
   else parts.push(one.tokens.length === 1 ? `one token ${tokens}` : `${one.tokens.length} tokens ${tokens}`);
   const value = importance?.word === word ? importance.values[i] : undefined; // none for a word behind it

@@ -34,6 +34,7 @@ export function snippet(view, text, state, open) {
       if (off.length) lines.push(`after = ${now.instead !== null || now.name ? "after" : "seen"}.what_if(${off.join(", ")})`);
       if (off.length || now.instead !== null || now.name) lines.push("print(after.next_words(5))", "print(after.importance())");
     }
+    if (open.includes("inside") && state.vector) lines.push("from limelight.look import SteeringVector", "", `vector = SteeringVector.load(${python(`vectors/${state.vector}.safetensors`)})`, `print(model.steered(vector, ${state.strength}).look(text).next_words(5))`);
     if (open.includes("layers")) lines.push(`seen.${text.ahead ? "ahead." : ""}lens(${word + 1})`);
     if (open.includes("steps")) lines.push(`seen.steps(${Math.max(1, word)}, layer=${layer}, head=${head})`);
   }

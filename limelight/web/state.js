@@ -16,6 +16,8 @@ export const FIRST = {
   off: null,
   lesson: null, // the cards of a lesson in their order, as slides
   inside: null, // what is looked at inside, see inside.js
+  vector: null, // by which the model is steered, and how many times it is added
+  strength: 1,
   layer: null,
   head: null,
   temperature: 0.8,
@@ -25,14 +27,14 @@ export const FIRST = {
   model: null,
 };
 
-const NUMBERS = new Set(["word", "tokens", "layer", "head", "temperature", "k", "p", "seed"]);
+const NUMBERS = new Set(["word", "tokens", "layer", "head", "temperature", "k", "p", "seed", "strength"]);
 
 export function read(hash) {
   const state = { ...FIRST };
   for (const [name, value] of new URLSearchParams(hash.replace(/^#/, ""))) {
     if (!(name in FIRST)) continue;
     if (!NUMBERS.has(name)) state[name] = value;
-    else if (value !== "" && Number.isFinite(Number(value)) && Number(value) >= 0) state[name] = Number(value);
+    else if (value !== "" && Number.isFinite(Number(value)) && (Number(value) >= 0 || name === "strength")) state[name] = Number(value);
   }
   return state;
 }

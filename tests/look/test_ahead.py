@@ -93,6 +93,32 @@ def after(tokenizer: Tokenizer, said: Sequence[int], context: int = 99, **option
     return reading, continued(Says([*said, tokenizer.separator], context), tokenizer, reading, **options)
 
 
+class Weighs(Says):
+    """Finds the next tokens so likely, whatever was read."""
+
+    def __init__(self, scores: dict[int, float]) -> None:
+        super().__init__(())
+        self._scores = scores
+
+    def step(self, *args: Any, **options: Any) -> torch.Tensor:
+        logits = torch.zeros(1, 1, 999)
+        for id, score in self._scores.items():
+            logits[..., id] = score
+        return logits
+
+
+@pytest.mark.parametrize(("second", "said"), [(9.8, "."), (9.0, "s")])
+def test_of_two_that_are_close_the_one_is_said_that_is_likelier_when_looked_at(
+    fallback: Tokenizer, second: float, said: str
+) -> None:
+    """Else what the model says would not be what it expected."""
+    s, stop = (fallback.encode(f"cat{text}").ids[-1] for text in ("s", "."))
+    quick, exact = Weighs({s: 10.0, stop: second}), Weighs({s: 9.9, stop: 10.0})
+    reading = read("cat", fallback, ())
+    assert continued(quick, fallback, reading, tokens=True, exact=exact).words[-1].text == said
+    assert continued(quick, fallback, reading, tokens=True).words[-1].text == "s"
+
+
 @pytest.mark.parametrize(
     ("said", "text", "word"),
     [

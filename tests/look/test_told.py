@@ -60,6 +60,8 @@ def test_what_the_model_says_what_that_hangs_on_and_the_check() -> None:
         (12345, "\n", 1e-9, "The model expected “\\n”; “tired” is its no. 12,345 (less than 0.01 %)."),
         (7, "", 0.03, "The model expected something else; “tired” is its no. 7 (3 %)."),
         (7, None, 0.03, "The model expected something else; “tired” is its no. 7 (3 %)."),
+        (7, "a\ufffd", 0.03, "The model expected something else; “tired” is its no. 7 (3 %)."),  # part of a character
+        (7, "(the end)", 0.03, "The model expected the text to end; “tired” is its no. 7 (3 %)."),
     ],
 )
 def test_a_word_that_the_model_did_not_choose(

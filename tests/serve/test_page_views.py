@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli.tiny_models import SENTENCE
 from serve.pages import Visit, hold, until, written
 
 import limelight
+from limelight.look import SteeringVector
 from limelight.views.saved import look
 
 DOORS = ("words", "heads", "steps", "layers", "what-if", "inside")
@@ -231,6 +233,30 @@ def test_numbers_inside_the_network_are_drawn(visit: Visit) -> None:
     page.wait_for_selector("[data-view=inside] .note")
     assert "inside=brings" in page.url
     assert page.locator("[data-view=inside] i").inner_text() != SENTENCE  # the text that it is held against
+
+
+def test_a_vector_is_added_by_a_slider(visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limelight.serve.steering.VECTORS", tmp_path)
+    page = visit("#door=inside&inside=steer&word=9", width=360)
+    page.wait_for_selector(".steered pre")  # how one is made
+    for name in ("one", "two"):
+        SteeringVector(torch.linspace(-1, 1, 32), 1 if name == "one" else 2, "tiny").save(
+            tmp_path / f"{name}.safetensors"
+        )
+    page.reload()
+    page.wait_for_selector(".steered .shares")
+    shares = page.locator(".steered .shares")
+    once = shares.inner_text()
+    slider = page.get_by_label("how many times it is added")
+    slider.focus()
+    for _ in range(8):
+        page.keyboard.press("ArrowLeft")
+    until(page, lambda: shares.inner_text() != once and "strength=-1" in page.url)
+    assert page.evaluate("document.activeElement.type") == "range"  # it was not put anew while it moved
+    page.get_by_label("vector", exact=True).select_option("two")
+    until(page, lambda: "layer 2" in page.locator(".steered").inner_text())
+    assert "vector=two" in page.url
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
 def test_a_lesson_is_a_link_and_goes_by_key(visit: Visit) -> None:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from cli.tiny_models import SENTENCE
 from serve.asking import ask, lines
 
 import limelight
-from limelight.serve import races
+from limelight.look import SteeringVector
+from limelight.serve import races, steering
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,34 @@ def test_what_is_next_is_patched_from_another_text(server: str, tiny: Path, mode
     assert (
         "first word" in lines(ask(server, "/api/inside", {"given": SENTENCE, "kind": "adds", "word": 0}))[-1]["error"]
     )
+
+
+def test_a_saved_vector_leads_the_model(
+    server: str, tiny: Path, model: limelight.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def steer(**body: Any) -> Any:
+        return json.loads(ask(server, "/api/steer", {"given": SENTENCE, "word": 9, **body})[2])
+
+    ask(server, "/api/open", {"name": str(tiny)})
+    monkeypatch.setattr(steering, "VECTORS", tmp_path)
+    assert steer() == {"vectors": [], "folder": str(tmp_path)}
+    pairs = [("The cat sat", "Mary gave"), ("a drink", "the mat")]
+    vector = model.steering_vector(pairs, layer=2)
+    vector.save(tmp_path / "cats.safetensors")
+    SteeringVector(torch.ones(7), 1, "another").save(tmp_path / "alien.safetensors")
+    (tmp_path / "broken.safetensors").write_bytes(b"none")
+    found = steer(strength=-1.5)
+    assert (found["vectors"], found["vector"], found["layer"]) == (["cats"], "cats", 2)
+    text = "The cat sat on the mat because it was"  # what stands before the word in question
+    led = model.steered(vector, -1.5)
+    chances = [each.look(text).logits()[-1].softmax(-1) for each in (model, led)]
+    ids = chances[1].topk(8).indices
+    for place, (_, was, now) in enumerate(found["rows"]):
+        assert [was, now] == pytest.approx([float(each[ids[place]]) for each in chances])
+    assert [word for word, *_ in found["rows"]] == [model.tokenizer.spell(int(id)) for id in ids]
+    assert found["goes_on"] == [each.complete(text, max_tokens=16, stop=["\n"]).text for each in (model, led)]
+    assert all(row[1] == pytest.approx(row[2]) for row in steer(vector="cats", strength=0)["rows"])
+    assert steer(vector="cat") == {"error": "no vector for this model is called 'cat'; did you mean 'cats'?"}
 
 
 def test_the_newest_race_is_told(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
