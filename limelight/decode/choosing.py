@@ -56,10 +56,11 @@ def _choose(requests: Sequence[Request], logits: Tensor) -> list[int | Exception
         scores = logits
         for processor in requests[0].rules.processors:
             scores = processor(scores, history)
-        best = scores.amax(-1).tolist()
         if sampling.greedy:
             ids = likeliest(scores)
+            best = scores.gather(1, torch.tensor(ids, device=scores.device)[:, None])[:, 0].tolist()
         else:
+            best = scores.amax(-1).tolist()
             ids = sampling.choose(scores, history, [request.generator for request in requests]).tolist()
     except Exception as error:
         if len(requests) == 1:

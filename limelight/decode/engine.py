@@ -84,6 +84,7 @@ class Engine:
             if value is not None:
                 given.whole(name, value, 1)
         self.model = model
+        self._device = model.device  # asked for once: a network looks through its modules
         self.rows = rows
         self.positions = rows * model.context if positions is None else positions
         if memory is not None and (each := position_bytes(model)):
@@ -403,7 +404,7 @@ class Engine:
         even = longest == min(counts)
         tokens = torch.tensor(texts if even else [text + text[-1:] * (longest - len(text)) for text in texts])
         counted = None if even else torch.tensor(counts)
-        return self.model.step(tokens.to(self.model.device), state, counted, last=last)
+        return self.model.step(tokens.to(self._device), state, counted, last=last)
 
     def _choose(self, requests: list[Request], logits: Tensor) -> None:
         """Each goes on by a token, given the logits [B, V] behind its last one, or ends by an error of its own."""
