@@ -103,7 +103,7 @@ def test_what_cannot_be_built_is_named(tokens: list[str], config: dict[str, Any]
         ("tokenizer.model", "only as a SentencePiece file; make a tokenizer.json"),
         ("spiece.model", "only as a SentencePiece file; make a tokenizer.json"),
         ("sentencepiece.bpe.model", "only as a SentencePiece file; make a tokenizer.json"),
-        ("rwkv_vocab_v20230424.txt", r"World vocabulary \(rwkv_vocab_v20230424\.txt\), which is not read"),
+        ("rwkv_vocab_v20230424.txt", "rwkv_vocab_v20230424.txt is damaged: line 1 is no token and its length"),
         ("merges.txt", "has no tokenizer; put"),
         ("vocab.json", "has no tokenizer; put"),
     ],
