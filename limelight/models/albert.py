@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.errors import ConfigError
-from limelight.models import bert
 from limelight.models import config as c
+from limelight.models import encoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, architecture
 from limelight.models.mapping import Table, WeightMapping
@@ -19,7 +19,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader({**SIZES, **values})
     unused = ("classifier_dropout_prob", "down_scale_factor", "gap_size", "net_structure_type", "num_memory_blocks")
     keys.keep(*unused, "layers_to_keep", "inner_group_num")
-    body = bert.stack(keys, width=keys.whole("embedding_size", 128))
+    body = encoders.stack(keys, width=keys.whole("embedding_size", 128))
     layers, block = len(body.blocks), body.blocks[0]
     groups, inner = keys.whole("num_hidden_groups", 1), keys.whole("inner_group_num", 1, most=layers)
     if groups > layers:
@@ -28,14 +28,14 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     sets = [int(i / (layers / groups)) * inner + j for i in range(layers) for j in range(inner)]
     body = replace(body, blocks=(block,) * len(sets), shared=tuple(map(sets.index, sets)))
     kind = architecture(values).removeprefix("Albert")
-    head = bert.answer(keys, kind, c.Hidden(block.feedforward.activation, block.norm), c.Hidden("tanh"))
-    return bert.model("albert", keys, 30000, body, head)
+    head = encoders.answer(keys, kind, c.Hidden(block.feedforward.activation, block.norm), c.Hidden("tanh"))
+    return encoders.model("albert", keys, 30000, body, head)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     stack, inner = config.transformer, _inner(config)
     return {
-        **bert.write(config),
+        **encoders.write(config),
         "embedding_size": stack.embeddings.width,
         "num_hidden_layers": len(stack.blocks) // inner,
         "num_hidden_groups": len(set(stack.shared)) // inner,
@@ -50,7 +50,7 @@ def _inner(config: c.ModelConfig) -> int:
 
 def table(config: c.ModelConfig) -> Table:
     front = "" if isinstance(config.head, c.Pooling) else "albert."
-    scores, words = bert.words(config, "predictions.")
+    scores, words = encoders.words(config, "predictions.")
     heads = {
         c.MaskedLMHead: [
             WeightMapping("predictions.dense.{p}", "head.hidden.dense.{p}"),
@@ -65,7 +65,7 @@ def table(config: c.ModelConfig) -> Table:
         c.SpanHead: [WeightMapping("qa_outputs.{p}", "head.proj.{p}")],
     }
     mappings = [
-        *bert.embeddings(front),
+        *encoders.embeddings(front),
         WeightMapping(f"{front}embeddings.token_type_embeddings.weight", "encoder.embeddings.types.weight"),
         WeightMapping(f"{front}encoder.embedding_hidden_mapping_in.{{p}}", "encoder.embeddings.project.{p}"),
         *heads.get(type(config.head), ()),
@@ -92,4 +92,4 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("albert", bert.architectures("Albert"), from_hf, to_hf, table)
+FAMILY = Family("albert", encoders.architectures("Albert"), from_hf, to_hf, table)

@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any
 
 from limelight.errors import ConfigError
-from limelight.models import bert
 from limelight.models import config as c
+from limelight.models import encoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, architecture
 from limelight.models.mapping import Table, WeightMapping, grouped_by_head
@@ -18,7 +18,7 @@ def read(name: str, stem: str, vocab: int, values: Mapping[str, Any]) -> c.Model
     keys, second = ConfigReader({"layer_norm_eps": 1e-7, "type_vocab_size": 0, **values}), name == "deberta-v2"
     keys.keep("cls_dropout", "conv_act", "conv_groups", "legacy", "padding_idx", "pooler_dropout", "pooler_hidden_size")
     keys.keep("max_relative_positions", "pos_att_type", "position_buckets", "attention_head_size", "embedding_size")
-    body = bert.stack(keys)
+    body = encoders.stack(keys)
     block, attention = body.blocks[0], body.blocks[0].attention
     for key, size in (
         ("embedding_size", body.width),
@@ -47,7 +47,7 @@ def read(name: str, stem: str, vocab: int, values: Mapping[str, Any]) -> c.Model
     body = replace(body, blocks=(replace(block, attention=attention),) * len(body.blocks), embeddings=embeddings)
     classes = c.Hidden(keys.activation("pooler_hidden_act", "gelu"))
     masked = c.Hidden(block.feedforward.activation, block.norm)
-    answer = bert.answer(keys, architecture(values).removeprefix(stem), masked, classes)
+    answer = encoders.answer(keys, architecture(values).removeprefix(stem), masked, classes)
     if isinstance(answer, c.MaskedLMHead) and not _legacy(values):
         answer = replace(answer, tied=True)
     return c.ModelConfig(name, keys.whole("vocab_size", vocab), context, None, answer, keys.rest(), body)
@@ -86,7 +86,7 @@ def _disentangled(
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     stack, bias = config.transformer, config.transformer.blocks[0].attention.score_bias
     said = {
-        **bert.write(config),
+        **encoders.write(config),
         "position_biased_input": stack.embeddings.positions is not None,
         "relative_attention": bias is not None,
     }
@@ -122,11 +122,11 @@ def table(config: c.ModelConfig) -> Table:
         mappings = [WeightMapping(f"{theirs}self.{n}_proj.{{p}}", f"{ours}.{own}.{{p}}") for n, own in names.items()]
     shared = "encoder.blocks.0.attention.score_bias."
     mappings += [
-        *bert.embeddings(front),
+        *encoders.embeddings(front),
         WeightMapping(f"{front}embeddings.token_type_embeddings.weight", "encoder.embeddings.types.weight"),
         WeightMapping(f"{theirs}output.dense.{{p}}", f"{ours}.out.{{p}}"),
         WeightMapping(f"{theirs}output.LayerNorm.{{p}}", f"{ours}_norm.{{p}}"),
-        *bert.feedforward(f"{front}encoder.layer.{{i}}.", "encoder.blocks.{i}."),
+        *encoders.feedforward(f"{front}encoder.layer.{{i}}.", "encoder.blocks.{i}."),
         WeightMapping(f"{front}encoder.rel_embeddings.weight", f"{shared}weight"),
         WeightMapping(f"{front}encoder.LayerNorm.{{p}}", f"{shared}norm.{{p}}"),
     ]
@@ -141,27 +141,14 @@ def table(config: c.ModelConfig) -> Table:
                 WeightMapping("lm_predictions.lm_head.LayerNorm.{p}", "head.hidden.norm.{p}"),
                 WeightMapping("lm_predictions.lm_head.bias", "head.proj.bias"),
             ]
-        case c.MaskedLMHead():
-            scores, tied = bert.words(config, "cls.predictions.")
-            mappings += [
-                WeightMapping("cls.predictions.transform.dense.{p}", "head.hidden.dense.{p}"),
-                WeightMapping("cls.predictions.transform.LayerNorm.{p}", "head.hidden.norm.{p}"),
-                *scores,
-            ]
-        case c.SequenceClassifier():
-            mappings += [
-                WeightMapping("pooler.dense.{p}", "head.hidden.dense.{p}"),
-                WeightMapping("classifier.{p}", "head.proj.{p}"),
-            ]
-        case c.TokenClassifier():
-            mappings.append(WeightMapping("classifier.{p}", "head.proj.{p}"))
-        case c.SpanHead():
-            mappings.append(WeightMapping("qa_outputs.{p}", "head.proj.{p}"))
+        case _:
+            own, tied = encoders.heads(config, "pooler")
+            mappings += own
     return Table(tuple(mappings), front, tuple(ignored), tied, body="deberta.")
 
 
 def family(name: str, stem: str, vocab: int) -> Family:
-    return Family(name, bert.architectures(stem), partial(read, name, stem, vocab), to_hf, table)
+    return Family(name, encoders.architectures(stem), partial(read, name, stem, vocab), to_hf, table)
 
 
 FAMILY = family("deberta", "Deberta", 50265)

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from limelight.models import bert
 from limelight.models import config as c
+from limelight.models import encoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, activation_name, architecture, head_width
 from limelight.models.mapping import Table, WeightMapping
@@ -28,8 +28,8 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     embeddings = c.Embeddings(positions=c.Learned(context), norm=NORM)
     stack = c.TransformerStack(width, (block,) * keys.layers("n_layers"), None, embeddings)
     kind = architecture(values).removeprefix("DistilBert")
-    answer = bert.answer(keys, kind, c.Hidden(activation, NORM), c.Hidden("relu"))
-    return bert.model("distilbert", keys, 30522, stack, answer)
+    answer = encoders.answer(keys, kind, c.Hidden(activation, NORM), c.Hidden("relu"))
+    return encoders.model("distilbert", keys, 30522, stack, answer)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
@@ -80,4 +80,4 @@ def table(config: c.ModelConfig) -> Table:
     return Table(tuple(mappings), front, (f"{front}embeddings.position_ids",), tied, body="distilbert.")
 
 
-FAMILY = Family("distilbert", bert.architectures("DistilBert"), from_hf, to_hf, table)
+FAMILY = Family("distilbert", encoders.architectures("DistilBert"), from_hf, to_hf, table)

@@ -4,8 +4,8 @@ says which tokens were replaced."""
 from collections.abc import Mapping
 from typing import Any
 
-from limelight.models import bert
 from limelight.models import config as c
+from limelight.models import encoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, architecture
 from limelight.models.mapping import Table, WeightMapping
@@ -17,18 +17,18 @@ REPLACED = "replaced"
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader({"hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024, **values})
     vectors = keys.whole("embedding_size", 128)
-    body = bert.stack(keys, width=None if vectors == keys.whole("hidden_size") else vectors)
+    body = encoders.stack(keys, width=None if vectors == keys.whole("hidden_size") else vectors)
     keys.keep("summary_last_dropout")  # of another head
     block = body.blocks[0]
     discriminator = c.TokenClassifier((REPLACED,), c.Hidden(block.feedforward.activation))
     kind = architecture(values).removeprefix("Electra")
-    head = bert.answer(keys, kind, c.Hidden("gelu", block.norm), c.Hidden("gelu"), discriminator)
-    return bert.model("electra", keys, 30522, body, head)
+    head = encoders.answer(keys, kind, c.Hidden("gelu", block.norm), c.Hidden("gelu"), discriminator)
+    return encoders.model("electra", keys, 30522, body, head)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     stack = config.transformer
-    said = {**bert.write(config), "embedding_size": stack.embeddings.width or stack.width}
+    said = {**encoders.write(config), "embedding_size": stack.embeddings.width or stack.width}
     return said | ({"architectures": ["ElectraForPreTraining"]} if _discriminates(config.head) else {})
 
 
@@ -39,7 +39,7 @@ def _discriminates(head: c.Head) -> bool:
 def table(config: c.ModelConfig) -> Table:
     front = "" if isinstance(config.head, c.Pooling) else "electra."
     mappings = [
-        *bert.body(front),
+        *encoders.body(front),
         WeightMapping(f"{front}embeddings_project.{{p}}", "encoder.embeddings.project.{p}"),
     ]
     tied = {}
@@ -68,4 +68,4 @@ def table(config: c.ModelConfig) -> Table:
     return Table(tuple(mappings), front, (f"{front}embeddings.position_ids",), tied, body="electra.")
 
 
-FAMILY = Family("electra", bert.architectures("Electra"), from_hf, to_hf, table)
+FAMILY = Family("electra", encoders.architectures("Electra"), from_hf, to_hf, table)

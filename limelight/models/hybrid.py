@@ -1,6 +1,6 @@
 """What Qwen3-Next and Qwen3.5 share: layers of the gated delta rule among layers of gated attention."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,9 +9,8 @@ import torch
 
 from limelight.models import config as c
 from limelight.models import llama, units
-from limelight.models.family import Gguf
 from limelight.models.hf import ConfigReader, kinds, rotary
-from limelight.models.mapping import NegativeExp, Operation, Permute, Shaped, Split, Table, WeightMapping
+from limelight.models.mapping import Permute, Split, Table, WeightMapping
 
 LINEAR, FULL = "linear_attention", "full_attention"
 
@@ -85,7 +84,7 @@ def hearing(config: c.ModelConfig) -> tuple[c.Attention, c.ModelConfig]:
     return hears, config.with_blocks(lambda i, block: replace(block, attention=hears))
 
 
-def _queries(theirs: str, hears: c.Attention) -> WeightMapping:
+def queries(theirs: str, hears: c.Attention) -> WeightMapping:
     """Queries, each head's beside its gate in theirs."""
     ours, wide = "decoder.blocks.{i}.attention.", hears.heads * hears.head_width
     head = torch.arange(2 * hears.head_width).view(2, -1)
@@ -99,7 +98,7 @@ def table_of(config: c.ModelConfig, unit: Sequence[WeightMapping]) -> Table:
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}.attention."
     table = llama.table(plain)
     full = (
-        _queries(f"{theirs}self_attn.q_proj.{{p}}", hears),
+        queries(f"{theirs}self_attn.q_proj.{{p}}", hears),
         *(m for m in table.mappings if "self_attn" in m.theirs[0] and "q_proj" not in m.theirs[0]),
     )
     names = {"dt_bias": "step_bias", "A_log": "log_rate", "conv1d.weight": "conv.weight", "norm.weight": "norm.weight"}
@@ -108,57 +107,3 @@ def table_of(config: c.ModelConfig, unit: Sequence[WeightMapping]) -> Table:
     layers = enumerate(block.attention.carries for block in config.transformer.blocks)
     own = [mapping.at(i) for i, carries in layers for mapping in (linear if carries else full)]
     return replace(table.replaced(*own, without=("self_attn",)), ignored=(*table.ignored, "mtp.{rest}"))
-
-
-SSM = {
-    "conv_kernel": "linear_conv_kernel_dim",
-    "state_size": "linear_key_head_dim",
-    "group_count": "linear_num_key_heads",
-    "time_step_rank": "linear_num_value_heads",
-    "inner_size": "inner",
-}
-"""Keys of GGUF files behind "ssm." ↔ those of configs, but for the width of all values together."""
-
-
-def gguf(architecture: str, own: Callable[[c.ModelConfig], Sequence[WeightMapping]], **more: Any) -> Gguf:
-    """How llama.cpp has a hybrid. more: what it says otherwise."""
-    keys = {f"ssm.{name}": ours for name, ours in SSM.items()}
-    others = {"full_attention_interval": "full_attention_interval", "rope.dimension_count": "turned"}
-    return Gguf(
-        architecture,
-        whole={**keys, **others, **more.pop("whole", {})},
-        complete=_from_gguf,
-        names={"feedforward_norm": "post_attention_norm"},
-        without=("attention_after", "feedforward_after"),
-        shifted=True,
-        needed=("embedding_length", "attention.head_count", *keys),
-        own=own,
-        **more,
-    )
-
-
-def _from_gguf(values: Mapping[str, Any]) -> dict[str, Any]:
-    said = {name: value for name, value in values.items() if name not in ("inner", "turned")}
-    said["linear_value_head_dim"] = values["inner"] // values["linear_num_value_heads"]
-    if turned := values.get("turned"):
-        said["partial_rotary_factor"] = turned / values["head_dim"]
-    return said
-
-
-def in_gguf(
-    config: c.ModelConfig, of_heads: Sequence[Operation] = (), of_channels: Sequence[Operation] = ()
-) -> list[WeightMapping]:
-    """The names of GGUF tensors, but for what leads to rates and steps. of_heads: what becomes of numbers of the heads
-    of values; of_channels: of what the convolution reads."""
-    unit, (hears, _) = unit_of(config), hearing(config)
-    theirs, ours = "blk.{i}.", "decoder.blocks.{i}.attention."
-    channels = 2 * unit.keys * unit.asking_width + unit.units * unit.unit_width
-    shape = Shaped((channels, unit.conv), (channels, 1, unit.conv))
-    return [
-        _queries(f"{theirs}attn_q.{{p}}", hears),
-        WeightMapping(f"{theirs}attn_qkv.weight", f"{ours}mixed.weight", *of_channels),
-        WeightMapping(f"{theirs}ssm_conv1d.weight", f"{ours}conv.weight", *of_channels, shape),
-        WeightMapping(f"{theirs}ssm_dt.bias", f"{ours}step_bias", *of_heads),
-        WeightMapping(f"{theirs}ssm_a", f"{ours}log_rate", *of_heads, NegativeExp()),
-        WeightMapping(f"{theirs}ssm_norm.weight", f"{ours}norm.weight"),
-    ]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.errors import ConfigError
-from limelight.models import bert
+from limelight.models import bert, encoders
 from limelight.models import config as c
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, activation_name, architecture, head_width, kinds, rotary
@@ -44,7 +44,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     ]
     stack = c.TransformerStack(width, tuple(blocks), norm, c.Embeddings(norm=norm))
     transform = c.Hidden(keys.activation("classifier_activation", "gelu"), norm, keys.truth("classifier_bias", False))
-    answer = bert.answer(keys, architecture(values).removeprefix("ModernBert"), transform, transform)
+    answer = encoders.answer(keys, architecture(values).removeprefix("ModernBert"), transform, transform)
     match answer:
         case c.MaskedLMHead():
             answer = replace(answer, bias=keys.truth("decoder_bias", True))
@@ -156,4 +156,4 @@ GGUF = replace(
     halves=True,
 )
 
-FAMILY = Family("modernbert", bert.architectures("ModernBert"), from_hf, to_hf, table, GGUF)
+FAMILY = Family("modernbert", encoders.architectures("ModernBert"), from_hf, to_hf, table, GGUF)

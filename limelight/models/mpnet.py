@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from limelight.models import bert, roberta
 from limelight.models import config as c
+from limelight.models import encoders, roberta
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, architecture
 from limelight.models.mapping import Table, WeightMapping
@@ -21,18 +21,18 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     if (buckets := keys.whole("relative_attention_num_buckets", BUCKETS)) != BUCKETS:
         raise keys.refused("relative_attention_num_buckets", buckets, f"{BUCKETS}, the only number that the model uses")
-    body = bert.stack(keys, offset=OFFSET)
+    body = encoders.stack(keys, offset=OFFSET)
     bias = c.RelativeBias(BUCKETS, 128, both_ways=True)
     block = replace(body.blocks[0], attention=replace(body.blocks[0].attention, score_bias=bias))
     embeddings = replace(body.embeddings, types=None)
     body = replace(body, blocks=(block,) * len(body.blocks), embeddings=embeddings)
     kind = architecture(values).removeprefix("MPNet")
-    head = bert.answer(keys, kind, c.Hidden("gelu", block.norm), c.Hidden("tanh"))
-    return bert.model("mpnet", keys, 30527, body, head)
+    head = encoders.answer(keys, kind, c.Hidden("gelu", block.norm), c.Hidden("tanh"))
+    return encoders.model("mpnet", keys, 30527, body, head)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    said = {**bert.write(config), "relative_attention_num_buckets": BUCKETS}
+    said = {**encoders.write(config), "relative_attention_num_buckets": BUCKETS}
     del said["type_vocab_size"]
     return said
 
@@ -42,11 +42,11 @@ def table(config: c.ModelConfig) -> Table:
     theirs, ours = f"{front}encoder.layer.{{i}}.", "encoder.blocks.{i}."
     mappings, tied = roberta.heads(config)
     mappings += [
-        *bert.embeddings(front),
+        *encoders.embeddings(front),
         *(WeightMapping(f"{theirs}attention.attn.{p}.{{p}}", f"{ours}attention.{p}.{{p}}") for p in "qkv"),
         WeightMapping(f"{theirs}attention.attn.o.{{p}}", f"{ours}attention.out.{{p}}"),
         WeightMapping(f"{theirs}attention.LayerNorm.{{p}}", f"{ours}attention_norm.{{p}}"),
-        *bert.feedforward(theirs, ours),
+        *encoders.feedforward(theirs, ours),
         WeightMapping(f"{front}encoder.relative_attention_bias.weight", "encoder.blocks.0.attention.score_bias.weight"),
     ]
     return Table(
@@ -54,4 +54,4 @@ def table(config: c.ModelConfig) -> Table:
     )
 
 
-FAMILY = Family("mpnet", bert.architectures("MPNet"), from_hf, to_hf, table)
+FAMILY = Family("mpnet", encoders.architectures("MPNet"), from_hf, to_hf, table)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from limelight.models import bert
+from limelight.models import bert, encoders
 from limelight.models import config as c
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, architecture, head_width, rope_keys, rotary
@@ -62,14 +62,14 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
         wide, (block,) * keys.layers("num_hidden_layers"), None, c.Embeddings(types=types or None, norm=norm)
     )
     kind = architecture(values).removeprefix("NomicBert")
-    answer = bert.answer(keys, kind, c.Hidden(activation, norm), c.Hidden("tanh"))
+    answer = encoders.answer(keys, kind, c.Hidden(activation, norm), c.Hidden("tanh"))
     return c.ModelConfig("nomic_bert", keys.whole("vocab_size", 30528), context, None, answer, keys.rest(), stack)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     attention = config.transformer.blocks[0].attention
     assert attention.rotary is not None
-    said = {key: value for key, value in bert.write(config).items() if key != "tie_word_embeddings" or not value}
+    said = {key: value for key, value in encoders.write(config).items() if key != "tie_word_embeddings" or not value}
     said |= {"head_dim": attention.head_width} | rope_keys(attention.rotary, attention.head_width)
     return said
 
@@ -91,26 +91,12 @@ def table(config: c.ModelConfig) -> Table:
         WeightMapping(f"{theirs}mlp.fc2.weight", f"{ours}feedforward.down.weight"),
         WeightMapping(f"{theirs}norm2.{{p}}", f"{ours}feedforward_norm.{{p}}"),
     ]
-    scores, tied = bert.words(config, "cls.predictions.")
-    heads = {
-        c.MaskedLMHead: [
-            WeightMapping("cls.predictions.transform.dense.{p}", "head.hidden.dense.{p}"),
-            WeightMapping("cls.predictions.transform.layer_norm.{p}", "head.hidden.norm.{p}"),
-            *scores,
-        ],
-        c.SequenceClassifier: [
-            WeightMapping("nomic_bert.pooler.dense.{p}", "head.hidden.dense.{p}"),
-            WeightMapping("classifier.{p}", "head.proj.{p}"),
-        ],
-        c.TokenClassifier: [WeightMapping("classifier.{p}", "head.proj.{p}")],
-    }
+    heads, tied = encoders.heads(config, "nomic_bert.pooler", "layer_norm")
     ignored = () if isinstance(config.head, c.SequenceClassifier) else (f"{front}pooler.dense.{{p}}",)
-    mappings = (*body, *heads.get(type(config.head), ()))
-    masked = isinstance(config.head, c.MaskedLMHead)
-    return Table(mappings, front, ignored, tied if masked else {}, body="nomic_bert.")
+    return Table((*body, *heads), front, ignored, tied, body="nomic_bert.")
 
 
-ARCHITECTURES = {kind: name for kind, name in bert.architectures("NomicBert").items() if kind is not c.SpanHead}
+ARCHITECTURES = {kind: name for kind, name in encoders.architectures("NomicBert").items() if kind is not c.SpanHead}
 GGUF = replace(bert.GGUF, architecture="nomic-bert", joint=True)
 
 FAMILY = Family("nomic_bert", ARCHITECTURES, from_hf, to_hf, table, GGUF)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from limelight.models import config as c
-from limelight.models import hybrid, llama, units
+from limelight.models import hybrid, hybrid_gguf, llama, units
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader
 from limelight.models.mapping import Permute, PermuteColumns, Table, WeightMapping
@@ -57,7 +57,7 @@ def _in_gguf(config: c.ModelConfig) -> list[WeightMapping]:
     before = 2 * unit.keys * unit.asking_width
     of_channels = Permute(torch.cat((torch.arange(before), before + values)))
     return [
-        *hybrid.in_gguf(config, [of_heads], [of_channels]),
+        *hybrid_gguf.in_gguf(config, [of_heads], [of_channels]),
         WeightMapping("blk.{i}.attn_gate.weight", f"{ours}gate.weight", Permute(values)),
         WeightMapping("blk.{i}.ssm_beta.weight", f"{ours}write.weight", of_heads),
         WeightMapping("blk.{i}.ssm_alpha.weight", f"{ours}step.weight", of_heads),
@@ -71,5 +71,5 @@ FAMILY = Family(
     from_hf,
     to_hf,
     table,
-    hybrid.gguf("qwen35", _in_gguf),
+    hybrid_gguf.gguf("qwen35", _in_gguf),
 )

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from limelight.models import config as c
-from limelight.models import hybrid, moe, qwen2moe, units
+from limelight.models import hybrid, hybrid_gguf, moe, qwen2moe, units
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader
 from limelight.models.mapping import Permute, Split, Table, WeightMapping
@@ -66,7 +66,7 @@ def _dealt(keys: int, sizes: Sequence[int], first: int) -> tuple[Permute, Split]
 def _in_gguf(config: c.ModelConfig) -> list[WeightMapping]:
     ours = "decoder.blocks.{i}.attention."
     return [
-        *hybrid.in_gguf(config),
+        *hybrid_gguf.in_gguf(config),
         WeightMapping("blk.{i}.attn_gate.weight", f"{ours}gate.weight"),
         WeightMapping("blk.{i}.ssm_out.weight", f"{ours}out.weight"),
         _rates("blk.{i}.ssm_ba.weight", hybrid.unit_of(config)),
@@ -81,5 +81,5 @@ FAMILY = Family(
     from_hf,
     to_hf,
     table,
-    hybrid.gguf("qwen3next", _in_gguf, whole=KEYS, experts=True),
+    hybrid_gguf.gguf("qwen3next", _in_gguf, whole=KEYS, experts=True),
 )
