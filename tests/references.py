@@ -127,6 +127,13 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "arcee": hf.ArceeConfig(**GROUPED, mlp_bias=True),
     "helium": hf.HeliumConfig(**GROUPED, head_dim=16),
     "ernie4_5": hf.Ernie4_5Config(**GROUPED, head_dim=32, use_bias=True),
+    "exaone4": hf.Exaone4Config(
+        **(GROUPED | {"num_hidden_layers": 4}), head_dim=16, sliding_window=5, sliding_window_pattern=2
+    ),
+    "exaone4-without-windows": hf.Exaone4Config(**GROUPED, sliding_window=None, layer_types=["full_attention"] * 3),
+    "ministral": hf.MinistralConfig(
+        **GROUPED, head_dim=32, sliding_window=5, layer_types=["full_attention", *["sliding_attention"] * 2]
+    ),
     "mixtral": hf.MixtralConfig(**SPARSE, num_local_experts=4),
     "qwen2_moe": hf.Qwen2MoeConfig(
         **SPARSE, num_experts=4, moe_intermediate_size=32, shared_expert_intermediate_size=40
@@ -191,6 +198,7 @@ ENCODERS: dict[str, tuple[hf.PretrainedConfig, type]] = {
     "roberta-states": (hf.RobertaConfig(**(ROBERTA | {"type_vocab_size": 2})), hf.RobertaModel),
     "xlm-roberta-masked": (hf.XLMRobertaConfig(**ROBERTA, tie_word_embeddings=False), hf.XLMRobertaForMaskedLM),
     "xlm-roberta-classes": (hf.XLMRobertaConfig(**ROBERTA, **LABELS), hf.XLMRobertaForSequenceClassification),
+    "camembert-masked": (hf.CamembertConfig(**ROBERTA), hf.CamembertForMaskedLM),
     "distilbert-masked": (hf.DistilBertConfig(**DISTILBERT), hf.DistilBertForMaskedLM),
     "distilbert-classes": (hf.DistilBertConfig(**DISTILBERT, **LABELS), hf.DistilBertForSequenceClassification),
     "distilbert-tokens": (hf.DistilBertConfig(**DISTILBERT, **LABELS), hf.DistilBertForTokenClassification),

@@ -37,15 +37,21 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     return {**llama.write(config), "attention_bias": config.transformer.blocks[0].attention.bias}
 
 
+BEHIND = tuple(
+    WeightMapping(f"model.layers.{{i}}.post_{part}_layernorm.weight", f"decoder.blocks.{{i}}.{part}_norm.weight")
+    for part in ("attention", "feedforward")
+)
+"""The names of norms behind a block's parts."""
+
+
 def table(config: c.ModelConfig) -> Table:
-    theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
     return llama.table(config).replaced(
-        WeightMapping(f"{theirs}post_attention_layernorm.weight", f"{ours}attention_norm.weight"),
-        WeightMapping(f"{theirs}post_feedforward_layernorm.weight", f"{ours}feedforward_norm.weight"),
-        *NORMS,
-        without=("input_layernorm", "post_attention_layernorm", "q_norm", "k_norm"),
+        *BEHIND, *NORMS, without=("input_layernorm", "post_attention_layernorm", "q_norm", "k_norm")
     )
 
+
+NAMES = {"attention_norm": "post_attention_norm", "feedforward_norm": "post_ffw_norm"}
+"""What llama.cpp calls norms behind a block's parts."""
 
 ACROSS = {"attention.q_norm.norm": "attn_q_norm", "attention.k_norm.norm": "attn_k_norm"}
 """What llama.cpp calls norms across all heads."""
@@ -58,7 +64,7 @@ FAMILY = Family(
     table,
     Gguf(
         "olmo2",
-        names={"attention_norm": "post_attention_norm", "feedforward_norm": "post_ffw_norm", **ACROSS},
+        names={**NAMES, **ACROSS},
         without=("attention_after", "feedforward_after", "attention.q_norm", "attention.k_norm"),
     ),
 )

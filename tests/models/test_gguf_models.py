@@ -20,7 +20,7 @@ TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2
 CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2"]
 CASES += ["olmo", "olmo2", "smollm3", "granite", "starcoder2", "phi", "stablelm", "cohere", "cohere2", "glm4"]
 CASES += ["phi3", "ernie4_5", "gpt_neox", "gpt_neox-serial-tied", "falcon", "bloom", "mpt", "arcee", "mixtral"]
-CASES += ["qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss"]
+CASES += ["exaone4", "exaone4-without-windows", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss"]
 
 ARCHITECTURES = {
     "gemma3_text": "gemma3",
@@ -60,6 +60,7 @@ OTHER_KEYS: dict[str, dict[str, Any]] = {
     "command-r": {"logit_scale": "logit_scale"},
     "cohere2": {"logit_scale": "logit_scale", "attention.sliding_window": "sliding_window"},
     "glm4": {"rope.dimension_count": 8},
+    "exaone4": {"attention.sliding_window": "sliding_window", "attention.sliding_window_pattern": 2},
     "mpt": {"attention.clamp_kqv": 1.5, "attention.max_alibi_bias": 8.0},
     "mixtral": {"expert_count": "num_local_experts", "expert_used_count": "num_experts_per_tok"},
     "qwen2moe": {**EXPERTS, "expert_shared_feed_forward_length": "shared_expert_intermediate_size"},
@@ -141,6 +142,8 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
         writer.add_rope_freq_base(config.rope_parameters.get("rope_theta", 10000.0))
     for key, own in others.items():
         value = getattr(config, own, own) if isinstance(own, str) else own
+        if value is None:
+            continue
         if isinstance(value, str):
             writer.add_string(f"{architecture}.{key}", value)
             continue

@@ -254,9 +254,9 @@ def test_what_cannot_be_followed_is_refused_by_name(tmp_path: Path) -> None:
 
 
 READ = """
-    arcee bert bloom cohere2 command-r deepseek2 ernie4_5 falcon gemma gemma2 gemma3 glm4 gpt-oss gpt2 gptneox granite
-    llama mamba mamba2 modern-bert mpt nomic-bert olmo olmo2 olmoe phi2 phi3 qwen2 qwen2moe qwen3 qwen35 qwen3moe
-    qwen3next rwkv7 smollm3 stablelm starcoder2 t5
+    arcee bert bloom cohere2 command-r deepseek2 ernie4_5 exaone4 falcon gemma gemma2 gemma3 glm4 gpt-oss gpt2 gptneox
+    granite llama mamba mamba2 modern-bert mpt nomic-bert olmo olmo2 olmoe phi2 phi3 qwen2 qwen2moe qwen3 qwen35
+    qwen3moe qwen3next rwkv7 smollm3 stablelm starcoder2 t5
 """.split()
 
 

@@ -129,7 +129,7 @@ LEFT |= dict.fromkeys(("qwen3_next", "qwen3_5_text"), "GatedDeltaNet")
 LEFT |= dict.fromkeys(("deberta-states", "deberta-v2-states"), "DisentangledAttention")
 """Those with a part that the kernels do not know, and that part; their blocks run in turn."""
 
-READERS = [*(name for name in ENCODERS if name.endswith("-states")), "xlm-roberta-masked"]
+READERS = [*(name for name in ENCODERS if name.endswith("-states")), "xlm-roberta-masked", "camembert-masked"]
 TRANSLATORS = ["t5", "t5-gated", "mt5", "umt5", "bart", "mbart", "pegasus", "marian", "m2m_100"]
 
 
