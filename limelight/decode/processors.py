@@ -159,16 +159,19 @@ class TopP:
         # Sorting a whole vocabulary takes long. Tokens of less than (1 − p) / V cannot belong to the nucleus, since all
         # of them together have no more than 1 − p (half of it, for what is rounded); mostly that leaves some hundred.
         few = probabilities >= (1 - self.p) / logits.shape[1] / 2
-        # Counted from the unlikely end, where small probabilities can still be told apart.
-        beyond = np.where(few, 0, probabilities).sum(-1)  # [B]
-        outside = np.ones_like(few)
+        kept = torch.full_like(logits, -torch.inf)
         for row, likely in enumerate(probabilities):
             at = np.flatnonzero(few[row])
             at = at[np.argsort(-likely[at], kind="stable")]
-            tail = beyond[row] + likely[at][::-1].cumsum(dtype=np.float64)[::-1]  # each token and all less likely ones
-            outside[row, at[tail > 1 - self.p]] = False
-            outside[row, at[:1]] = False
-        return logits.masked_fill(torch.from_numpy(outside).to(logits.device), -torch.inf)
+            # Counted from the unlikely end, where small probabilities can still be told apart.
+            beyond = likely.copy()
+            beyond[at] = 0
+            tail = beyond.sum() + likely[at][::-1].cumsum(dtype=np.float64)[::-1]  # each token and all less likely ones
+            inside = tail > 1 - self.p
+            inside[:1] = True
+            ids = torch.from_numpy(at[inside]).to(logits.device)
+            kept[row, ids] = logits[row, ids]
+        return kept
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from limelight import given
@@ -120,11 +122,21 @@ class Sampling:
             logits = processor(logits, history)
         if self.temperature == 0:
             return logits.argmax(-1)
-        # Inverse transform: one number a row, so that a row's draw doesn't depend on who shares its batch. The number
-        # lies in (0, 1], and the first token whose cumulative mass reaches it can't be one of probability zero.
-        mass = logits.softmax(-1).cumsum(-1)  # [B, V]
-        point = torch.stack([1 - torch.rand(1, generator=generator) for generator in generators])  # [B, 1]
-        return torch.searchsorted(mass, point.to(mass.device) * mass[:, -1:])[:, 0]
+        points = [1 - float(torch.rand(1, generator=generator)) for generator in generators]
+        rows = logits.cpu().numpy()
+        return torch.tensor([_drawn(row, point) for row, point in zip(rows, points, strict=True)])
+
+
+def _drawn(scores: NDArray[np.float32], point: float) -> int:
+    """The token, of scores [V], where the cumulative mass comes to a share `point` of all, which is in (0, 1].
+
+    So a token of probability zero is never drawn. Only what may be chosen is looked at, mostly a few of all tokens.
+    """
+    at = np.flatnonzero(scores > -np.inf)
+    if not len(at):  # nothing may be chosen, as who asked will find
+        return 0
+    mass = np.exp(scores[at] - scores[at].max()).cumsum(dtype=np.float64)
+    return int(at[min(np.searchsorted(mass, point * mass[-1]), len(at) - 1)])
 
 
 def likeliest(logits: Tensor) -> list[int]:
