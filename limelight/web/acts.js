@@ -89,6 +89,7 @@ export function acts(app) {
       draw.mode();
       if (mode !== "ask") flow.read();
       else {
+        work.abandon(); // what was asked of the text, which is out of sight
         app.talk.read();
         parts.box.focus();
       }

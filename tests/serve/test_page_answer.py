@@ -131,8 +131,8 @@ def test_a_word_is_chosen_by_click_and_by_arrow(visit: Visit) -> None:
 def test_a_given_word_that_was_not_expected_is_told_as_such(visit: Visit) -> None:
     page = visit("#word=9")
     assert asked(page) == "tired"
-    assert page.locator(".answer").inner_text().startswith("The model expected “")
-    assert "“tired” is its no. " in page.locator(".answer").inner_text()
+    said = page.locator(".answer").inner_text()  # what it expected is part of a character, which nobody can read
+    assert said.startswith("The model expected something else; “tired” is its no. ")
     page.locator(".word.added").first.click()  # back to what the model says next
     until(page, "document.querySelectorAll('.measured').length === 10")
     assert "word" not in page.url

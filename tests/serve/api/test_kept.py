@@ -22,6 +22,28 @@ def keeping(serving: Serve, tiny: Path) -> Served:
     return serving([str(tiny)], {"keep": 8})
 
 
+def test_a_hundred_requests_are_written_again_to_the_token(serving: Serve, tiny: Path) -> None:
+    """Alone what was written beside others, drawn at random, in other ways each, after the last of them."""
+    served = serving([str(tiny)], {"keep": 100})
+    ways: list[dict[str, Any]] = [{}, {"top_p": 0.8}, {"min_p": 0.1}, {"presence_penalty": 1.5}, {"temperature": 0}]
+
+    def ask(number: int) -> str:
+        text = " ".join(SENTENCE.split()[number % 7 :])
+        body = {"prompt": text, "max_tokens": 3 + number % 5, "temperature": 1.5, **ways[number % len(ways)]}
+        id: str = served.ask(COMPLETIONS, body)[1]["id"]
+        return id
+
+    def again(id: str) -> bool:
+        (choice,) = served.ask(f"/v1/requests/{id}")[1]["choices"]
+        told = served.ask(f"/v1/requests/{id}/replay", b"")[1]
+        return told["same"] is True and told["tokens"] == [choice["tokens"]]
+
+    with ThreadPoolExecutor(6) as together:
+        ids = list(together.map(ask, range(100)))
+        assert len(set(ids)) == 100
+        assert all(together.map(again, reversed(ids)))
+
+
 def test_what_is_run_again_has_the_same_bits(keeping: Served) -> None:
     """Alone what was written beside others, drawn at random, penalised, behind a prompt that is known by now."""
     bodies = [
