@@ -91,6 +91,13 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     ),
     "olmo": hf.OlmoConfig(**GROUPED, clip_qkv=1.5),
     "olmo2": hf.Olmo2Config(**GROUPED),
+    "olmo3": hf.Olmo3Config(
+        **(GROUPED | {"num_hidden_layers": 4}), sliding_window=5,
+        rope_parameters={
+            "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 10000.0},
+            "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+        },
+    ),
     "smollm3": hf.SmolLM3Config(**(GROUPED | {"num_hidden_layers": 4}), sliding_window=5),
     "granite": hf.GraniteConfig(
         **GROUPED, embedding_multiplier=3.0, logits_scaling=1.7, residual_multiplier=0.3, attention_multiplier=0.1,

@@ -20,8 +20,8 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys.keep("sliding_window_pattern", "rope_local_base_freq", "_sliding_window_pattern")
     keys.keep("attn_logit_softcapping")  # which the reference leaves unused
     head = keys.whole("head_dim")
-    nested, older = keys.take("rope_parameters"), keys.take("rope_scaling")
-    turned = {kind: _turning(keys, kind, nested, older, head) for kind in KINDS}
+    longest = keys.whole("max_position_embeddings", 131072)
+    turned = {kind: turning(keys, kind, outside, head, longest) for kind, outside in KINDS.items()}
     config = gemma2.read(
         "gemma3_text",
         keys,
@@ -39,36 +39,41 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     return config.with_blocks(turn)
 
 
-def _turning(keys: ConfigReader, kind: str, nested: Any, older: Any, head: int) -> c.Rotary:
+def turning(keys: ConfigReader, kind: str, outside: tuple[str, float], head: int, context: int) -> c.Rotary:
+    """The rotary positions of a kind of layers, for heads of this width. outside: the key of their base outside of
+    ``rope_parameters``, and what it is by itself."""
+    nested, older = keys.take("rope_parameters"), keys.take("rope_scaling")
     if nested is not None and not isinstance(nested, dict):
         raise keys.refused("rope_parameters", nested, "an object")
-    name, base = KINDS[kind]
+    name, base = outside
     said = (nested or {}).get(kind) or {}
     if kind == "full_attention" and older:
         if not isinstance(older, dict):
             raise keys.refused("rope_scaling", older, "an object")
         said = {**said, **older}
-    outside = {"rope_theta": keys.number(name, base, above=1.0), "rope_parameters": said}
-    return rotary(ConfigReader(outside, place=f"{kind}: "), head, keys.whole("max_position_embeddings", 131072))
+    own = {"rope_theta": keys.number(name, base, above=1.0), "rope_parameters": said}
+    return rotary(ConfigReader(own, place=f"{kind}: "), head, context)
+
+
+def turned(config: c.ModelConfig) -> dict[str, Any]:
+    """``rope_parameters``, by kind of layer."""
+    made: dict[str, Any] = {}
+    for block in config.transformer.blocks:
+        attention, kind = block.attention, "full_attention" if block.attention.window is None else "sliding_attention"
+        if attention.rotary is not None:
+            scaling = rope_keys(attention.rotary, attention.head_width).get("rope_scaling", {})
+            made[kind] = {"rope_type": "default", "rope_theta": attention.rotary.base, **scaling}
+    return made
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    keys = gemma2.to_hf(config)
-    attentions = [block.attention for block in config.transformer.blocks]
-    both = {
-        kind: next((a.rotary for a in attentions if (a.window is None) == (kind == "full_attention")), None)
-        for kind in KINDS
-    }
     # Versions of transformers before 5 read the base of each kind, newer ones an object for each.
-    nested: dict[str, Any] = {}
-    for kind, turned in both.items():
-        if turned is not None:
-            said = rope_keys(turned, attentions[0].head_width)
-            nested[kind] = {"rope_type": "default", "rope_theta": turned.base, **said.get("rope_scaling", {})}
-            keys[KINDS[kind][0]] = turned.base
-            if kind == "full_attention" and turned.scaling is not None:
-                keys["rope_scaling"] = said["rope_scaling"]
-    return {**keys, "rope_parameters": nested}
+    keys, said = gemma2.to_hf(config), turned(config)
+    keys |= {KINDS[kind][0]: own["rope_theta"] for kind, own in said.items()}
+    scaling = {key: value for key, value in said.get("full_attention", {}).items() if key != "rope_theta"}
+    if scaling.get("rope_type", "default") != "default":
+        keys["rope_scaling"] = scaling
+    return {**keys, "rope_parameters": said}
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

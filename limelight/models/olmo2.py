@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from limelight.errors import ConfigError
 from limelight.models import config as c
 from limelight.models import llama
 from limelight.models.family import Family, Gguf
@@ -56,6 +57,16 @@ NAMES = {"attention_norm": "post_attention_norm", "feedforward_norm": "post_ffw_
 ACROSS = {"attention.q_norm.norm": "attn_q_norm", "attention.k_norm.norm": "attn_k_norm"}
 """What llama.cpp calls norms across all heads."""
 
+
+def _without_windows(values: Mapping[str, Any]) -> dict[str, Any]:
+    if window := values.get("sliding_window"):
+        raise ConfigError(
+            f"the GGUF key 'olmo2.attention.sliding_window' is {window}: this is OLMo 3, which limelight reads from "
+            "safetensors alone; open its folder on the hub"
+        )
+    return dict(values)
+
+
 FAMILY = Family(
     "olmo2",
     {c.LMHead: "Olmo2ForCausalLM"},
@@ -64,6 +75,8 @@ FAMILY = Family(
     table,
     Gguf(
         "olmo2",
+        whole={"attention.sliding_window": "sliding_window"},
+        complete=_without_windows,
         names={**NAMES, **ACROSS},
         without=("attention_after", "feedforward_after", "attention.q_norm", "attention.k_norm"),
     ),

@@ -127,6 +127,10 @@ RARE = {
     *("deepseek_v2", "deepseek_v3", "mamba", "mamba2", "qwen3_next", "qwen3_5_text"),
     *(
         "ernie4_5",
+        "exaone4",
+        "exaone4-without-windows",
+        "ministral",
+        "olmo3",
         "cohere",
         "olmo",
         "phi",

@@ -337,6 +337,15 @@ def test_a_key_that_is_missing_is_named(name: str, tmp_path: Path) -> None:
         open_checkpoint(changed(tmp_path / "model.gguf", drop=name))
 
 
+def test_an_olmo_3_is_refused_by_its_name_and_not_read_as_an_olmo_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(OTHER_KEYS, "olmo2", {"attention.sliding_window": 5})
+    write("olmo2", tmp_path / "model.gguf")
+    with pytest.raises(ConfigError, match=r"'olmo2\.attention\.sliding_window' is 5: this is OLMo 3"):
+        open_checkpoint(tmp_path / "model.gguf")
+
+
 def test_a_key_that_is_not_known_is_named(tmp_path: Path) -> None:
     write("llama", tmp_path / "model.gguf")
     with pytest.warns(UserWarning, match=r"the GGUF key 'llama\.new\.thing' \(7\) is not known and was ignored"):
