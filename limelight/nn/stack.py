@@ -140,7 +140,10 @@ class Stack(nn.Module):
                 length = state.lengths + (x.shape[1] if counts is None else counts)
             state.text.turn(length)
         if index is None:
-            positions = Positions(masks.index, masks.keys, length, given, counts)
+            at = masks.index
+            if counts is not None and at.dim() == 2:  # behind a row's end there may be no position any more
+                at = at.minimum((state.lengths + counts - 1)[:, None].to(at.device))
+            positions = Positions(at, masks.keys, length, given, counts)
         else:
             positions = Positions(index.to(x.device), int(index.max()) + 1, counts=counts)
         caches = cast("Sequence[KVCache]", state.parts)

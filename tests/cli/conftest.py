@@ -119,7 +119,7 @@ def written(book: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[s
         if model not in found:
             out = tmp_path_factory.mktemp("runs") / model
             options = {"task": "generate", "train": (str(book),), "model": model, "context": 32, "batch_tokens": 256}
-            learn(options | {"steps": 10, "every": 10, "threads": 1}, out)
+            learn(options | {"steps": 10, "every": 10, "threads": 1, "width": 64}, out)
             found[model] = out
         return found[model]
 

@@ -6,10 +6,14 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from references import CONFIGS
 from transformers import LlamaConfig
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.m2m_100.modeling_m2m_100 import M2M100SinusoidalPositionalEmbedding
 
+from limelight.models.api import Decoder
+from limelight.models.build import build
+from limelight.models.registry import config_from_hf
 from limelight.nn.positions import (
     LinearScaling,
     Llama3Scaling,
@@ -121,3 +125,21 @@ def test_a_rotary_whose_settings_change_turns_by_the_new_ones(setting: str, valu
     assert not torch.allclose(before, after)
     fresh = Rotary(**built | {setting: value})
     assert torch.equal(after, fresh(x, Positions(torch.arange(LENGTH), LENGTH)))
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gpt_neo"])
+def test_a_row_at_the_end_of_the_context_goes_on_beside_one_that_is_read(name: str) -> None:
+    """What fills up its row would stand at positions that the model does not have."""
+    torch.manual_seed(0)
+    values = CONFIGS[name].to_dict() | {"model_type": CONFIGS[name].model_type}
+    network = build(config_from_hf(values)).eval()
+    assert isinstance(network, Decoder)
+    end = network.context - 1
+    texts = torch.randint(3, 99, (2, end + 1))
+    with torch.inference_mode():
+        state = network.start(2, end + 9)
+        network.step(texts[:, :end], state, torch.tensor([end, 1]))
+        row = torch.stack((texts[0, end:].expand(9), texts[1, 1:10]))
+        found = network.step(row, state, torch.tensor([1, 9]), last=True)[:, 0]
+        alone = [network(texts[:1])[0, -1], network(texts[1:, :10])[0, -1]]
+    torch.testing.assert_close(found, torch.stack(alone), rtol=1e-4, atol=1e-4)
