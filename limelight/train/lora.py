@@ -123,8 +123,8 @@ def save_lora(network: nn.Module, path: Path) -> None:
         raise FileError(f"{path}: cannot be written ({error})") from None
 
 
-def save_peft(network: Network, base: str, folder: Path) -> bool:
-    """Writes the adapters as peft opens them beside the model they learned on; whether there are any that it can open.
+def save_peft(network: Network, base: str, folder: Path) -> None:
+    """Writes the adapters as peft opens them beside the model they learned on, if there are any that it can open.
 
     base: the model's name. A family that keeps queries, keys and values in one matrix has none. Raises FileError.
     """
@@ -133,14 +133,14 @@ def save_peft(network: Network, base: str, folder: Path) -> bool:
     places = []
     for move in family(network.config.family).table(network.config).saves(adapted) if adapted else ():
         if len(move.theirs) != 1 or not all(isinstance(each, Permute) for each in move.mapping.operations):
-            return False
+            return
         layer, place = adapted[move.ours[0]], move.theirs[0].removesuffix(".weight")
         (up,) = move.mapping.save([layer.up.detach()])  # whose rows are those of the matrix
         tensors[f"base_model.model.{place}.lora_A.weight"] = layer.down.detach().contiguous().cpu()
         tensors[f"base_model.model.{place}.lora_B.weight"] = up.contiguous().cpu()
         places.append(place)
     if not places:
-        return False
+        return
     rank = len(layer.down)
     said = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none"}
     sizes = {"r": rank, "lora_alpha": layer.scale * rank, "lora_dropout": 0.0, "target_modules": sorted(places)}
@@ -150,7 +150,6 @@ def save_peft(network: Network, base: str, folder: Path) -> bool:
         (folder / "adapter_config.json").write_text(json.dumps(said | sizes, indent=2) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise FileError(f"{folder}: cannot be written ({error})") from None
-    return True
 
 
 def load_lora(network: nn.Module, path: Path) -> None:

@@ -86,6 +86,17 @@ PATTERNS = {
 KNOWN = {(0, 0): "previous", (0, 1): "self", (0, 2): "same", (1, 0): "induction", (1, 3): "first", (2, 2): "previous"}
 
 
+def test_the_sentences_are_english_and_hold_the_words_that_are_asked_about() -> None:
+    for sentence, *words in (link for links in measuring.LINKS.values() for link in links):
+        cut = sentence.split()
+        assert all(cut.count(word) == 1 for word in words)
+        looks, meant, other = map(cut.index, words)
+        assert max(meant, other) < looks
+        for at, word in enumerate(cut):  # a name stands alone, and one thing behind an article
+            name, thing = word in ("Mary", "John"), word in ("king", "woman", "dog", "car", "key", "cabinet")
+            assert (name or thing) <= ((cut[at - 1] == "the" and at > 0) == thing)
+
+
 def test_heads_get_the_roles_that_they_have(model: limelight.Model) -> None:
     sentences = [" ".join(f"w{i}" for i in range(10, 30)), " ".join(f"w{i}" for i in range(40, 55))]
     found = measuring.measure(puppet(model, PATTERNS), model.tokenizer, sentences)
