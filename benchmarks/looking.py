@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -47,6 +48,9 @@ ESTIMATE = "alti-logit"
 """The method that proposes words of a long text."""
 
 KINDS = ("plain", "estimate", "picture", "check")
+
+TRIED = 20
+"""Texts at most of which one is looked for that has words to check."""
 
 RUNS = 5
 """Rounds of all kinds, behind one that does not count."""
@@ -100,14 +104,17 @@ def _process(kind: str, length: str, path: str, runs: int) -> dict[str, float]:
 
 
 class Looking:
-    """What is timed, on the beginning of a text that is `length` long."""
+    """What is timed, on the first text that is `length` long and of which some words are named."""
 
     def __init__(self, path: str, length: str) -> None:
         model = limelight.open(path)
         assert isinstance(model, limelight.Model)
         self.model = model
-        self.text = cut(model, length)
-        self.seen = model.look(self.text)
+        for start in range(TRIED):
+            self.text = cut(model, length, start)
+            self.seen = model.look(self.text)
+            if length == REMEMBERED or self.seen.importance(check=False).named:  # or there is nothing to check
+                break
 
     def plain(self) -> None:
         network = self.seen.session.network
@@ -129,10 +136,10 @@ class Looking:
         self.seen.importance()
 
 
-def cut(model: limelight.Model, length: str) -> str:
-    """The beginning of all everyday sentences in a row that has so many words or tokens."""
+def cut(model: limelight.Model, length: str, start: int = 0) -> str:
+    """Everyday sentences in a row, from one on, as many words or tokens of them."""
     number, unit = length.split()
-    sentences = (f"{item.text} {item.answer or 'this'}." for item in by_hand())
+    sentences = (f"{item.text} {item.answer or 'this'}." for item in islice(by_hand(), start, None))
     words = read(" ".join(sentences), model.tokenizer, sink_tokens(model.tokenizer))
     fits = [i for i, word in enumerate(words.words, 1) if (i if unit == "words" else word.tokens.stop) <= int(number)]
     return words.text[: words.words[fits[-1] - 1].end]

@@ -176,7 +176,7 @@ def linked(modules: Mapping[str, str], main: str) -> str:
             done[name] = f'modules["{name}"] = (() => {{\n{code}\nreturn {{ {", ".join(exports)} }};\n}})();\n'
 
     def link(code: str) -> str:
-        code = re.sub(r"^[ \t]*//.*\n|^[ \t]+", "", code, flags=re.M)  # what no browser reads
+        code = re.sub(_UNREAD, "", code, flags=re.M)
         for name in re.findall(_IMPORT, code, re.M):
             add(name[1])
         code = re.sub(_IMPORT, r'const \1 = modules["\2"];', code, flags=re.M)
@@ -185,6 +185,9 @@ def linked(modules: Mapping[str, str], main: str) -> str:
     script = link(main)
     return f"const modules = {{}};\n{''.join(done.values())}{script}"
 
+
+_UNREAD = r"""^[ \t]*//.*\n|^[ \t]+|(?<=[;,{})\]]) // [^"'`\n]*$"""
+"""What no browser reads: comments and indentation."""
 
 _IMPORT = r'^import (.+) from "\./(\w+\.js)";$'
 

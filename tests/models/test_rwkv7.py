@@ -290,11 +290,13 @@ def test_a_key_that_cannot_be_followed_is_refused_by_name(key: str, value: objec
         config_from_hf({**CONFIG, key: value})
 
 
-def test_the_world_vocabulary_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
+def test_a_world_vocabulary_that_is_not_whole_is_refused_by_name(folder: Path, tmp_path: Path) -> None:
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_bytes((folder / name).read_bytes())
     (tmp_path / "rwkv_vocab_v20230424.txt").write_text("1 '\\x00' 1\n")
-    with pytest.raises(TextError, match=r"only as RWKV's World vocabulary \(rwkv_vocab_v20230424\.txt\)"):
+    with pytest.raises(
+        TextError, match=r"rwkv_vocab_v20230424\.txt is none of RWKV's World: not every byte is a token"
+    ):
         open_checkpoint(tmp_path)
 
 
