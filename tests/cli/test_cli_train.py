@@ -226,7 +226,7 @@ def test_the_best_checkpoint_opens_while_a_training_goes_on(tmp_path: Path) -> N
 @pytest.mark.parametrize("model", ["gpt-tiny", "gru"])
 def test_language_models_continue_and_are_looked_at(run: Run, written: Callable[[str], Path], model: str) -> None:
     out = written(model)
-    assert len(run("complete", "the quick", "-m", out, "--max-tokens", 5).out) == 6
+    assert len(run("complete", "the quick", "-m", out, "--max-tokens", 5, "--seed", 1).out) == 6
     answer = json.loads(run("look", "the quick brown", "-m", out, "--json", "--no-continue").out)
     assert answer["method"] == "measured"
     assert [heard["word"] for heard in answer["words"]] == ["the", "quick", "brown"]
