@@ -70,6 +70,10 @@ _SWING = """async (box) => {
 """Points at another word every quarter of a second, for two seconds, and counts the frames that were drawn."""
 
 
+_CROSSED = "performance.getEntriesByType('resource').some((each) => each.name.includes('every_importance'))"
+"""Whether all arcs are at hand. Playwright does not always tell when a stream has ended."""
+
+
 @contextmanager
 def typed(model: str) -> Iterator[tuple[str, float]]:
     """`limelight page` as somebody types it: the address that it prints, and when it was typed."""
@@ -130,9 +134,9 @@ def swinging(playwright: Any, model: str, runs: int) -> list[float]:
     with typed(model) as (address, _):
         browser = launched(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        with page.expect_response("**/api/every_importance*", timeout=120_000) as crossed:
-            page.goto(f"{address}#{urlencode({'text': SWINGS})}")
-        crossed.value.finished()
+        page.goto(f"{address}#{urlencode({'text': SWINGS})}")
+        while not page.evaluate(_CROSSED):
+            page.wait_for_timeout(100)
         found = [page.locator(".sentence").evaluate(_SWING) for _ in range(runs)]
         browser.close()
     return found
