@@ -110,7 +110,7 @@ def scrolling(playwright: Any, model: str, runs: int) -> dict[str, list[float]]:
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{address}#{urlencode({'text': WORDS, 'door': 'words', 'method': 'attention'})}")
         page.wait_for_selector(".room canvas", timeout=120_000)
-        page.wait_for_selector(".measured", timeout=120_000)
+        page.wait_for_selector(".value", timeout=120_000)
         found = {
             "scroll 512 words, sentence": [page.locator(".sentence").evaluate(_SCROLL) for _ in range(runs)],
             "scroll 512 words, arcs": [page.locator(".room .scroll").evaluate(_SCROLL) for _ in range(runs)],
@@ -135,8 +135,12 @@ def swinging(playwright: Any, model: str, runs: int) -> list[float]:
         browser = launched(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
         page.goto(f"{address}#{urlencode({'text': SWINGS})}")
-        while not page.evaluate(_CROSSED):
+        for _ in range(1200):
+            if page.evaluate(_CROSSED):
+                break
             page.wait_for_timeout(100)
+        else:
+            sys.exit("the arcs of all words were not at hand within two minutes")
         found = [page.locator(".sentence").evaluate(_SWING) for _ in range(runs)]
         browser.close()
     return found

@@ -71,19 +71,22 @@ def continued(
     """
     said = _Said(tokenizer, reading.tokens)
     most = min(LONGEST, network.context - len(reading.tokens))
-    state = network.start(1, len(reading.tokens) + most)
+    room = len(reading.tokens) + most
+    state = network.start(1, room)
     last: Sequence[int] = reading.tokens
+    unread, behind = [*reading.tokens], None  # by the exact network, which reads only where it is asked
     while len(said.ids) < most and not said.enough:
         logits = network.step(torch.tensor([last], device=network.device), state, last=True)[0, -1]  # [V]
         first, second = logits.topk(2).values.tolist()
         if exact is not None and first - second < CLOSE:
-            whole = [*reading.tokens, *said.ids]
-            alone = exact.start(1, len(whole))
-            logits = exact.step(torch.tensor([whole], device=exact.device), alone, last=True)[0, -1]
+            behind = exact.start(1, room) if behind is None else behind
+            logits = exact.step(torch.tensor([unread], device=exact.device), behind, last=True)[0, -1]
+            unread = []
         id = int(logits.argmax())
         if id in tokenizer.controls:
             break
         said.push(id)
+        unread.append(id)
         last = [id]
     if not said.ids:
         return _with(reading, "", [id], Word(END, 0, 0, range(1)))
