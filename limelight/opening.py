@@ -126,15 +126,13 @@ def save(model: AnyModel, folder: str | Path, kind: str | None = None) -> None:
         raise RequestError(
             "this model is changed by hooks, which are no weights to be saved; save the model it is a twin of"
         )
-    path = given.path("folder", folder)
+    path = destination(folder, kind)
     if path.suffix == ".gguf":
         if not isinstance(model, Model):
             raise RequestError("only a language model is written as GGUF; name a folder")
         from limelight.checkpoints.gguf_save import save_gguf
 
         save_gguf(model.network, model.tokenizer, path, kind or "f16")
-    elif kind is not None:
-        raise RequestError(f"kind is {given.shown(kind)}; only a file that ends in .gguf has one")
     elif isinstance(model, Translator):
         language = model.language
         save_checkpoint(
@@ -149,3 +147,20 @@ def save(model: AnyModel, folder: str | Path, kind: str | None = None) -> None:
         save_checkpoint(model.network, model.tokenizer, path, said=said)
     else:
         raise RequestError(f"model is {given.shown(model)}; it must be what limelight.open returns")
+
+
+def destination(folder: str | Path, kind: str | None) -> Path:
+    """Where `save` would write, known before a model is opened. Raises RequestError for a place that is taken, and for
+    a kind that is none or that only a file has."""
+    path = given.path("folder", folder)
+    if path.suffix == ".gguf":
+        from limelight.checkpoints.gguf_save import check_file
+
+        check_file(path, kind or "f16")
+    elif kind is not None:
+        raise RequestError(f"kind is {given.shown(kind)}; only a file that ends in .gguf has one")
+    else:
+        from limelight.checkpoints.save import check_folder
+
+        check_folder(path)
+    return path

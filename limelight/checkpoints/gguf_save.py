@@ -31,6 +31,16 @@ FILE_TYPES: dict[Kind, LlamaFileType] = {
 }
 
 
+def check_file(path: Path, kind: str) -> Kind:
+    """The kind, if a file of it can be made. Raises RequestError for one that is none, and for a file that exists."""
+    of = next((each for each in KINDS if each == kind), None)
+    if of is None:
+        raise RequestError(f"the type {kind!r} is not one of {', '.join(KINDS)}")
+    if path.exists():
+        raise RequestError(f"{path} exists; name a new file, so that nothing is overwritten")
+    return of
+
+
 def save_gguf(network: Decoder, tokenizer: Tokenizer, path: Path, kind: str) -> None:
     """Writes the model, its tokenizer and its chat template. kind: one of `Kind`.
 
@@ -38,11 +48,7 @@ def save_gguf(network: Decoder, tokenizer: Tokenizer, path: Path, kind: str) -> 
     RequestError if the file exists, or if the model or its tokenizer has something that GGUF or limelight's reader of
     it cannot say; FileError if it cannot be written.
     """
-    of = next((each for each in KINDS if each == kind), None)
-    if of is None:
-        raise RequestError(f"the type {kind!r} is not one of {', '.join(KINDS)}")
-    if path.exists():
-        raise RequestError(f"{path} exists; name a new file, so that nothing is overwritten")
+    of = check_file(path, kind)
     config, row = network.config, family(network.config.family).gguf
     if row is None:
         raise RequestError(f"limelight does not write the family {config.family!r} as GGUF")

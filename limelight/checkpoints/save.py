@@ -28,6 +28,14 @@ from limelight.text.tokenizer import Tokenizer
 SHARD = 5_000_000_000  # bytes of weights in one file
 
 
+def check_folder(folder: Path) -> None:
+    """Raises RequestError if something is there already."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError(
+            f"{folder} exists and is not an empty folder; name a new one, so that nothing is overwritten"
+        )
+
+
 def save_checkpoint(
     network: Network,
     tokenizer: Tokenizer,
@@ -47,10 +55,7 @@ def save_checkpoint(
     renamed when it is whole. Raises RequestError if `folder` exists and is not empty, FileError if it cannot be
     written.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RequestError(
-            f"{folder} exists and is not an empty folder; name a new one, so that nothing is overwritten"
-        )
+    check_folder(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))

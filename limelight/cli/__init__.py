@@ -42,6 +42,7 @@ COMMANDS = {
     "race": "Race models that read word by word against models that read all at once.",
     "models": "List the models on this machine, and those to fetch by name.",
     "pull": "Fetch a model.",
+    "export": "Write a model so that other programs open it.",
     "show": "Show what a model is made of.",
     "doctor": "Show what limelight finds on this machine and what is missing.",
 }

@@ -1,4 +1,4 @@
-"""``limelight models``, ``pull``, ``show`` and ``doctor``."""
+"""``limelight models``, ``pull``, ``export``, ``show`` and ``doctor``."""
 
 import dataclasses
 import hashlib
@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_models import Run, llama, saved, trained
 
+import limelight
 from limelight.checkpoints import cache, catalog
 from limelight.cli import doctor as doctors
 
@@ -176,3 +177,38 @@ def test_doctor_says_how_to_get_what_is_missing(run: Run, monkeypatch: pytest.Mo
     out = " ".join(run("doctor").out.split())
     assert "gguf is needed and not installed: pip install gguf" in out
     assert "psutil is not installed, which measures memory" in out
+
+
+@pytest.mark.parametrize(("out", "options"), [("out", ()), ("out.gguf", ("--type", "f32"))])
+def test_what_is_exported_opens_with_the_same_weights(
+    run: Run, tiny: Path, tmp_path: Path, out: str, options: tuple[str, ...]
+) -> None:
+    done = run("export", str(tiny), str(tmp_path / out), *options, "--json")
+    assert done.code == 0
+    said = json.loads(done.out)
+    files = [tmp_path / out] if options else list((tmp_path / out).iterdir())
+    assert said == {"model": str(tiny), "path": str(tmp_path / out), "bytes": sum(f.stat().st_size for f in files)}
+    before, after = limelight.open(tiny).network.state_dict(), limelight.open(tmp_path / out).network.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize(
+    ("out", "options", "why"),
+    [
+        ("here", (), "here exists and is not an empty folder"),
+        ("here/mine.gguf", (), "mine.gguf exists; name a new file"),
+        ("new", ("--type", "f16"), "only a file that ends in .gguf has one"),
+        ("new.gguf", ("--type", "q5"), "the type 'q5' is not one of f32, f16, q8_0, q4_0"),
+    ],
+)
+def test_what_cannot_be_exported_is_refused_before_a_model_is_opened(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out: str, options: tuple[str, ...], why: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    Path("here/mine.gguf").touch()
+    code, printed, err = run("export", "no/such/model", out, *options)
+    assert (code, printed) == (1, "")
+    assert why in err
+    assert list(tmp_path.rglob("*")) == [tmp_path / "here", tmp_path / "here/mine.gguf"]

@@ -59,6 +59,7 @@ GOOD = {
     "serve": ["-m", "MODEL", "--port", "0"],
     "models": [],
     "pull": ["./nothing"],
+    "export": ["MODEL", "exported"],
     "show": ["MODEL"],
     "doctor": [],
 }
