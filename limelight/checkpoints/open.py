@@ -20,7 +20,7 @@ from limelight.checkpoints.reader import TensorReader, open_tensors
 from limelight.checkpoints.sentences import Sentences
 from limelight.checkpoints.source import fetch, resolve
 from limelight.errors import ConfigError, FileError, RequestError
-from limelight.models import gguf, marian_nmt
+from limelight.models import gguf, marian_names, marian_nmt
 from limelight.models.api import Decoder, Encoder, Network
 from limelight.models.build import build
 from limelight.models.config import LMHead, MaskedLMHead, ModelConfig, TransformerStack
@@ -140,7 +140,7 @@ def contents(path: Path) -> Contents:
     folder = path if path.is_dir() else path.parent
     if OPTIONS in reader.metadata:
         config = marian_nmt.config_from_marian(reader.metadata[OPTIONS])
-        config, network, moves = _fitted(config, marian_nmt.table, reader, path)
+        config, network, moves = _fitted(config, marian_names.table, reader, path)
         target, source = (Tokenizer.from_marian(folder, source=side) for side in (False, True))
         listed = sorted(folder.glob("lex*.bin"))
         shortlist = read_shortlist(listed[0], config.vocab - 1) if len(listed) == 1 else None

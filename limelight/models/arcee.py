@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders, llama
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader
 
@@ -12,7 +12,7 @@ from limelight.models.hf import ConfigReader
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     bias = keys.truth("attention_bias", False)
-    return llama.read(
+    return decoders.read(
         "arcee",
         keys,
         context=4096,
@@ -30,6 +30,6 @@ FAMILY = Family(
     {c.LMHead: "ArceeForCausalLM"},
     from_hf,
     llama.to_hf,
-    llama.table,
-    Gguf("arcee", tensors=llama.BIASES, interleaved=True),
+    decoders.table,
+    Gguf("arcee", tensors=decoders.BIASES, interleaved=True),
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, merged, renamed
 from limelight.models.mapping import Table, WeightMapping, grouped_by_head, in_layers
@@ -32,11 +32,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
         )
     norm = c.LayerNorm(keys.number("layer_norm_epsilon", 1e-5))
     keys.keep("slow_but_exact", "offset_alibi", "skip_bias_add", "skip_bias_add_qkv", "unk_token_id")
-    config = llama.read(
+    config = decoders.read(
         "bloom",
         keys,
         context=2048,
-        turning=llama.unturned,
+        turning=decoders.unturned,
         norm=norm,
         activation="gelu_tanh",
         gated=False,
@@ -53,7 +53,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     without = ("head_dim", "num_key_value_heads", "intermediate_size", "hidden_act")
-    return renamed(llama.write(config, "layer_norm_epsilon"), NAMES, without)
+    return renamed(decoders.write(config, "layer_norm_epsilon"), NAMES, without)
 
 
 PARTS = {

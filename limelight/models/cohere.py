@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Table, Unstack, WeightMapping, interleaved_rotary
@@ -19,7 +19,7 @@ def read(
     """Either Command R. own: whether each head's queries and keys have a norm of their own."""
     norm = c.UnbiasedLayerNorm(keys.number("layer_norm_eps", 1e-5))
     bias, scale = keys.truth("attention_bias", False), keys.number("logit_scale", 0.0625)
-    config = llama.read(
+    config = decoders.read(
         family,
         keys,
         context=8192,
@@ -45,7 +45,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 def write(config: c.ModelConfig) -> dict[str, Any]:
     """The foreign keys of either Command R."""
     assert isinstance(config.head, c.LMHead)
-    keys = llama.write(config, "layer_norm_eps")
+    keys = decoders.write(config, "layer_norm_eps")
     del keys["head_dim"]
     bias = config.transformer.blocks[0].attention.bias
     return {**keys, "attention_bias": bias, "logit_scale": config.head.scale}
@@ -58,12 +58,12 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 def table(config: c.ModelConfig) -> Table:
     attention = config.transformer.blocks[0].attention
     theirs, ours = "model.layers.{i}.self_attn.", "decoder.blocks.{i}.attention."
-    new = list(llama.interleaved(config))
+    new = list(decoders.interleaved(config))
     for part, heads in (("q", attention.heads), ("k", attention.kv_heads)):
         norms = tuple(f"{ours}{part}_norm.heads.{h}.weight" for h in range(heads))
         turned = interleaved_rotary(1, attention.head_width)
         new.append(WeightMapping(f"{theirs}{part}_norm.weight", norms, Unstack(heads), turned))
-    return llama.table(config).replaced(*new)
+    return decoders.table(config).replaced(*new)
 
 
 FAMILY = Family(

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import deepseek2, mla, moe
+from limelight.models import deepseek, mla, moe
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader
 from limelight.models.mapping import Table
@@ -27,7 +27,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
         open=keys.whole("topk_group", 4),
         best=2,
     )
-    return deepseek2.read(
+    return deepseek.read(
         "deepseek_v3",
         keys,
         router,
@@ -42,12 +42,12 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    return {**deepseek2.write(config), "norm_topk_prob": moe.experts_of(config).router.normalised}
+    return {**deepseek.write(config), "norm_topk_prob": moe.experts_of(config).router.normalised}
 
 
 def table(config: c.ModelConfig) -> Table:
     """Layers behind the last, which guess further tokens, are left out, as the reference does."""
-    made = deepseek2.table(config, interleaved=config.extra.get("rope_interleave", True))
+    made = deepseek.table(config, interleaved=config.extra.get("rope_interleave", True))
     layers = len(config.transformer.blocks)
     ahead = min(int(config.extra.get("num_nextn_predict_layers") or 0), 8)
     return replace(made, ignored=(*made.ignored, *(f"model.layers.{layers + i}.{{rest}}" for i in range(ahead))))

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders, llama
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Table
@@ -14,7 +14,7 @@ from limelight.models.mapping import Table
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader({"head_dim": 128, **values})
     bias = keys.truth("use_bias", False)
-    return llama.read(
+    return decoders.read(
         "ernie4_5",
         keys,
         context=131072,
@@ -36,7 +36,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    return llama.table(config).replaced(*llama.interleaved(config))
+    return decoders.table(config).replaced(*decoders.interleaved(config))
 
 
 FAMILY = Family(

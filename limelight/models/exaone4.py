@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama, olmo2
+from limelight.models import decoders, olmo2
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, kinds
 from limelight.models.mapping import Table
@@ -21,7 +21,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     ]
     keys.keep("sliding_window", "sliding_window_pattern")
     windows = [window if kind == "sliding_attention" else None for kind in types]
-    config = llama.read(
+    config = decoders.read(
         "exaone4", keys, context=2048, kv_heads=32, eps=1e-5, head_norm=True, order="output", windows=windows
     )
 
@@ -43,14 +43,14 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     windows = [each.window for each in attentions]
     alone = next((window for window in windows if window is not None), 4096)
     return {
-        **llama.write(config),
+        **decoders.write(config),
         "layer_types": ["full_attention" if window is None else "sliding_attention" for window in windows],
         "sliding_window": None if turns and not any(windows) else alone,
     }
 
 
 def table(config: c.ModelConfig) -> Table:
-    return llama.table(config).replaced(*olmo2.BEHIND, without=("input_layernorm", "post_attention_layernorm"))
+    return decoders.table(config).replaced(*olmo2.BEHIND, without=("input_layernorm", "post_attention_layernorm"))
 
 
 FAMILY = Family(

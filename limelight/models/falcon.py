@@ -7,7 +7,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, renamed, rotary
 from limelight.models.mapping import Table, WeightMapping, grouped_by_head
@@ -31,11 +31,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     if alibi:  # then the others mean nothing
         keys.keep("rope_parameters", "rope_scaling", "rope_theta")
     keys.keep("num_key_value_heads", "num_ln_in_parallel_attn", "multi_query", "ffn_hidden_size")
-    config = llama.read(
+    config = decoders.read(
         "falcon",
         keys,
         context=2048,
-        turning=llama.unturned if alibi else rotary,
+        turning=decoders.unturned if alibi else rotary,
         norm=c.LayerNorm(keys.number("layer_norm_epsilon", 1e-5)),
         activation=("hidden_act", "gelu"),
         gated=False,
@@ -62,7 +62,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     attention = block.attention
     newer = block.order == "parallel" or attention.kv_heads not in (1, attention.heads)
     return {
-        **renamed(llama.write(config, "layer_norm_epsilon"), NAMES, ("head_dim",)),
+        **renamed(decoders.write(config, "layer_norm_epsilon"), NAMES, ("head_dim",)),
         "bias": attention.bias,
         "alibi": attention.score_bias is not None,
         "new_decoder_architecture": newer,

@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader
 
@@ -33,7 +33,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys.keep("hidden_activation")  # another name, which the reference does not read
     one_way(keys)
     bias = keys.truth("attention_bias", False)
-    return llama.read(
+    return decoders.read(
         "gemma",
         keys,
         context=8192,
@@ -48,7 +48,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    return {**llama.write(config), "attention_bias": config.transformer.blocks[0].attention.bias}
+    return {**decoders.write(config), "attention_bias": config.transformer.blocks[0].attention.bias}
 
 
-FAMILY = Family("gemma", {c.LMHead: "GemmaForCausalLM"}, from_hf, to_hf, llama.table, Gguf("gemma", shifted=True))
+FAMILY = Family("gemma", {c.LMHead: "GemmaForCausalLM"}, from_hf, to_hf, decoders.table, Gguf("gemma", shifted=True))

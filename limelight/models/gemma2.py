@@ -5,10 +5,10 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import gemma, llama
+from limelight.models import decoders, gemma
+from limelight.models.decoders import Turning
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, activation_name, head_width, kinds, rotary
-from limelight.models.llama import Turning
 from limelight.models.mapping import Table, WeightMapping
 
 
@@ -36,7 +36,7 @@ def read(
         "sliding_attention" if (i + 1) % pattern else "full_attention" for i in range(layers)
     ]
     keys.keep("sliding_window", "hidden_act")  # the second is an older name, which the reference does not read
-    config = llama.read(
+    config = decoders.read(
         family,
         keys,
         context=context,
@@ -71,7 +71,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     block, head = config.transformer.blocks[0], config.head
     assert isinstance(head, c.LMHead)
     windows = [b.attention.window for b in config.transformer.blocks]
-    keys = llama.write(config)
+    keys = decoders.write(config)
     del keys["hidden_act"]
     return {
         **keys,
@@ -86,7 +86,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    base = llama.table(config)
+    base = decoders.table(config)
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
     return base.replaced(
         WeightMapping(f"{theirs}post_attention_layernorm.{{p}}", f"{ours}attention_after.{{p}}"),

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Split, Table, WeightMapping
@@ -16,7 +16,7 @@ def read(family: str, values: Mapping[str, Any], order: c.Order) -> c.ModelConfi
     """Either form of GLM-4."""
     keys = ConfigReader({"head_dim": 128, **values})
     bias = keys.truth("attention_bias", True)
-    return llama.read(
+    return decoders.read(
         family,
         keys,
         context=131072,
@@ -37,14 +37,14 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     turned = attention.rotary
     assert turned is not None
     share = turned.width / attention.head_width
-    return {**llama.write(config), "attention_bias": attention.bias, "partial_rotary_factor": share}
+    return {**decoders.write(config), "attention_bias": attention.bias, "partial_rotary_factor": share}
 
 
 def table(config: c.ModelConfig) -> Table:
     hidden = config.transformer.blocks[0].feedforward.hidden
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
-    return llama.table(config).replaced(
-        *llama.interleaved(config),
+    return decoders.table(config).replaced(
+        *decoders.interleaved(config),
         WeightMapping(
             f"{theirs}mlp.gate_up_proj.weight",
             (f"{ours}feedforward.gate.weight", f"{ours}feedforward.up.weight"),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, merged, renamed
 from limelight.models.mapping import Table, WeightMapping, interleaved_rotary
@@ -24,7 +24,7 @@ NAMES = {**OTHER_NAMES, "intermediate_size": "n_inner", "hidden_act": "activatio
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(merged(values, OTHER_NAMES), names=NAMES)
     turned = c.Rotary(keys.whole("rotary_dim", 64, least=2), 10000.0)
-    config = llama.read(
+    config = decoders.read(
         "gptj",
         keys,
         context=2048,
@@ -44,7 +44,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     turned = config.transformer.blocks[0].attention.rotary
     assert turned is not None
-    keys = llama.write(config, "layer_norm_epsilon")
+    keys = decoders.write(config, "layer_norm_epsilon")
     without = ("head_dim", "num_key_value_heads", "rope_theta", "partial_rotary_factor")
     return {**renamed(keys, NAMES, without), "rotary_dim": turned.width}
 

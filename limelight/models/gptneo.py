@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, merged, renamed
 from limelight.models.mapping import Table, WeightMapping, in_layers
@@ -19,11 +19,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(merged(values, OTHER_NAMES), names=NAMES)
     context, window = keys.whole("max_position_embeddings", 2048), keys.whole("window_size", 256)
     keys.keep("window_size", "attention_layers", "resid_dropout", "embed_dropout")
-    return llama.read(
+    return decoders.read(
         "gpt_neo",
         keys,
         context=2048,
-        turning=llama.unturned,
+        turning=decoders.unturned,
         norm=c.LayerNorm(keys.number("layer_norm_epsilon", 1e-5)),
         activation=("hidden_act", "gelu_new"),
         gated=False,
@@ -59,7 +59,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     windows = [block.attention.window for block in config.transformer.blocks]
     kinds = ["global" if window is None else "local" for window in windows]
     return {
-        **renamed(llama.write(config, "layer_norm_epsilon"), NAMES, ("head_dim", "num_key_value_heads")),
+        **renamed(decoders.write(config, "layer_norm_epsilon"), NAMES, ("head_dim", "num_key_value_heads")),
         "attention_types": [[[kind], 1] for kind in kinds],
         "attention_layers": kinds,
         "window_size": next((window for window in windows if window is not None), 256),

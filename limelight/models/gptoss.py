@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama, moe
+from limelight.models import decoders, moe
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, kinds, rotary
 from limelight.models.mapping import Deal, Operation, Table, Transpose, Unstack, WeightMapping
@@ -31,7 +31,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     alpha, limit = keys.number("swiglu_alpha", 1.702), keys.number("swiglu_limit", 7.0)
     bias = keys.truth("attention_bias", True)
     keys.keep("output_router_logits", "router_aux_loss_coef", "initial_context_length", "experts_per_token")
-    config = llama.read(
+    config = decoders.read(
         "gpt_oss",
         keys,
         context=131072,
@@ -56,7 +56,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     assert isinstance(expert, c.ClampedFeedForward)
     windows = [block.attention.window for block in blocks]
     return {
-        **llama.write(config),
+        **decoders.write(config),
         "attention_bias": blocks[0].attention.bias,
         "num_local_experts": experts.count,
         "num_experts_per_tok": experts.router.chosen,
@@ -82,7 +82,7 @@ def table(config: c.ModelConfig) -> Table:
             new.append(WeightMapping(f"{theirs}experts.{name}{end}", own, Unstack(count), Transpose(), *dealt))
             if leaf == "weight":  # as published, in MXFP4, with output rows first
                 packed.append(WeightMapping(f"{theirs}experts.{name}_blocks", own, Unstack(count), *dealt))
-    return replace(llama.table(config).replaced(*new), only_read=tuple(packed))
+    return replace(decoders.table(config).replaced(*new), only_read=tuple(packed))
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader
 
@@ -15,7 +15,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     bias, feedforward_bias = keys.truth("attention_bias", False), keys.truth("mlp_bias", False)
     added, divided = keys.number("residual_multiplier", 1.0), keys.number("logits_scaling", 1.0)
     keys.keep("logits_scaling")
-    config = llama.read(
+    config = decoders.read(
         "granite",
         keys,
         context=2048,
@@ -35,7 +35,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     block = stack.blocks[0]
     assert isinstance(head, c.LMHead)
     return {
-        **llama.write(config),
+        **decoders.write(config),
         "attention_bias": block.attention.bias,
         "mlp_bias": block.feedforward.bias,
         "embedding_multiplier": stack.embeddings.scale,
@@ -50,7 +50,7 @@ FAMILY = Family(
     {c.LMHead: "GraniteForCausalLM"},
     from_hf,
     to_hf,
-    llama.table,
+    decoders.table,
     Gguf(
         "granite",
         numbers={
@@ -59,7 +59,7 @@ FAMILY = Family(
             "residual_scale": "residual_multiplier",
             "logit_scale": "logits_scaling",
         },
-        tensors=llama.BIASES,
+        tensors=decoders.BIASES,
         interleaved=True,
     ),
 )

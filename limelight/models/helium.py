@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders, llama
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Table
@@ -14,7 +14,7 @@ from limelight.models.mapping import Table
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader({"head_dim": 128, **values})
     bias, feedforward_bias = keys.truth("attention_bias", False), keys.truth("mlp_bias", False)
-    return llama.read(
+    return decoders.read(
         "helium",
         keys,
         context=4096,
@@ -27,7 +27,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 
 def table(config: c.ModelConfig) -> Table:
-    return llama.table(config).replaced(*llama.interleaved(config))
+    return decoders.table(config).replaced(*decoders.interleaved(config))
 
 
 FAMILY = Family("helium", {c.LMHead: "HeliumForCausalLM"}, from_hf, llama.to_hf, table)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from limelight.models import config as c
-from limelight.models import llama, units
+from limelight.models import decoders, units
 from limelight.models.hf import ConfigReader, kinds, rotary
 from limelight.models.mapping import Permute, Split, Table, WeightMapping
 
@@ -16,7 +16,7 @@ LINEAR, FULL = "linear_attention", "full_attention"
 
 
 def read(family: str, keys: ConfigReader, *, kv_heads: int, hidden: int) -> c.ModelConfig:
-    """Layers of both kinds, with the same dense feed-forward in all. The rest: see `llama.read`."""
+    """Layers of both kinds, with the same dense feed-forward in all. The rest: see `decoders.read`."""
     if keys.activation("hidden_act", "silu") != "silu":
         raise keys.refused("hidden_act", keys.take("hidden_act"), "'silu'")
     layers, every = keys.layers("num_hidden_layers"), keys.whole("full_attention_interval", 4)
@@ -30,7 +30,7 @@ def read(family: str, keys: ConfigReader, *, kv_heads: int, hidden: int) -> c.Mo
         conv=keys.whole("linear_conv_kernel_dim", 4),
         norm=c.RMSNorm(eps),
     )
-    config = llama.read(
+    config = decoders.read(
         family,
         keys,
         context=32768,
@@ -96,7 +96,7 @@ def table_of(config: c.ModelConfig, unit: Sequence[WeightMapping]) -> Table:
     """The names in checkpoints. unit: those of the projections into the delta rule, for layer ``{i}``."""
     hears, plain = hearing(config)
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}.attention."
-    table = llama.table(plain)
+    table = decoders.table(plain)
     full = (
         queries(f"{theirs}self_attn.q_proj.{{p}}", hears),
         *(m for m in table.mappings if "self_attn" in m.theirs[0] and "q_proj" not in m.theirs[0]),

@@ -4,7 +4,7 @@ Its blocks are pre-norm, and its positions are fairseq's, which begin behind the
 """
 
 from limelight.models import config as c
-from limelight.models.bart import Kind
+from limelight.models.seq2seq import Kind
 
 FAMILY = Kind(
     "m2m_100",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, kinds
 
@@ -16,16 +16,16 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     types = kinds(keys, layers) or ["sliding_attention"] * layers
     keys.keep("sliding_window")
     windows = [window if kind == "sliding_attention" else None for kind in types]
-    return llama.read("ministral", keys, context=131072, kv_heads=8, windows=windows)
+    return decoders.read("ministral", keys, context=131072, kv_heads=8, windows=windows)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     windows = [block.attention.window for block in config.transformer.blocks]
     return {
-        **llama.write(config),
+        **decoders.write(config),
         "layer_types": ["full_attention" if window is None else "sliding_attention" for window in windows],
         "sliding_window": next((window for window in windows if window is not None), None),
     }
 
 
-FAMILY = Family("ministral", {c.LMHead: "MinistralForCausalLM"}, from_hf, to_hf, llama.table)
+FAMILY = Family("ministral", {c.LMHead: "MinistralForCausalLM"}, from_hf, to_hf, decoders.table)

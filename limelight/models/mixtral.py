@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama, moe
+from limelight.models import decoders, moe
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Table
@@ -16,7 +16,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     count, router = keys.whole("num_local_experts", 8), c.Router(keys.whole("num_experts_per_tok", 2))
     window = keys.whole("sliding_window", None)
     keys.keep("output_router_logits", "router_aux_loss_coef", "router_jitter_noise")
-    config = llama.read(
+    config = decoders.read(
         "mixtral",
         keys,
         context=131072,
@@ -33,7 +33,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     experts = moe.experts_of(config)
     return {
-        **llama.write(config),
+        **decoders.write(config),
         "sliding_window": config.transformer.blocks[0].attention.window,
         "num_local_experts": experts.count,
         "num_experts_per_tok": experts.router.chosen,
@@ -42,7 +42,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 def table(config: c.ModelConfig) -> Table:
     names = {"w1": "gate", "w3": "up", "w2": "down"}
-    return llama.table(config).replaced(*moe.mappings("block_sparse_moe", names))
+    return decoders.table(config).replaced(*moe.mappings("block_sparse_moe", names))
 
 
 FAMILY = Family(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.bloom import sloped
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, merged, renamed
@@ -39,11 +39,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys.keep("emb_pdrop", "learned_pos_emb", "init_device", "embedding_fraction", "norm_type", "attn_config")
     # The reference leaves the steepness at 8 whatever the config says; the models themselves obey it.
     clip, steepest = inner.number("clip_qkv", None), inner.number("alibi_bias_max", 8.0)
-    config = llama.read(
+    config = decoders.read(
         "mpt",
         keys,
         context=2048,
-        turning=llama.unturned,
+        turning=decoders.unturned,
         norm=c.UnbiasedLayerNorm(keys.number("layer_norm_epsilon", 1e-5)),
         activation="gelu",
         gated=False,
@@ -64,7 +64,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
         "softmax_scale": None if attention.scale == attention.head_width**-0.5 else attention.scale,
         "alibi_bias_max": round(attention.score_bias.steepest),
     }
-    return {**renamed(llama.write(config, "layer_norm_epsilon"), NAMES, without), "attn_config": inner}
+    return {**renamed(decoders.write(config, "layer_norm_epsilon"), NAMES, without), "attn_config": inner}
 
 
 def table(config: c.ModelConfig) -> Table:

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader
 
@@ -18,13 +18,13 @@ def clipped(config: c.ModelConfig, limit: float | None) -> c.ModelConfig:
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     bias, limit = keys.truth("attention_bias", False), keys.number("clip_qkv", None)
-    config = llama.read("olmo", keys, context=2048, norm=c.WeightlessLayerNorm(1e-5), bias=bias, out_bias=bias)
+    config = decoders.read("olmo", keys, context=2048, norm=c.WeightlessLayerNorm(1e-5), bias=bias, out_bias=bias)
     return clipped(config, limit)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     attention = config.transformer.blocks[0].attention
-    return {**llama.write(config, None), "attention_bias": attention.bias, "clip_qkv": attention.clip}
+    return {**decoders.write(config, None), "attention_bias": attention.bias, "clip_qkv": attention.clip}
 
 
 def _said(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +36,7 @@ FAMILY = Family(
     {c.LMHead: "OlmoForCausalLM"},
     from_hf,
     to_hf,
-    llama.table,
+    decoders.table,
     Gguf(
         "olmo",
         ("attention.layer_norm_epsilon", "layer_norm_eps"),

@@ -7,7 +7,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader
 from limelight.models.mapping import Table, WeightMapping
@@ -30,12 +30,14 @@ NORMS = tuple(
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     bias = keys.truth("attention_bias", False)
-    config = llama.read("olmo2", keys, context=2048, eps=1e-5, bias=bias, out_bias=bias, head_norm=True, order="output")
+    config = decoders.read(
+        "olmo2", keys, context=2048, eps=1e-5, bias=bias, out_bias=bias, head_norm=True, order="output"
+    )
     return as_one(config)
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    return {**llama.write(config), "attention_bias": config.transformer.blocks[0].attention.bias}
+    return {**decoders.write(config), "attention_bias": config.transformer.blocks[0].attention.bias}
 
 
 BEHIND = tuple(
@@ -46,7 +48,7 @@ BEHIND = tuple(
 
 
 def table(config: c.ModelConfig) -> Table:
-    return llama.table(config).replaced(
+    return decoders.table(config).replaced(
         *BEHIND, *NORMS, without=("input_layernorm", "post_attention_layernorm", "q_norm", "k_norm")
     )
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import gemma3, llama, olmo2
+from limelight.models import decoders, gemma3, olmo2
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, head_width, kinds
 
@@ -20,7 +20,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     context, bias = keys.whole("max_position_embeddings", 2048), keys.truth("attention_bias", False)
     types = kinds(keys, layers) or ["sliding_attention" if (i + 1) % 4 else "full_attention" for i in range(layers)]
     turned = {kind: gemma3.turning(keys, kind, BASE, head, context) for kind in gemma3.KINDS}
-    config = llama.read(
+    config = decoders.read(
         "olmo3",
         keys,
         context=context,

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader, renamed
 from limelight.models.mapping import Table, WeightMapping, in_layers
@@ -25,11 +25,11 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     weighed = keys.truth("layer_norm_elementwise_affine", True)
     keys.keep("word_embed_proj_dim", "dropout", "layerdrop", "init_std")
     ends = before and not keys.truth("_remove_final_layer_norm", False)
-    config = llama.read(
+    config = decoders.read(
         "opt",
         keys,
         context=2048,
-        turning=llama.unturned,
+        turning=decoders.unturned,
         norm=c.LayerNorm(1e-5) if weighed else c.WeightlessLayerNorm(1e-5),
         activation=("hidden_act", "relu"),
         gated=False,
@@ -49,7 +49,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     block = stack.blocks[0]
     before = block.order == "pre"
     return {
-        **renamed(llama.write(config, None), NAMES, ("head_dim", "num_key_value_heads")),
+        **renamed(decoders.write(config, None), NAMES, ("head_dim", "num_key_value_heads")),
         "word_embed_proj_dim": stack.width,
         "enable_bias": block.attention.bias,
         "do_layer_norm_before": before,

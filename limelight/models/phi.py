@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Table, WeightMapping
@@ -16,7 +16,7 @@ from limelight.models.mapping import Table, WeightMapping
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     head_norm = keys.truth("qk_layernorm", False)
-    config = llama.read(
+    config = decoders.read(
         "phi",
         keys,
         context=2048,
@@ -39,7 +39,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     turned = attention.rotary
     assert turned is not None
     return {
-        **llama.write(config, "layer_norm_eps"),
+        **decoders.write(config, "layer_norm_eps"),
         "partial_rotary_factor": turned.width / attention.head_width,
         "qk_layernorm": attention.norm is not None,
     }
@@ -47,7 +47,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 def table(config: c.ModelConfig) -> Table:
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
-    return llama.table(config).replaced(
+    return decoders.table(config).replaced(
         WeightMapping(f"{theirs}self_attn.dense.{{p}}", f"{ours}attention.out.{{p}}"),
         WeightMapping(f"{theirs}self_attn.q_layernorm.{{p}}", f"{ours}attention.q_norm.{{p}}"),
         WeightMapping(f"{theirs}self_attn.k_layernorm.{{p}}", f"{ours}attention.k_norm.{{p}}"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, rotary
 from limelight.models.mapping import Split, Table, WeightMapping
@@ -13,7 +13,7 @@ from limelight.models.mapping import Split, Table, WeightMapping
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     windows = [keys.whole("sliding_window", None)] * keys.layers("num_hidden_layers")
-    return llama.read("phi3", keys, context=4096, turning=_turning, eps=1e-5, windows=windows)
+    return decoders.read("phi3", keys, context=4096, turning=_turning, eps=1e-5, windows=windows)
 
 
 def _turning(keys: ConfigReader, width: int, context: int) -> c.Rotary:
@@ -23,11 +23,11 @@ def _turning(keys: ConfigReader, width: int, context: int) -> c.Rotary:
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    return {**llama.write(config), "sliding_window": config.transformer.blocks[0].attention.window}
+    return {**decoders.write(config), "sliding_window": config.transformer.blocks[0].attention.window}
 
 
 def table(config: c.ModelConfig) -> Table:
-    base, block = llama.table(config), config.transformer.blocks[0]
+    base, block = decoders.table(config), config.transformer.blocks[0]
     theirs, ours = "model.layers.{i}.", "decoder.blocks.{i}."
     heads = Split(tuple(n * block.attention.head_width for n in _q_k_v(block.attention)))
     halves = Split((block.feedforward.hidden, block.feedforward.hidden))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, kinds
 
@@ -35,11 +35,11 @@ def window_keys(config: c.ModelConfig) -> dict[str, Any]:
 
 def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
-    return llama.read("qwen2", keys, context=32768, kv_heads=32, bias=True, windows=windows(keys))
+    return decoders.read("qwen2", keys, context=32768, kv_heads=32, bias=True, windows=windows(keys))
 
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
-    return {**llama.write(config), **window_keys(config)}
+    return {**decoders.write(config), **window_keys(config)}
 
 
-FAMILY = Family("qwen2", {c.LMHead: "Qwen2ForCausalLM"}, from_hf, to_hf, llama.table, Gguf("qwen2"))
+FAMILY = Family("qwen2", {c.LMHead: "Qwen2ForCausalLM"}, from_hf, to_hf, decoders.table, Gguf("qwen2"))

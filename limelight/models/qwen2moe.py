@@ -5,7 +5,7 @@ from typing import Any
 
 from limelight.errors import ConfigError
 from limelight.models import config as c
-from limelight.models import llama, moe
+from limelight.models import decoders, moe
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, kinds
 from limelight.models.mapping import Table, WeightMapping
@@ -46,7 +46,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     bias = keys.truth("qkv_bias", True)
     windows = _windows(keys)
     kept(keys)
-    config = llama.read("qwen2_moe", keys, context=32768, kv_heads=16, hidden=5632, bias=bias, windows=windows)
+    config = decoders.read("qwen2_moe", keys, context=32768, kv_heads=16, hidden=5632, bias=bias, windows=windows)
     return read(keys, config, count, chosen, hidden, shared)
 
 
@@ -69,7 +69,7 @@ def write(config: c.ModelConfig) -> dict[str, Any]:
     experts = moe.experts_of(config)
     blocks = config.transformer.blocks
     dense = moe.dense_of(config)
-    keys = {**llama.write(config), "moe_intermediate_size": experts.hidden}
+    keys = {**decoders.write(config), "moe_intermediate_size": experts.hidden}
     if dense is not None:
         keys["intermediate_size"] = dense.hidden
     return {
@@ -98,7 +98,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    return llama.table(config).replaced(
+    return decoders.table(config).replaced(
         *moe.mappings(),
         *moe.shared_mappings("shared_expert"),
         WeightMapping("model.layers.{i}.mlp.shared_expert_gate.weight", "decoder.blocks.{i}.feedforward.share.weight"),

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from limelight.models import config as c
-from limelight.models import hybrid, hybrid_gguf, llama, units
+from limelight.models import decoders, hybrid, hybrid_gguf, units
 from limelight.models.family import Family
 from limelight.models.hf import ConfigReader
 from limelight.models.mapping import Permute, PermuteColumns, Table, WeightMapping
@@ -37,7 +37,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     hears, plain = hybrid.hearing(config)
-    return hybrid.write(config, llama.write(plain), hears)
+    return hybrid.write(config, decoders.write(plain), hears)
 
 
 def table(config: c.ModelConfig) -> Table:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama, moe, qwen2moe
+from limelight.models import decoders, moe, qwen2moe
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, merged, renamed
 from limelight.models.mapping import Table
@@ -20,7 +20,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     window = keys.whole("sliding_window", 4096) if keys.truth("use_sliding_window", False) else None
     keys.keep("sliding_window", "use_sliding_window", "max_window_layers")
     qwen2moe.kept(keys)
-    config = llama.read(
+    config = decoders.read(
         "qwen3_moe",
         keys,
         context=32768,
@@ -45,7 +45,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 
 def table(config: c.ModelConfig) -> Table:
-    return llama.table(config).replaced(*moe.mappings())
+    return decoders.table(config).replaced(*moe.mappings())
 
 
 FAMILY = Family(

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, kinds, rotary
 from limelight.models.qwen2 import window_keys
@@ -20,7 +20,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     sliding = ["full_attention" if turns or window is None else "sliding_attention" for turns in turned]
     types = kinds(keys, layers) or sliding
     keys.keep("sliding_window", "use_sliding_window", "layer_types", "no_rope_layers", "no_rope_layer_interval")
-    config = llama.read(
+    config = decoders.read(
         "smollm3",
         keys,
         context=32768,
@@ -53,7 +53,7 @@ def _turned(keys: ConfigReader) -> list[bool]:
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     blocks = config.transformer.blocks
     return {
-        **llama.write(config),
+        **decoders.write(config),
         **window_keys(config),
         "attention_bias": blocks[0].attention.bias,
         "mlp_bias": blocks[0].feedforward.bias,
@@ -66,6 +66,6 @@ FAMILY = Family(
     {c.LMHead: "SmolLM3ForCausalLM"},
     from_hf,
     to_hf,
-    llama.table,
-    Gguf("smollm3", tensors=llama.BIASES, interleaved=True),
+    decoders.table,
+    Gguf("smollm3", tensors=decoders.BIASES, interleaved=True),
 )

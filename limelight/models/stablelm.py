@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader, renamed, rotary
 from limelight.models.mapping import Table, WeightMapping
@@ -17,7 +17,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     eps, bias = keys.number("layer_norm_eps", 1e-5), keys.truth("use_qkv_bias", False)
     parallel, own = keys.truth("use_parallel_residual", False), keys.truth("qk_layernorm", False)
-    config = llama.read(
+    config = decoders.read(
         "stablelm",
         keys,
         context=4096,
@@ -39,7 +39,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     block = config.transformer.blocks[0]
     turned = block.attention.rotary
     assert turned is not None
-    keys = llama.write(config, "layer_norm_eps")
+    keys = decoders.write(config, "layer_norm_eps")
     del keys["head_dim"]
     return {
         **keys,
@@ -52,7 +52,7 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
 
 def table(config: c.ModelConfig) -> Table:
     theirs, ours = "model.layers.{i}.self_attn.", "decoder.blocks.{i}.attention."
-    return llama.table(config).replaced(
+    return decoders.table(config).replaced(
         WeightMapping(f"{theirs}q_layernorm.norms.{{h}}.weight", f"{ours}q_norm.heads.{{h}}.weight"),
         WeightMapping(f"{theirs}k_layernorm.norms.{{h}}.weight", f"{ours}k_norm.heads.{{h}}.weight"),
         without=("q_norm", "k_norm"),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limelight.models import config as c
-from limelight.models import llama
+from limelight.models import decoders
 from limelight.models.family import Family, Gguf
 from limelight.models.hf import ConfigReader
 from limelight.models.mapping import Table, WeightMapping
@@ -14,7 +14,7 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
     keys = ConfigReader(values)
     bias = keys.truth("use_bias", True)
     keys.keep("residual_dropout", "embedding_dropout")
-    return llama.read(
+    return decoders.read(
         "starcoder2",
         keys,
         context=4096,
@@ -32,12 +32,12 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
 
 def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     attention = config.transformer.blocks[0].attention
-    return {**llama.write(config, "norm_epsilon"), "use_bias": attention.bias, "sliding_window": attention.window}
+    return {**decoders.write(config, "norm_epsilon"), "use_bias": attention.bias, "sliding_window": attention.window}
 
 
 def table(config: c.ModelConfig) -> Table:
     theirs, ours = "model.layers.{i}.mlp.", "decoder.blocks.{i}.feedforward."
-    return llama.table(config).replaced(
+    return decoders.table(config).replaced(
         WeightMapping(f"{theirs}c_fc.{{p}}", f"{ours}up.{{p}}"),
         WeightMapping(f"{theirs}c_proj.{{p}}", f"{ours}down.{{p}}"),
     )

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from limelight.models.config import Activation, Attention, FeedForward, RMSNorm
+from limelight.models.parts import Activation, Attention, FeedForward, RMSNorm
 from limelight.nn.recurrent import Cell
 
 
