@@ -39,7 +39,7 @@ ALLOWED = {
     "views": {"errors", "text", "models", "decode", "look", "tasks", "Model", "Translator"},
     "serve": {"errors", "given", "text", "models", "checkpoints", "decode", "look", "views", *OPENED},
     "notebook": {"errors", "views", "serve", "Model", "Translator"},
-    "report": {"errors", "look", "train", "completion", "Model", "model.Model"},
+    "report": {"errors", "look", "train", "tasks", "completion", "Model", "model.Model"},
     "race": {"errors", "given", "models", "checkpoints", "text", "nn.state", "nn.unit", "train"},
     "train": {"errors", "models", "checkpoints", "decode", "text", "nn"},
 }

@@ -24,8 +24,9 @@ def report(
     """Write a report card on an assistant: one HTML file.
 
     The loss by stage, how many instructions are kept (checked by rules), pairs
-    ranked right, perplexity on other text, twenty answers side by side, and on
-    which words of a question the answer rests: before the training and after.
+    ranked right, questions with four answers, perplexity on other text, twenty
+    answers side by side, and on which words of a question the answer rests:
+    before the training and after.
 
     Example:
 
@@ -61,8 +62,9 @@ def report(
     write(page, card(found, before, after, "a page of prose" if text is None else text.name, question))
     kept = [sum(each.kept) for each in measured]
     screen.stdout().print(
-        f"Instructions kept: {kept[0]} → {kept[1]} of {len(measured[0].kept)}; perplexity on other text:"
-        f" {measured[0].perplexity:.2f} → {measured[1].perplexity:.2f}.\n\nThe report: {page}",
+        f"Instructions kept: {kept[0]} → {kept[1]} of {len(before.kept)}; questions right: {before.right} →"
+        f" {after.right} of {len(before.chosen)}; perplexity on other text: {before.perplexity:.2f} →"
+        f" {after.perplexity:.2f}.\n\nThe report: {page}",
         markup=False,
         highlight=False,
         soft_wrap=True,

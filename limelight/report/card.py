@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from html import escape
 
+from limelight.report.choices import QUESTIONS
 from limelight.report.instructions import INSTRUCTIONS
 from limelight.report.measures import Found
 from limelight.report.stages import Stage
@@ -28,12 +29,15 @@ def card(stages: Sequence[Stage], before: Found, after: Found, text: str, questi
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>",
         f"<title>Report on {name}</title><style>{STYLE}</style><h1>{name}</h1>",
         f"<p>Before: {escape(before.name)}. After: {escape(after.name)}. Answers are always the likeliest token.</p>",
-        f"<p>Instructions kept: <b>{kept[0]} → {kept[1]}</b> of {len(INSTRUCTIONS)}. Perplexity on {escape(text)}:"
-        f" <b>{before.perplexity:.2f} → {after.perplexity:.2f}</b>"
-        f" ({100 * (after.perplexity / before.perplexity - 1):+.1f} %; higher: some of it was forgotten).</p>",
+        f"<p>Instructions kept: <b>{kept[0]} → {kept[1]}</b> of {len(INSTRUCTIONS)}. Questions with four answers:"
+        f" <b>{before.right} → {after.right}</b> of {len(QUESTIONS)} right (by chance {len(QUESTIONS) / 4:.0f})."
+        f" Perplexity on {escape(text)}: <b>{before.perplexity:.2f} → {after.perplexity:.2f}</b>"
+        f" ({100 * (after.perplexity / before.perplexity - 1):+.1f} %; higher: some of it was forgotten),"
+        f" {before.bits:.3f} → {after.bits:.3f} bits a byte.</p>",
         *(_stage(number, stage) for number, stage in enumerate(stages, 1)),
         _rests(before, after, question),
         _instructions(before, after),
+        _questions(before, after),
     ]
     return "\n".join(parts) + "\n"
 
@@ -123,4 +127,17 @@ def _instructions(before: Found, after: Found) -> str:
             mark = "<b class=yes>✓</b>" if found.kept[at] else "<b class=no>✗</b>"
             cells.append(f"<td class=said>{mark} {escape(found.answers[at].strip())}")
         rows.append(f"<tr><td>{each.kind}<td>{escape(each.asks)}{''.join(cells)}")
+    return "\n".join(rows) + "</table>"
+
+
+def _questions(before: Found, after: Found) -> str:
+    """Which of four answers each finds the likeliest."""
+    rows = ["<h2>Questions with four answers</h2><p>The likeliest of them, a token of it on average.</p>"]
+    rows.append("<table><tr><th>asked<th>right<th>before<th>after")
+    for at, each in enumerate(QUESTIONS):
+        cells = []
+        for chosen in (before.chosen[at], after.chosen[at]):
+            mark = "<b class=yes>✓</b>" if chosen == each.right else "<b class=no>✗</b>"
+            cells.append(f"<td>{mark} {escape(chosen)}")
+        rows.append(f"<tr><td>{escape(each.asks)}<td>{escape(each.right)}{''.join(cells)}")
     return "\n".join(rows) + "</table>"

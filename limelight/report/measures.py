@@ -1,5 +1,7 @@
-"""What a model says and knows: instructions that it keeps, other text, and what its answer rests on."""
+"""What a model says and knows: instructions that it keeps, questions with four answers, other text, and what its answer
+rests on."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +12,9 @@ from limelight.completion import Opening, complete
 from limelight.errors import RequestError
 from limelight.look.answer import Importance
 from limelight.model import Model
+from limelight.report.choices import QUESTIONS
 from limelight.report.instructions import INSTRUCTIONS
+from limelight.tasks.asking import logprobs
 from limelight.train.chats import conversing
 
 WRITTEN = 80  # tokens of an answer at most
@@ -29,15 +33,28 @@ goat and a telephone, and on Sundays half of the village came to lunch.""".repla
 
 @dataclass(frozen=True)
 class Found:
-    """What was found of a model. answers: to each of `INSTRUCTIONS`; kept: which of them. perplexity: a token of other
-    text. answer: to the question; rests: on which of its words."""
+    """What was found of a model. answers: to each of `INSTRUCTIONS`; kept: which of them. chosen: the likeliest answer
+    to each of `QUESTIONS`. loss: nats a token of other text; bits: a byte of it. answer: to the question; rests: on
+    which of its words."""
 
     name: str
     answers: tuple[str, ...]
     kept: tuple[bool, ...]
-    perplexity: float
+    chosen: tuple[str, ...]
+    loss: float
+    bits: float
     answer: str
     rests: Importance | None
+
+    @property
+    def perplexity(self) -> float:
+        """Of a token of the other text."""
+        return math.exp(self.loss)
+
+    @property
+    def right(self) -> int:
+        """How many of `QUESTIONS` have the right answer."""
+        return sum(chosen == each.right for chosen, each in zip(self.chosen, QUESTIONS, strict=True))
 
 
 def measure(model: Model, name: str, text: str, question: str, told: Callable[[int, int], None] | None = None) -> Found:
@@ -55,11 +72,26 @@ def measure(model: Model, name: str, text: str, question: str, told: Callable[[i
     if answer.strip():
         rests = model.look([{"role": "user", "content": question}], answer).importance(by="word")
     kept = tuple(each.kept(said.strip()) for each, said in zip(INSTRUCTIONS, answers, strict=True))
-    return Found(name, tuple(answers), kept, perplexity(model, text), answer, rests)
+    lost, bits = loss(model, text)
+    return Found(name, tuple(answers), kept, chosen(model), lost, bits, answer, rests)
 
 
-def perplexity(model: Model, text: str) -> float:
-    """Of a token of a text, which is read in windows of what the model reads at once, 1,024 tokens at most."""
+def chosen(model: Model) -> tuple[str, ...]:
+    """The answer to each of `QUESTIONS` whose tokens are the likeliest on average. No template stands around them, so
+    that a model is asked the same before it learned to converse and after."""
+    tokenizer = model.tokenizer
+    found = []
+    for question in QUESTIONS:
+        prompt = tokenizer.encode(f"Question: {question.asks}\nAnswer:").ids
+        said = [tokenizer.encode(f" {answer}").ids for answer in question.answers]
+        scores = logprobs(model.network, [[*tokenizer.prefix, *prompt]], said)[0]
+        found.append(question.answers[int(scores.argmax())])
+    return tuple(found)
+
+
+def loss(model: Model, text: str) -> tuple[float, float]:
+    """Nats a token of a text and bits a byte, which can be compared where tokens differ. The text is read in windows of
+    what the model reads at once, 1,024 tokens at most."""
     tokenizer = model.tokenizer
     ids, front = tokenizer.encode(text).ids, list(tokenizer.prefix or (tokenizer.separator,))
     if len(ids) < 2:
@@ -72,7 +104,7 @@ def perplexity(model: Model, text: str) -> float:
             tokens = torch.tensor([[*front, *part]], device=model.network.device)
             scores = model.network(tokens)[0, len(front) - 1 : -1]
             lost += float(F.cross_entropy(scores, tokens[0, len(front) :], reduction="sum"))
-    return float(torch.tensor(lost / len(ids)).exp())
+    return lost / len(ids), lost / math.log(2) / len(text.encode())
 
 
 def _answers(model: Model, questions: Sequence[str]) -> list[str]:

@@ -69,7 +69,7 @@ def classify(network: Decoder, tokenizer: Tokenizer, texts: Sequence[str], label
         raise RequestError(f"the labels take all of the {network.context:,} tokens that the model reads; name fewer")
     parts = [(row, part) for row, text in enumerate(texts) for part in _parts(tokenizer, text, room)]
     prompts = [_asked(tokenizer, part, labels) for part in ("", *(part for _, part in parts))]
-    scores = _logprobs(network, prompts, said)  # [1 + parts, labels]
+    scores = logprobs(network, prompts, said)  # [1 + parts, labels]
     gains = scores[1:] - scores[:1]
     rows = torch.tensor([row for row, _ in parts])
     means = torch.stack([gains[rows == row].mean(0) for row in range(len(texts))])
@@ -192,7 +192,7 @@ def _asked(tokenizer: Tokenizer, text: str, labels: Sequence[str]) -> list[int]:
     return [*tokenizer.prefix, *tokenizer.encode(prompt).ids]
 
 
-def _logprobs(network: Decoder, prompts: Sequence[Sequence[int]], said: Sequence[Sequence[int]]) -> torch.Tensor:
+def logprobs(network: Decoder, prompts: Sequence[Sequence[int]], said: Sequence[Sequence[int]]) -> torch.Tensor:
     """The mean log-probability of what is said behind each prompt, over its tokens: [prompts, said]."""
     pairs = [(row, column) for row in range(len(prompts)) for column in range(len(said))]
     found = torch.zeros(len(prompts), len(said))

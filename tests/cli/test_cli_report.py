@@ -1,6 +1,9 @@
 """The report card: rules that tell whether an instruction was kept, and the page of a training."""
 
 import json
+import math
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from cli.tiny_models import Run, llama, trained
 import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.report import measures
+from limelight.report.choices import QUESTIONS
 from limelight.report.instructions import INSTRUCTIONS, bullets, german, is_json, sentences
 from limelight.report.stages import first, stages
 from limelight.tasks.learn import learn
@@ -96,13 +100,15 @@ def test_a_report_tells_of_all_stages(
     assert page.count("loses ") >= 2  # words of both sides were measured
     assert "Who &lt;sat&gt;?" in page
     assert all(each.kind in page for each in INSTRUCTIONS)
+    assert all(each.asks in page for each in QUESTIONS)
+    assert re.search(r"questions right: \d+ → \d+ of 24", done.out)
     assert "src=" not in page
     assert "http" not in page
 
 
-def test_perplexity_is_that_of_the_text(trainings: tuple[Path, Path]) -> None:
+def test_loss_and_bits_are_those_of_the_text(trainings: tuple[Path, Path]) -> None:
     model = limelight.open(trainings[0], kind=limelight.Model)
-    text = "The cat sat on the mat. " * 60  # more than the model reads at once
+    text = "The cat sät on the mat. " * 60  # more than the model reads at once
     ids = model.tokenizer.encode(text).ids
     size = 255
     assert len(ids) > size
@@ -110,7 +116,27 @@ def test_perplexity_is_that_of_the_text(trainings: tuple[Path, Path]) -> None:
     for at in range(0, len(ids), size):
         tokens = torch.tensor([[model.tokenizer.separator, *ids[at : at + size]]])
         lost += float(F.cross_entropy(model.network(tokens)[0, :-1], tokens[0, 1:], reduction="sum"))
-    assert measures.perplexity(model, text) == pytest.approx(torch.tensor(lost / len(ids)).exp().item(), rel=1e-5)
+    assert measures.loss(model, text) == pytest.approx((lost / len(ids), lost / math.log(2) / (25 * 60)), rel=1e-5)
+
+
+def test_the_likeliest_of_four_answers_is_chosen(trainings: tuple[Path, Path]) -> None:
+    model = limelight.open(trainings[0], kind=limelight.Model)
+    encode = model.tokenizer.encode
+    for question, chosen in zip(QUESTIONS[:3], measures.chosen(model), strict=False):
+        prompt = [*model.tokenizer.prefix, *encode(f"Question: {question.asks}\nAnswer:").ids]
+        scores = {}
+        for answer in question.answers:
+            ids = encode(f" {answer}").ids
+            logits = model.network(torch.tensor([[*prompt, *ids]]))[0, len(prompt) - 1 : -1]
+            scores[answer] = -float(F.cross_entropy(logits, torch.tensor(ids)))
+        assert chosen == max(scores, key=lambda answer: scores[answer])
+
+
+def test_the_order_of_answers_does_not_tell_the_right_one() -> None:
+    places = Counter(question.answers.index(question.right) for question in QUESTIONS)
+    assert len({question.asks for question in QUESTIONS}) == len(QUESTIONS)
+    assert all(len(set(question.answers)) == 4 for question in QUESTIONS)
+    assert max(places.values()) <= len(QUESTIONS) / 2
 
 
 def test_what_has_no_report_is_said(run: Run, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tiny_models import Result, Run
 import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.cli import COMMANDS, _load
+from limelight.report.choices import QUESTIONS
 from limelight.report.instructions import INSTRUCTIONS
 from limelight.report.measures import Found
 from limelight.train.disk import write
@@ -96,7 +97,9 @@ def place(tiny: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("limelight.serve.api.run.serve", lambda sock, *_, **options: sock.close())
     monkeypatch.setattr("limelight.tasks.learn.train", lambda *_: Trained(1, 0.5, None, Path("run/model")))
     monkeypatch.setattr("limelight.race.course.race", lambda *_: iter(()))
-    measured = Found("a model", ("yes",) * len(INSTRUCTIONS), (True,) * len(INSTRUCTIONS), 2.0, "", None)
+    measured = Found(
+        "a model", ("yes",) * len(INSTRUCTIONS), (True,) * len(INSTRUCTIONS), ("",) * len(QUESTIONS), 2.0, 1.0, "", None
+    )
     monkeypatch.setattr("limelight.report.measures.measure", lambda *_: measured)
     folders = {name.upper(): str(tmp_path / name) for name in ("translator", "helper", *ENCODERS)}
     return {"SENTENCE": "the cat sat on", "MODEL": str(tiny), **folders}
