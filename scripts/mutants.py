@@ -196,11 +196,14 @@ class Tests:
                 patience = PATIENCE
                 chosen = sorted(chosen, key=lambda test: test != witness)
                 continue
-            if outcome == "survived" or witness not in self.seconds or witness in self.sound:
+            if outcome == "survived" or witness in self.sound:
                 return outcome, test
-            if ask([witness], self.seconds, PATIENCE)[0] == "survived":
+            asked = [witness] if witness in self.seconds else chosen  # the change broke what the tests stand on
+            if ask(asked, self.seconds, PATIENCE)[0] == "survived":
                 self.sound.add(witness)
                 return outcome, test
+            if asked is chosen:
+                sys.exit(f"these tests cannot be run: {' '.join(chosen)}")
             print(f"{witness} fails without any change and is not asked", flush=True)
             del self.seconds[witness]
             chosen = [test for test in chosen if test != witness]
@@ -310,7 +313,6 @@ def main() -> None:
     parser.add_argument("--anew", action="store_true", help="copy the checkout and measure which tests run which lines")
     args = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(TREE), "PYTEST_DEBUG_TEMPROOT": str(WORK / "tmp")}
-    sys.path.insert(0, str(TREE))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the file that is changed now is put back
     if args.anew or not TIMES.exists():
         # A process of its own, so that nothing of limelight is imported here.
@@ -319,6 +321,7 @@ def main() -> None:
         process.join()
         if process.exitcode:
             sys.exit(process.exitcode)
+    sys.path.insert(0, str(TREE))  # not before it is there: Python would remember that it is none
     for name in IMPORTED:
         importlib.import_module(name)
     gc.freeze()
