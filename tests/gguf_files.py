@@ -19,7 +19,7 @@ def add_tokenizer(writer: gguf.GGUFWriter) -> None:
 
 def add_keys(writer: gguf.GGUFWriter, architecture: str, keys: dict[str, Any]) -> None:
     """Metadata of an architecture."""
-    kinds = {bool: "bool", int: "uint32", float: "float32", str: "string"}
+    kinds = {bool: "bool", int: "uint32", float: "float32", str: "string", list: "array"}
     for key, value in keys.items():
         getattr(writer, f"add_{kinds[type(value)]}")(f"{architecture}.{key}", value)
 

@@ -102,6 +102,19 @@ CONFIGS: dict[str, hf.PretrainedConfig] = {
     "granite": hf.GraniteConfig(
         **GROUPED, embedding_multiplier=3.0, logits_scaling=1.7, residual_multiplier=0.3, attention_multiplier=0.1,
     ),
+    "granitemoe": hf.GraniteMoeConfig(
+        **SPARSE, num_local_experts=4, embedding_multiplier=3.0, logits_scaling=1.7, residual_multiplier=0.3,
+    ),
+    "granitemoehybrid": hf.GraniteMoeHybridConfig(
+        **SPARSE, num_local_experts=4, shared_intermediate_size=40, residual_multiplier=0.3, attention_multiplier=0.1,
+        mamba_n_heads=8, mamba_d_state=8, mamba_n_groups=2, mamba_chunk_size=8,
+        layer_types=["linear_attention", "full_attention", "linear_attention"],
+    ),
+    "granitemoehybrid-dense": hf.GraniteMoeHybridConfig(
+        **SPARSE, num_local_experts=0, position_embedding_type="rope", layer_types=["full_attention"] * 3,
+        mamba_n_heads=8, shared_intermediate_size=64,
+    ),
+    "lfm2": hf.Lfm2Config(**GROUPED, block_multiple_of=8, layer_types=["conv", "full_attention", "conv"]),
     "starcoder2": hf.Starcoder2Config(**GROUPED),
     "phi": hf.PhiConfig(**GROUPED),
     "phi-normed": hf.PhiConfig(**GROUPED, qk_layernorm=True),

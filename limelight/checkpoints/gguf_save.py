@@ -50,7 +50,7 @@ def save_gguf(network: Decoder, tokenizer: Tokenizer, path: Path, kind: str) -> 
     """
     of = check_file(path, kind)
     config, row = network.config, family(network.config.family).gguf
-    if row is None:
+    if row is None or config.transformer.recurrent:
         raise RequestError(f"limelight does not write the family {config.family!r} as GGUF")
     metadata = gguf.metadata(config)
     tensors: dict[str, Tensor] = {}

@@ -46,6 +46,7 @@ from limelight.nn.recurrent import (
     RecurrentLayer,
 )
 from limelight.nn.rwkv import ChannelMix, TimeMix
+from limelight.nn.shortconv import ShortConv
 from limelight.nn.ssru import SSRU
 from limelight.nn.stack import Stack
 from limelight.nn.unit import RecurrentUnit
@@ -333,6 +334,8 @@ def _unit(a: u.Recurrence, width: int) -> RecurrentUnit:
             if a.units % a.keys:
                 raise ConfigError(f"{a.units} heads of values cannot share {a.keys} keys evenly")
             return GatedDeltaNet(width, a.keys, a.asking_width, a.units, a.unit_width, a.conv, eps=a.norm.eps)
+        case u.ShortConv():
+            return ShortConv(width, a.conv, bias=a.bias)
         case u.Cells():
             return Cells(width, a.inner, a.cell)
         case u.MinGRU():

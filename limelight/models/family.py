@@ -31,9 +31,10 @@ class Gguf:
     of our blocks; without: those that it has not. joint: whether q, k and v are one tensor; halves: whether gate
     and up are. interleaved: whether the rows of q and k are in the order that turns neighbouring pairs. shifted:
     whether one was added to the norms. experts: whether the file holds experts. causal: whether a position sees
-    those before it alone. needed: keys without which a file is refused; those of `NEEDED` that it leaves out may be
-    zero. own: names in a model of the config that take the place of those for all. ignored: tensors that hold no
-    weights of it.
+    those before it alone. hybrid: whether layers without attention have no heads of keys; `complete` is then told which
+    have, as "heard". needed: keys without which a file is refused; those of `NEEDED` that it leaves out may be zero.
+    own: names in a model of the config that take the place of those for all. ignored: tensors that hold no weights of
+    it.
     """
 
     architecture: str
@@ -53,6 +54,7 @@ class Gguf:
     shifted: bool = False
     experts: bool = False
     causal: bool = True
+    hybrid: bool = False
     needed: tuple[str, ...] = NEEDED
     own: Callable[[ModelConfig], Sequence[WeightMapping]] = _nothing
     ignored: tuple[str, ...] = ()

@@ -28,8 +28,10 @@ WHOLE = {
 NUMBERS = {"rope.freq_base": "rope_theta"}
 """The part of a metadata key behind the architecture ↔ the key of a Hugging Face config, for all architectures."""
 
-BY_LAYER = ("feed_forward_length", "attention.head_count", "attention.head_count_kv")
-"""Keys whose value may be a list with an entry for each layer; only lists of equal entries can be read."""
+HEARD = "attention.head_count_kv"
+BY_LAYER = ("feed_forward_length", "attention.head_count", HEARD)
+"""Keys whose value may be a list with an entry for each layer; only lists of equal entries can be read, but that layers
+of a hybrid that are not attention have no heads of keys."""
 
 NONE = (
     "pooling_type",
@@ -170,11 +172,13 @@ def _values(said: Mapping[str, Any], row: Gguf) -> dict[str, Any]:
     place = f"{row.architecture}."
     keys = ConfigReader(said, "the GGUF key", place)
     layers = keys.layers("block_count")
+    heard = said.get(HEARD)
     for name in BY_LAYER:
         if isinstance(entries := said.get(name), list):
-            if len(entries) != layers or any(entry != entries[0] for entry in entries):
+            some = [entry for entry in entries if entry != 0] if row.hybrid and name == HEARD else entries
+            if len(entries) != layers or not some or any(entry != some[0] for entry in some):
                 raise keys.refused(name, entries, f"one number, or the same one for each of the {layers} layers")
-            said = {**said, name: entries[0]}
+            said = {**said, name: some[0]}
     nothing = {*NONE, *NEEDED} - {*row.needed}
     said = {name: value for name, value in said.items() if value != 0 or name not in nothing}
     keys = ConfigReader(said, "the GGUF key", place)
@@ -194,6 +198,8 @@ def _values(said: Mapping[str, Any], row: Gguf) -> dict[str, Any]:
             if name not in row.whole and keys.whole(name, width) != width:
                 raise keys.refused(name, said[name], f"the width of a head, {width}; others cannot be read")
         values |= {"num_key_value_heads": values["num_key_value_heads"] or heads, "head_dim": width}
+    if row.hybrid:
+        values["heard"] = list(map(bool, heard)) if isinstance(heard, list) else [True] * layers
     for name, allowed in {**NEUTRAL, "attention.causal": (row.causal,)}.items():
         known = name in {**row.whole, **row.numbers, **row.truths}
         if not known and (value := keys.take(name, allowed[0])) not in allowed:

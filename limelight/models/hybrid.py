@@ -1,4 +1,5 @@
-"""What Qwen3-Next and Qwen3.5 share: layers of the gated delta rule among layers of gated attention."""
+"""What hybrids share, which have recurrent units in some layers and attention in others; most of it of Qwen3-Next and
+Qwen3.5, whose units are those of the gated delta rule."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -82,6 +83,15 @@ def hearing(config: c.ModelConfig) -> tuple[c.Attention, c.ModelConfig]:
     parts = [block.attention for block in config.transformer.blocks if not block.attention.carries]
     hears = parts[0] if parts else c.Attention(1, 1, 8, 8**-0.5, c.Rotary(2, 10000.0), gated=True)
     return hears, config.with_blocks(lambda i, block: replace(block, attention=hears))
+
+
+def out(config: c.ModelConfig, heard: str, unit: str) -> list[WeightMapping]:
+    """The names of what leads out of attention, behind `heard`, and out of units, each in its own layers."""
+    layers = enumerate(block.attention.carries for block in config.transformer.blocks)
+    return [
+        WeightMapping(f"{unit if carries else heard}.{{p}}", "decoder.blocks.{i}.attention.out.{p}").at(i)
+        for i, carries in layers
+    ]
 
 
 def queries(theirs: str, hears: c.Attention) -> WeightMapping:

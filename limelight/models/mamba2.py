@@ -32,12 +32,13 @@ def from_hf(values: Mapping[str, Any]) -> c.ModelConfig:
         norm=c.RMSNorm(keys.number("layer_norm_epsilon", 1e-5)),
         conv_bias=keys.truth("use_conv_bias", True),
         bias=keys.truth("use_bias", False),
-        steps=_steps(keys),
+        steps=steps(keys),
     )
     return ssm.read("mamba2", keys, unit, tied=False)
 
 
-def _steps(keys: ConfigReader) -> tuple[float, float]:
+def steps(keys: ConfigReader) -> tuple[float, float]:
+    """Between which bounds the steps are kept."""
     said = keys.take("time_step_limit", [0.0, float("inf")])
     bounds = [float("inf") if _endless(bound) else bound for bound in said] if isinstance(said, list) else []
     if len(bounds) != 2 or not all(is_number(bound) or bound == float("inf") for bound in bounds):
@@ -57,10 +58,14 @@ def to_hf(config: c.ModelConfig) -> dict[str, Any]:
     unit = config.transformer.blocks[0].attention
     assert isinstance(unit, units.Mamba2)
     heads = {"num_heads": unit.units, "head_dim": unit.inner // unit.units, "n_groups": unit.groups}
-    keys = {**ssm.write(config), **heads}
-    if unit.steps != (0.0, float("inf")):
-        keys["time_step_limit"] = [ENDLESS if _endless(bound) else bound for bound in unit.steps]
-    return keys
+    return {**ssm.write(config), **heads, **limits(unit)}
+
+
+def limits(unit: units.Mamba2) -> dict[str, Any]:
+    """The foreign key of the steps' bounds, if there are any."""
+    if unit.steps == (0.0, float("inf")):
+        return {}
+    return {"time_step_limit": [ENDLESS if _endless(bound) else bound for bound in unit.steps]}
 
 
 def _into(config: c.ModelConfig, theirs: str) -> tuple[units.Mamba2, int, WeightMapping]:

@@ -91,21 +91,23 @@ class Transpose:
 
 @dataclass(frozen=True)
 class Split:
-    """One tensor ↔ several, cut along the output rows into `sizes`."""
+    """Each of theirs ↔ several, cut along the output rows into `sizes`."""
 
     sizes: tuple[int, ...]
 
     def load(self, weights: Sequence[Weight]) -> list[Weight]:
-        (whole,) = weights
-        exactly_rows(whole, sum(self.sizes))
-        pieces, start = [], 0
-        for size in self.sizes:
-            pieces.append(take_rows(whole, slice(start, start + size)))
-            start += size
+        pieces = []
+        for whole in weights:
+            exactly_rows(whole, sum(self.sizes))
+            start = 0
+            for size in self.sizes:
+                pieces.append(take_rows(whole, slice(start, start + size)))
+                start += size
         return pieces
 
     def save(self, weights: Sequence[Tensor]) -> list[Tensor]:
-        return [torch.cat(list(weights))]
+        count = len(self.sizes)
+        return [torch.cat(list(weights[i : i + count])) for i in range(0, len(weights), count)]
 
 
 @dataclass(frozen=True, eq=False)

@@ -67,6 +67,13 @@ class GatedDelta(Recurrence):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShortConv(Recurrence):
+    """A short convolution between gates, see `limelight.nn.shortconv.ShortConv`. conv: positions that it reads."""
+
+    conv: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cells(Recurrence):
     """A layer of torch's cells, see `limelight.nn.cells.Cells`. inner: how many."""
 

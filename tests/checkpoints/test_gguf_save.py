@@ -116,6 +116,8 @@ def test_what_gguf_cannot_say_is_refused(tmp_path: Path) -> None:
     gru = recurrent.language_model(cell="gru", vocab=9, context=9, layers=1, width=8, dropout=0.0)
     with pytest.raises(RequestError, match="does not write the family 'limelight-recurrent' as GGUF"):
         save_gguf(drawn(gru), TOKENIZER, tmp_path / "model.gguf", "f32")
+    with pytest.raises(RequestError, match="does not write the family 'lfm2' as GGUF"):
+        save_gguf(network("lfm2"), TOKENIZER, tmp_path / "model.gguf", "f32")
     assert not list(tmp_path.iterdir())
 
 

@@ -41,7 +41,17 @@ def post_norm() -> Decoder:
     return network
 
 
-OTHERWISE = {"bloom", "gpt_oss", "opt-post", "mamba", "mamba2", "qwen3_next", "qwen3_5_text"}
+OTHERWISE = {
+    "bloom",
+    "gpt_oss",
+    "opt-post",
+    "mamba",
+    "mamba2",
+    "qwen3_next",
+    "qwen3_5_text",
+    "granitemoehybrid",
+    "lfm2",
+}
 """Narrower than the rest; with sinks, which are not taken apart; with shares too small to be compared; with
 recurrent units, which have none."""
 

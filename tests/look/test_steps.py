@@ -21,7 +21,7 @@ LOOSE = {"rtol": 1e-4, "atol": 1e-4}
 HEAD = (1, 3)
 
 
-RECURRENT = {"mamba", "mamba2", "qwen3_next", "qwen3_5_text"}
+RECURRENT = {"mamba", "mamba2", "qwen3_next", "qwen3_5_text", "granitemoehybrid", "lfm2"}
 OTHERWISE = {"bloom", "mpt", "gpt_oss", "opt-post", "olmo", "smollm3", "cohere2", "exaone4", *RECURRENT}
 """Of other sizes than the rest, or with parts that a step tells of in another way: biases of scores, sinks, clipping,
 norms behind what is added, layers without positions, and recurrent units, which score nothing."""

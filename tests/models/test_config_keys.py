@@ -118,6 +118,7 @@ MUCH_ALIKE = {
     "llama-linear",
     "gpt_neox-serial-tied",
     "deepseek_v2-lite",
+    "granitemoehybrid-dense",
 }
 """Of which the others have every key."""
 
@@ -141,6 +142,9 @@ RARE = {
         "qwen2_moe",
         "gemma",
         "mistral",
+        "granitemoe",
+        "granitemoehybrid",
+        "lfm2",
     ),
 }
 """Tried only where LIMELIGHT_TEST_ALL is set: each takes seconds, and all are over one reader of configs."""

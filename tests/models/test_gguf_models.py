@@ -20,7 +20,7 @@ TOKENS = torch.randint(3, 96, (2, 20), generator=torch.Generator().manual_seed(2
 CASES = ["llama", "llama-biases-tied", "llama-llama3", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "gpt2"]
 CASES += ["olmo", "olmo2", "smollm3", "granite", "starcoder2", "phi", "stablelm", "cohere", "cohere2", "glm4"]
 CASES += ["phi3", "ernie4_5", "gpt_neox", "gpt_neox-serial-tied", "falcon", "bloom", "mpt", "arcee", "mixtral"]
-CASES += ["exaone4", "exaone4-without-windows", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss"]
+CASES += ["exaone4", "exaone4-without-windows", "qwen2_moe", "qwen3_moe", "olmoe", "gpt_oss", "granitemoe"]
 
 ARCHITECTURES = {
     "gemma3_text": "gemma3",
@@ -50,6 +50,13 @@ OTHER_KEYS: dict[str, dict[str, Any]] = {
     "granite": {
         "embedding_scale": "embedding_multiplier",
         "attention.scale": "attention_multiplier",
+        "residual_scale": "residual_multiplier",
+        "logit_scale": "logits_scaling",
+    },
+    "granitemoe": {
+        "expert_count": "num_local_experts",
+        "expert_used_count": "num_experts_per_tok",
+        "embedding_scale": "embedding_multiplier",
         "residual_scale": "residual_multiplier",
         "logit_scale": "logits_scaling",
     },
@@ -89,7 +96,9 @@ def converted(name: str, weight: Tensor, architecture: str, config: transformers
         weight = weight.unflatten(0, (config.num_attention_heads, 3, -1)).transpose(0, 1).reshape(weight.shape)
     if architecture == "bloom" and "query_key_value" in name:
         weight = weight.unflatten(0, (config.n_head, 3, -1)).transpose(0, 1).reshape(weight.shape)
-    if architecture in {"llama", "olmo", "smollm3", "granite", "arcee"} and ("q_proj" in name or "k_proj" in name):
+    if architecture in {"llama", "olmo", "smollm3", "granite", "granitemoe", "arcee"} and (
+        "q_proj" in name or "k_proj" in name
+    ):
         heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
         weight = weight.reshape(heads, 2, weight.shape[0] // heads // 2, -1).transpose(1, 2).reshape(weight.shape)
     return weight
@@ -97,7 +106,7 @@ def converted(name: str, weight: Tensor, architecture: str, config: transformers
 
 def experts(name: str, weight: Tensor, architecture: str) -> list[tuple[str, Tensor]]:
     """The tensors of experts, all of one layer in one, under llama.cpp's names; none if it is no expert's."""
-    place, _, leaf = name.rpartition(".mlp.experts.")
+    place, _, leaf = name.replace(".block_sparse_moe.", ".mlp.").rpartition(".mlp.experts.")
     if not place:
         return []
     layer, kind = place.rpartition(".")[2], "bias" if leaf.endswith("_bias") else "weight"
@@ -157,9 +166,10 @@ def write(name: str, path: Path, kind: gguf.GGMLQuantizationType | None = None) 
     tied = getattr(config, "tie_word_embeddings", False)
     kinds = {called: number for number, called in gguf.MODEL_ARCH_NAMES.items()}
     names = gguf.get_tensor_name_map(kinds[architecture], layers)
-    for key, weight in theirs.state_dict().items():
-        if key in {"lm_head.weight", "embed_out.weight"} and tied:
+    for own, weight in theirs.state_dict().items():
+        if own in {"lm_head.weight", "embed_out.weight"} and tied:
             continue
+        key = own.replace("block_sparse_moe.router.weight", "block_sparse_moe.router.layer.weight")
         made = experts(key, weight, architecture)
         if not made:
             called = next(

@@ -197,6 +197,26 @@ def older_keys(config: transformers.PretrainedConfig) -> dict[str, Any]:
     return keys | {"attention.head_count_kv": config.num_attention_heads}
 
 
+def short_convolutions(config: transformers.PretrainedConfig) -> dict[str, Any]:
+    heads = [config.num_key_value_heads if kind == "full_attention" else 0 for kind in config.layer_types]
+    return {
+        "context_length": 128,
+        "embedding_length": config.hidden_size,
+        "block_count": config.num_hidden_layers,
+        "feed_forward_length": 64,  # which follows from the config
+        "attention.head_count": config.num_attention_heads,
+        "attention.head_count_kv": heads,
+        "attention.layer_norm_rms_epsilon": config.norm_eps,
+        "rope.freq_base": config.rope_parameters["rope_theta"],
+        "shortconv.l_cache": config.conv_L_cache,
+        "vocab_size": config.vocab_size,
+    }
+
+
+def of_convolutions(name: str, weight: Tensor, config: transformers.PretrainedConfig) -> Parts:
+    return [(name, weight.squeeze(1) if "conv.conv" in name else weight)]
+
+
 Keys = Callable[[transformers.PretrainedConfig], dict[str, Any]]
 Convert = Callable[[str, Tensor, transformers.PretrainedConfig], Parts]
 CASES: dict[str, tuple[str, str, Keys, Convert]] = {
@@ -204,6 +224,7 @@ CASES: dict[str, tuple[str, str, Keys, Convert]] = {
     "mamba2": ("mamba2", "mamba2", mamba, of_mamba),
     "qwen3next": ("qwen3next", "qwen3_next-gguf", hybrid, of_hybrid),
     "qwen35": ("qwen35", "qwen3_5_text-gguf", hybrid, of_hybrid),
+    "lfm2": ("lfm2", "lfm2", short_convolutions, of_convolutions),
     "deepseek2": ("deepseek2", "deepseek_v2-gguf", deepseek, of_deepseek),
     "deepseek2-older": ("deepseek2", "deepseek_v2-gguf", older_keys, older),
     "deepseek3": ("deepseek2", "deepseek_v3", deepseek, of_deepseek),
@@ -255,8 +276,8 @@ def test_what_cannot_be_followed_is_refused_by_name(tmp_path: Path) -> None:
 
 READ = """
     arcee bert bloom cohere2 command-r deepseek2 ernie4_5 exaone4 falcon gemma gemma2 gemma3 glm4 gpt-oss gpt2 gptneox
-    granite llama mamba mamba2 modern-bert mpt nomic-bert olmo olmo2 olmoe phi2 phi3 qwen2 qwen2moe qwen3 qwen35
-    qwen3moe qwen3next rwkv7 smollm3 stablelm starcoder2 t5
+    granite granitemoe lfm2 llama mamba mamba2 modern-bert mpt nomic-bert olmo olmo2 olmoe phi2 phi3 qwen2 qwen2moe
+    qwen3 qwen35 qwen3moe qwen3next rwkv7 smollm3 stablelm starcoder2 t5
 """.split()
 
 

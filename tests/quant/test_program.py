@@ -116,6 +116,7 @@ def fits(network: Decoder | Encoder | Seq2Seq) -> bool:
 
 
 LEFT = {"stablelm-parallel": "OwnNorms", "cohere": "OwnNorms", "gpt_oss": "sinks", "mamba": "Mamba", "mamba2": "Mamba2"}
+LEFT |= {"lfm2": "ShortConv", "granitemoe": "Experts", "granitemoehybrid": "Mamba2"}
 LEFT |= dict.fromkeys(("mixtral", "qwen2_moe", "qwen2_moe-some-dense", "qwen3_moe", "olmoe"), "Experts")
 LEFT |= dict.fromkeys(("deepseek_v2", "deepseek_v2-lite", "deepseek_v3"), "LatentAttention")
 LEFT |= dict.fromkeys(("qwen3_next", "qwen3_5_text"), "GatedDeltaNet")
