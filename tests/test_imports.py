@@ -18,6 +18,7 @@ OPENED = ("Model", "Translator", "EncoderModel", "Embedder")
 ALLOWED = {
     "nn": {"errors"},
     "text": {"errors", "given"},
+    "music": {"errors"},
     "models": {"errors", "nn"},
     "quant": {"errors", "nn"},
     "checkpoints": {"errors", "given", "models", "quant", "text", "nn.positions"},
@@ -32,6 +33,7 @@ ALLOWED = {
         "checkpoints",
         "decode",
         "look",
+        "music",
         "train",
         "Embedder",
         "labels",

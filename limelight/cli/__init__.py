@@ -24,6 +24,7 @@ COMMANDS = {
     "look": "Continue a sentence and show which words the model listened to.",
     "complete": "Continue a text.",
     "chat": "Talk with a model.",
+    "compose": "Write music with a model that learned to.",
     "serve": "Serve models by the API of OpenAI.",
     "train": "Train a model on your own text.",
     "report": "Write a report card on an assistant that was trained.",

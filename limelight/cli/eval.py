@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from limelight import Translator
     from limelight.tasks import Bucket, Score
 
-TASKS = ("translate", "align", "classify", "tag", "answer", "embed")
+TASKS = ("translate", "align", "classify", "tag", "answer", "embed", "compose")
 _TRANSLATE = "eval translate"
 _ALIGN = "eval align"
+_COMPOSE = "eval compose"
 
 
 def eval(
@@ -56,6 +57,13 @@ def eval(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw which words decide each label.", rich_help_panel="eval classify"),
     ] = None,
+    write: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Write so many tunes, and judge them.", rich_help_panel=_COMPOSE)
+    ] = 0,
+    free: Annotated[
+        bool, typer.Option("--free", help="Ask nothing of their bars and notes.", rich_help_panel=_COMPOSE)
+    ] = False,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of what is written.", rich_help_panel=_COMPOSE)] = 1,
     json: o.Json = False,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
@@ -68,12 +76,14 @@ def eval(
     words decide, the worst mistakes; where several labels may fit, F1. tag: the
     F1 of spans, as conlleval counts. answer: exact and F1, as SQuAD counts. embed:
     the rank correlation of scores, or how often the right text is the nearest.
+    compose: bits a character of tunes, or nats a step of chorales.
 
     Example:
 
       limelight eval translate --model runs/en-de --test test.en test.de
       limelight eval align --model runs/de-en --gold de-en.wa test.de test.en
       limelight eval classify --model runs/mood --test test.csv --picture words.png
+      limelight eval compose --model runs/reels --test test.abc --write 200
     """
     from limelight.cli import screen
     from limelight.errors import RequestError, suggestion
@@ -83,8 +93,14 @@ def eval(
     needed, name = (gold, "--gold") if task == "align" else (test, "--test")
     if not needed:
         raise RequestError(f"limelight eval {task} needs {name} with its files")
-    if columns and task in {"tag", "answer", "align"}:
+    if columns and task in {"tag", "answer", "align", "compose"}:
         raise RequestError(f"--columns says nothing to limelight eval {task}; leave it out")
+    if task == "compose":
+        from limelight.cli import composed
+
+        opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
+        composed.judge(screen.stdout(), opened, needed, write, seed, json, free=free)
+        return
     if task in {"classify", "tag", "answer", "embed"}:
         import limelight
         from limelight.cli import judged

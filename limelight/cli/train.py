@@ -16,6 +16,7 @@ _PANEL = "What is chosen from the data, if you say nothing"
 USES = {
     "translate": "limelight translate",
     "generate": 'limelight complete "Once upon a time"',
+    "compose": "limelight compose",
     "classify": 'limelight classify "A text of your own"',
     "tag": 'limelight tag "A text of your own"',
     "answer": 'limelight answer "A question?" "A text of your own"',
@@ -23,7 +24,14 @@ USES = {
     "assistant": "limelight chat",
     "prefer": "limelight chat",
 }
-UNITS = {"translate": "pairs", "answer": "windows", "embed": "pairs", "assistant": "conversations", "prefer": "pairs"}
+UNITS = {
+    "translate": "pairs",
+    "compose": "pieces",
+    "answer": "windows",
+    "embed": "pairs",
+    "assistant": "conversations",
+    "prefer": "pairs",
+}
 SPEEDS = {"classify": "texts", "tag": "words", "answer": "windows", "embed": "pairs", "prefer": "pairs"}
 """The command that runs a finished model, what examples are called, and what is predicted."""
 
@@ -45,7 +53,7 @@ def train(
         str,
         typer.Argument(
             metavar="TASK",
-            help="translate, generate, classify, tag, answer, embed, assistant or prefer.",
+            help="translate, generate, compose, classify, tag, answer, embed, assistant or prefer.",
             show_default=False,
         ),
     ],
@@ -101,6 +109,7 @@ def train(
 
     To translate: two files whose lines belong together, or tables of pairs
     (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them.
+    To compose: tunes in ABC notation (.abc), or chorales (.json).
     To classify: tables with a column of texts and one of labels (or lists of
     labels). To tag: a word and its tag a line (CoNLL), or JSON lines with tokens
     and tags. To answer: SQuAD's JSON, or tables with question, context and
@@ -117,6 +126,7 @@ def train(
       limelight train translate --train train.en train.de --out runs/en-de
       limelight train generate --train book.txt --model gpt-small --out runs/book
       limelight train generate --train notes/ --model smollm2 --lora 8 --out runs/me
+      limelight train compose --train tunes.abc --out runs/reels
       limelight train classify --train reviews.csv --out runs/mood
       limelight train assistant --model gemma3 --train chats.jsonl --out runs/helper
       limelight train prefer --model runs/helper --train pairs.jsonl --out runs/liked

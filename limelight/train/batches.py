@@ -199,6 +199,26 @@ class Chats:
 
 
 @final
+class Texts:
+    """Whole texts for a decoder, each from its beginning to its end."""
+
+    def __init__(self, file: TokenFile, marks: Marks) -> None:
+        self.file = file
+        self.marks = marks
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def lengths(self, indices: Ints) -> tuple[Ints, Ints]:
+        return np.zeros_like(indices), self.file.lengths(indices) + 1
+
+    def batch(self, indices: Ints, epoch: int) -> Batch:
+        texts = [tuple(self.file[int(i)].tolist()) for i in indices]
+        tokens = padded([(self.marks.start, *text) for text in texts], self.marks.pad)
+        return Batch(tokens, padded([(*text, self.marks.end) for text in texts], IGNORE))
+
+
+@final
 class Stream:
     """Running text for a decoder, in windows of `context` tokens; where they begin moves from epoch to epoch."""
 

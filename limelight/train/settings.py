@@ -12,10 +12,12 @@ from limelight.errors import ConfigError, FileError, suggestion
 from limelight.train.schedule import Schedule
 from limelight.train.tokenizers import Kind
 
-Task = Literal["translate", "generate", "classify", "tag", "answer", "embed", "assistant", "prefer"]
-NOT_GENERATE: tuple[Task, ...] = ("translate", "classify", "tag", "answer", "embed", "assistant", "prefer")
-WRITE: tuple[Task, ...] = ("translate", "generate")
-"""The tasks whose models may begin at nothing; the others train on a model that is there."""
+Task = Literal["translate", "generate", "compose", "classify", "tag", "answer", "embed", "assistant", "prefer"]
+NOT_GENERATE: tuple[Task, ...] = ("translate", "compose", "classify", "tag", "answer", "embed", "assistant", "prefer")
+WRITE: tuple[Task, ...] = ("translate", "generate", "compose")
+TEXT: tuple[Task, ...] = ("translate", "generate")
+"""The tasks whose models may begin at nothing, and those of them whose tokenizer is chosen; the others train on a model
+that is there."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +77,15 @@ class Settings:
     # From each text's label, or from pairs of texts, which have one label or two; auto: pairs where there are few.
     learns: Annotated[Literal["auto", "labels", "pairs"], For(("classify",))] = "auto"
 
-    tokenizer: Annotated[Kind | Literal["auto"], For(WRITE)] = "auto"
-    vocab: Annotated[int, Range(1, 1 << 24, open=0), For(WRITE)] = 0  # tokens at most
+    tokenizer: Annotated[Kind | Literal["auto"], For(TEXT)] = "auto"
+    vocab: Annotated[int, Range(1, 1 << 24, open=0), For(TEXT)] = 0  # tokens at most
     shared: Annotated[bool, For(("translate",))] = True  # one vocabulary for source and target
-    lower: Annotated[bool, For(WRITE)] = False
+    lower: Annotated[bool, For(TEXT)] = False
 
     context: Annotated[int, Range(1, 1 << 24, open=0), For(("generate",))] = 0  # tokens of a window
-    # Tokens of a text: pairs and conversations with more are left out, an encoder's texts are cut or read in windows.
+    keys: Annotated[int, Range(1, 13, open=0), For(("compose",))] = 0  # that each piece of music is learned in
+    # Tokens of a text: pairs, conversations and pieces of music with more are left out, an encoder's texts are cut or
+    # read in windows.
     longest: Annotated[int, Range(1, 1 << 24, open=0), For(NOT_GENERATE)] = 0
     batch_tokens: Chosen = 0  # a step's tokens, padding counted, over all processes
     accumulate: Annotated[int, Range(1, 1 << 16)] = 1  # parts that a step's batch is computed in, one after another
@@ -118,7 +122,7 @@ class Settings:
     beta: Annotated[float, Range(0, above=True), For(("prefer",))] = 0.1  # how dear it is to leave the first model
 
 
-BUDGET: dict[str, float] = {"translate": 4e6, "generate": 2e7}
+BUDGET: dict[str, float] = {"translate": 4e6, "generate": 2e7, "compose": 1.5e7}
 """Tokens to predict, over all epochs; the smallest translator reads so many in about eight minutes of two cores."""
 
 

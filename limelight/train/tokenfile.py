@@ -89,7 +89,7 @@ def prepare_pairs(
                 else:
                     yield None
 
-    return _written(sequences(), max(source.vocab, target.vocab), folder, origin)
+    return write_sequences(sequences(), max(source.vocab, target.vocab), folder, origin)
 
 
 def prepare_texts(
@@ -108,7 +108,7 @@ def prepare_texts(
             yield ids
             first = last
 
-    return _written(sequences(), tokenizer.vocab, folder, origin)
+    return write_sequences(sequences(), tokenizer.vocab, folder, origin)
 
 
 def prepare_examples(
@@ -119,7 +119,7 @@ def prepare_examples(
     limit: above all numbers in them. Raises FileError if nothing is left or the folder cannot be written.
     """
     sequences = (part for each in examples for part in ((None,) if each is None else each))
-    return _written(sequences, limit, folder, origin)
+    return write_sequences(sequences, limit, folder, origin)
 
 
 def fingerprint(files: Sequence[str | Path], tokenizers: Sequence[Tokenizer], *choices: object) -> str:
@@ -174,7 +174,7 @@ def _parts(path: Path, dtype: np.dtype[Any]) -> Iterator[NDArray[Any]]:
             yield part
 
 
-def _written(sequences: Iterable[Sequence[int] | None], vocab: int, folder: Path, origin: str) -> TokenFile:
+def write_sequences(sequences: Iterable[Sequence[int] | None], vocab: int, folder: Path, origin: str) -> TokenFile:
     """Streams sequences into a new folder; None counts as one that was dropped."""
     with written(folder) as beside:
         dtype = "<u2" if vocab <= 1 << 16 else "<u4"

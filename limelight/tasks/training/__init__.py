@@ -3,6 +3,7 @@
 from limelight.tasks.training.answer import Answer
 from limelight.tasks.training.assistant import Assistant
 from limelight.tasks.training.classify import Classify
+from limelight.tasks.training.compose import Compose
 from limelight.tasks.training.embed import Embed
 from limelight.tasks.training.prefer import Prefer
 from limelight.tasks.training.tag import Tag
@@ -12,6 +13,7 @@ from limelight.tasks.training.writing import Writing
 TASKS: dict[str, type[Task]] = {
     "translate": Writing,
     "generate": Writing,
+    "compose": Compose,
     "classify": Classify,
     "tag": Tag,
     "answer": Answer,

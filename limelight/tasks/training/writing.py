@@ -60,7 +60,7 @@ class Writing(Task):
         ready = prepare(self.given, folder, world, tokenizers=kept, joined=self.joined)
         settings = ready.run.settings
         torch.manual_seed(settings.seed)
-        network = _new(ready) if base is None else _further(base, settings)
+        network = new(settings, *ready.tokenizers) if base is None else _further(base, settings)
         if isinstance(network, Decoder):
             network.config = marked(network.config, translates=self.joined)
         if isinstance(network, Decoder) and ready.highest >= network.config.vocab:
@@ -117,11 +117,10 @@ def _continues(name: str, base: Opened | None) -> bool:
     return isinstance(base.network, Decoder) if base is not None else bool(name) and not find(name).translates
 
 
-def _new(ready: Prepared) -> LanguageModel:
-    """The preset's model, with weights drawn by the run's seed."""
-    settings, (source, target) = ready.run.settings, ready.tokenizers
+def new(settings: Settings, source: Tokenizer, target: Tokenizer) -> LanguageModel:
+    """The preset's model, with weights drawn by the run's seed. Raises RequestError for one that memory cannot hold."""
     found = find(settings.model)
-    needed = settings.context
+    needed = settings.longest + 1 if settings.task == "compose" else settings.context
     if settings.task == "translate":
         longest = settings.longest + 1
         needed = max(found.context, longest if found.translates else 2 * longest)
