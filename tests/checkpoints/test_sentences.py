@@ -100,6 +100,7 @@ def test_vectors_are_the_references(make: Make, mode: str, dense: str | None, no
     model = limelight.open(folder, kind=limelight.Embedder)
     check(model, expected)
     limelight.save(model, tmp_path / "saved")
+    assert json.loads((tmp_path / "saved/1_Pooling/config.json").read_text())["word_embedding_dimension"] == 64
     again = limelight.open(tmp_path / "saved", kind=limelight.Embedder)
     assert again.config == model.config
     assert torch.equal(again.embed(TEXTS), model.embed(TEXTS))

@@ -305,6 +305,9 @@ def test_a_new_one_learns_by_all_of_its_weights() -> None:
     assert config_from_hf(config_to_hf(config)) == config
     network = build(config).train()
     initialise(network, torch.Generator().manual_seed(0))
+    mixes = [parameter for name, parameter in network.named_parameters() if ".mix" in name]
+    assert len(mixes) == 7 * CONFIG["num_hidden_layers"]
+    assert all(0 <= share <= 1 for mix in mixes for share in mix.tolist())  # of the word before
     network(TOKENS).log_softmax(-1)[:, :, 5].sum().backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name

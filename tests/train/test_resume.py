@@ -94,6 +94,12 @@ def test_other_options_or_data_are_refused(tmp_path: Path, data: Path) -> None:
     letters(mine, 51, turned=False)
     with pytest.raises(RequestError, match=r"pairs\.tsv changed since the run"):
         run(tmp_path / "run", mine, options)
+    letters(mine, 50, turned=False)
+    judges = letters(tmp_path / "judges.tsv", 50, turned=False)
+    run(tmp_path / "judged", mine, options | {"valid": [str(judges)], "steps": 1})
+    letters(judges, 51, turned=False)
+    with pytest.raises(RequestError, match=r"judges\.tsv changed since the run"):
+        run(tmp_path / "judged", mine, options | {"valid": [str(judges)], "steps": 1})
     (tmp_path / "other").mkdir()
     (tmp_path / "other/thesis.doc").write_text("precious")
     with pytest.raises(RequestError, match=r"holds other things \(thesis\.doc\)"):

@@ -164,15 +164,12 @@ class Responding:
         self._created = int(time.time())
 
     async def whole(self) -> Object:
-        """The answer."""
-        done = await self.chatting.whole()
-        choice = done["choices"][0]
-        items = []
-        if choice["message"]["content"] is not None:
-            items.append(_message(_id("msg"), choice["message"]["content"], choice["finish_reason"]))
-        calls = choice["message"].get("tool_calls", ())
-        items += [_call(_id("fc"), call, call["function"]["arguments"]) for call in calls]
-        return self._response(items, choice["finish_reason"], done["usage"])
+        """The answer: what its pieces come to."""
+        await self.chatting.writing.begin()
+        response: Object = {}
+        async for _, event in self.stream():
+            response = event.get("response", response)
+        return response
 
     async def stream(self) -> AsyncGenerator[tuple[str, Object], None]:
         """The answer in pieces."""
@@ -188,27 +185,29 @@ class Responding:
         yield event("response.in_progress", response=begun)
         items: list[Object] = []
         text: str | None = None
-        id = _id("msg")
+        place: Object = {}
         finish = "stop"
-        place: Object = {"item_id": id, "output_index": 0, "content_index": 0}
         async for chunk in self.chatting.stream():
             choice = chunk["choices"][0]
+            piece, calls = choice["delta"].get("content"), choice["delta"].get("tool_calls", ())
+            last = choice["finish_reason"] is not None
             finish = choice["finish_reason"] or finish
-            piece = choice["delta"].get("content")
-            if piece:
+            if piece or (last and text is None and not items):  # an answer of nothing is a message, too
                 if text is None:
-                    text = ""
-                    item = {**_message(id, "", "stop"), "status": "in_progress", "content": []}
-                    yield event("response.output_item.added", output_index=0, item=item)
+                    text, place = "", {"item_id": _id("msg"), "output_index": len(items), "content_index": 0}
+                    item = {**_message(place["item_id"], "", "stop"), "status": "in_progress", "content": []}
+                    yield event("response.output_item.added", output_index=len(items), item=item)
                     yield event("response.content_part.added", **place, part=_part(""))
-                text += piece
-                yield event("response.output_text.delta", **place, delta=piece, logprobs=[])
-            if text is not None and (choice["finish_reason"] or "tool_calls" in choice["delta"]) and not items:
-                items.append(_message(id, text, finish))
+                if piece:
+                    text += piece
+                    yield event("response.output_text.delta", **place, delta=piece, logprobs=[])
+            if text is not None and (last or calls):
+                items.append(_message(place["item_id"], text, finish))
                 yield event("response.output_text.done", **place, text=text, logprobs=[])
                 yield event("response.content_part.done", **place, part=_part(text))
-                yield event("response.output_item.done", output_index=0, item=items[0])
-            for call in choice["delta"].get("tool_calls", ()):
+                yield event("response.output_item.done", output_index=place["output_index"], item=items[-1])
+                text = None
+            for call in calls:
                 where = {"output_index": len(items)}
                 item = _call(_id("fc"), call, "")
                 arguments = call["function"]["arguments"]

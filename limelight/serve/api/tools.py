@@ -220,7 +220,10 @@ class Calls(Plain):
         while self._once(found):
             pass
         if last and self._held:
-            found += self._cut() if self._calling else self._text(self._held)
+            if self._calling:
+                found += self._cut()
+            elif not self._closing:  # else it is the beginning of a call's end
+                found += self._text(self._held)
             self._held = ""
         return found
 

@@ -1,9 +1,12 @@
 """Vectors, tokens and responses, and what the server tells of itself."""
 
 import base64
+import json
 import re
 import struct
+from collections.abc import AsyncGenerator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +16,7 @@ from cli.tiny_models import SENTENCE
 from references import SIZES, write_marked_tokenizer
 
 import limelight
+from limelight.serve.api.chat import Chatting
 
 TEXTS = ["w10 w11", "w12", "w10 w11 w13 w14"]
 
@@ -105,6 +109,50 @@ def test_a_response_is_what_a_chat_says(api: Served) -> None:
     for wrong in ({"previous_response_id": "resp_1"}, {"store": True}, {"truncation": "auto"}, {"background": True}):
         status, refused = api.ask("/v1/responses", {**body, **wrong})
         assert (status, refused["error"]["param"]) == (400, next(iter(wrong)))
+
+
+TOOL = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+
+
+@pytest.mark.parametrize("more", [{}, {"tools": [TOOL], "tool_choice": "required"}])
+def test_pieces_of_a_response_say_where_they_belong(api: Served, more: dict[str, Any]) -> None:
+    body = {"input": "The cat sat", "max_output_tokens": 60, "temperature": 0, "stream": True, **more}
+    with api.open("/v1/responses", body) as answer:
+        events = [json.loads(block.partition("data: ")[2]) for block in answer.read().decode().split("\n\n")[:-1]]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    output = events[-1]["response"]["output"]
+    pieces = [event for event in events if event["type"].endswith(".delta")]
+    for item, made in enumerate(output):
+        mine = [piece for piece in pieces if piece["output_index"] == item]
+        whole = made["content"][mine[0]["content_index"]]["text"] if made["type"] == "message" else made["arguments"]
+        assert "".join(piece["delta"] for piece in mine) == whole
+        assert {piece["item_id"] for piece in mine} == {made["id"]}
+    assert {piece["output_index"] for piece in pieces} == set(range(len(output)))
+
+
+def test_text_behind_a_call_is_a_message_of_its_own(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+    deltas = [{"content": "Well."}, {"tool_calls": [call]}, {"content": "So "}, {"content": "it is."}]
+
+    async def stream(self: Chatting) -> AsyncGenerator[dict[str, Any], None]:
+        async for _ in self.writing.steps():
+            pass
+        for delta, finish in [*((delta, None) for delta in deltas), ({}, "stop")]:
+            yield {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+    monkeypatch.setattr(Chatting, "stream", stream)
+    body = {"input": "The cat sat", "max_output_tokens": 2}
+    whole = api.ask("/v1/responses", body)[1]["output"]
+    with api.open("/v1/responses", {**body, "stream": True}) as answer:
+        events = [json.loads(block.partition("data: ")[2]) for block in answer.read().decode().split("\n\n")[:-1]]
+    streamed = events[-1]["response"]["output"]
+    for output in (whole, streamed):
+        assert [item["type"] for item in output] == ["message", "function_call", "message"]
+        assert [item["content"][0]["text"] for item in (output[0], output[2])] == ["Well.", "So it is."]
+    added = [event for event in events if event["type"] == "response.output_item.added"]
+    assert [(event["output_index"], event["item"]["id"]) for event in added] == [
+        (at, item["id"]) for at, item in enumerate(streamed)
+    ]
 
 
 def test_paths_are_there_without_their_version(both: Served) -> None:

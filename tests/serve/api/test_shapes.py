@@ -121,6 +121,13 @@ def test_calls_may_be_made_within_text(api: Served) -> None:
     assert none["usage"]["prompt_tokens"] < api.ask(CHAT, body)[1]["usage"]["prompt_tokens"]
 
 
+def test_the_end_of_a_call_that_is_cut_off_is_no_text() -> None:
+    call = '<tool_call>\n{"name": "a", "arguments": {}}'
+    for length in range(len("\n</tool_call>") + 1):
+        (delta,) = Calls(Style()).push(call + "\n</tool_call>"[:length], True)
+        assert delta["tool_calls"][0]["function"] == {"name": "a", "arguments": "{}"}
+
+
 @pytest.mark.parametrize("size", [1, 3, 1000])
 def test_calls_are_read_in_pieces_of_any_size(size: int) -> None:
     text = 'Well.\n<tool_call>\n{"name": "a", "arguments": {"x": "<tool_call>"}}\n</tool_call>\n'
