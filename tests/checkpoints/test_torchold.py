@@ -57,6 +57,14 @@ def test_tensors_survive(protocol: int, tmp_path: Path) -> None:
     holds(reader, expected)
 
 
+def test_tensors_without_a_number_keep_their_shape_and_kind(tmp_path: Path) -> None:
+    expected = {"none": torch.empty(0, 3, dtype=torch.float16), "whole": torch.ones(2)}
+    path = tmp_path / "pytorch_model.bin"
+    path.write_bytes(saved(expected))
+    reader = open_tensors(tmp_path)
+    assert (reader.read("none").dtype, tuple(reader.read("none").shape)) == (torch.float16, (0, 3))
+
+
 def test_a_module_and_what_lies_one_level_down(tmp_path: Path) -> None:
     module, path = torch.nn.BatchNorm1d(3), tmp_path / "model.pt"
     path.write_bytes(saved({"epoch": 3, "loss": 0.5, "state_dict": module.state_dict()}))

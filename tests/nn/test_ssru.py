@@ -111,10 +111,14 @@ def test_a_word_that_is_hidden_is_not_inherited(model: Seq2Seq) -> None:
     changed[1, 4] = (TARGET[1, 4] + 7) % 61
     other = model(SOURCE, LENGTHS, changed, visible)
     torch.testing.assert_close(other[1, 5:], found[1, 5:], **CLOSE)
-    visible[1, 9, 4] = True
-    with pytest.raises(RequestError, match="hidden from all that follow it, or from none"):
-        model(SOURCE, LENGTHS, TARGET, visible)
-    visible[1, 9, 4] = False
+    for at in (5, 9):
+        visible[1, at, 4] = True
+        with pytest.raises(RequestError, match="hidden from all that follow it, or from none"):
+            model(SOURCE, LENGTHS, TARGET, visible)
+        visible[1, at, 4] = False
+    last = torch.ones(3, LENGTH, LENGTH, dtype=torch.bool)
+    last[1, -1, -2] = False  # only one word follows
+    assert (model(SOURCE, LENGTHS, TARGET, last)[1, -1] - whole[1, -1]).abs().max() > 1e-4
     with pytest.raises(RequestError, match="cannot be hidden from later steps"):
         model.step(TARGET, model.start(model.encode(SOURCE, LENGTHS), LENGTH), visible=visible)
 

@@ -53,6 +53,11 @@ def test_an_epoch_has_each_example_once_within_the_budget(
         assert len(batch) == 1 or len(batch) * longest <= budget
 
 
+def test_a_batch_is_as_large_as_the_budget_allows() -> None:
+    found = list(Batches(Lengths([(10, 10)] * 20), 45, 1).epoch())
+    assert [len(batch) for batch in found] == [4] * 5
+
+
 @settings(deadline=None, max_examples=30)
 @given(LENGTHS, st.integers(1, 300), st.integers(0, 40), st.integers(1, 64))
 def test_a_position_is_all_that_is_needed_to_go_on(

@@ -173,6 +173,9 @@ def test_prompt_logprobs_are_the_models_in_both_shapes(api: Served, model: limel
         choice["text"][at:].startswith(text) for at, text in zip(told["text_offset"], told["tokens"], strict=True)
     ]
     assert all(places[:-1])
+    begun = api.events(COMPLETIONS, {**body, "stream": True})[0]["choices"][0]
+    assert begun["text"] == SENTENCE
+    assert begun["logprobs"]["token_logprobs"] == told["token_logprobs"][:-1]
     euro = api.ask(COMPLETIONS, {"prompt": "a€b", "max_tokens": 0, "echo": True, "logprobs": 0})[1]["choices"][0]
     assert euro["logprobs"]["text_offset"] == [0, 1, 1, 1, 2]
     only = api.ask(COMPLETIONS, {**body, "max_tokens": 0})[1]["choices"][0]
