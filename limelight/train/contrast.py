@@ -11,6 +11,8 @@ from limelight.nn.heads import Pooling, SequenceClassifier, pool
 from limelight.train.batches import IGNORE, Batch
 from limelight.train.settings import Settings
 
+ALIKE = 8  # texts that are read together
+
 
 @final
 class Contrasting(nn.Module):
@@ -25,7 +27,8 @@ class Contrasting(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The mean squared error over the pairs, times the batch's texts: [2], with a gradient and without."""
         found, _ = vectors(self.network, batch)
-        cosines = found @ found.T  # [B, B]
+        with torch.autocast(found.device.type, enabled=False):
+            cosines = found @ found.T  # [B, B]
         asked = batch.targets != IGNORE
         pairs = (asked[:, None] & asked).triu(1)
         alike = batch.targets[:, None] == batch.targets
@@ -85,14 +88,20 @@ def contrasting(network: Network, settings: Settings) -> nn.Module:
 
 def vectors(network: Encoder, batch: Batch) -> tuple[Tensor, Tensor]:
     """The texts of a batch, their positions pooled as the head does, before it: vectors [B, W] of length one, and the
-    lengths [B, 1] that they had."""
-    states = network.read(batch.tokens, batch.lengths, types=batch.types)
-    head = network.head
-    assert batch.lengths is not None
+    lengths [B, 1] that they had. Texts of about one length are read together, so that little of it is padding."""
+    head, lengths = network.head, batch.lengths
+    assert lengths is not None
     assert isinstance(head, Pooling | SequenceClassifier)
-    found = pool(states, batch.lengths, head.pooled).float()
-    sizes = found.norm(dim=-1, keepdim=True)
-    return found / sizes, sizes
+    order, found = lengths.argsort(), []
+    for at in range(0, len(order), ALIKE):
+        rows = order[at : at + ALIKE]
+        longest, size, here = int(lengths[rows].max()), lengths[rows], rows.to(batch.tokens.device)
+        types = None if batch.types is None else batch.types[here, :longest]
+        states = network.read(batch.tokens[here, :longest], size, types=types)
+        found.append(pool(states, size, head.pooled).float())
+    pooled = torch.cat(found)[order.argsort().to(batch.tokens.device)]
+    sizes = pooled.norm(dim=-1, keepdim=True)
+    return pooled / sizes, sizes
 
 
 def fit(rows: Tensor, labels: Tensor, count: int) -> tuple[Tensor, Tensor]:

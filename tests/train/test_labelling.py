@@ -16,12 +16,16 @@ from limelight.checkpoints.open import open_checkpoint
 from limelight.checkpoints.save import save_checkpoint
 from limelight.errors import FileError, LimelightError, RequestError
 from limelight.models.build import build
+from limelight.models.config import SequenceClassifier
 from limelight.models.hf import SEVERAL
 from limelight.models.init import initialise
 from limelight.models.registry import config_from_hf
 from limelight.tasks.judged import judge_several
 from limelight.tasks.learn import Begun, learn
+from limelight.tasks.training.labelling import with_head
 from limelight.text.tokenizer import Tokenizer
+from limelight.train.batches import Batch, padded
+from limelight.train.contrast import vectors
 from limelight.train.examples import columns, labelled, tagged
 from limelight.train.loop import Result
 
@@ -124,6 +128,19 @@ def test_few_texts_are_learned_from_in_pairs(base: str, tmp_path: Path) -> None:
     body = AutoModel.from_pretrained(result.model)(torch.tensor([[1, 11, 5, 20, 2]])).last_hidden_state.mean(1)
     dense = load_file(result.model / "2_Dense" / "model.safetensors")
     torch.testing.assert_close(scores, (body @ dense["linear.weight"].T + dense["linear.bias"])[0])
+
+
+def test_vectors_of_texts_stand_in_their_order(base: str) -> None:
+    """Texts are read together by length, and each gives what it would give alone."""
+    network = with_head(open_checkpoint(base, dtype="float32"), SequenceClassifier, ("a", "b"), 0.0, 0, pooled="mean")
+    texts = [(1, *range(10, 10 + length), 2) for length in (3, 9, 1, 5, 7, 2, 8, 4, 6, 10)]
+
+    def read(some: list[tuple[int, ...]]) -> tuple[torch.Tensor, torch.Tensor]:
+        return vectors(network, Batch(padded(some, 0), torch.zeros(len(some)), None, torch.tensor([*map(len, some)])))
+
+    with torch.no_grad():
+        for together, alone in zip(read(texts), zip(*(read([text]) for text in texts), strict=True), strict=True):
+            torch.testing.assert_close(together, torch.cat(alone))
 
 
 def test_several_labels_may_fit_a_text(base: str, tmp_path: Path) -> None:
