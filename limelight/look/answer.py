@@ -23,7 +23,7 @@ TAKING = frozenset(("measured", "leave-one-replaced", "blocking", "leave-one-out
 class Heard:
     """A word that was judged, its characters [start, end) counted from 0, and how much it mattered.
 
-    importance: what the answer loses at least when another likely word stands there, or what else the method measures
+    importance: what the answer loses on average when another likely word stands there, or what else the method measures
     (`Importance.unit`); None where it was not measured, as of most words of a long text. asks: whether it is the word
     from which the model asks, the last before the one in question.
     """
@@ -49,10 +49,11 @@ class Importance:
     place among all that the model could have said there, from 1, the worst of its tokens'; expected: what the model
     found likeliest there. foil: what it was held against. words: all words that were judged, in the text's order.
     named: the places in `words` of those that together did most, the strongest first; none where no few words decide.
-    losses: what the answer loses without those: "replaced" by other likely words, at least; "blocked", hidden from all
-    others; "deleted". check: see `limelight.look.check`; None where it was not asked for, or no word is named. links:
-    the strongest single heads from later words to the words that are named. telling: the one that says most about it;
-    see `links.behind`. unit: what the words' importance is measured in; answer_unit: what the losses and the check are.
+    losses: what the answer loses without those: on average, when they are "replaced" by other likely words; "blocked",
+    hidden from all others; "deleted". check: see `limelight.look.check`; None where it was not asked for, or no word is
+    named. links: the strongest single heads from later words to the words that are named. telling: the one that says
+    most about it; see `links.behind`. unit: what the words' importance is measured in; answer_unit: what the losses and
+    the check are.
     by: what was judged, "word" or what else stands in `words`.
     """
 
@@ -74,8 +75,8 @@ class Importance:
 
     @property
     def times(self) -> float | None:
-        """How many times less likely the answer is without the words that are named, at least: when other likely words
-        stand in their places, or when they are hidden if none can; None where none is named."""
+        """How many times less likely the answer is without the words that are named: on average, when other likely
+        words stand in their places, or when they are hidden if none can; None where none is named."""
         return times(next(iter(self.losses.values()))) if self.named else None
 
     @property

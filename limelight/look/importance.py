@@ -68,7 +68,7 @@ _METHODS = (
     Method(
         "measured",
         "Measured",
-        "How much less likely is the answer, at least, when another likely word stands in the word's place?",
+        "How much less likely is the answer, on average, when another likely word stands in the word's place?",
         "compare Kim et al. (2020), Interpretation of NLP Models through Input Marginalization",
         "some 12 T variants of the text, of long texts some 100",
         "importance",
@@ -110,7 +110,7 @@ _METHODS = (
     Method(
         "leave-one-replaced",
         "Leave one replaced",
-        "How much less likely is the answer, at least, when another likely word stands in the word's place?",
+        "How much less likely is the answer, on average, when another likely word stands in the word's place?",
         "compare Kim et al. (2020), Interpretation of NLP Models through Input Marginalization",
         "3 T variants of the text",
         "importance",

@@ -98,9 +98,10 @@ class Inquiry:
         return [Variant(left_out=tuple(self.spans[i] for i in chosen))]
 
     def losses(self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None) -> list[float]:
-        """What the answer loses when each set of spans is taken away: by the variant that it loses least by, so that it
-        loses at least as much whichever likely word stands there."""
-        return [min(each) for each in self.spread(way, sets, progress)]
+        """What the answer loses when each set of spans is taken away, on average over the variants: over the likely
+        words, one of which may leave the answer as it was by chance. Of probabilities their mean counts, as if it were
+        not known which of those words stands there (input marginalization, Kim et al., 2020)."""
+        return [self.question.average(each) for each in self.spread(way, sets, progress)]
 
     def spread(
         self, way: "Way", sets: Sequence[Sequence[int]], progress: Progress | None = None

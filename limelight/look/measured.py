@@ -1,9 +1,9 @@
 """The default method: the few words without which the answer is least likely, found by taking words away.
 
 What a word did is measured in two ways that differ: other likely words stand in its place, and it is hidden from all
-others (blocked). A word's value is the mildest of those likely words: whichever stood there, the answer would be at
-least so much less likely. Of a long text only the words that a quicker method proposes are measured, and the word from
-which is asked only counts where it outweighs all others.
+others (blocked). A word's value is what the answer loses on average over those likely words. Of a long text only the
+words that a quicker method proposes are measured, and the word from which is asked only counts where it outweighs all
+others.
 
 Then the set of words is looked for that does most in both ways together, one word at a time, the best few sets being
 followed; words that are said more than once are also tried together, since each alone may be missed by none. As many
@@ -93,15 +93,15 @@ def _measured(inquiry: Inquiry, progress: Progress | None) -> Found:
     named = search.best(candidates)
     alone = {i: _lost(inquiry, (i,)) for i in candidates}
     if (asks := inquiry.asks) is not None:
-        (loss,) = inquiry.losses(Inquiry.replaced_by_more, [[asks]])
-        if loss >= max(inquiry.question.least * DECIDES, OUTWEIGHS * _lost(inquiry, named)):
+        (each,) = inquiry.spread(Inquiry.replaced_by_more, [[asks]])
+        if min(each) >= max(inquiry.question.least * DECIDES, OUTWEIGHS * _lost(inquiry, named)):
             alone[asks] = _lost(inquiry, (asks,))  # it takes the place of the last of as many as the check needs
             named = (asks, *named[: max(0, smallest(len(inquiry.spans)) - 1)])
     return Found(tuple(alone.get(i) for i in range(len(inquiry.spans))), named)
 
 
 def _lost(inquiry: Inquiry, chosen: Set) -> float:
-    """What the answer loses without a set of words, at least, when it is taken away in the first way."""
+    """What the answer loses without a set of words when it is taken away in the first way."""
     return inquiry.losses(WAYS[inquiry.ways[0]], [chosen])[0] if chosen else 0.0
 
 
@@ -123,7 +123,7 @@ def smallest(words: int) -> int:
 
 def ranked(losses: Mapping[Set, Losses], least: float) -> list[Set]:
     """Sets of words, the one that does most first: by what each does in all ways, as shares of what the strongest of
-    them does in each. Of a way's variants their mean counts, which says more than the mildest.
+    them does in each. Of a way's variants the mean of what is lost counts.
 
     least: the smallest loss that counts as one; a way in which no set does as much says nothing about them.
     """

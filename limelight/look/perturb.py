@@ -26,7 +26,7 @@ def leave_one_out(inquiry: Inquiry, progress: Progress | None) -> list[float]:
 
 
 def leave_one_replaced(inquiry: Inquiry, progress: Progress | None) -> list[float]:
-    """The loss when a word gives way to another that is likely in its place, by the one that changes least."""
+    """The loss when a word gives way to another that is likely in its place, on average over some of those."""
     return _one_by_one(inquiry, WAYS["replaced"], progress)
 
 

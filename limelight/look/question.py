@@ -3,6 +3,8 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp, isfinite, log
+from statistics import fmean
 from typing import ClassVar, Self
 
 import torch
@@ -30,6 +32,16 @@ class Question(ABC):
         """One number for each row: [B] on the CPU. answers: [B, n, C] of the head at `at`, or [B, C] of a whole text;
         -inf at a position that was left out."""
 
+    def average(self, losses: Sequence[float]) -> float:
+        """What the answer loses on average, of what it loses by each of several variants."""
+        return fmean(losses)
+
+
+def _average_of_logs(losses: Sequence[float]) -> float:
+    """What the logarithm of a probability, or of odds, loses when their mean over the variants is taken."""
+    least = min(losses)
+    return least - log(fmean(exp(least - loss) for loss in losses)) if isfinite(least) else least
+
 
 @dataclass(frozen=True)
 class Likelihood(Question):
@@ -45,6 +57,9 @@ class Likelihood(Question):
     @property
     def unit(self) -> str:
         return "log-probability" if self.foil is None else "log-odds"
+
+    def average(self, losses: Sequence[float]) -> float:
+        return _average_of_logs(losses)
 
     def value(self, answers: Tensor) -> Tensor:
         if self.foil is None:
@@ -134,6 +149,9 @@ class Span(Question):
     @property
     def unit(self) -> str:
         return "log-odds"
+
+    def average(self, losses: Sequence[float]) -> float:
+        return _average_of_logs(losses)
 
     def value(self, answers: Tensor) -> Tensor:
         total = torch.zeros(len(answers))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from limelight.look.ahead import END
+from limelight.look.measured import ADDS
 from limelight.look.question import Likelihood
 
 if TYPE_CHECKING:
@@ -55,14 +56,24 @@ def hangs(found: "Importance") -> str:
         return f"No few {found.by}s decide: {said} depends a little on all of the text."
     names = listed([_name(found, place) for place in found.named])
     one = len(found.named) == 1
-    without, bound = f"without {'it' if one else 'them'}", ""
+    without, often = f"without {'it' if one else 'them'}", ""
     if "replaced" in found.losses:
-        bound = "at least "
+        often = "on average "
         without = f"with {'another likely word in its place' if one else 'other likely words in their place'}"
     loss = next(iter(found.losses.values()))
     if loss <= 0:  # named by a method that measures something else
         return f"{names} {'ranks' if one else 'rank'} highest, yet {without}, {lost(found, loss)}."
-    return f"It depends most on {names}: {without}, {lost(found, loss, bound)}."
+    first, *others = found.named
+    if others and _alone(found) > loss - ADDS:
+        names = f"{_name(found, first)}, and a little on {listed([_name(found, place) for place in others])}"
+    return f"It depends most on {names}: {without}, {lost(found, loss, often)}."
+
+
+def _alone(found: "Importance") -> float:
+    """What the answer loses without the first word that is named; -inf where that is not comparable."""
+    value = found.words[found.named[0]].importance
+    comparable = value is not None and found.method == "measured" and found.answer_unit.startswith("log")
+    return value if value is not None and comparable else -math.inf
 
 
 def _name(found: "Importance", place: int) -> str:
@@ -94,17 +105,16 @@ def checked(found: "Importance") -> list[str]:
     return [*told, f"{'Check' if check.holds else 'The check disagrees'}: {others}, {how} it as much when {check.way}."]
 
 
-def lost(found: "Importance", loss: float, bound: str = "") -> str:
+def lost(found: "Importance", loss: float, often: str = "") -> str:
     """What an answer loses, as a clause."""
     said = quoted(found.target.text)
     if found.answer_unit in ("score", "cosine"):
         name = "the score" if found.answer_unit == "score" else "the similarity"
-        return f"{name} {'falls' if loss >= 0 else 'rises'} by {bound if loss >= 0 else ''}{abs(loss):.2f}"
+        return f"{name} {'falls' if loss >= 0 else 'rises'} {often}by {abs(loss):.2f}"
     beside = f" beside {quoted(found.foil)}" if found.foil else ""
     if abs(loss) <= Likelihood.least:
         return f"{said} stays about as likely{beside}"
-    bound = bound if 0 < loss <= math.log(CERTAIN) else ""
-    return f"{said} is {bound}{folded(loss)} likely{beside}"
+    return f"{said} is {often}{folded(loss)} likely{beside}"
 
 
 def folded(loss: float) -> str:

@@ -38,10 +38,10 @@ function checked({ named, check }, sentences) {
 function legend(importance, asked) {
   const { kind, method, values, answers, unit, foil, asks } = importance;
   if (kind === "attention") return note(`${answers} The numbers are shares: where the model looks, which is not what changes its answer.`);
-  if (FALLS[unit]) return note(`Under a word: by how much the ${FALLS[unit]} falls, at least, with another likely word there. More: it rises. No number: it stays.`);
+  if (FALLS[unit]) return note(`Under a word: by how much the ${FALLS[unit]} falls, on average, with another likely word there. More: it rises. No number: it stays.`);
   if (!folds(importance)) return note(`${answers} The numbers are in a unit of its own: ${unit}.`);
   const beside = foil ? ` beside ${quoted(foil)}` : "";
-  const how = method === "measured" ? ", at least, with another likely word there" : ", by the method chosen below";
+  const how = method === "measured" ? ", on average, with another likely word there" : ", by the method chosen below";
   const left = values.filter((value, i) => value == null && i !== asks).length;
   return note(
     `Under a word: how many times less likely ${asked} gets${beside}${how}. `,
@@ -58,7 +58,7 @@ function onwards({ words, word, importance }, act) {
   return [
     h("p", { class: "answer" }, rank.length ? [asked, " mattered most for ", ...listed(rank.map(button)), "."] : `No word of the translation owes anything to ${asked}.`),
     h("p", { class: "check" }, "Choose one of them to see what else it comes from, and the check."),
-    note(`The number under a word of the translation: how many times less likely it becomes, at least, when another word that means much the same stands in the place of ${asked} in the source.`),
+    note(`The number under a word of the translation: how many times less likely it becomes, on average, when another word that means much the same stands in the place of ${asked} in the source.`),
   ];
 }
 

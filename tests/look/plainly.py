@@ -1,6 +1,7 @@
 """Slow and plain ways to the numbers of looking: one whole forward pass for each text, no cache, no batch."""
 
 from collections.abc import Sequence
+from math import exp, log
 from statistics import fmean
 
 import torch
@@ -74,8 +75,8 @@ def alone(
     foil: int | None = None,
     others: int = REPLACEMENTS,
 ) -> float:
-    """What the answer loses without one word: by the mildest of so many others."""
-    return min(by_other(model, tokens, [place], answer, foil, range(others)))
+    """What the answer loses without one word, on average over so many others."""
+    return average(by_other(model, tokens, [place], answer, foil, range(others)))
 
 
 def checked(
@@ -89,8 +90,13 @@ def checked(
 def replaced(
     model: limelight.Model, tokens: Sequence[int], places: Sequence[int], answer: int, foil: int | None = None
 ) -> float:
-    """What the answer loses, by the mildest, when others stand in some places."""
-    return min(by_other(model, tokens, places, answer, foil))
+    """What the answer loses, on average, when others stand in some places."""
+    return average(by_other(model, tokens, places, answer, foil))
+
+
+def average(losses: Sequence[float]) -> float:
+    """What a logarithm loses when the mean of what it is the logarithm of is taken."""
+    return -log(fmean(exp(-loss) for loss in losses))
 
 
 def blocked(

@@ -56,7 +56,7 @@ def found(words: int | list[str], lost: Callable[[str, frozenset[int]], float], 
 
 
 @pytest.mark.parametrize("foil", [None, "w40"])
-def test_a_word_is_worth_what_the_mildest_of_the_likely_words_costs(
+def test_a_word_is_worth_what_the_likely_words_cost_on_average(
     model: limelight.Model, seen: Seen, foil: str | None
 ) -> None:
     answer = seen.importance("w18", foil=foil)
@@ -94,7 +94,7 @@ def test_what_is_named_does_most_of_the_pairs_with_one_of_the_strongest(
     alone = [plainly.alone(model, prompt, place, token, rival) for place in range(1, 8)]
     best = sorted(order(order(grown)[:FOLLOWED], MORE)[0], key=lambda i: -alone[i])  # the strongest first
     together = plainly.replaced(model, prompt, [i + 1 for i in best], token, rival)
-    asking = plainly.alone(model, prompt, 8, token, rival, MORE)
+    asking = min(plainly.by_other(model, prompt, [8], token, rival, range(MORE)))
     assert answer.named == (tuple(best) if asking < OUTWEIGHS * together else (7, best[0]))
 
 
@@ -221,10 +221,10 @@ def test_the_word_that_asks_is_not_named_for_little() -> None:
         assert measured(inquiry(session)).named == ((8,) if loss > WHOLE else ())
 
 
-def test_a_word_counts_for_the_mildest_that_stands_in_its_place() -> None:
-    for mildest in range(REPLACEMENTS):
-        session = MadeUp(text(9), lambda way, places, turn: (0.5 if turn == mildest else 3.0) * (4 in places))  # noqa: B023
-        assert measured(inquiry(session)).values[4] == 0.5
+def test_a_word_counts_for_the_mean_probability_whichever_of_the_likely_words_leaves_it_by_chance() -> None:
+    for spared in range(REPLACEMENTS):
+        session = MadeUp(text(9), lambda way, places, turn: (0.0 if turn == spared else 99.0) * (4 in places))  # noqa: B023
+        assert measured(inquiry(session)).values[4] == pytest.approx(log(REPLACEMENTS))
 
 
 @settings(max_examples=60, deadline=None)

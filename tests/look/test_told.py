@@ -43,8 +43,8 @@ def told(
 def test_what_the_model_says_what_that_hangs_on_and_the_check() -> None:
     assert told(check=(3.0, 27, 0)) == [
         "The model says “tired” (80 %).",
-        "It depends most on “cat” and “sat”: with other likely words in their place, “tired” is at least 30 times less "
-        "likely.",
+        "It depends most on “cat” and “sat”: with other likely words in their place, “tired” is on average 30 times "
+        "less likely.",
         "Check: of all 27 other pairs of words, none lowers it as much when deleted.",
     ]
     assert told(check=None)[2:] == []
@@ -73,12 +73,12 @@ def test_a_word_that_the_model_did_not_choose(
 @pytest.mark.parametrize(
     ("named", "loss", "sentence"),
     [
-        ((1,), log(4), "It depends most on “cat”: with another likely word in its place, “tired” is at least 4.0 times "
-                       "less likely."),
+        ((1,), log(4), "It depends most on “cat”: with another likely word in its place, “tired” is on average "
+                       "4.0 times less likely."),
         ((1, 2, 6), log(1500), "It depends most on “cat”, “sat” and “because”: with other likely words in their place, "
-                               "“tired” is at least 1,500 times less likely."),
-        ((1,), 99.0, "It depends most on “cat”: with another likely word in its place, “tired” is more than a million "
-                     "times less likely."),
+                               "“tired” is on average 1,500 times less likely."),
+        ((1,), 99.0, "It depends most on “cat”: with another likely word in its place, “tired” is on average "
+                     "more than a million times less likely."),
         ((1,), 0.1, "It depends most on “cat”: with another likely word in its place, “tired” stays about as likely."),
         ((1,), -log(3), "“cat” ranks highest, yet with another likely word in its place, “tired” is 3.0 times more "
                         "likely."),
@@ -110,6 +110,20 @@ def test_a_word_said_more_than_once_is_told_by_its_number() -> None:
     assert told(words=words, named=(3, 1))[1].startswith("It depends most on “the” (word 4) and “cat”: ")
 
 
+@pytest.mark.parametrize("adds", [log(2) - 0.01, log(2) + 0.01])
+def test_words_that_add_little_to_the_first_are_told_so(adds: float) -> None:
+    words = tuple(Heard(word, at, at, 2.0 if at == 1 else 0.0, False) for at, word in enumerate(SAID))
+    little = adds < log(2)
+    two = "“cat”, and a little on “sat”" if little else "“cat” and “sat”"
+    three = "“cat”, and a little on “sat” and “because”" if little else "“cat”, “sat” and “because”"
+    for named, names in (((1, 2), two), ((1, 2, 6), three)):
+        found = told(words=words, named=named, losses={"replaced": 2.0 + adds, "blocked": 2.0})
+        assert found[1].startswith(f"It depends most on {names}: with other likely words in their place, ")
+    for other in ({"method": "blocking"}, {"answer_unit": "score"}):  # whose words' numbers are something else
+        found = told(words=words, losses={"replaced": 2.0 + adds, "blocked": 2.0}, **other)
+        assert found[1].startswith("It depends most on “cat” and “sat”: ")
+
+
 def test_a_single_word_has_nothing_beside_it() -> None:
     assert told(words=(Heard("The", 0, 3, 0.0, True),), named=())[1:] == [
         "The text is a single word, so there is nothing to compare it with."
@@ -127,8 +141,8 @@ def test_beside_a_foil() -> None:
     found = told(foil="hungry", rank=3, expected="a", losses={"replaced": 3.0, "blocked": 0.05}, check=(0.1, 27, 20))
     assert found == [
         "The model expected “a”; “tired” is its no. 3 (80 %).",
-        "It depends most on “cat” and “sat”: with other likely words in their place, “tired” is at least 20 times less "
-        "likely beside “hungry”.",
+        "It depends most on “cat” and “sat”: with other likely words in their place, “tired” is on average 20 times "
+        "less likely beside “hungry”.",
         "If they are hidden from all other words instead, “tired” stays about as likely beside “hungry”.",
         "The check disagrees: if they are deleted instead, “tired” stays about as likely beside “hungry”.",
     ]
@@ -189,8 +203,8 @@ def test_a_score_and_a_similarity_have_no_odds(unit: str, name: str) -> None:
             losses={"replaced": 0.316, "blocked": -0.05}, check=(0.25, 27, 0), said="a kitten", unit=values, **options
         )
         assert found == [
-            f"It depends most on “cat” and “sat”: with other likely words in their place, the {name} falls by at least "
-            "0.32.",
+            f"It depends most on “cat” and “sat”: with other likely words in their place, the {name} falls on "
+            "average by 0.32.",
             f"If they are hidden from all other words instead, the {name} rises by 0.05.",
             "Check: of all 27 other pairs of words, none lowers it as much when deleted.",
         ]
