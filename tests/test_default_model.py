@@ -40,7 +40,7 @@ def test_the_cat_is_why_it_was_tired(model: limelight.Model, exact: limelight.Mo
     assert found.words[-1].asks
     measured = seen.importance("tired")
     values = {(heard.word, heard.start): heard.importance for heard in measured.words}
-    expected = {("cat", 4): 3.7, ("because", 23): 1.1, ("it", 31): -1.9}
+    expected = {("cat", 4): 4.4, ("because", 23): 1.9, ("it", 31): -0.8}
     assert {word: values[word] for word in expected} == pytest.approx(expected, abs=0.05)
     for each in (measured, model.look(seen.text).importance("tired")):
         assert each.words[each.named[0]].word == "cat"

@@ -166,7 +166,7 @@ class TextViews:
             for row in range(column + 2, len(words)):  # whatever stands right before a word does much
                 span = words[row].tokens
                 each = lost[:, span.start - at[0] - 1 : span.stop - at[0] - 1].sum(-1).tolist()
-                losses[row][column] = min(each)
+                losses[row][column] = question.average(each)
             if progress is not None:
                 progress(column + 1, len(words) - 1)
         return {"losses": losses}
