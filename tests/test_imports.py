@@ -38,7 +38,7 @@ ALLOWED = {
         "Embedder",
         "labels",
     },
-    "views": {"errors", "text", "models", "decode", "look", "tasks", "Model", "Translator"},
+    "views": {"errors", "text", "music", "models", "decode", "look", "tasks", "Model", "Translator"},
     "serve": {"errors", "given", "text", "models", "checkpoints", "decode", "look", "views", *OPENED},
     "notebook": {"errors", "views", "serve", "Model", "Translator"},
     "report": {"errors", "look", "train", "tasks", "completion", "Model", "model.Model"},

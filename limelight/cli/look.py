@@ -79,6 +79,17 @@ def look(
     head: Annotated[
         int | None, typer.Option(metavar="H", help="The head in that layer, from 0.", rich_help_panel=_PANEL)
     ] = None,
+    bar: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            help="TEXT is a tune (ABC, or an .abc file): which earlier bars made the model write this one.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None,
+    note: Annotated[
+        int | None, typer.Option(metavar="N", help="With --bar: a note of it, from 1.", rich_help_panel=_PANEL)
+    ] = None,
     target: Annotated[
         str | None,
         typer.Option(
@@ -169,6 +180,7 @@ def look(
       limelight look "The keys to the cabinet" --attention
       limelight look "The keys to the cabinet" --html keys.html
       limelight look "The keys to the cabinet" --npz keys.npz
+      limelight look tune.abc --model runs/reels --bar 6 --note 2
       limelight look --server http://127.0.0.1:11211 --request cmpl-1f3a --sentence 2
     """
     import limelight
@@ -210,6 +222,14 @@ def look(
         o.refuse(ctx, others, "asks nothing of a model that translates; leave it out")
         aligned.show(console, opened, prompt, target, word, foil, method, layer, json)
         return
+    if bar is not None:
+        from limelight.cli import heard
+
+        others = {parameter.name or "" for parameter in ctx.command.params} - heard.OPTIONS
+        o.refuse(ctx, others, "asks nothing of a tune; leave it or --bar out")
+        heard.show(console, opened, prompt, bar, note, html, json)
+        return
+    o.refuse(ctx, ("note",), "is a note of a bar; name that by --bar")
     if chat:
         from limelight.cli import answered
 

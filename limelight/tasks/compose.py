@@ -38,6 +38,11 @@ class About:
         """Writes the file."""
         np.savez(path, kind=np.array(self.kind), windows=self.windows)
 
+    def of_tunes(self, name: str) -> None:
+        """Raises RequestError for a model of chorales."""
+        if self.kind != "tune":
+            raise RequestError(f"{name} writes chorales; name a model of tunes")
+
     @staticmethod
     def of(path: Path) -> "About":
         """What stands beside a model. Raises RequestError for a model that did not learn to compose, FileError for a

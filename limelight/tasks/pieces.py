@@ -10,7 +10,7 @@ from limelight.errors import FileError, RequestError
 from limelight.music import abc, chorale
 from limelight.music.chorale import Chorale
 from limelight.music.tune import Key, Tune
-from limelight.train.data import kind, lines, local
+from limelight.train.data import existing, kind, lines, local
 
 Piece = Tune | Chorale
 Kind = Literal["tune", "chorale"]
@@ -52,6 +52,13 @@ def read(files: Sequence[str], part: str) -> tuple[list[Piece], tuple[str, ...]]
         raise FileError(f"{' and '.join(files)}: no piece of music in there" + (f" ({left})" if left else ""))
     said = f"{len(pieces):,} {'chorales' if holds(files) == 'chorale' else 'tunes'}"
     return list(pieces), (f"{said}; left out: {left}" if left else said,)
+
+
+def tune(text: str) -> Tune:
+    """The one tune that a text is, or the first of the .abc file that it names. Raises RequestError or FileError."""
+    if text.endswith(".abc") and "\n" not in text:
+        text = "\n".join(lines(existing(text)))
+    return abc.read(next((each for _, each in abc.tunes(text)), text), None if "L:" in text else abc.EIGHTH)
 
 
 def _chorales(path: Path, part: str) -> list[Chorale]:

@@ -18,6 +18,7 @@ from limelight.music import abc, chorale, copies, midi
 from limelight.tasks import composed
 from limelight.tasks.compose import About, Lawful, Wish, compose
 from limelight.tasks.learn import learn
+from limelight.tasks.listening import SeenTune
 from limelight.tasks.pieces import read, texts
 from limelight.train.tokenfile import TokenFile
 
@@ -309,3 +310,59 @@ def test_a_command_that_cannot_be_obeyed_gets_one_sentence(
     code, out, err = said(capsys, "compose", "--model", folders["tune"], *options)
     assert (code, out, err.count("\n")) == (1, "", 1)
     assert message in err
+
+
+def test_a_note_listens_to_what_stands_before_it(folders: dict[str, Path]) -> None:
+    network, model, _ = opened(folders["tune"])
+    tune = abc.read(next(text for number, text in abc.tunes(TUNES) if "K:Am" in text))
+    seen = SeenTune(network, model.tokenizer, tune)
+    assert [bar.word.text for bar in seen.bars] == ["A2cecA", "B3^G3", "A2ce2c", "B3A3", "A3A3"]
+    assert [[note.text for note in bar.notes] for bar in seen.bars[:2]] == [["A2", "c", "e", "c", "A"], ["B3", "^G3"]]
+    lost = seen.matrix()
+    assert lost.shape == (15, 6)
+    bars = [at for at, bar in enumerate(seen.bars, 1) for _ in bar.notes]
+    for row, bar in zip(lost, bars, strict=True):
+        assert row[bar:].abs().max() < 1e-4  # neither itself nor what comes later
+    # One of them anew: the bar is hidden by a mask of our own.
+    note, gone = seen.bars[2].notes[1], seen.parts[1].tokens
+    ids = torch.tensor([seen.session.tokens])
+    seeing = torch.ones(1, ids.shape[1], ids.shape[1], dtype=torch.bool).tril()
+    seeing[:, gone.stop :, gone.start : gone.stop] = False
+    said = []
+    for visible in (None, seeing):
+        state = network.start(1, ids.shape[1])
+        logits = network.step(ids, state, visible=visible).log_softmax(-1)[0]
+        said.append(sum(float(logits[at - 1, ids[0, at]]) for at in note.tokens))
+    assert float(lost[bars.index(3) + 1, 1]) == pytest.approx(said[0] - said[1], abs=1e-4)
+    found = seen.importance(4)
+    assert [each.word.split(":")[0] for each in found.words] == ["header", "bar 1", "bar 2", "bar 3"]
+    assert found.by == "bar"
+    for bar, note_number, message in (
+        (9, None, "there is no bar 9; the tune has 5"),
+        (1, 9, "there is no note 9 in bar 1"),
+    ):
+        with pytest.raises(RequestError, match=message):
+            seen.importance(bar, note_number)
+
+
+def test_the_page_of_a_tune_holds_all_that_it_shows(
+    folders: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "one.abc").write_text(TUNES)
+    page = tmp_path / "one.html"
+    asked = ("look", tmp_path / "one.abc", "--model", folders["tune"], "--bar", 3)
+    code, out, _ = said(capsys, *asked, "--note", 2, "--html", page)
+    assert code == 0
+    assert "one.html opens in any browser" in " ".join(out.split())
+    text = page.read_text()
+    data = json.loads(text.split("const DATA = ")[1].split(";\nconst notes")[0])
+    tune = abc.read(next(abc.tunes(TUNES))[1])
+    notes = list(tune.notes())
+    assert len(data["matrix"]) == len(data["places"]) == text.count("<g class=note") == len(notes)
+    assert len(data["names"]) == 1 + len(data["told"]) == 1 + text.count("<rect class=bar")
+    assert data["places"][data["first"]] == [3, 2]
+    assert [sound[2] for sound in data["sounds"]] == [[p.midi for p in note.pitches] for note in notes if note.pitches]
+    assert "://" not in text
+    code, _, err = said(capsys, "look", "d2e", "--model", folders["tune"], "--bar", 1)
+    assert (code, err.count("\n")) == (1, 1)
+    assert said(capsys, "look", "x", "--model", folders["chorale"], "--bar", 1)[2].endswith("name a model of tunes\n")
