@@ -13,7 +13,7 @@ from limelight import given
 from limelight.decode.checks import check_draft, check_prompt, check_source
 from limelight.decode.choosing import choose
 from limelight.decode.draft import Drafting, drafts
-from limelight.decode.prefixes import BLOCK, Prefixes, shared
+from limelight.decode.prefixes import Prefixes, shared
 from limelight.decode.request import CHUNK, Request, Rules, Step, Token
 from limelight.decode.sampling import Sampling
 from limelight.errors import RequestError
@@ -40,6 +40,9 @@ PADDING = 1 / 3, 64
 
 GUESSED = 32
 """The most positions of a step, padding counted, in which a draft's guesses are checked."""
+
+SPARED = 16
+"""The fewest tokens for which a text waits until another, which begins alike, has been read."""
 
 HEADROOM = 32
 """Tokens by which all must be able to grow before another one is let in, or it would be put out again at once."""
@@ -257,7 +260,7 @@ class Engine:
     def _spares(self, first: Request, second: Request) -> bool:
         """Whether the second has less to read if it waits until the first has been read."""
         common = min(shared(first, second), len(second.tokens) - 1)
-        return common - self._prefixes.known(second) >= BLOCK and common <= self._spare and self._keeps
+        return common - self._prefixes.known(second) >= SPARED and common <= self._spare and self._keeps
 
     @cached_property
     def _keeps(self) -> bool:

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from limelight.decode.request import Request
     from limelight.nn.state import State
 
-BLOCK = 16
-"""Tokens whose keys and values are kept together. What a text has in common with others is found in whole blocks."""
+BLOCK = 4
+"""Tokens whose keys and values are kept together. What a text has in common with others is found in whole blocks, and
+what is left of the last one is read again; with every turn of a chat, so blocks are short."""
 
 
 class Prefixes:

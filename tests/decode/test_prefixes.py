@@ -156,14 +156,14 @@ def test_what_two_texts_begin_with_is_read_once(model: Decoder) -> None:
     steps = [engine.step()]
     assert [request.status for request in requests] == ["running", "waiting", "waiting", "waiting"]
     steps += run(engine)
-    assert [request.cached for request in requests] == [0, 64, 64, 64]
+    assert [request.cached for request in requests] == [0, 68, 68, 68]
     turn = [*requests[2].tokens, 1, 2, 3]  # the last token was never read, and the answer before it was
     later = engine.submit(turn, max_tokens=3, logprobs=2)
     steps += run(engine)
-    assert later.cached == (len(turn) - 4) // BLOCK * BLOCK == 64 + BLOCK - BLOCK * ((len(turn) - 4) < 80)
+    assert later.cached == (len(turn) - 4) // BLOCK * BLOCK == 76
     whole = engine.submit(TEXT[:64], max_tokens=3, logprobs=2)  # all of it is known, and the last must be read again
     steps += run(engine)
-    assert whole.cached == 48
+    assert whole.cached == 60
     if native.KERNELS:
         same(model, steps, [*requests, later, whole])
 
@@ -178,7 +178,7 @@ def test_what_was_not_used_for_longest_goes(model: Decoder) -> None:
         return request.cached
 
     assert [cached(text) for text in texts[:3]] == [0, 0, 0]
-    engine.positions = 33 + 6 * BLOCK  # from now on there is room for three texts beside the one that runs
+    engine.positions = 2 * BLOCK + 1 + 6 * BLOCK  # from now on there is room for three texts beside the one that runs
     assert cached(texts[0]) == 2 * BLOCK
     assert cached(texts[3]) == 0
     assert [cached(text) for text in (texts[0], texts[2], texts[3])] == [2 * BLOCK] * 3
@@ -196,7 +196,7 @@ def test_a_text_that_is_put_out_or_cancelled_leaves_what_was_read(model: Decoder
     engine.cancel(gone)
     again = engine.submit(TEXT, max_tokens=5)
     run(engine)
-    assert again.cached == 32
+    assert again.cached == 40
     assert first.finish == "length"
 
 
