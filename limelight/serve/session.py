@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from limelight.decode import Sampling
     from limelight.models.api import Decoder
     from limelight.serve.runner import Runner
+    from limelight.serve.steering import Steering
     from limelight.views.conversation import ConversationViews, Message
     from limelight.views.encoded import EncodedViews
     from limelight.views.text import TextViews
@@ -48,6 +50,13 @@ class Opened:
     model: "Model"
     network: "Decoder"
     roles: dict[str, Any] | None = None
+
+    @cached_property
+    def steered(self) -> "Steering":
+        """What saved vectors make of its texts."""
+        from limelight.serve.steering import Steering
+
+        return Steering(self.model)
 
 
 class PageSession:
@@ -280,10 +289,8 @@ class PageSession:
         self, text: tuple[str, str, bool, bool, str], word: int, vector: str | None, strength: float
     ) -> dict[str, Any]:
         """What comes at a word of a text with a saved vector, see `limelight.serve.steering`."""
-        from limelight.serve.steering import steered
-
         seen, _ = self.text_views(*text).before(word)
-        return steered(self._continuing().model, seen.text, vector, strength)
+        return self._continuing().steered(seen.text, vector, strength)
 
     def edited(
         self,

@@ -86,6 +86,20 @@ def test_a_saved_vector_leads_the_model(
     assert all(row[1] == pytest.approx(row[2]) for row in steer(vector="cats", strength=0)["rows"])
     assert steer(vector="cat") == {"error": "no vector for this model is called 'cat'; did you mean 'cats'?"}
 
+    # While the slider moves neither the files nor the text without a vector are read again.
+    read: list[Any] = []
+    load, complete = SteeringVector.load, limelight.Model.complete
+    monkeypatch.setattr(SteeringVector, "load", lambda file: read.append(file) or load(file))
+    monkeypatch.setattr(
+        limelight.Model, "complete", lambda self, *_, **how: read.append(1) or complete(self, *_, **how)
+    )
+    assert steer(strength=2.5)["goes_on"][0] == found["goes_on"][0]
+    assert read == [1]
+    (tmp_path / "cats.safetensors").unlink()
+    model.steering_vector(pairs, layer=1).save(tmp_path / "cats.safetensors")
+    assert steer(strength=-1.5)["layer"] == 1
+    assert read == [1, tmp_path / "cats.safetensors", 1]
+
 
 def test_the_newest_race_is_told(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(races, "RACES", tmp_path)
