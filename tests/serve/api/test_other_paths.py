@@ -37,7 +37,10 @@ def test_vectors_are_the_models(both: Served, embedder: Path) -> None:
     assert again["usage"] == {"prompt_tokens": len(ids), "total_tokens": len(ids)}
 
 
-def test_no_text_is_cut_in_silence(both: Served) -> None:
+def test_no_text_is_cut_in_silence(both: Served, embedder: Path) -> None:
+    longest = limelight.open(embedder, kind=limelight.Embedder).longest
+    for more, status in ((0, 200), (1, 400)):
+        assert both.ask("/v1/embeddings", {"model": "embedder", "input": [[5] * (longest + more)]})[0] == status
     status, answer = both.ask("/v1/embeddings", {"model": "embedder", "input": ["w5", "w5 " * 5000]})
     assert (status, answer["error"]["code"]) == (400, "context_length_exceeded")
     assert "input[1]" in answer["error"]["message"]
