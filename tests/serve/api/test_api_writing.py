@@ -185,6 +185,7 @@ def test_prompt_logprobs_are_the_models_in_both_shapes(api: Served, model: limel
     first, *others = vllm["prompt_logprobs"]
     assert first is None
     assert [each[str(id)]["logprob"] for each, id in zip(others, ids[1:], strict=True)] == told["token_logprobs"][1:-1]
+    assert "".join(each[str(id)]["decoded_token"] for each, id in zip(others, ids[1:], strict=True)) == SENTENCE[3:]
     assert all({1, 2} <= {value["rank"] for value in each.values()} for each in others)
 
 

@@ -117,13 +117,24 @@ def test_a_response_is_what_a_chat_says(api: Served) -> None:
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
 
 
-@pytest.mark.parametrize("more", [{}, {"tools": [TOOL], "tool_choice": "required"}])
+BOTH = [{**TOOL, "name": "hear"}, TOOL]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"tools": [TOOL], "tool_choice": "required"},
+        {"tools": BOTH, "tool_choice": {"type": "function", "name": "look"}},
+    ],
+)
 def test_pieces_of_a_response_say_where_they_belong(api: Served, more: dict[str, Any]) -> None:
     body = {"input": "The cat sat", "max_output_tokens": 60, "temperature": 0, "stream": True, **more}
     with api.open("/v1/responses", body) as answer:
         events = [json.loads(block.partition("data: ")[2]) for block in answer.read().decode().split("\n\n")[:-1]]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     output = events[-1]["response"]["output"]
+    assert {item["name"] for item in output if item["type"] == "function_call"} == ({"look"} if more else set())
     pieces = [event for event in events if event["type"].endswith(".delta")]
     for item, made in enumerate(output):
         mine = [piece for piece in pieces if piece["output_index"] == item]

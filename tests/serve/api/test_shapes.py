@@ -8,6 +8,8 @@ import pytest
 from api_server import Served
 from cli.tiny_models import trained
 
+from limelight.serve.api.bodies import Chat
+from limelight.serve.api.chat import Chatting
 from limelight.serve.api.tools import Calls, Style, style
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
@@ -106,6 +108,16 @@ def test_a_call_that_must_be_is_one(api: Served, choice: Any) -> None:
     assert streamed["index"] == 0
     assert streamed["function"] == call["function"]
     assert chunks[-1]["finish_reason"] == "tool_calls"
+
+
+def test_a_template_that_knows_no_functions_has_a_system_message_of_them(api: Served) -> None:
+    for before in ([], [{"role": "system", "content": "Be brief."}]):
+        body = Chat.model_validate({"messages": [*before, *HELLO], "tools": TOOLS})
+        first, *others = Chatting("chatcmpl-1", api.writer, body).shown
+        assert first["role"] == "system"
+        assert first["content"].startswith("Be brief." if before else "You may call")
+        assert all(tool["function"]["name"] in first["content"] for tool in TOOLS)
+        assert [message["role"] for message in others] == ["user"]
 
 
 def test_calls_may_be_made_within_text(api: Served) -> None:
