@@ -7,7 +7,6 @@ token fits if its characters do, whatever kind of token that is.
 
 import re
 from collections.abc import Iterable
-from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import final
@@ -24,11 +23,12 @@ KEYS = tuple(str(Key.at(sharps, mode)) for mode in ("", "m") for sharps in range
 
 LENGTHS = {
     f"{over if over > 1 else ''}{sign}": Fraction(over, under)
-    for over in range(1, 17)
-    for sign, under in (("", 1), ("/", 2), ("/4", 4))
+    for sign, under, most in (("", 1, 16), ("/", 2, 7), ("/4", 4, 1))
+    for over in range(1, most + 1)
     if under == 1 or over % 2
 }
-"""How long a note may be, in eighths, as it is written."""
+"""How long a note may be, in eighths, as it is written. Of quarters of an eighth there is one alone: with three of them
+whoever draws a 3 that is too long could only go on to three quarters."""
 
 GOING_ON = {
     text[:end]: tuple(whole for whole in LENGTHS if whole.startswith(text[:end]))
@@ -110,7 +110,8 @@ class Score:
 
     def fits(self, text: str) -> bool:
         """Whether the text may go on by these characters."""
-        trial = copy(self)
+        trial = Score.__new__(Score)  # nothing in a score is changed in place; `copy` takes five times as long
+        trial.__dict__.update(self.__dict__)
         return bool(text) and all(trial._take(character) for character in text)
 
     def take(self, text: str) -> None:

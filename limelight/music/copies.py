@@ -6,7 +6,7 @@ runs are all unknown has copied at most WINDOW − 1 notes in a row.
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import count, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,14 +38,20 @@ def known(notes: Sequence[int], windows: Windows) -> bool:
     return at < len(windows) and bool(windows[at] == found)
 
 
-def longest(melody: Sequence[int], others: Iterable[Sequence[int]]) -> int:
-    """The most notes in a row that the melody has in common with one of the others, in whatever key."""
-    steps = [b - a for a, b in pairwise(melody)]
-    best = 0
-    for other in others:
-        theirs = [b - a for a, b in pairwise(other)]
-        runs = [0] * (len(theirs) + 1)
-        for step in steps:
-            runs = [0, *(runs[i] + 1 if step == their else 0 for i, their in enumerate(theirs))]
-            best = max(best, *runs)
-    return best + 1 if best else min(1, len(melody))
+def longest(melodies: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> list[int]:
+    """The most notes in a row that each of the melodies has in common with one of the others, in whatever key."""
+    steps, theirs = ([[b - a for a, b in pairwise(melody)] for melody in side] for side in (melodies, others))
+    found = [min(1, len(melody)) for melody in melodies]
+    open = [at for at, each in enumerate(steps) if each]
+    for length in count(1):
+        known = {tuple(each[at : at + length]) for each in theirs for at in range(len(each) - length + 1)}
+        open = [
+            at
+            for at in open
+            if any(tuple(steps[at][i : i + length]) in known for i in range(len(steps[at]) - length + 1))
+        ]
+        if not open:
+            break
+        for at in open:
+            found[at] = length + 1
+    return found

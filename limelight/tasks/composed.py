@@ -131,5 +131,5 @@ def kept(written: Sequence[tuple[Wish, Written]], learned: Sequence[Tune] = ()) 
         share(lambda wish, tune: "{}/{}".format(*tune.metre) == wish.metre),
         share(lambda wish, tune: tune.form == wish.form),
         share(lambda wish, tune: str(tune.key) == wish.key and tune.keeps_key()),
-        tuple(sorted(copies.longest(tune.melody(), melodies) for _, tune in read)) if melodies else (),
+        tuple(sorted(copies.longest([tune.melody() for _, tune in read], melodies))) if melodies else (),
     )

@@ -70,8 +70,7 @@ def test_a_run_of_notes_that_was_learned_is_left_after_sixteen() -> None:
     assert not copies.known(moved[:16], windows)
     assert copies.known(moved[:17], windows)
     assert copies.known([50, *moved[:17]], windows)
-    assert copies.longest([1, *moved, 2], [[5], scale]) == len(scale)
-    assert copies.longest([60], [scale]) == 1
+    assert copies.longest([[1, *moved, 2], [60], [], [60, 60, 90]], [[5], scale]) == [len(scale), 1, 0, 1]
     head = "M:4/4\nK:C\n% AB\nCDEFGABc| defgabCD| "
     free, kept = Score(), Score(windows=windows)
     free.take(head)
