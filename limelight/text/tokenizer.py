@@ -60,6 +60,7 @@ class Tokenizer:
         self._parts = parts
         self._inner = parts.inner
         self._lock = threading.Lock()  # guards the switches of the inner tokenizer
+        self._spelled: dict[int, str] = {}  # of the tokens that were asked for: whoever looks asks for thousands
         with self._guarded():
             for text in (parts.template or "", *parts.others.values()):
                 text.encode()  # half a surrogate pair would be found when it is used or saved
@@ -199,9 +200,15 @@ class Tokenizer:
     def spell(self, id: int) -> str:
         """`token`, also for one of the rows that many models have beyond their tokenizer's vocabulary."""
         id = given.whole("id", id, 0)
+        known = self._spelled.get(id)
+        if known is not None:
+            return known
         with self._guarded():
             there = id < 2**32 and self._inner.id_to_token(id) is not None
-        return self.token(id) if there else f"<unused {id}>"
+        if not there:
+            return f"<unused {id}>"
+        self._spelled[id] = spelled = self.token(id)
+        return spelled
 
     def id(self, token: str) -> int:
         """The id of one token, given as the vocabulary spells it or as text. Raises RequestError if it isn't one."""
