@@ -76,16 +76,20 @@ class Wish:
 
 @final
 class Written:
-    """A piece by its tokens: text, as the model wrote it, and the piece that it is."""
+    """A piece by its tokens: text, as the model wrote it, and the piece that it is. ended: whether it has an end, or
+    came to that of what the model reads."""
 
-    def __init__(self, ids: Sequence[int], text: str, kind: Kind) -> None:
+    def __init__(self, ids: Sequence[int], text: str, kind: Kind, *, ended: bool = True) -> None:
         self.ids = tuple(ids)
+        self.ended = ended
         self.text = text
         self.kind = kind
 
     @cached_property
     def piece(self) -> Piece:
-        """Raises RequestError if the text is none."""
+        """Raises RequestError if the text is none, or has no end."""
+        if not self.ended:
+            raise RequestError(f"in {TRIES} tries no end was found; ask for fewer bars or sections")
         return abc.read(self.text, abc.EIGHTH) if self.kind == "tune" else chorale.parse(self.text)
 
 
@@ -99,7 +103,7 @@ def compose(
     free: bool = False,
     wrote: Callable[[int], None] | None = None,
 ) -> list[Written]:
-    """A piece for each wish, of whole bars and with an end.
+    """A piece for each wish, of whole bars; with an end, if one is found in `TRIES` tries.
 
     free: only the header that was asked for is given, and what comes out may be no tune. wrote: told how many are done.
     With a seed, the n-th piece (from 0) is what `seed + n` gives alone. Raises RequestError for wishes that cannot be
@@ -133,14 +137,11 @@ def compose(
             if request.error is not None:
                 raise request.error
             ids = [id for id in request.generated if id not in tokenizer.eos]
-            if request.finish == "stop" or free:
-                found[number] = Written(ids, tokenizer.decode(ids), about.kind)
-            elif trial + 1 < TRIES:
-                again.append((number, trial + 1))
+            ended = request.finish == "stop"
+            if ended or free or trial + 1 == TRIES:
+                found[number] = Written(ids, tokenizer.decode(ids), about.kind, ended=ended)
             else:
-                raise RequestError(
-                    f"in {TRIES} tries of {network.context:,} tokens no end was found; ask for fewer bars or sections"
-                )
+                again.append((number, trial + 1))
         waiting = again
     return [found[number] for number in range(count)]
 

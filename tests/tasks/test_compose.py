@@ -16,7 +16,7 @@ from limelight.errors import FileError, RequestError
 from limelight.models.api import Decoder
 from limelight.music import abc, chorale, copies, midi
 from limelight.tasks import composed
-from limelight.tasks.compose import About, Lawful, Wish, compose
+from limelight.tasks.compose import About, Lawful, Wish, Written, compose
 from limelight.tasks.learn import learn
 from limelight.tasks.listening import SeenTune
 from limelight.tasks.pieces import read, texts
@@ -185,6 +185,16 @@ def test_what_was_learned_is_not_copied_unless_told(folders: dict[str, Path]) ->
         if not copied:
             begun = 14  # what the start itself copies is the asker's own
             assert not any(copies.known(written.melody()[:at], about.windows) for at in range(begun + 1, 60))
+
+
+def test_a_tune_without_an_end_is_no_piece_and_spoils_no_others(folders: dict[str, Path]) -> None:
+    whole = abc.write(abc.read(next(abc.tunes(TUNES))[1]))
+    wish = Wish("G", "6/8", "AABB")
+    done = [(wish, Written((), whole, "tune")), (wish, Written((), whole, "tune", ended=False))]
+    with pytest.raises(RequestError, match="no end was found"):
+        _ = done[1][1].piece
+    kept = composed.kept(done)
+    assert (kept.tunes, kept.parse, kept.metre, kept.form) == (2, 0.5, 0.5, 0.5)
 
 
 def test_a_chorale_rises_in_each_step_and_ends(folders: dict[str, Path]) -> None:
