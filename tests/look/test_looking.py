@@ -168,6 +168,7 @@ def test_links_are_the_largest_weights_of_all_heads(model: limelight.Model, seen
         assert float(row[link.layer, link.head, link.target]) == pytest.approx(link.weight, abs=1e-6)
     found = seen.importance("w18", method="blocking")
     assert all(link.source - link.target >= 2 for link in found.links)
+    assert all(link.source - link.target >= 1 for link in seen.links(n=10_000))
     asking = [float(everything[:, :, 7, i].max()) for i in found.named if i < 6]
     most = next((weight for weight in asking if weight >= TELLING), found.links[0].weight)
     assert found.telling is not None

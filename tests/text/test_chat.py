@@ -46,6 +46,7 @@ TEMPLATES = [
     CHATML,
     "{{ bos_token }}{% for m in messages %}\n    {% if m.role == 'user' %}\n  [{{ m.content | trim }}]\n"
     "    {% endif %}\n{% endfor %}",
+    "{% set ns = namespace({'n': 1}, more=2) %}{{ ns.n + ns.more }}{{ messages[0].content }}",
     "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
     "{% if ns.n > 1 %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}{{ ns.n }}"
     "{{ {'b': 1, 'a': '<é>'} | tojson(indent=2) }}",

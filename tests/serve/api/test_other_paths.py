@@ -17,6 +17,7 @@ from references import SIZES, write_marked_tokenizer
 
 import limelight
 from limelight.serve.api.chat import Chatting
+from limelight.serve.api.responses import Respond
 
 TEXTS = ["w10 w11", "w12", "w10 w11 w13 w14"]
 
@@ -115,6 +116,16 @@ def test_a_response_is_what_a_chat_says(api: Served) -> None:
 
 
 TOOL = {"type": "function", "name": "look", "parameters": {"type": "object", "properties": {"n": {"type": "integer"}}}}
+
+
+def test_calls_that_follow_one_another_are_of_one_turn() -> None:
+    calls = [{"type": "function_call", "call_id": f"call_{n}", "name": "look", "arguments": "{}"} for n in range(3)]
+    told = [{"type": "function_call_output", "call_id": call["call_id"], "output": "warm"} for call in calls]
+    body = Respond.model_validate({"input": [{"role": "user", "content": "Look."}, *calls, *told]})
+    said, made, *outputs = body.chat.messages
+    assert (said.role, made.role) == ("user", "assistant")
+    assert [call.id for call in made.tool_calls or ()] == ["call_0", "call_1", "call_2"]
+    assert [(each.role, each.tool_call_id) for each in outputs] == [("tool", f"call_{n}") for n in range(3)]
 
 
 BOTH = [{**TOOL, "name": "hear"}, TOOL]
