@@ -17,6 +17,7 @@ from limelight.errors import FileError, RequestError
 from limelight.models.api import Decoder
 from limelight.music import abc, bars, chorale
 from limelight.music.copies import Windows
+from limelight.music.tune import Tune
 from limelight.tasks.pieces import Kind, Piece
 from limelight.text.tokenizer import Tokenizer
 
@@ -24,7 +25,8 @@ ABOUT = "music.npz"
 """Beside a model's weights: what it writes, and the runs of notes that it must not copy."""
 
 ROWS = 32  # pieces that are written together
-TRIES = 4  # until a piece has an end
+APART = 2_654_435_761  # between the seeds of a piece's tries; torch takes the lower 32 bits
+TRIES = 4  # until a piece has an end and keeps its key
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,14 @@ class Written:
             raise RequestError(f"in {TRIES} tries no end was found; ask for fewer bars or sections")
         return abc.read(self.text, abc.EIGHTH) if self.kind == "tune" else chorale.parse(self.text)
 
+    def keeps(self, wish: Wish) -> bool:
+        """Whether it can be read, and where a key was asked for, keeps it."""
+        try:
+            piece = self.piece
+        except RequestError:
+            return False
+        return not wish.key or not isinstance(piece, Tune) or piece.keeps_key()
+
 
 def compose(
     network: Decoder,
@@ -103,7 +113,8 @@ def compose(
     free: bool = False,
     wrote: Callable[[int], None] | None = None,
 ) -> list[Written]:
-    """A piece for each wish, of whole bars; with an end, if one is found in `TRIES` tries.
+    """A piece for each wish, of whole bars; with an end and in the key that was asked for by its notes, too (see
+    `Tune.keeps_key`), if one is found in `TRIES` tries.
 
     free: only the header that was asked for is given, and what comes out may be no tune. wrote: told how many are done.
     With a seed, the n-th piece (from 0) is what `seed + n` gives alone. Raises RequestError for wishes that cannot be
@@ -124,23 +135,23 @@ def compose(
                 sampling=sampling,
                 stop=tokenizer.eos,
                 draft=None,
-                generator=torch.Generator().manual_seed((seed + number + (trial << 40)) % (1 << 63)),
+                generator=torch.Generator().manual_seed((seed + number + APART * trial) % (1 << 63)),
                 constraint=made[number](),
             )
             for number, trial in waiting
         ]
         for step in engine.run():
             if wrote is not None and any(token.finish for token in step):
-                wrote(len(found) + sum(request.finish is not None for request in requests))
+                wrote(count - len(waiting) + sum(request.finish is not None for request in requests))
         again = []
         for (number, trial), request in zip(waiting, requests, strict=True):
             if request.error is not None:
                 raise request.error
             ids = [id for id in request.generated if id not in tokenizer.eos]
-            ended = request.finish == "stop"
-            if ended or free or trial + 1 == TRIES:
-                found[number] = Written(ids, tokenizer.decode(ids), about.kind, ended=ended)
-            else:
+            written = Written(ids, tokenizer.decode(ids), about.kind, ended=request.finish == "stop")
+            if written.ended or number not in found:  # the last that has an end, if none is as it was asked for
+                found[number] = written
+            if not free and not written.keeps(wishes[number]) and trial + 1 < TRIES:
                 again.append((number, trial + 1))
         waiting = again
     return [found[number] for number in range(count)]

@@ -16,7 +16,7 @@ from limelight.errors import FileError, RequestError
 from limelight.models.api import Decoder
 from limelight.music import abc, chorale, copies, midi
 from limelight.tasks import composed
-from limelight.tasks.compose import About, Lawful, Wish, Written, compose
+from limelight.tasks.compose import TRIES, About, Lawful, Wish, Written, compose
 from limelight.tasks.learn import learn
 from limelight.tasks.listening import SeenTune
 from limelight.tasks.pieces import read, texts
@@ -168,6 +168,26 @@ def test_every_tune_of_a_model_that_knows_nothing_is_as_asked(folders: dict[str,
         Sampling(temperature=1.0, seed=1),
     )
     assert begun[0].text.startswith("M:6/8\nK:D\n% AABB\n|: D2FAd2:|\n|: ")
+
+
+def test_a_tune_that_leaves_its_key_is_written_again(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    network, model, about = opened(folders["tune"])
+    judged: list[str] = []
+
+    def third(tune: abc.Tune) -> bool:
+        judged.append(abc.write(tune))
+        return len(judged) == 3
+
+    monkeypatch.setattr(abc.Tune, "keeps_key", third)
+    wish, told = Wish("D", "6/8", "AB", 1), list[int]()
+    (written,) = compose(network, model.tokenizer, about, [wish], Sampling(temperature=1.0, seed=1), wrote=told.append)
+    assert len(set(judged)) == 3
+    assert abc.write(written.piece) == judged[-1]
+    compose(network, model.tokenizer, about, [Wish(bars=1, form="AB")], Sampling(temperature=1.0, seed=1))
+    assert len(judged) == 3  # nobody asked for a key
+    compose(network, model.tokenizer, about, [wish], Sampling(temperature=1.0, seed=1))
+    assert len(judged) == 3 + TRIES  # none keeps it: the last is taken
+    assert set(told) == {1}
 
 
 def test_what_was_learned_is_not_copied_unless_told(folders: dict[str, Path]) -> None:
