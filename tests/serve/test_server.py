@@ -38,6 +38,9 @@ def test_importance_is_what_the_library_says(opened: str, tiny: Path) -> None:
         steps += [line["total"] for line in progress]
         expected = seen.importance(8, method=method)
         answer, check = last["importance"], expected.check
+        assert answer["telling"] == (
+            None if expected.telling is None else pytest.approx(vars(expected.telling), abs=1e-5)
+        )
         assert answer["values"] == pytest.approx([heard.importance for heard in expected.words], abs=1e-5)
         assert answer["probability"] == pytest.approx(math.exp(expected.logprob), abs=1e-5)
         for name in ("method", "unit", "answer_unit", "rank", "expected", "foil"):

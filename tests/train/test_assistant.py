@@ -242,7 +242,10 @@ def test_the_loss_of_preferences_is_the_formula(base: str, tmp_path: Path) -> No
 
     ours = [logprob(row) for row in range(4)]
     reference = np.array([-30.0, -41.5, -60.0, -33.0], np.float32)
-    batch = Preferred(file, 0, reference).batch(np.arange(2), 0)
+    pairs = Preferred(file, 0, reference)
+    batch = pairs.batch(np.arange(2), 0)
+    widths = [max(len(rows[pair][0]), len(rows[pair + 1][0])) - 1 for pair in (0, 2)]  # both are read at the longer's
+    assert pairs.lengths(np.arange(2))[0].tolist() == [2 * width for width in widths]
     gains = [one - float(other) for one, other in zip(ours, reference, strict=True)]
     expected = sum(math.log1p(math.exp(-0.3 * (gains[i] - gains[i + 1]))) for i in (0, 2))
     learned, plain = Preferring(network, 0.3)(batch).tolist()  # type: ignore[arg-type]
