@@ -118,7 +118,8 @@ def _rests(before: Found, after: Found, question: str) -> str:
 
 def _instructions(before: Found, after: Found) -> str:
     rows = [
-        "<h2>Answers side by side</h2><p>Whether an instruction was kept is checked by a rule (in IFEval’s manner).</p>"
+        "<h2>Answers side by side</h2><p>Whether an instruction was kept is checked by a rule (in IFEval’s manner);"
+        " an answer that says the question again keeps none.</p>"
     ]
     rows.append("<table><tr><th>kind<th>asked<th>before<th>after")
     for at, each in enumerate(INSTRUCTIONS):

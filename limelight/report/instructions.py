@@ -48,6 +48,12 @@ def german(text: str) -> bool:
     return sum(word in small for word in found) > sum(word in english for word in found)
 
 
+def repeats(asks: str, answer: str) -> bool:
+    """Whether an answer says the whole question again, as base models do: what stands there because it was asked for
+    shows nothing of heeding it."""
+    return f" {' '.join(words(asks))} " in f" {' '.join(words(answer))} "
+
+
 INSTRUCTIONS = (
     Instruction("length", "Explain in at most 15 words why the sky is blue.", lambda a: 0 < len(words(a)) <= 15),
     Instruction("length", "Describe the sea in more than 30 words.", lambda a: len(words(a)) > 30),

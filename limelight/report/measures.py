@@ -13,7 +13,7 @@ from limelight.errors import RequestError
 from limelight.look.answer import Importance
 from limelight.model import Model
 from limelight.report.choices import QUESTIONS
-from limelight.report.instructions import INSTRUCTIONS
+from limelight.report.instructions import INSTRUCTIONS, repeats
 from limelight.tasks.asking import logprobs
 from limelight.train.chats import conversing
 
@@ -71,7 +71,10 @@ def measure(model: Model, name: str, text: str, question: str, told: Callable[[i
     rests = None
     if answer.strip():
         rests = model.look([{"role": "user", "content": question}], answer).importance(by="word")
-    kept = tuple(each.kept(said.strip()) for each, said in zip(INSTRUCTIONS, answers, strict=True))
+    kept = tuple(
+        each.kept(said.strip()) and not repeats(each.asks, said)
+        for each, said in zip(INSTRUCTIONS, answers, strict=True)
+    )
     lost, bits = loss(model, text)
     return Found(name, tuple(answers), kept, chosen(model), lost, bits, answer, rests)
 

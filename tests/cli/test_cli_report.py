@@ -15,7 +15,7 @@ import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.report import measures
 from limelight.report.choices import QUESTIONS
-from limelight.report.instructions import INSTRUCTIONS, bullets, german, is_json, sentences
+from limelight.report.instructions import INSTRUCTIONS, bullets, german, is_json, repeats, sentences
 from limelight.report.stages import first, stages
 from limelight.tasks.learn import learn
 
@@ -52,6 +52,9 @@ def test_each_rule_tells_a_good_answer_from_a_bad_one() -> None:
     assert len({each.kind for each in INSTRUCTIONS}) >= 10
     told = {each.asks: (each.kept(KEPT[each.asks][0]), each.kept(KEPT[each.asks][1])) for each in INSTRUCTIONS}
     assert told == dict.fromkeys(KEPT, (True, False))
+    for asks, (good, _) in KEPT.items():
+        assert repeats(asks, f"### user\n{asks.upper()}\n{good}")
+        assert not repeats(asks, good)
     assert (sentences(""), bullets("a - b"), german(""), is_json("[1]")) == (0, 0, False, False)
 
 
