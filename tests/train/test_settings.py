@@ -148,6 +148,11 @@ def test_what_is_chosen_for_so_much_text(
     assert found.tokenizer == kind
 
 
+def test_texts_are_read_as_they_are_unless_told() -> None:
+    settings = chosen(vocabulary(Settings("translate"), 10**6), 10**6, 2)
+    assert (settings.lower, settings.shared, settings.columns) == (False, True, ())
+
+
 def test_what_was_given_stays() -> None:
     given = Settings("generate", lr=0.5, steps=7, warmup=3, smoothing=0.0, dropout=0.0, vocab=300, tokenizer="word")
     settings = chosen(vocabulary(given, 10**9), 10**8, 2)
