@@ -25,7 +25,7 @@ def compose(
     start: Annotated[
         str, typer.Option(metavar="ABC|FILE", help="How the tune begins, or a file that says it: it goes on there.")
     ] = "",
-    count: Annotated[int, typer.Option(metavar="N", min=1, help="How many pieces.")] = 1,
+    count: Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="How many pieces.")] = 1,
     temperature: Annotated[
         float, typer.Option(metavar="T", help="How freely; 0 always takes the likeliest.")
     ] = TEMPERATURE,

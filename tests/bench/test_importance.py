@@ -121,14 +121,14 @@ def test_a_picture_of_what_the_model_says_next(model: limelight.Model) -> None:
 
 def test_new_texts_are_those_of_the_later_part_on_which_nothing_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kinds come in turn, so that a run that is broken off has measured all of them."""
-    parts = {later: [Item(kind, f"{kind} {later} {i}", None, ()) for kind in ("by hand", "a", "b") for i in range(30)]
+    parts = {later: [Item(kind, f"{kind} {later} {i}", None, ()) for kind in ("by hand", "a", "b") for i in range(40)]
              for later in (False, True)}  # fmt: skip
     monkeypatch.setattr(bench, "items", lambda data, later=False: parts[later])
     new = [item.text for item, _ in bench.wanted("new", None, None, compare=False)]
-    assert new[:4] == ["by hand True 27", "a True 5", "b True 5", "by hand True 28"]
-    assert len(new) == len({*new}) == 3 + 25 + 25
-    assert [item.text for item, _ in bench.wanted("new", 1, ["b"], compare=False)] == ["b True 5"]
-    assert len(bench.wanted("later", None, None, compare=False)) == 90
+    assert new[:4] == ["by hand True 36", "a True 14", "b True 14", "by hand True 37"]
+    assert len(new) == len({*new}) == 4 + 26 + 26
+    assert [item.text for item, _ in bench.wanted("new", 1, ["b"], compare=False)] == ["b True 14"]
+    assert len(bench.wanted("later", None, None, compare=False)) == 120
     halves = [{item.text for item, _ in bench.wanted(half, None, None, compare=False)} for half in ("chosen", "told")]
     assert halves[0] | halves[1] == {item.text for item in parts[False]}
 

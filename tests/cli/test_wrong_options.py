@@ -19,6 +19,7 @@ from limelight.cli import COMMANDS, _load
 from limelight.report.choices import QUESTIONS
 from limelight.report.instructions import INSTRUCTIONS
 from limelight.report.measures import Found
+from limelight.tasks.learn import learn
 from limelight.train.disk import write
 from limelight.train.loop import Result as Trained
 from limelight.train.settings import Settings, to_toml
@@ -60,6 +61,7 @@ GOOD = {
     "serve": ["-m", "MODEL", "--port", "0"],
     "models": [],
     "pull": ["./nothing"],
+    "compose": ["-m", "TUNES", "--form", "AB", "--bars", "1", "--metre", "2/4", "--seed", "1"],
     "export": ["MODEL", "exported"],
     "show": ["MODEL"],
     "doctor": [],
@@ -74,6 +76,9 @@ def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write(folder / "helper" / "settings.toml", to_toml(Settings("assistant", str(tiny))))
     write(folder / "helper" / "log.jsonl", "")
     (folder / "helper" / "model").symlink_to(tiny)
+    (folder / "tunes.abc").write_text("X:1\nM:2/4\nK:G\nGABc|d2d2|edcB|G2G2||GABc|d2e2|dcBA|G4||\n" * 2)
+    learn({"task": "compose", "train": [str(folder / "tunes.abc")], "valid": [str(folder / "tunes.abc")], "width": 16,
+           "model": "gpt-modern-tiny", "steps": 1, "batch_tokens": 128, "threads": 1}, folder / "tunes")  # fmt: skip
     words = language()
     save_checkpoint(network("transformer-modern-tiny"), words.target, folder / "translator")
     pairs = "ein hund\thund ein\nein kleiner hund\thund kleiner ein\n"
@@ -101,7 +106,7 @@ def place(tiny: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "a model", ("yes",) * len(INSTRUCTIONS), (True,) * len(INSTRUCTIONS), ("",) * len(QUESTIONS), 2.0, 1.0, "", None
     )
     monkeypatch.setattr("limelight.report.measures.measure", lambda *_: measured)
-    folders = {name.upper(): str(tmp_path / name) for name in ("translator", "helper", *ENCODERS)}
+    folders = {name.upper(): str(tmp_path / name) for name in ("translator", "helper", "tunes", *ENCODERS)}
     return {"SENTENCE": "the cat sat on", "MODEL": str(tiny), **folders}
 
 
