@@ -58,7 +58,10 @@ def eval(
         typer.Option(metavar="FILE.png", help="Draw which words decide each label.", rich_help_panel="eval classify"),
     ] = None,
     write: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Write so many tunes, and judge them.", rich_help_panel=_COMPOSE)
+        int,
+        typer.Option(
+            metavar="N", min=0, max=10_000, help="Write so many tunes, and judge them.", rich_help_panel=_COMPOSE
+        ),
     ] = 0,
     free: Annotated[
         bool, typer.Option("--free", help="Ask nothing of their bars and notes.", rich_help_panel=_COMPOSE)
