@@ -17,7 +17,7 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance
-from limelight.look.answer import Importance, heard
+from limelight.look.answer import Importance
 from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.session import CausalSession, Progress, session
@@ -264,20 +264,14 @@ class SeenAnswer(View[CausalSession]):
         found = importance.measure(inquiry, None, progress, check)
         target, *_ = self._words(asked)
         logits = self.session.logits(slice(question.at[0], question.at[0] + 1))[0]
-        return Importance(
+        return Importance.of(
+            found,
+            [each.word for each in prompt],
             target=asked.word,
             logprob=float(self.session.whole(question)),
             rank=1 + int((logits > logits[question.answer[0]]).sum())
             if len(asked.tokens) == len(target.tokens)
             else None,
-            method=found.method,
-            words=heard([each.word for each in prompt], found, None),
-            named=found.named,
-            losses=found.losses,
-            check=found.check,
-            links=(),
-            unit=found.unit,
-            answer_unit=found.answer_unit,
             by=by,
         )
 

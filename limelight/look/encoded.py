@@ -10,7 +10,7 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links
-from limelight.look.answer import Importance, heard
+from limelight.look.answer import Importance
 from limelight.look.encoder import EncoderSession
 from limelight.look.inquiry import Inquiry
 from limelight.look.question import Class, Likelihood, MaskedWord, Question, Score, Similarity, Span, Tag
@@ -78,21 +78,16 @@ class SeenEncoded(View[EncoderSession]):
                 ("links", source, others), lambda: links.strongest(session, self.reading, [source], others, 5)
             )
         logprob, rank, expected = session.once(("said", whole), lambda: self._said(session, whole))
-        return Importance(
+        return Importance.of(
+            found,
+            [self.words[i] for i in places],
             target=target,
             logprob=logprob,
             rank=rank,
             expected=expected,
             foil=foil,
-            method=found.method,
-            words=heard([self.words[i] for i in places], found, None),
-            named=found.named,
-            losses=found.losses,
-            check=found.check,
-            links=tuple(behind),
+            links=behind,
             telling=next(iter(behind), None),
-            unit=found.unit,
-            answer_unit=found.answer_unit,
         )
 
     def asking(

@@ -12,7 +12,7 @@ from limelight.errors import RequestError
 from limelight.look import importance, links, roles
 from limelight.look.ablate import Ablation, ablate
 from limelight.look.ahead import END, continued
-from limelight.look.answer import Importance, heard
+from limelight.look.answer import Importance
 from limelight.look.attribution import Attribution, attribute
 from limelight.look.edit import edit
 from limelight.look.inquiry import Inquiry
@@ -184,21 +184,17 @@ class Seen(View[CausalSession]):
         logits = self.session.logits(slice(at[0], at[-1] + 1))
         likeliest = int(logits[0].argmax())
         ranks = [1 + int((row > row[token]).sum()) for row, token in zip(logits, tokens, strict=True)]
-        return Importance(
+        return Importance.of(
+            found,
+            before,
+            inquiry.asks,
             target=asked,
             logprob=float(GivenWord(at, tokens).logprob(logits[None])[0]),
             rank=max(ranks),
             expected=END if likeliest in self._tokenizer.controls else self._tokenizer.spell(likeliest).strip(),
             foil=foil,
-            method=found.method,
-            words=heard(before, found, inquiry.asks),
-            named=found.named,
-            losses=found.losses,
-            check=found.check,
-            links=tuple(behind),
+            links=behind,
             telling=telling,
-            unit=found.unit,
-            answer_unit=found.answer_unit,
         )
 
     def token_importance(

@@ -7,7 +7,7 @@ from torch import Tensor, stack
 
 from limelight.errors import RequestError
 from limelight.look import importance
-from limelight.look.answer import Importance, heard
+from limelight.look.answer import Importance
 from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.session import CausalSession, Progress, session
@@ -85,17 +85,11 @@ class SeenTune:
         found = importance.measure(
             Inquiry(self.session, question, tuple(p.tokens for p in parts), long=True), None, progress
         )
-        return Importance(
+        return Importance.of(
+            found,
+            parts,
             target=target if note is not None else _named(f"bar {bar}", target),
             logprob=float(self.session.whole(question)),
-            method=found.method,
-            words=heard(parts, found, None),
-            named=found.named,
-            losses=found.losses,
-            check=found.check,
-            links=(),
-            unit=found.unit,
-            answer_unit=found.answer_unit,
             by="bar",
         )
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from limelight import given
 from limelight.errors import RequestError
-from limelight.look.answer import Importance, heard
+from limelight.look.answer import Importance
 from limelight.look.importance import chosen, measure
 from limelight.look.inquiry import Inquiry
 from limelight.look.question import GivenWord
@@ -142,20 +142,15 @@ class SeenTranslation:
             chosen(method, self.session)
         found = measure(inquiry, method, progress, check)
         first = answers[0]
-        return Importance(
+        return Importance.of(
+            found,
+            [*self.source_words, *before],
+            inquiry.asks,
             target=asked,
             logprob=float(whole.logprob(answers[None])[0]),
             rank=1 + int((first > first[tokens[0]]).sum()),
             expected=self._language.target.spell(int(first.argmax())).strip(),
             foil=foil,
-            method=found.method,
-            words=heard([*self.source_words, *before], found, inquiry.asks),
-            named=found.named,
-            losses=found.losses,
-            check=found.check,
-            links=(),
-            unit=found.unit,
-            answer_unit=found.answer_unit,
         )
 
     def _at(self, asked: Word) -> range:
