@@ -15,7 +15,7 @@ from limelight.music import abc, chorale, copies
 from limelight.music.tune import Tune
 from limelight.tasks.compose import ABOUT, About
 from limelight.tasks.pieces import apart, holds, parted, read, texts
-from limelight.tasks.training.task import Ready, Task
+from limelight.tasks.training.task import Ready, Task, prepared
 from limelight.tasks.training.writing import new
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Marks, Texts
@@ -50,11 +50,7 @@ class Compose(Task):
             raise RequestError("a model that composes begins at nothing and watches its loss; leave out watch and lora")
 
     def ready(self, folder: Path, world: World) -> Ready:
-        if world.main:
-            self._prepare(folder)
-        world.wait()
-        settings = recorded(folder, self.given)
-        assert settings is not None
+        settings = prepared(self._prepare, folder, self.given, world)
         tokenizer = _tokenizer(folder)
         marks = Marks.of(tokenizer)
         training, validation = (Texts(TokenFile(folder / "data" / name), marks) for name in ("train", "valid"))

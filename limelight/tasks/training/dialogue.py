@@ -15,7 +15,7 @@ from limelight.decode import generate
 from limelight.errors import FileError, RequestError
 from limelight.models.api import Decoder, Network
 from limelight.models.presets import PRESETS
-from limelight.tasks.training.task import Ready, Task
+from limelight.tasks.training.task import Ready, Task, prepared
 from limelight.train.batches import Corpus, Part
 from limelight.train.chats import Chat, Preference, conversing
 from limelight.train.hub import PREFIX
@@ -97,11 +97,7 @@ class Dialogue(Task):
 
     def ready(self, folder: Path, world: World) -> Ready:
         """As `Task` has it; the base's weights, with adapters beside its attention unless all of it learns."""
-        if world.main:
-            self._prepare(folder)
-        world.wait()
-        settings = recorded(folder, self.given)
-        assert settings is not None
+        settings = prepared(self._prepare, folder, self.given, world)
         if world.main:
             self.begun(folder, settings)
         world.wait()

@@ -19,7 +19,7 @@ from limelight.models.init import initialise
 from limelight.models.presets import PRESETS, with_dropout
 from limelight.models.registry import config_from_hf, config_to_hf, family
 from limelight.nn.heads import Pooled
-from limelight.tasks.training.task import Ready, Task
+from limelight.tasks.training.task import Ready, Task, prepared
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Batch, Batches, Corpus, Part
 from limelight.train.loop import Hooks
@@ -108,11 +108,7 @@ class Labelling(Task):
 
     def ready(self, folder: Path, world: World) -> Ready:
         """As `Task` has it; the base's weights below a head of the task's own."""
-        if world.main:
-            self._prepare(folder)
-        world.wait()
-        settings = recorded(folder, self.given)
-        assert settings is not None
+        settings = prepared(self._prepare, folder, self.given, world)
         train = TokenFile(folder / "data" / "train")
         training = self.corpus(settings, train)
         said = self.said(settings)

@@ -1,7 +1,7 @@
 """What a task brings to a training: data, a network, what it learns from, and how good it is. One subclass a task."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from limelight.train.batches import Corpus
 from limelight.train.loop import Hooks
 from limelight.train.loss import Learning
 from limelight.train.parallel import World
-from limelight.train.run import Run
+from limelight.train.run import Run, recorded
 from limelight.train.settings import Settings
 
 
@@ -44,3 +44,13 @@ class Task(ABC):
 
         Raises a LimelightError for data that makes no sense.
         """
+
+
+def prepared(prepare: Callable[[Path], None], folder: Path, given: Mapping[str, Any], world: World) -> Settings:
+    """The settings of the run in a folder, which process 0 prepares while the others wait."""
+    if world.main:
+        prepare(folder)
+    world.wait()
+    settings = recorded(folder, given)
+    assert settings is not None
+    return settings
