@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from limelight.look.check import Check
 from limelight.look.importance import Measured
@@ -72,44 +72,6 @@ class Importance:
     rank: int | None = None
     expected: str | None = None
     foil: str | None = None
-
-    @classmethod
-    def of(
-        cls,
-        found: Measured,
-        words: Sequence[Word],
-        asks: int | None = None,
-        *,
-        target: Word,
-        logprob: float,
-        links: Sequence[Link] = (),
-        telling: Link | None = None,
-        by: str = "word",
-        rank: int | None = None,
-        expected: str | None = None,
-        foil: str | None = None,
-    ) -> Self:
-        """What was found of the words that were judged. asks: see `Inquiry.asks`."""
-        return cls(
-            target=target,
-            logprob=logprob,
-            method=found.method,
-            words=tuple(
-                Heard(word.text, word.start, word.end, value, i == asks)
-                for i, (word, value) in enumerate(zip(words, found.values, strict=True))
-            ),
-            named=found.named,
-            losses=found.losses,
-            check=found.check,
-            links=tuple(links),
-            telling=telling,
-            unit=found.unit,
-            answer_unit=found.answer_unit,
-            by=by,
-            rank=rank,
-            expected=expected,
-            foil=foil,
-        )
 
     @property
     def times(self) -> float | None:
@@ -183,3 +145,40 @@ class Importance:
                 f"{places[heard.start]:>{last}}  {heard.word:<{longest}}  {value}{'  asks' if heard.asks else ''}"
             )
         return "\n".join(rows)
+
+
+def answer_of(
+    found: Measured,
+    words: Sequence[Word],
+    asks: int | None = None,
+    *,
+    target: Word,
+    logprob: float,
+    links: Sequence[Link] = (),
+    telling: Link | None = None,
+    by: str = "word",
+    rank: int | None = None,
+    expected: str | None = None,
+    foil: str | None = None,
+) -> Importance:
+    """What was found of the words that were judged. asks: see `Inquiry.asks`."""
+    return Importance(
+        target=target,
+        logprob=logprob,
+        method=found.method,
+        words=tuple(
+            Heard(word.text, word.start, word.end, value, i == asks)
+            for i, (word, value) in enumerate(zip(words, found.values, strict=True))
+        ),
+        named=found.named,
+        losses=found.losses,
+        check=found.check,
+        links=tuple(links),
+        telling=telling,
+        unit=found.unit,
+        answer_unit=found.answer_unit,
+        by=by,
+        rank=rank,
+        expected=expected,
+        foil=foil,
+    )

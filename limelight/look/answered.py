@@ -17,7 +17,7 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance
-from limelight.look.answer import Importance
+from limelight.look.answer import Importance, answer_of
 from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.session import CausalSession, Progress, session
@@ -264,7 +264,7 @@ class SeenAnswer(View[CausalSession]):
         found = importance.measure(inquiry, None, progress, check)
         target, *_ = self._words(asked)
         logits = self.session.logits(slice(question.at[0], question.at[0] + 1))[0]
-        return Importance.of(
+        return answer_of(
             found,
             [each.word for each in prompt],
             target=asked.word,

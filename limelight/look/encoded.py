@@ -10,7 +10,7 @@ from torch import Tensor
 from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links
-from limelight.look.answer import Importance
+from limelight.look.answer import Importance, answer_of
 from limelight.look.encoder import EncoderSession
 from limelight.look.inquiry import Inquiry
 from limelight.look.question import Class, Likelihood, MaskedWord, Question, Score, Similarity, Span, Tag
@@ -78,7 +78,7 @@ class SeenEncoded(View[EncoderSession]):
                 ("links", source, others), lambda: links.strongest(session, self.reading, [source], others, 5)
             )
         logprob, rank, expected = session.once(("said", whole), lambda: self._said(session, whole))
-        return Importance.of(
+        return answer_of(
             found,
             [self.words[i] for i in places],
             target=target,

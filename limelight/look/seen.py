@@ -12,7 +12,7 @@ from limelight.errors import RequestError
 from limelight.look import importance, links, roles
 from limelight.look.ablate import Ablation, ablate
 from limelight.look.ahead import END, continued
-from limelight.look.answer import Importance
+from limelight.look.answer import Importance, answer_of
 from limelight.look.attribution import Attribution, attribute
 from limelight.look.edit import edit
 from limelight.look.inquiry import Inquiry
@@ -184,7 +184,7 @@ class Seen(View[CausalSession]):
         logits = self.session.logits(slice(at[0], at[-1] + 1))
         likeliest = int(logits[0].argmax())
         ranks = [1 + int((row > row[token]).sum()) for row, token in zip(logits, tokens, strict=True)]
-        return Importance.of(
+        return answer_of(
             found,
             before,
             inquiry.asks,

@@ -7,7 +7,7 @@ from torch import Tensor, stack
 
 from limelight.errors import RequestError
 from limelight.look import importance
-from limelight.look.answer import Importance
+from limelight.look.answer import Importance, answer_of
 from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.question import GivenWord
 from limelight.look.session import CausalSession, Progress, session
@@ -85,7 +85,7 @@ class SeenTune:
         found = importance.measure(
             Inquiry(self.session, question, tuple(p.tokens for p in parts), long=True), None, progress
         )
-        return Importance.of(
+        return answer_of(
             found,
             parts,
             target=target if note is not None else _named(f"bar {bar}", target),

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from limelight import given
 from limelight.errors import RequestError
-from limelight.look.answer import Importance
+from limelight.look.answer import Importance, answer_of
 from limelight.look.importance import chosen, measure
 from limelight.look.inquiry import Inquiry
 from limelight.look.question import GivenWord
@@ -142,7 +142,7 @@ class SeenTranslation:
             chosen(method, self.session)
         found = measure(inquiry, method, progress, check)
         first = answers[0]
-        return Importance.of(
+        return answer_of(
             found,
             [*self.source_words, *before],
             inquiry.asks,
