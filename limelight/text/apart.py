@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -20,6 +21,7 @@ from limelight.errors import LimelightError, TextError
 MEMORY = 1 << 29  # bytes of address space
 SECONDS = 1.0  # of the processor's time
 PATIENCE = 60.0  # seconds by the clock, where the processor's time cannot be limited
+SOON = 0.2  # seconds for which a process that is kept is waited for; to start another takes about as long
 _CHILD = "from limelight.text.apart import _main; _main()"
 
 
@@ -28,12 +30,37 @@ def apart(function: str, *arguments: Any, what: str, keep: bool = False) -> Any:
     `SECONDS` where it can.
 
     arguments and the result: what JSON can write. keep: whether the process waits for the next call, which is then a
-    hundred times sooner done; one that was ended is replaced. Raises TextError with the words of the function's
-    LimelightError, or beginning with `what` it is if that takes too much.
+    hundred times sooner done; one that was ended is replaced, and one that is busy for long isn't waited for. Raises
+    TextError with the words of the function's LimelightError, or beginning with `what` it is if that takes too much.
     """
     called = json.dumps({"function": function, "arguments": arguments}).encode() + b"\n"
+    if not keep:
+        return _called(called, _Place(), what, keep=False)
+    place = _kept.setdefault(os.getpid(), _Place())
+    if not place.taken.acquire(timeout=SOON):
+        return _called(called, _Place(), what, keep=False)
     try:
-        child = _kept.pop(os.getpid(), None) if keep else None  # one that another thread uses is not waited for
+        return _called(called, place, what, keep=True)
+    finally:
+        place.taken.release()
+
+
+class _Place:
+    """Where a process waits for the next call, and a lock of who calls it."""
+
+    def __init__(self) -> None:
+        self.taken = threading.Lock()
+        self.child: subprocess.Popen[bytes] | None = None
+
+
+_kept: dict[int, _Place] = {}
+"""By the process that calls: what waits for another one, from which it was forked, is not its own."""
+
+
+def _called(called: bytes, place: _Place, what: str, *, keep: bool) -> Any:
+    """What the process of this place answers; it stays there only if it is kept and is well."""
+    try:
+        child, place.child = place.child, None
         if child is None or child.poll() is not None:
             child = _started()
         with ThreadPoolExecutor(1) as reading:
@@ -46,7 +73,9 @@ def apart(function: str, *arguments: Any, what: str, keep: bool = False) -> Any:
                 raise TextError(f"{what} takes more than {PATIENCE:.0f} s") from None
     except OSError as problem:
         raise TextError(f"{what} is tried in a process of its own, and none could be started: {problem}") from problem
-    if not line.endswith(b"\n") or not (keep and _kept.setdefault(os.getpid(), child) is child):
+    if keep and line.endswith(b"\n"):
+        place.child = child
+    else:
         _end(child)
     if child.returncode == -_out_of_time():
         raise TextError(f"{what} takes more than {SECONDS:.0f} s of computing")
@@ -56,10 +85,6 @@ def apart(function: str, *arguments: Any, what: str, keep: bool = False) -> Any:
     if "error" in answer:
         raise TextError(answer["error"] or f"{what} takes more than {MEMORY >> 20} MB of memory")
     return answer["result"]
-
-
-_kept: dict[int, subprocess.Popen[bytes]] = {}
-"""A process that waits for the next call, by the process that started it: not one that was forked since."""
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -90,8 +115,9 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 @atexit.register
 def _end_kept() -> None:
-    if child := _kept.pop(os.getpid(), None):
-        _end(child)
+    place = _kept.pop(os.getpid(), None)
+    if place is not None and place.child is not None:
+        _end(place.child)
 
 
 def _out_of_time() -> int:

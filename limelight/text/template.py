@@ -7,9 +7,10 @@ special tokens by name, `raise_exception`, `strftime_now`, `tojson`, loop contro
 import json
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, nodes
+from jinja2 import Template, TemplateError, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
 from jinja2.parser import Parser
@@ -25,7 +26,7 @@ def rendered(template: str, values: Mapping[str, Any]) -> str:
     """The text of a template over `values`. Raises TextError for one that fails or writes without end."""
     pieces, length = [], 0
     try:
-        for piece in _environment().from_string(template).generate(values):
+        for piece in _compiled(template).generate(values):
             pieces.append(piece)
             length += len(piece)
             if length > LONGEST:
@@ -80,6 +81,12 @@ def _tojson(
     sort_keys: bool = False,
 ) -> str:
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+@lru_cache(4)
+def _compiled(template: str) -> Template:
+    """The template as a program: it is the same for all conversations with a model, and making it takes longest."""
+    return _environment().from_string(template)
 
 
 def _environment() -> ImmutableSandboxedEnvironment:

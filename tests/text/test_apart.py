@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -38,8 +39,22 @@ def sleep() -> None:
     __import__("time").sleep(60)
 
 
-def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    return apart(f"test_apart.{function.__name__}", *arguments, what="the thing")
+def call(function: Callable[..., Any], *arguments: Any, keep: bool = False) -> Any:
+    return apart(f"test_apart.{function.__name__}", *arguments, what="the thing", keep=keep)
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list["subprocess.Popen[bytes]"]:
+    """The processes that are started from here on."""
+    found: list[subprocess.Popen[bytes]] = []
+
+    class Watched(subprocess.Popen[bytes]):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            found.append(self)
+
+    monkeypatch.setattr(subprocess, "Popen", Watched)
+    return found
 
 
 def test_arguments_and_results_are_what_they_were() -> None:
@@ -73,16 +88,25 @@ def test_a_process_that_cannot_be_started_is_an_error(monkeypatch: pytest.Monkey
         call(double, "x")
 
 
-def test_none_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    started: list[subprocess.Popen[bytes]] = []
-
-    class Watched(subprocess.Popen[bytes]):
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **options)
-            started.append(self)
-
-    monkeypatch.setattr(subprocess, "Popen", Watched)
+def test_none_is_left_behind(started: list["subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PATIENCE", 1.0)
     with pytest.raises(TextError):
         call(sleep)
     assert [process.poll() is not None for process in started] == [True]
+
+
+def test_many_that_call_at_once_share_one_process(
+    started: list["subprocess.Popen[bytes]"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "SOON", 60.0)
+    monkeypatch.setattr(module, "_kept", {})
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(lambda text: call(double, text, keep=True), "abcdefgh")) == [2 * c for c in "abcdefgh"]
+    assert len(started) == 1
+    monkeypatch.setattr(module, "SOON", 0.0)
+    (place,) = module._kept.values()
+    with place.taken:  # one that is busy for long isn't waited for, and what was started instead ends
+        assert call(double, "x", keep=True) == "xx"
+    assert [process.poll() is None for process in started] == [True, False]
+    module._end_kept()
+    assert started[0].poll() is not None
