@@ -49,15 +49,14 @@ class State:
 class Hooks:
     """What a caller adds to a run; each is called in process 0 alone.
 
-    save: writes a network as a folder. score: how good a network is, more being better, under the name `metric`; needed
-    to watch it. samples: some outputs of a network, for people to read. told: other measures of a network, for the log.
-    progress: is told about once a second.
+    save: writes a network as a folder. measures: how good a network is, by names for the log; of the one that is called
+    `metric` more is better, and it can be watched. samples: some outputs of a network, for people to read. progress: is
+    told about once a second.
     """
 
     save: Callable[[Network, Path], None]
-    score: Callable[[Network], float] | None = None
+    measures: Callable[[Network], Mapping[str, float]] | None = None
     samples: Callable[[Network], Sequence[str]] | None = None
-    told: Callable[[Network], Mapping[str, float]] | None = None
     progress: Callable[[Progress], None] | None = None
     metric: str = "bleu"
 
@@ -90,7 +89,7 @@ def train(
     if the disk is full, RequestError for settings that do not go together or a loss that is no number.
     """
     settings = run.settings
-    if settings.watch == "bleu" and hooks.score is None:
+    if settings.watch == "bleu" and hooks.measures is None:
         raise RequestError('watch = "bleu" needs translations to score; watch the loss instead')
     if settings.watch not in {"loss", hooks.metric}:
         raise RequestError(
@@ -154,12 +153,14 @@ class _Loop:
         loss, score, mean = best["loss"], best["score"], False
         if len(steps) > 1 and not settings.ema:
             self.trainee.put(run.mean(steps, "weights/"))
-            averaged = self._measured()
-            mean = self._watched(*averaged) < self._watched(loss, score)
-            loss, score = averaged if mean else (loss, score)
+            averaged, measures = self._measured()
+            other = measures.get(self.hooks.metric)
+            mean = self._watched(averaged, other) < self._watched(loss, score)
+            loss, score = (averaged, other) if mean else (loss, score)
         result = Result(self.state.step, loss, score, run.model, self.hooks.metric)
         with self.trainee.asked() as network:
             if network is not None:
+                self._tidy()  # what was killed at its last checkpoint did not get so far
                 with written(run.model) as beside:
                     beside.rmdir()
                     if mean:
@@ -176,7 +177,8 @@ class _Loop:
         """Measures the weights for use, remembers whether they are the best so far, and writes a checkpoint."""
         state = self.trainee.state()
         with self.trainee.averaged():
-            loss, score = self._measured()
+            loss, measures = self._measured()
+            score = measures.get(self.hooks.metric)
             value, best = self._watched(loss, score), self.state.best
             if best is None or value < best:
                 self.state = replace(self.state, best=value, best_step=self.state.step, since=0)
@@ -186,24 +188,30 @@ class _Loop:
             facts["frozen"] = self.trainee.frozen
             with self.trainee.asked() as network:
                 if network is not None:
-                    self._report(network, loss, score)
+                    self._report(network, {"valid_loss": loss, **measures})
                     self.run.save(self.state.step, state, facts, lambda place: self.hooks.save(network, place))
-                    last = [step for step, _ in self.run.checkpoints()]
-                    self.run.keep([self.state.best_step, *last[-max(self.settings.keep, self.settings.average) :]])
+                    self._tidy()
         self.world.wait()
 
-    def _measured(self) -> tuple[float, float | None]:
-        """Validation loss (nats a target) and, where there is a scorer, the score."""
+    def _tidy(self) -> None:
+        """Leaves the best checkpoint and the last ones."""
+        last = [step for step, _ in self.run.checkpoints()]
+        self.run.keep([self.state.best_step, *last[-max(self.settings.keep, self.settings.average) :]])
+
+    def _measured(self) -> tuple[float, dict[str, float]]:
+        """Validation loss (nats a target), and the hooks' measures; outside process 0 of these only the metric."""
         shares, tokens = [], 0
         for indices in Batches(self.validation, self.settings.batch_tokens, 0).epoch():
             tokens += int(self.validation.lengths(indices)[1].sum())
             shares.append(indices)
         loss = self.trainee.loss(part for indices in shares for part in self._shares(self.validation, indices, 0, 1))
         mean = float(self.world.sum(loss)) / tokens
-        if self.hooks.score is None:
-            return mean, None
+        if self.hooks.measures is None:
+            return mean, {}
         with self.trainee.asked() as network:
-            return mean, self.world.from_main(0.0 if network is None else self.hooks.score(network))
+            measures = {} if network is None else dict(self.hooks.measures(network))
+        metric = self.hooks.metric
+        return mean, measures | {metric: self.world.from_main(measures.get(metric, 0.0))}
 
     def _watched(self, loss: float, score: float | None) -> float:
         return loss if self.settings.watch == "loss" or score is None else -score
@@ -229,10 +237,8 @@ class _Loop:
             entry = {"step": step, "loss": self.loss, "smoothed_loss": smoothed, "lr": self._rate(step), "norm": norm}
             self._tell(entry | {"tokens_per_second": speed})
 
-    def _report(self, network: Network, loss: float, score: float | None) -> None:
-        scored = {} if score is None else {self.hooks.metric: score}
-        told = {} if self.hooks.told is None else self.hooks.told(network)
-        self._tell({"step": self.state.step, "valid_loss": loss, **scored, **told})
+    def _report(self, network: Network, measures: Mapping[str, float]) -> None:
+        self._tell({"step": self.state.step, **measures})
         if self.hooks.samples is not None:
             self.samples.write({"step": self.state.step, "texts": list(self.hooks.samples(network))})
         curve(self.log.path, self.run.folder / "curve.png")

@@ -73,7 +73,7 @@ class Run:
                     path.rename(gone)  # so that no half-deleted checkpoint ever has a name
                 except OSError as error:
                     raise unwritten(path, error) from None
-        for scrap in (self.folder / "checkpoints").glob(".step-*"):
+        for scrap in (*(self.folder / "checkpoints").glob(".step-*"), *self.folder.glob(".model-*")):
             shutil.rmtree(scrap, ignore_errors=True)
 
     def facts(self, step: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from limelight.checkpoints.open import open_checkpoint
 from limelight.errors import RequestError
-from limelight.models.api import Decoder, Seq2Seq
+from limelight.models.api import Decoder, Network, Seq2Seq
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.data import read_pairs
 from limelight.train.loop import Hooks, Result, train
@@ -59,12 +59,12 @@ def learned(folder: Path, *, steps: int) -> tuple[Result, float, list[Progress]]
             assert isinstance(network, Seq2Seq)
             return answers(network, tokenizer, ["a b c"])
 
-        def score(network: Decoder | Seq2Seq) -> float:
+        def measures(network: Network) -> dict[str, float]:
             assert isinstance(network, Seq2Seq)
             with torch.inference_mode():
-                return 100.0 * right(network, tokenizer, test[:20])
+                return {"bleu": 100.0 * right(network, tokenizer, test[:20])}
 
-        hooks = Hooks(save_as(tokenizer), score=score, samples=samples, progress=told.append)
+        hooks = Hooks(save_as(tokenizer), measures=measures, samples=samples, progress=told.append)
         result = train(network, ready.training, ready.validation, ready.run, alone, hooks)
     opened = open_checkpoint(result.model)
     assert isinstance(opened.network, Seq2Seq)

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,22 @@ def test_killed_at_any_moment(tmp_path: Path, data: Path, ema: float, optimizer:
         process.join()
     assert kills >= 3
     assert outcome(tmp_path / "killed") == outcome(tmp_path / "whole")
+
+
+def test_nothing_stays_of_a_run_that_was_killed_at_its_last_checkpoint(tmp_path: Path, data: Path) -> None:
+    options = OPTIONS | {"steps": 12, "model": "gpt"}
+    folder = tmp_path / "run"
+    run(folder, data, options)
+    checkpoints = folder / "checkpoints"
+    kept = sorted(path.name for path in checkpoints.iterdir())
+    # As if it had ended before the others were deleted, and while the model was written.
+    shutil.copytree(checkpoints / kept[0], checkpoints / "step-000001")
+    for scrap in (checkpoints / ".step-000002-old", folder / ".model-ab12"):
+        (scrap / "model").mkdir(parents=True)
+    (folder / "result.json").unlink()
+    run(folder, data, options)
+    assert sorted(path.name for path in checkpoints.iterdir()) == kept
+    assert not [*folder.glob(".model-*")]
 
 
 def test_the_model_opens_and_a_finished_run_stays(tmp_path: Path, data: Path) -> None:

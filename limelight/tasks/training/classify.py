@@ -1,6 +1,6 @@
 """To classify: one of some labels for a whole text, or any number of them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -120,16 +120,16 @@ class Classify(Labelling):
         if settings.learns != "pairs":
             return plain
 
-        def score(network: Network) -> float:
+        def measures(network: Network) -> Mapping[str, float]:
             _fit(network, training, settings)
-            assert plain.score is not None
-            return plain.score(network)
+            assert plain.measures is not None
+            return plain.measures(network)
 
         def save(network: Network, folder: Path) -> None:
             _fit(network, training, settings)
             plain.save(network, folder)
 
-        return replace(plain, score=score, save=save)
+        return replace(plain, measures=measures, save=save)
 
     def score(self, settings: Settings, answered: Iterable[tuple[Tensor, Batch]]) -> float:
         """The share of texts whose label is right; of several labels F1."""

@@ -127,7 +127,7 @@ class Labelling(Task):
         tune(network, settings.lora)
         network.head.requires_grad_(True)
         hooks = self.hooks(settings, training, validation)
-        hooks = hooks if judged else replace(hooks, score=None)
+        hooks = hooks if judged else replace(hooks, measures=None)
         return Ready(Run(folder, settings), network, training, validation, hooks, self.objective(settings), tuple(said))
 
     def frame(self, settings: Settings, ids: list[int]) -> list[int]:
@@ -137,16 +137,17 @@ class Labelling(Task):
 
     def hooks(self, settings: Settings, training: Corpus, validation: Corpus) -> Hooks:
         """How good a network is, and what it answers."""
+        metric = self.metric(settings, validation)
 
-        def score(network: Network) -> float:
-            return self.score(settings, answered(network, validation, settings.batch_tokens))
+        def measures(network: Network) -> dict[str, float]:
+            return {metric: self.score(settings, answered(network, validation, settings.batch_tokens))}
 
         def samples(network: Network) -> list[str]:
             batch = validation.batch(torch.arange(min(SHOWN, len(validation))).numpy(), 0)
             with torch.inference_mode():
                 return self.shown(settings, _answers(network, batch), batch)
 
-        return Hooks(save_as(self.base.tokenizer), score, samples, metric=self.metric(settings, validation))
+        return Hooks(save_as(self.base.tokenizer), measures, samples, metric=metric)
 
     def _prepare(self, folder: Path) -> None:
         settings = recorded(folder, self.given)

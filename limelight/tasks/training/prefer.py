@@ -15,7 +15,7 @@ from limelight.train.chats import Preference, encoded, preferences
 from limelight.train.disk import intact, seal, written
 from limelight.train.loop import Hooks
 from limelight.train.loss import Learning
-from limelight.train.preference import Judged, Preferred, judged, likely, preferring
+from limelight.train.preference import Preferred, judged, likely, preferring
 from limelight.train.settings import Settings
 from limelight.train.tokenfile import TokenFile
 
@@ -56,23 +56,18 @@ class Prefer(Dialogue):
             seal(beside)
 
     def hooks(self, settings: Settings, validation: Corpus) -> Hooks:
-        def asked(network: Network) -> list[Judged]:
+        def measures(network: Network) -> dict[str, float]:
+            """The share of pairs that are ranked right, the mean margin of rewards, and how much likelier a token of
+            the chosen answers became, in nats."""
             assert isinstance(network, Decoder)
             batches = Batches(validation, settings.batch_tokens, 0).epoch()
-            return [judged(network, validation.batch(indices, 0)) for indices in batches]
-
-        def score(network: Network) -> float:
-            """The share of pairs that are ranked right."""
-            return 100 * float((torch.cat([each.margins for each in asked(network)]) > 0).float().mean())
-
-        def told(network: Network) -> dict[str, float]:
-            """The mean margin of rewards, and how much likelier a token of the chosen answers became, in nats."""
-            found = asked(network)
-            margin = float(torch.cat([each.margins for each in found]).mean())
+            found = [judged(network, validation.batch(indices, 0)) for indices in batches]
+            margins = torch.cat([each.margins for each in found])
             gained = sum(each.gained for each in found) / sum(each.tokens for each in found)
-            return {"margin": settings.beta * margin, "chosen_change": gained}
+            ranked = 100 * float((margins > 0).float().mean())
+            return {"ranked": ranked, "margin": settings.beta * float(margins.mean()), "chosen_change": gained}
 
-        return Hooks(self.saving(), score, partial(self.samples, validation), told, metric="ranked")
+        return Hooks(self.saving(), measures, partial(self.samples, validation), metric="ranked")
 
     @torch.no_grad()
     def _likely(self, rows: Chats, settings: Settings) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":

@@ -176,9 +176,9 @@ def _hooks(ready: Prepared) -> Hooks:
     scored = _examples(ready.validation, SCORED)
     references = [language.write(target_ids) for _, target_ids in scored]
 
-    def score(network: Network) -> float:
+    def measures(network: Network) -> dict[str, float]:
         texts = _written(network, language, [source_ids for source_ids, _ in scored])
-        return bleu(texts, references).value
+        return {"bleu": bleu(texts, references).value}
 
     def samples(network: Network) -> list[str]:
         sources = [source_ids for source_ids, _ in scored[:SHOWN]]
@@ -186,7 +186,7 @@ def _hooks(ready: Prepared) -> Hooks:
         asked = (" ".join(source.decode(ids).split()) for ids in sources)
         return [f"{s} → {text} (reference: {r})" for s, text, r in zip(asked, texts, references, strict=False)]
 
-    return Hooks(save, score=score if settings.watch == "bleu" else None, samples=samples)
+    return Hooks(save, measures=measures if settings.watch == "bleu" else None, samples=samples)
 
 
 def _examples(corpus: Corpus, count: int) -> list[tuple[list[int], list[int]]]:
