@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from limelight import given
 from limelight.decode.checks import check_draft, check_prompt, check_source
 from limelight.decode.choosing import choose
 from limelight.decode.draft import Drafting, drafts
+from limelight.decode.joining import Joining, fitting
 from limelight.decode.prefixes import Prefixes, shared
 from limelight.decode.request import CHUNK, Request, Rules, Step, Token
 from limelight.decode.sampling import Sampling
@@ -33,10 +33,6 @@ ROOM = 256
 
 ENCODED = 4096
 """The most tokens of sources, padding counted, that are encoded together, so that memory doesn't grow with them."""
-
-PADDING = 1 / 3, 64
-"""Of what is computed for prompts that are read together, the most that may be padding: a share, or so many positions.
-"""
 
 GUESSED = 32
 """The most positions of a step, padding counted, in which a draft's guesses are checked."""
@@ -98,7 +94,7 @@ class Engine:
         self.keep = keep
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []  # by their rows in the state
-        self._joining: _Joining | None = None
+        self._joining: Joining | None = None
         self._pool: State | None = None  # rows of which those of the state are the first
         self._state: State | None = None  # of `running`: all tokens but the last
         self._prefixes = Prefixes()
@@ -115,7 +111,9 @@ class Engine:
     def nbytes(self) -> int:
         """Bytes that the cache takes, with the prompts that are being read and what is kept of texts."""
         pool, joining = self._pool, self._joining
-        states = [*([] if pool is None else [pool]), *([] if joining is None else [joining.state])]
+        states = [] if pool is None else [pool]
+        if joining is not None and not self._within:
+            states.append(joining.state)
         return sum(state.nbytes for state in states) + self._prefixes.nbytes
 
     def submit(
@@ -204,8 +202,9 @@ class Engine:
         that one, with the error kept on it, and the others go on.
         """
         self._failed = []
-        self._admit()
+        joining = self._admit()
         self._decode()
+        self._begin(joining)  # behind those who run, of whom some have just left
         self._read()
         made, self._made = self._made, []
         made.sort(key=lambda token: token.row)
@@ -213,19 +212,18 @@ class Engine:
 
     # ---- who runs
 
-    def _admit(self) -> None:
-        """Lets in those who wait, from the front, while there is room; only when nobody else is joining.
+    def _admit(self) -> list[Request]:
+        """Takes those who are let in from the front of those who wait, while there is room; only when nobody else is
+        joining.
 
         While others run, it is no more of them than can be read in a step, but always one.
         """
         if self._joining:
-            return
+            return []
         joining: list[Request] = []
-        room = 0
         while self.waiting and len(self.running) + len(joining) < self.rows:
             candidates = [*joining, self.waiting[0]]
-            known = [self._prefixes.known(request) for request in candidates]
-            unread = max(len(request.tokens) - start for request, start in zip(candidates, known, strict=True))
+            unread, needed = self._unread(candidates)
             heard = max(len(request.source) for request in candidates)
             if joining and heard * len(candidates) > ENCODED:
                 break
@@ -235,27 +233,62 @@ class Engine:
             capacity = max(min(len(request.tokens) + HEADROOM, request.need) for request in together)
             if len(together) > 1 and len(together) * capacity > self.positions:
                 break
-            # Rows are padded to the one with most to read, wherever they begin.
-            needed = max(known) + unread
             if joining and (needed > self.model.context or len(candidates) * needed > self.positions):
                 break
             if any(self._spares(request, self.waiting[0]) for request in joining):
                 break
             joining.append(self.waiting.popleft())
-            room = needed
-        if joining:
-            joining.sort(key=lambda request: self._prefixes.known(request) - len(request.tokens))
-            rows, capacity = len(joining), room
-            if not self.running:  # what they are read into will be the cache
-                capacity = max(room, self._rectangle(joining, rows, room)[1])
-            state = begin(self.model, rows, capacity, [request.source for request in joining])
-            state.give(torch.tensor([request.given for request in joining]))
-            for row, request in enumerate(joining):
-                request.status = "reading"
-                self._prefixes.begin(request, state, row)
-                if len(request.tokens) == request.given:
-                    request.cached = int(state.lengths[row])
-            self._joining = _Joining(joining, state)
+        return joining
+
+    def _begin(self, joining: list[Request]) -> None:
+        """Gives those who are let in a place to be read into."""
+        while joining and len(self.running) + len(joining) > 1 and not self._holds([*self.running, *joining]):
+            self.waiting.appendleft(joining.pop())
+        if not joining:
+            return
+        state, cache = self._places(joining)
+        state.give(torch.tensor([request.given for request in joining]))
+        for row, request in enumerate(joining):
+            request.status = "reading"
+            self._prefixes.begin(request, state, row)
+            if len(request.tokens) == request.given:
+                request.cached = int(state.lengths[row])
+        self._joining = Joining(joining, state, cache)
+
+    def _holds(self, requests: list[Request]) -> bool:
+        """Whether the cache can hold what they have written."""
+        return len(requests) * _longest(requests) <= self.positions
+
+    def _unread(self, requests: list[Request]) -> tuple[int, int]:
+        """The most that one of them has to read, and the positions that a row needs if they are read together: each is
+        padded to the one with most to read, wherever it begins."""
+        known = [self._prefixes.known(request) for request in requests]
+        unread = max(len(request.tokens) - start for request, start in zip(requests, known, strict=True))
+        return unread, max(known) + unread
+
+    def _places(self, joining: list[Request]) -> tuple[State, State | None]:
+        """An empty state for those who join, whom it sorts; and the cache, if the state is rows of it, so that nothing
+        need be copied when they have been read."""
+        rows, running, pool = len(joining), len(self.running), self._pool
+        if pool is not None and pool.has_prefixes:
+            pool = self._fit([*self.running, *joining])
+        joining.sort(key=lambda request: len(request.tokens) - self._prefixes.known(request))
+        room = self._unread(joining)[1]  # now: to fit, it may have let go of what was known
+        if pool is not None and pool.has_prefixes and room <= pool.capacity:
+            known = [self._prefixes.known(request) for request in joining]
+            return pool.narrow(running, running + rows).emptied(known), pool
+        capacity = room if running else max(room, self._rectangle(joining, rows, room)[1])
+        state = begin(self.model, rows, capacity, [request.source for request in joining])
+        if running or not state.has_prefixes:
+            return state, None
+        self._pool, self._state = state, state.narrow(0, 0)
+        return state.narrow(0, rows), state
+
+    @property
+    def _within(self) -> list[Request]:
+        """Those who join in rows of the cache."""
+        joining = self._joining
+        return [] if joining is None or joining.cache is None or joining.cache is not self._pool else joining.requests
 
     def _spares(self, first: Request, second: Request) -> bool:
         """Whether the second has less to read if it waits until the first has been read."""
@@ -280,7 +313,7 @@ class Engine:
         """Puts the youngest out, back to the front of those who wait, until the cache can hold the next step."""
         while True:
             together = [*self.running, *(self._joining.requests if self._joining else ())]
-            if len(together) < 2 or len(together) * _longest(together) <= self.positions:
+            if len(together) < 2 or self._holds(together):
                 return
             youngest = max(together, key=lambda request: request.row)
             self._put_out(youngest)
@@ -293,6 +326,7 @@ class Engine:
         elif self._joining:
             self._keep(request, self._joining.state, self._joining.requests.index(request))
             self._joining = self._joining.without(request)
+            self._rest()
 
     def _join(self, requests: list[Request], state: State) -> None:
         running = len(self.running)
@@ -301,8 +335,10 @@ class Engine:
         else:
             pool = self._fit([*self.running, *requests])
             pool.source = None  # so that nothing is kept of those who have left
-            pool.put(0, self._state)
-            pool.put(running, state)
+            if running:
+                pool.put(0, self._state)
+            for row in range(len(requests)):  # each by itself: they may be rows of the cache, behind these
+                pool.put(running + row, state.narrow(row, row + 1))
             self._state = pool.narrow(0, running + len(requests))
         self.running = [*self.running, *requests]
         for request in requests:
@@ -318,7 +354,11 @@ class Engine:
             self.running[row] = self.running[last]
         self.running.pop()
         self._state = self._state.narrow(0, last)
-        if not last:
+        self._rest()
+
+    def _rest(self) -> None:
+        """Lets go of the cache when nobody is in it."""
+        if not self.running and not self._within:
             self._pool = self._state = None
 
     def _leave_ended(self) -> None:
@@ -335,8 +375,9 @@ class Engine:
         if rows > len(self._pool.lengths) or not capacity <= self._pool.capacity <= 8 * max(ROOM, capacity):
             self._pool = begin(self.model, *self._rectangle(requests, rows, capacity))
             self._prefixes.shrink(self._spare)
-            self._pool.put(0, self._state)
-            self._state = self._pool.narrow(0, len(self._state.lengths))
+            if self.running:
+                self._pool.put(0, self._state)
+            self._state = self._pool.narrow(0, len(self.running))
         return self._pool
 
     def _rectangle(self, requests: list[Request], rows: int, capacity: int) -> tuple[int, int]:
@@ -352,10 +393,10 @@ class Engine:
         self._evict()
         if not self.running:
             return
-        pool = self._fit(self.running)
+        pool = self._fit([*self.running, *self._within])
         # Whoever guesses nothing is padded to the longest guess, so that there are few of them among many.
         most = min(pool.capacity - _longest(self.running), GUESSED // len(self.running) - 1)
-        guesses = [self._guess(request, min(most, _steady(request, pool.border))) for request in self.running]
+        guesses = [self._guess(request, min(most, request.steady(pool.border))) for request in self.running]
         texts = [[request.tokens[-1], *guess] for request, guess in zip(self.running, guesses, strict=True)]
         logits = self._step(texts, self._state, last=not any(guesses))  # [B, T, V]
 
@@ -377,20 +418,22 @@ class Engine:
         requests, state = self._joining.requests, self._joining.state
         most = max(1, self.chunk // len(requests)) if self.running else CHUNK
         starts = state.lengths.tolist()
-        chunk = _chunk([len(request.tokens) - start for request, start in zip(requests, starts, strict=True)], most)
+        chunk = fitting([len(request.tokens) - start for request, start in zip(requests, starts, strict=True)], most)
         texts = [request.tokens[start : start + chunk] for request, start in zip(requests, starts, strict=True)]
         try:
             logits = self._step(texts, state, last=True)[:, 0]  # [B, V]
         except Exception as error:  # there is not enough memory, say; those that run have enough
             self._joining = None
+            self._rest()
             for request in requests:
                 self._fail(request, error)
             return
 
         ends = zip(requests, state.lengths.tolist(), strict=True)
-        reading = sum(len(request.tokens) > end for request, end in ends)  # those with most to read, the first
-        self._joining = _Joining(requests[:reading], state.narrow(0, reading)) if reading else None
-        requests, logits, state = requests[reading:], logits[reading:], state.narrow(reading, len(requests))
+        done = sum(len(request.tokens) == end for request, end in ends)  # those with least to read, the first
+        reading = Joining(requests[done:], state.narrow(done, len(requests)), self._joining.cache)
+        self._joining = reading if reading.requests else None
+        requests, logits, state = requests[:done], logits[:done], state.narrow(0, done)
         if requests:
             self._join(requests, state)
             self._choose(requests, logits)
@@ -445,20 +488,6 @@ class Engine:
         self._failed.append(request)
 
 
-@dataclass(frozen=True, slots=True)
-class _Joining:
-    """Prompts that are being read, those with most to read first, into a state of their own."""
-
-    requests: list[Request]
-    state: State
-
-    def without(self, request: Request) -> _Joining | None:
-        keep = [row for row, each in enumerate(self.requests) if each is not request]
-        if not keep:
-            return None
-        return _Joining([self.requests[row] for row in keep], self.state.select(torch.tensor(keep)))
-
-
 def position_bytes(model: LanguageModel) -> int:
     """The bytes that a model keeps for each token of a text; 0 for a recurrent one, which keeps its last state."""
     return begin(model, 1, 2).nbytes - begin(model, 1, 1).nbytes
@@ -467,19 +496,3 @@ def position_bytes(model: LanguageModel) -> int:
 def _longest(requests: Iterable[Request]) -> int:
     """The positions of the cache that the longest of them takes when its last token has been read."""
     return max(len(request.tokens) for request in requests)
-
-
-def _chunk(unread: list[int], most: int) -> int:
-    """How many tokens to read of each text, of which so many are unread: as many as leave little padding."""
-    share, few = PADDING
-    for size in sorted({min(most, each) for each in unread}, reverse=True):
-        padded = sum(size - min(each, size) for each in unread)
-        if padded <= max(share * size * len(unread), few):
-            return size
-    return 1
-
-
-def _steady(request: Request, border: int | None) -> int:
-    """How many tokens may be guessed before the text comes to the border where the model reads it anew."""
-    before = len(request.tokens)
-    return request.left if border is None or before > border else border - before

@@ -119,6 +119,11 @@ class Request:
         most = min(capacity, self.left - 1)
         return [] if self.draft is None or most < 1 else self.draft.propose(self.tokens, most)
 
+    def steady(self, border: int | None) -> int:
+        """How many tokens may be guessed before it comes to the border where the model reads it anew."""
+        before = len(self.tokens)
+        return self.left if border is None or before > border else border - before
+
     def went(self, guess: list[int]) -> bool:
         """Whether it went on by this token, and goes on; it never does by a guess that is empty."""
         return self.finish is None and self.tokens[-1:] == guess

@@ -70,6 +70,12 @@ class KVCache:
             kept[row:last, :, length : self.written] = 0  # what another text left there may not be numbers
         self.written = max(self.written, length)
 
+    def clean(self, row: int, start: int) -> None:
+        """Writes zeros over what a row holds from a position on."""
+        if start < self.written:
+            for kept in (self.keys, self.values):
+                kept[row, :, start : self.written] = 0
+
     @property
     def nbytes(self) -> int:
         """Bytes set aside."""

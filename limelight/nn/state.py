@@ -321,6 +321,16 @@ class State:
         kept = [tensor[row, :, start:stop].transpose(0, 1).flatten(1) for tensor in self._kept()]  # [n, K · D] each
         return torch.cat(kept, 1)
 
+    def emptied(self, starts: Sequence[int]) -> "State":
+        """The same rows in the same memory, nothing seen; only where nothing but keys and values is kept.
+
+        starts: for each row the position from which on it is to be clean, since a text may leave what is no number.
+        """
+        for cache in cast("Sequence[KVCache]", self.parts):
+            for row, start in enumerate(starts):
+                cache.clean(row, start)
+        return State(self.parts, torch.zeros_like(self.lengths), self.capacity, rewinds=self.rewinds)
+
     def begin(self, row: int, prefix: Tensor) -> None:
         """Lets a row that has seen nothing begin with what `prefix` gave, from the first token on, in such a state."""
         kept = self._kept()

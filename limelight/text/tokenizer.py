@@ -30,6 +30,11 @@ _ENDS = (
 )
 _MASKS = ("[MASK]", "<mask>")
 _SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
+_PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))
+_BYTES = {chr(byte): byte for byte in _PRINTED} | {
+    chr(256 + number): byte for number, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
+}
+"""The letters by which vocabularies of the kind of GPT-2's write bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +214,18 @@ class Tokenizer:
             return f"<unused {id}>"
         self._spelled[id] = spelled = self.token(id)
         return spelled
+
+    def raw(self, id: int) -> bytes:
+        """The bytes that a token stands for: part of a character, perhaps, which `spell` cannot show."""
+        text = self.spell(id)
+        if id in self.byte_pieces:
+            return bytes([int(text[1:-1], 16)])
+        if "\ufffd" in text:
+            with self._guarded():
+                found = bytes(_BYTES.get(letter, 0) for letter in self._inner.id_to_token(id) or "")
+            if found.decode(errors="replace") == self.decode((id,), special=True):
+                return found
+        return text.encode()
 
     def id(self, token: str) -> int:
         """The id of one token, given as the vocabulary spells it or as text. Raises RequestError if it isn't one."""

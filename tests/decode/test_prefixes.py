@@ -245,8 +245,8 @@ def test_memory_is_given_in_bytes(model: Decoder) -> None:
 
 
 def test_memory_is_bounded_however_many_come(model: Decoder) -> None:
-    """Cache, prompts that are being read, and what is kept of texts stay within it, and fill it: a server under load
-    for long."""
+    """Cache, prompts that are being read, and what is kept of texts stay within it, and fill the half of it that is not
+    for a copy while the cache grows: a server under load for long."""
     memory = 1200 * position_bytes(model)
     engine = Engine(model, rows=4, memory=memory, chunk=16)
     most = 0
@@ -263,5 +263,5 @@ def test_memory_is_bounded_however_many_come(model: Decoder) -> None:
         engine.step()
         most = max(most, engine.nbytes)
         assert engine.nbytes <= memory
-    assert most > memory / 2
+    assert most == memory // 2
     assert memory / 4 < engine.nbytes <= memory / 2  # what is kept when nobody runs any more

@@ -232,6 +232,21 @@ def test_rows_beyond_the_vocabulary_can_be_shown() -> None:
     assert ours.spell(ours.id(" the")) == " the"
 
 
+def test_the_bytes_of_all_tokens_together_are_the_text() -> None:
+    """Those of a character may be spread over tokens, none of which can be shown by itself."""
+    text = MIXED + "𝄞 Ж \ufffd"
+    ours = Tokenizer(Parts(byte_level("gpt-2")))
+    parts = [ours.raw(id) for id in ours.encode(text).ids]
+    assert b"".join(parts) == text.encode()
+    assert len(parts) > len(text.encode()) / 4
+    assert any(part.decode(errors="ignore").encode() != part for part in parts)
+    assert ours.raw(ours.vocab + 1) == f"<unused {ours.vocab + 1}>".encode()
+    pieces = Tokenizer.from_gguf(sentence_piece_metadata(sentence_piece(spaced=False), spaced=False))
+    ids = pieces.encode("the cat 𝄞").ids
+    assert pieces.byte_pieces.intersection(ids)
+    assert b"".join(map(pieces.raw, ids)) == "the cat 𝄞".encode()
+
+
 def test_tokens_by_name_and_for_display() -> None:
     ours = Tokenizer(Parts(byte_level("smollm"), eos="<|im_end|>"))
     assert ours.token(ours.id(" the")) == " the"

@@ -75,6 +75,7 @@ class Chatting:
         self._writer = writer
         self._body = body
         messages = flat(body.messages)
+        self._raw = writer.model.tokenizer.raw
         self._tools = Toolbox.of(writer, body)
         self.shown = messages if self._tools is None else self._tools.messages(messages)
         self.writing = self._plan(id)
@@ -120,7 +121,7 @@ class Chatting:
             choice: Object = {"index": index, "message": message, "logprobs": None}
             choice["finish_reason"] = readers[index].finish(made.finish or "length")
             if body.logprobs:
-                choice["logprobs"] = modern(told[index])
+                choice["logprobs"] = modern(told[index], self._raw)
             choices.append(choice)
         answer = {**self._head("chat.completion"), "choices": choices, "usage": writing.usage}
         if body.prompt_logprobs is not None:
@@ -136,7 +137,7 @@ class Chatting:
         readers = [self._reader() for _ in writing.made]
 
         def chunk(index: int, delta: Object, finish: str | None = None, told: Sequence[Told] = ()) -> Object:
-            logprobs = modern(told) if body.logprobs and told else None
+            logprobs = modern(told, self._raw) if body.logprobs and told else None
             choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
             return {**head, "choices": [choice], **usage}
 

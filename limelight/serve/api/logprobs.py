@@ -1,6 +1,6 @@
 """Tokens and their log-probabilities, as each path of the API tells them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from limelight.serve.choice import Told
@@ -25,21 +25,17 @@ def _best(told: Told) -> dict[str, float]:
     return found
 
 
-def modern(told: Sequence[Told]) -> dict[str, Any]:
-    """Tokens as /v1/chat/completions tells them."""
+def modern(told: Sequence[Told], raw: Callable[[int], bytes]) -> dict[str, Any]:
+    """Tokens as /v1/chat/completions tells them. raw: the bytes of a token, which may be part of a character."""
+
+    def token(id: int, text: str, logprob: float | None) -> dict[str, Any]:
+        return {"token": text, "logprob": logprob, "bytes": list(raw(id))}
+
     content = [
-        {
-            **_token(each.text, each.logprob),
-            "top_logprobs": [_token(text, value) for _, text, value in each.best],
-        }
+        {**token(each.id, each.text, each.logprob), "top_logprobs": [token(*likely) for likely in each.best]}
         for each in told
     ]
     return {"content": content, "refusal": None}
-
-
-def _token(text: str, logprob: float | None) -> dict[str, Any]:
-    whole = "\ufffd" not in text  # part of a character has bytes that its spelling does not show
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode()) if whole else None}
 
 
 def prompt_told(told: Sequence[Told]) -> list[dict[str, Any] | None]:

@@ -201,6 +201,10 @@ def test_chat_logprobs_say_every_token_once(api: Served) -> None:
     assert streamed == whole
     assert all(len(each["top_logprobs"]) == 3 for each in whole)
     assert len(whole) == 9
+    exact = {**body, "max_tokens": 30, "response_format": {"type": "regex", "grammar": "é€😀"}}
+    told = api.ask(CHAT, exact)[1]["choices"][0]["logprobs"]["content"]
+    assert bytes(byte for each in told for byte in each["bytes"]).decode() == "é€😀", "parts of characters have bytes"
+    assert "\ufffd" in told[0]["token"]
 
 
 @pytest.mark.parametrize(
