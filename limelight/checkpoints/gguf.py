@@ -83,7 +83,7 @@ class GGUFReader:
             with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 self.metadata, self._entries = _Header(path, data).parse()
             # Private pages: whoever writes into a tensor changes a copy.
-            self._bytes = torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
+            self._bytes = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
         except (OSError, RuntimeError, ValueError) as error:  # ValueError: an empty file cannot be mapped
             raise FileError(f"{path}: cannot be mapped into memory: {error}") from error
 
@@ -101,7 +101,9 @@ class GGUFReader:
 
     def read(self, name: str) -> Tensor | Packed:
         entry = lookup(self._entries, name, self._path)
-        data = self._bytes[entry.start : entry.start + entry.nbytes]
+        # A storage of its own, or whoever pickles or copies the tensor copies the whole file.
+        part = self._bytes[entry.start : entry.start + entry.nbytes]
+        data = torch.empty(0, dtype=torch.uint8).set_(part)
         if entry.dtype in FORMATS:
             return Packed(data.view(math.prod(entry.shape[:-1]), -1), entry.dtype, entry.shape)
         if entry.dtype in CONVERTED:

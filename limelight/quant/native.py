@@ -19,6 +19,7 @@ import torch.nn.functional as F
 
 from limelight.errors import RequestError
 from limelight.quant.packed import FORMATS, Groups, Packed, groups
+from limelight.quant.pages import empty
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -184,7 +185,7 @@ def run(kernel: int, steps: ctypes.Array[Any], call: ctypes.Structure) -> None:
 def repack(packed: Packed) -> Tensor:
     """The bytes in the kernels' order, uint8 ``[tiles, groups, bytes]`` (see ``kernels.cpp``)."""
     layout, columns = LAYOUTS[packed.format], packed.shape[-1]
-    data = torch.empty(-(-len(packed.data) // TILE), columns // layout.group, sum(layout.sizes), dtype=torch.uint8)
+    data = empty(-(-len(packed.data) // TILE), columns // layout.group, sum(layout.sizes))
     step = max(1, CHUNK // (TILE * columns))
     for start in range(0, len(data), step):
         tiles = data[start : start + step]

@@ -158,6 +158,14 @@ def test_writing_into_a_tensor_leaves_the_file_alone(good: Path) -> None:
     assert good.read_bytes() == before
 
 
+def test_a_tensor_is_pickled_without_the_rest_of_the_file(good: Path) -> None:
+    reader = GGUFReader(good)
+    for name in set(reader.names()) - set(CONVERTED):  # which are made anew
+        tensor = reader.read(name)
+        storage = (tensor.data if isinstance(tensor, Packed) else tensor).untyped_storage()
+        assert storage.nbytes() == reader.nbytes(name)
+
+
 def test_low_bit_tensors_keep_their_leading_dimensions(tmp_path: Path) -> None:
     path = tmp_path / "experts.gguf"
     path.write_bytes(header(tensors=[tensor("experts", (2, 3, 64), GGMLQuantizationType.Q8_0)], data=6 * 68))
