@@ -1,10 +1,11 @@
 """Changed texts read one after another, each from where it parts from the one before it.
 
 Sorted like the words of a dictionary, texts that begin alike follow each other; so whatever several of them begin with
-is read once, and of the text that all of them were made from only what stands behind a change.
+is read once, and of the text that all of them were made from only what stands behind a change. Where short texts are
+`Kept`, what is changed in one place more goes on from there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,6 +43,29 @@ class Branch:
         return next((i for i, (token, at, its, its_at) in enumerate(pairs) if token != its or at != its_at), most)
 
 
+class Kept:
+    """Texts that were read together, a row of `state` each, from which others that begin like them go on; none before
+    the first are read, or where they do not fit into `ROOM`. The text that they were made from is the first."""
+
+    def __init__(self) -> None:
+        self.state: State | None = None
+        self._rows: dict[tuple[tuple[int, int], ...], int] = {}
+
+    def put(self, state: State, branches: Sequence[Branch]) -> None:
+        """Keeps texts, in the order of a state's rows."""
+        self.state = state
+        for row, one in enumerate(branches):
+            pairs = tuple(zip(one.tokens, one.index, strict=True))
+            for n in range(len(pairs) + 1):
+                self._rows.setdefault(pairs[:n], row)
+
+    def begun(self, one: Branch) -> tuple[int, int]:
+        """The row that begins most like a text, and how many tokens they share up to the first one asked for."""
+        pairs = tuple(zip(one.tokens, one.index, strict=True))
+        most = range(min(len(pairs), one.asked[0]), -1, -1)
+        return next((self._rows[pairs[:n]], n) for n in most if pairs[:n] in self._rows)
+
+
 def branch(variant: "Variant", tokens: Sequence[int], at: Sequence[int]) -> Branch:
     """The text that a variant makes of `tokens`; at: the old places whose next tokens are asked for."""
     changes = sorted(
@@ -66,29 +90,78 @@ def branch(variant: "Variant", tokens: Sequence[int], at: Sequence[int]) -> Bran
 
 
 def read(
-    network: Decoder, text: Branch, state: State, branches: Sequence[Branch], most: int
+    network: Decoder,
+    text: Branch,
+    state: State,
+    branches: Sequence[Branch],
+    most: int,
+    kept: Kept | None = None,
 ) -> Iterator[tuple[list[int], Tensor]]:
     """Reads changed texts, at most `most` side by side: the places of some of them, and their last hidden states
     [b, n, W] where is asked.
 
-    text: what they were made from; state: behind it, with room for twice as much.
+    text: what they were made from; state: behind it, with room for twice as much. kept: the first of them that share
+    nothing but that are kept there, and later ones go on from them.
     """
     base = [*zip(text.tokens, text.index, strict=True)]
     order = sorted(range(len(branches)), key=lambda i: _compared(branches[i], base))
     before = [text, *(branches[i] for i in order[:-1])]
     shared = {i: branches[i].begins_as(previous) for i, previous in zip(order, before, strict=True)}
     left = sum(len(branches[i].tokens) - shared[i] for i in order)
+    natural = all(one.index[-1] == len(one.index) - 1 for one in branches)
+
+    def step(side: State, places: list[int], starts: Mapping[int, int]) -> Tensor:
+        return _step(network, side, [branches[i] for i in places], [starts[i] for i in places], natural)
+
+    if kept is not None and kept.state is None and 1 < len(order) < ROOM // state.capacity:
+        alone = {i: branches[i].begins_as(text) for i in order}
+        if alone == shared:
+            side, row = state.select(torch.zeros(1 + len(order), dtype=torch.int64)), 1
+            for places in _lots(branches, order, alone, most):
+                part = side.narrow(row, row + len(places))
+                hidden = step(part, places, alone)
+                side.put(row, part)
+                row += len(places)
+                yield places, hidden
+            kept.put(side, [text, *(branches[i] for i in order)])
+            return
+    if kept is not None and kept.state is not None:
+        begun = {i: kept.begun(branches[i]) for i in order}
+        starts = {i: start for i, (_, start) in begun.items()}
+        if sum(len(branches[i].tokens) - starts[i] for i in order) < left:
+            for places in _lots(branches, order, starts, most):
+                side = kept.state.select(torch.tensor([begun[i][0] for i in places]))
+                yield places, step(side, places, starts)
+            return
     rows = max(1, min(most, ROOM // state.capacity, round(WORTHWHILE * len(order) / left), len(order)))
     queues = [order[len(order) * row // rows : len(order) * (row + 1) // rows] for row in range(rows)]
     side = state.select(torch.zeros(rows, dtype=torch.int64))
     shared |= {queue[0]: branches[queue[0]].begins_as(text) for queue in queues[1:]}  # each row begins with the text
-    natural = all(one.index[-1] == len(one.index) - 1 for one in branches)
     while any(queues):
         if not all(queues):
             rest = [row for row, queue in enumerate(queues) if queue]
             side, queues = side.select(torch.tensor(rest)), [queues[i] for i in rest]
         places = [queue.pop(0) for queue in queues]
-        yield places, _step(network, side, [branches[i] for i in places], [shared[i] for i in places], natural)
+        yield places, step(side, places, shared)
+
+
+def _lots(
+    branches: Sequence[Branch], order: Sequence[int], starts: Mapping[int, int], most: int
+) -> Iterator[list[int]]:
+    """Places of texts to be read together, about as many positions each time."""
+    counts = {i: len(branches[i].tokens) - starts[i] for i in order}
+    all = sum(counts.values())
+    lots = max(1, round(all / WORTHWHILE))
+    lot: list[int] = []
+    done = told = 0
+    for i in order:
+        lot.append(i)
+        done += counts[i]
+        if len(lot) == most or done * lots >= all * (told + 1):
+            yield lot
+            lot, told = [], done * lots // all
+    if lot:
+        yield lot
 
 
 def _step(network: Decoder, state: State, new: Sequence[Branch], starts: Sequence[int], natural: bool) -> Tensor:

@@ -89,8 +89,8 @@ def _measured(inquiry: Inquiry, progress: Progress | None) -> Found:
         candidates = list(others)
     else:
         candidates = proposed(inquiry, PROPOSED if len(inquiry.session.tokens) <= LONG else PROPOSED // 2)
-    search = _Search(inquiry, progress)
-    named = search.best(candidates)
+    with inquiry.session.keeping():
+        named = _Search(inquiry, progress).best(candidates)
     alone = {i: _lost(inquiry, (i,)) for i in candidates}
     if (asks := inquiry.asks) is not None:
         (each,) = inquiry.spread(Inquiry.replaced_by_more, [[asks]])
@@ -172,7 +172,8 @@ class _Search:
         for size in sorted(size for size in sizes if needed < size <= words // 2):
             # Words that are said thrice may do together what no two of them do.
             one_less = [named] if len(named) == size - 1 else []
-            if grown := self._grown(one_less, order[: EXTENDED + size - 1], size):
+            grown = self._grown(one_less, order[: EXTENDED + size - 1], size)
+            if any(self._add(named, grown, self._inquiry.ways[-1])):  # of one variant each, which mostly tells
                 named = self._larger(named, self._ranked(grown)[0])
         if self._progress is not None:
             self._progress(1, 1)
@@ -196,12 +197,12 @@ class _Search:
 
     def _larger(self, named: Set, more: Set) -> Set:
         """The larger of two sets if what it has more adds enough in every way, else the one that is named."""
-        enough = ADDS * (len(more) - len(named))
-        for way in self._inquiry.ways:
-            old, new = self._inquiry.losses(WAYS[way], [named, more])
-            if new < old + enough:
-                return named
-        return more
+        return more if all(all(self._add(named, [more], way)) for way in self._inquiry.ways) else named
+
+    def _add(self, named: Set, larger: Sequence[Set], way: str) -> list[bool]:
+        """Whether what each of some larger sets has more adds enough in a way."""
+        old, *new = self._inquiry.losses(WAYS[way], [named, *larger])
+        return [loss >= old + ADDS * (len(more) - len(named)) for more, loss in zip(larger, new, strict=True)]
 
     def _grown(self, followed: Sequence[Set], partners: Sequence[int], size: int) -> list[Set]:
         """The sets made larger by one word, and all places of words that are said as often as the size."""

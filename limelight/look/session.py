@@ -7,6 +7,7 @@ a network.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar, cast
@@ -149,6 +150,11 @@ class Session(ABC):
     def _values(self, question: Question, variants: Sequence[Variant]) -> Tensor:
         """The question's value for each variant of a batch: [B] on the CPU."""
 
+    def keeping(self) -> AbstractContextManager[None]:
+        """While this lasts, what was read of changed texts is kept for others that begin like them, if there is room
+        for it."""
+        return nullcontext()
+
     def asking(self, question: Question, spans: Sequence[range]) -> int | None:
         """Which of the spans the model asks from, right in front of the word in question; None if none does."""
         return len(spans) - 1 if spans[-1].stop == question.at[0] + 1 else None
@@ -277,6 +283,15 @@ class DecoderSession(CausalSession, StackSession):
     ) -> None:
         super().__init__(network, tokens, spell)
         self._quick = network if quick is None else quick
+        self._side: branches.Kept | None = None
+
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        self._side = branches.Kept()
+        try:
+            yield
+        finally:
+            self._side = None
 
     def _answered(self, question: Question, variants: Sequence[Variant]) -> Iterator[tuple[list[int], Tensor]]:
         read, places = self.tokens[: question.at[-1] + 1], range(len(variants))
@@ -287,7 +302,7 @@ class DecoderSession(CausalSession, StackSession):
             step = max(ROWS, SORTED // len(read))
             for some in (branched[begin : begin + step] for begin in range(0, len(branched), step)):
                 made = [branches.branch(variants[i], read, question.at) for i in some]
-                for batch, hidden in branches.read(self._quick, text, self._state(len(read)), made, most):
+                for batch, hidden in branches.read(self._quick, text, self._state(len(read)), made, most, self._side):
                     yield [some[i] for i in batch], self._quick.logits(hidden)
         others = sorted({*places}.difference(branched))
         for batch, logits in super()._answered(question, [variants[i] for i in others]):

@@ -1,15 +1,18 @@
 """Changed texts that are read from where they part: the same answers as alone, and nothing is read twice."""
 
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
 from references import saved
+from torch import Tensor
 
 import limelight
-from limelight.look.branches import Branch, branch, read
+from limelight.look.branches import Branch, Kept, branch, read
 from limelight.look.session import Variant
 from limelight.models.api import Decoder
+from limelight.nn.state import State
 
 TEXT = tuple(range(10, 22))
 PLACES = [range(at, at + 1) for at in (2, 3, 5, 6, 9)]
@@ -90,3 +93,38 @@ def test_one_after_another_each_beginning_is_read_once(network: Decoder, monkeyp
         for _ in read(network, text, state, made, most=1):
             pass
     assert sum(counted) == len(seen) + asked
+
+
+def test_a_kept_text_is_gone_on_from(network: Decoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a text that is changed in two places only what stands behind the second is read."""
+    at = (len(TEXT) - 1,)
+    text = branch(Variant(), TEXT, at)
+    singles, pairs = (
+        [
+            branch(Variant(blocked=each[:hidden], replaced=tuple((span, (new,)) for span in each[hidden:])), TEXT, at)
+            for each in combinations(PLACES, n)
+            for hidden, new in ((0, 40), (0, 41), (n, 0))
+        ]
+        for n in (1, 2)
+    )
+    state = network.start(1, 2 * len(TEXT))
+    counted: list[int] = []
+    whole = network.decoder.decode
+
+    def count(x: Tensor, state: State, counts: Tensor, *rest: Any, **more: Any) -> Tensor:
+        counted.append(int(counts.sum()))
+        return whole(x, state, counts, *rest, **more)
+
+    with torch.inference_mode():
+        network.read(torch.tensor([TEXT]), state)
+        alone = dict(each for made in read(network, text, state, pairs, 64) for each in zip(*made, strict=True))
+        kept = Kept()
+        for _ in read(network, text, state, singles, 4, kept):
+            pass
+        monkeypatch.setattr(network.decoder, "decode", count)
+        found = dict(each for made in read(network, text, state, pairs, 4, kept) for each in zip(*made, strict=True))
+    assert found.keys() == alone.keys() == {*range(len(pairs))}
+    for place, hidden in alone.items():
+        torch.testing.assert_close(found[place], hidden, rtol=0, atol=1e-5)
+    behind = (len(TEXT) - two.start for _, two in combinations(PLACES, 2))
+    assert sum(counted) == sum(2 * left + left - 1 for left in behind)
