@@ -32,17 +32,17 @@ def exact() -> limelight.Model:
 
 def test_the_cat_is_why_it_was_tired(model: limelight.Model, exact: limelight.Model) -> None:
     seen = exact.look("The cat sat on the mat because it was tired")
-    found = seen.importance("tired", method="blocking")
+    found = seen.importance("tired", method="blocking", check=False)
     values = {(heard.word, heard.start): heard.importance for heard in found.words}
     expected = {("cat", 4): 5.0, ("sat", 8): 2.4, ("the", 15): 2.0, ("on", 12): 1.6, ("because", 23): 1.07}
     assert {word: values[word] for word in expected} == pytest.approx(expected, abs=0.05)
     assert [heard.word for heard in found.ranked() if not heard.asks][:4] == ["cat", "sat", "the", "on"]
     assert found.words[-1].asks
-    measured = seen.importance("tired")
+    measured = seen.importance("tired", check=False)
     values = {(heard.word, heard.start): heard.importance for heard in measured.words}
     expected = {("cat", 4): 4.4, ("because", 23): 1.9, ("it", 31): -0.8}
     assert {word: values[word] for word in expected} == pytest.approx(expected, abs=0.05)
-    for each in (measured, model.look(seen.text).importance("tired")):
+    for each in (measured, model.look(seen.text).importance("tired", check=False)):
         assert each.words[each.named[0]].word == "cat"
         assert (each.expected, each.rank) == ("a", pytest.approx(31, abs=3))
     attention = seen.attention(layer=13, head=8)

@@ -137,7 +137,10 @@ def public(each: Any) -> list[str]:
 
 def good(function: Callable[..., Any]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
-    required = {name: GOOD[name] for name, p in parameters.items() if p.default is p.empty}
+    required = {}
+    for name in (name for name, p in parameters.items() if p.default is p.empty):
+        assert name in GOOD, f"{function.__qualname__} takes {name!r}: add a value that fits it to GOOD, {__file__}"
+        required[name] = GOOD[name]
     return required | {name: value for name, value in SHORT.items() if name in parameters}
 
 

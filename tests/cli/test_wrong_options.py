@@ -91,13 +91,34 @@ def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def opening() -> Callable[..., Any]:
+    """`limelight.open` for all the commands: what is opened again and again gets the model that opened first."""
+    return opened_once(limelight.open)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of all the commands, so that the default model is fetched once at most."""
+    return tmp_path_factory.mktemp("home")
+
+
 @pytest.fixture
-def place(tiny: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def place(
+    run: Run,
+    tiny: Path,
+    made: Path,
+    home: Path,
+    opening: Callable[..., Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> dict[str, str]:
     """Where the commands run, and what the words in `GOOD` stand for."""
     shutil.copytree(made, tmp_path, symlinks=True, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr(limelight, "open", opened_once(limelight.open))
+    monkeypatch.setenv("LIMELIGHT_HOME", str(home))
+    monkeypatch.setattr(limelight, "open", opening)
     monkeypatch.setattr("limelight.serve.run.serve", lambda sock, *_: sock.close())
     monkeypatch.setattr("limelight.serve.api.run.serve", lambda sock, *_, **options: sock.close())
     monkeypatch.setattr("limelight.tasks.learn.train", lambda *_: Trained(1, 0.5, None, Path("run/model")))
@@ -111,7 +132,7 @@ def place(tiny: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def opened_once(opening: Callable[..., Any]) -> Callable[..., Any]:
-    """What opens a model again and again gets the one that opened first; what is refused is tried each time."""
+    """Gives the model that opened first wherever the same is asked for; what is refused is tried each time."""
     opened: dict[tuple[object, ...], Any] = {}
 
     def once(model: object, *, progress: object = None, **options: object) -> Any:

@@ -93,12 +93,12 @@ def ids(found: Generated) -> list[int]:
 
 
 @torch.inference_mode()
-def greedy(network: Seq2Seq, prompt: list[int], source: list[int]) -> list[int]:
-    """What is likeliest, token by token, each time read from the beginning and without any of the code under test."""
-    text = list(prompt)
-    while len(text) - len(prompt) < MOST and not (len(text) > len(prompt) and text[-1] in STOP):
-        text.append(int(network(torch.tensor([source]), None, torch.tensor([text]))[0, -1].argmax()))
-    return text[len(prompt) :]
+def likeliest(network: Seq2Seq, prompt: list[int], source: list[int], text: list[int]) -> list[int]:
+    """The likeliest token behind the prompt and behind each of the text's but its last, all read at once from the
+    beginning, without any of the code under test."""
+    read = torch.tensor([[*prompt, *text[:-1]]])
+    found: list[int] = network(torch.tensor([source]), None, read)[0, len(prompt) - 1 :].argmax(-1).tolist()
+    return found
 
 
 def test_greedy_is_what_is_likeliest_and_a_beam_of_one(
@@ -108,7 +108,8 @@ def test_greedy_is_what_is_likeliest_and_a_beam_of_one(
     first = {each.tokens[0].logprob for each, prompt in zip(alone[GREEDY], PROMPTS, strict=True) if prompt == [START]}
     assert len(first) == PROMPTS.count([START]), "what the sources say is heard"
     for (prompt, source), each in zip(PAIRS, found, strict=True):
-        assert each == greedy(network, prompt, source)
+        assert each == likeliest(network, prompt, source, each)
+        assert len(each) == next((n for n, token in enumerate(each, 1) if token in STOP), MOST)
         with torch.inference_mode():
             state = begin(network, 1, len(prompt) + MOST, [source])
             tokens = torch.tensor([prompt])

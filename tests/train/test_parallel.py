@@ -20,8 +20,8 @@ OPTIONS: dict[str, object] = {
     "tokenizer": "word",
     "batch_tokens": 200,
     "accumulate": 2,
-    "steps": 10,
-    "every": 5,
+    "steps": 4,
+    "every": 2,
     "dropout": 0.0,
     "ema": 0.9,
     "precision": "float32",  # rounded sums differ more than is asked for here
@@ -90,15 +90,15 @@ def test_two_are_one(tmp_path: Path, shard: bool, optimizer: str) -> None:
     together(both, data, options | {"shard": shard})
     assert len(losses(alone)) == 6
     assert losses(both) == pytest.approx(losses(alone), rel=2e-4)
-    first, second = (load_file(folder / "checkpoints/step-000010/state.safetensors") for folder in (alone, both))
+    first, second = (load_file(folder / "checkpoints/step-000004/state.safetensors") for folder in (alone, both))
     assert {name: t.shape for name, t in first.items()} == {name: t.shape for name, t in second.items()}
     assert all(torch.allclose(second[name], t, atol=2e-3) for name, t in first.items() if name.startswith("average/"))
     if shard:  # shares are whole on the disk, and go on as shares
         (both / "result.json").unlink()
-        for gone in (both / "model", both / "checkpoints/step-000010"):
+        for gone in (both / "model", both / "checkpoints/step-000004"):
             shutil.rmtree(gone)
         together(both, data, options | {"shard": shard})
-        again = load_file(both / "checkpoints/step-000010/state.safetensors")
+        again = load_file(both / "checkpoints/step-000004/state.safetensors")
         assert all(torch.allclose(again[name], t, atol=1e-5) for name, t in second.items())
     one, two = (open_checkpoint(folder / "model").network.state_dict() for folder in (alone, both))
     assert all(torch.allclose(two[name], t, atol=2e-3) for name, t in one.items())
