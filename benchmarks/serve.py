@@ -1,21 +1,25 @@
-"""A server under load: ``python -m benchmarks.serve [--json] [--clients N] [--overload SECONDS]``.
+"""A server under load: ``python -m benchmarks.serve [--json] [--clients N] [--http | --overload 10m]``.
 
 ``limelight serve`` beside llama.cpp's server (of llama-cpp-python, or the program that LLAMA_SERVER names), with the
-same weights, asked the same by the same clients; and the engine without a server, to see what HTTP costs.
+same weights, asked the same by the same clients; and the engine without a server, to see what HTTP costs, which
+``--http`` measures alone. ``--overload`` lets four times as many clients come as it holds, for so long.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from benchmarks.engines import default_file
@@ -81,6 +85,11 @@ class Server:
                 await asyncio.sleep(0.2)
 
     @property
+    def processor(self) -> float:
+        """Seconds of the processor's time that it has taken."""
+        return processor(self._process.pid)
+
+    @property
     def memory(self) -> int:
         """Bytes that it holds in memory."""
         pages = Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]
@@ -93,6 +102,17 @@ class Server:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
+
+
+def processor(process: int) -> float:
+    """Seconds of the processor's time that a process has taken, with those that it has started."""
+    found = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # ended meanwhile
+            fields = stat.read_text().rsplit(")", 1)[1].split()  # from the state on
+            if process in (int(stat.parent.name), int(fields[1])):
+                found += sum(map(int, fields[11:15]))  # its own, and that of children which have ended
+    return found / os.sysconf("SC_CLK_TCK")
 
 
 async def ask(port: int, messages: Sequence[dict[str, str]], most: int) -> Answer:
@@ -178,54 +198,88 @@ LOADS: dict[str, Callable[[int, int], Awaitable[Figures]]] = {"crowd": crowd, "c
 
 
 async def overload(server: Server, clients: int, seconds: float) -> dict[str, Any]:
-    """Many more clients than the server holds, for a while: what became of every request, and of its memory."""
+    """So many clients for so long: what became of every request, and the server's bytes from minute to minute."""
     end = time.perf_counter() + seconds
     memory: list[int] = []
 
     async def client(number: int) -> list[Answer]:
         answers = []
         while time.perf_counter() < end:
-            answers.append(await ask(server.port, opening(number + len(answers)), ANSWER // 2))
+            answers.append(await ask(server.port, opening(number + clients * len(answers)), ANSWER // 2))
             if answers[-1].status != 200:
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(1.0)  # as it asks for
         return answers
 
     async def watch() -> list[Answer]:
-        while time.perf_counter() < end:
+        while (left := end - time.perf_counter()) > 0:
+            await asyncio.sleep(min(left, 60.0, seconds / 10))
             memory.append(server.memory)
-            await asyncio.sleep(seconds / 20)
         return []
 
     found = await _timed([watch(), *(client(number) for number in range(clients))])
     statuses = [each.status for each in found.answers]
     return {
+        "seconds": found.seconds,
+        "clients": clients,
         "answered": statuses.count(200),
         "refused": statuses.count(503),
         "lost": sum(status not in (200, 503) for status in statuses),
         "unfinished": sum(each.status == 200 and not each.tokens for each in found.answers),
-        "memory": [memory[len(memory) // 4], memory[-1]],
+        "first token, half of them and 95 %, s": [found.first(0.5), found.first(0.95)],
+        "MB, from tenth to tenth": [round(each / 1e6) for each in memory],
     }
 
 
-def alone(path: str, clients: int) -> float:
-    """Tokens a second of the engine without a server, asked what `crowd` asks."""
-    import limelight
-    from limelight.decode import Engine
+class Alone:
+    """The engine without a server, asked what `crowd` asks, by conversations as a server is."""
 
-    model = limelight.open(path, kind=limelight.Model)
-    tokenizer = model.tokenizer
-    prompts = [tokenizer.encode(tokenizer.chat(opening(number)), special=True).ids for number in range(2 * clients)]
-    engine = Engine(model.network, rows=clients)
-    begun, made, asked = time.perf_counter(), 0, clients
-    for prompt in prompts[:clients]:
-        engine.submit(prompt, max_tokens=ANSWER, stop=tokenizer.eos)
-    while engine.busy:
-        for token in engine.step():
-            made += token.finish != "stop"
-            if token.finish is not None and asked < len(prompts):
-                engine.submit(prompts[asked], max_tokens=ANSWER, stop=tokenizer.eos)
+    def __init__(self, path: str, clients: int) -> None:
+        import limelight
+        from limelight.decode import Engine
+
+        model = limelight.open(path, kind=limelight.Model)
+        self._tokenizer = model.tokenizer
+        self._clients = clients
+        self._engine = Engine(model.network, rows=clients)
+
+    def run(self) -> float:
+        """Tokens a second."""
+        begun, made, asked = time.perf_counter(), 0, 0
+
+        def ask() -> None:
+            nonlocal asked
+            if asked < 2 * self._clients:
+                prompt = self._tokenizer.encode(self._tokenizer.chat(opening(asked)), special=True).ids
+                self._engine.submit(prompt, max_tokens=ANSWER, stop=self._tokenizer.eos)
                 asked += 1
-    return made / (time.perf_counter() - begun)
+
+        for _ in range(self._clients):
+            ask()
+        while self._engine.busy:
+            for token in self._engine.step():
+                made += token.finish != "stop"
+                if token.finish is not None:
+                    ask()
+        return made / (time.perf_counter() - begun)
+
+
+async def http(server: Server, path: str, clients: int, runs: int = 3) -> list[Row]:
+    """What the server takes beyond its engine, asked the same in turns; medians, the first of each not counted."""
+    alone = await asyncio.to_thread(Alone, path, clients)
+    served, engine, speeds = [], [], []
+    for _ in range(runs + 1):
+        before = server.processor
+        speeds.append((await crowd(server.port, clients)).speed)
+        served.append(server.processor - before)
+        before = processor(os.getpid()) - server.processor
+        speeds[-1] /= await asyncio.to_thread(alone.run)
+        engine.append(processor(os.getpid()) - server.processor - before)
+    ours, bare = median(served[1:]), median(engine[1:])
+    print(f"HTTP: processor {ours:.2f} s served, {bare:.2f} s alone", file=sys.stderr)
+    return [
+        Row("crowd: processor's time beyond the engine alone", 100 * (ours / bare - 1), 5.0, "bar", None, "%"),
+        Row("crowd: speed served, of the engine alone", 100 * median(speeds[1:]), 95.0, "bar", None, "%"),
+    ]
 
 
 def _port() -> int:
@@ -235,11 +289,17 @@ def _port() -> int:
         return port
 
 
+def own(path: str, clients: int, *options: str) -> Server:
+    """``limelight serve``."""
+    port = _port()
+    command = [sys.executable, "-m", "limelight", "serve", "--model", path, "--port", str(port), "--rows", str(clients)]
+    return Server(OURS, [*command, *options], port)
+
+
 def servers(path: str, clients: int) -> tuple[list[Server], dict[str, str]]:
     """Those that can be started, and why the others cannot."""
-    ours, theirs = _port(), _port()
-    command = [sys.executable, "-m", "limelight", "serve", "--model", path, "--port", str(ours), "--rows", str(clients)]
-    found, missing = [Server(OURS, command, ours)], {}
+    theirs = _port()
+    found, missing = [own(path, clients)], {}
     if program := os.environ.get("LLAMA_SERVER"):
         options = ["--parallel", str(clients), "--ctx-size", str(2560 * clients), "--threads", str(os.cpu_count())]
         found.append(Server(LLAMA, [program, "--model", path, "--port", str(theirs), *options], theirs))
@@ -267,19 +327,54 @@ def servers(path: str, clients: int) -> tuple[list[Server], dict[str, str]]:
     return found, missing
 
 
-def measure(path: str, clients: int = 16, seconds: float = 0.0) -> dict[str, Any]:
+def measure(path: str, clients: int = 16) -> dict[str, Any]:
     """All rows. figures: those of every server, by load."""
     running, missing = servers(path, clients)
     try:
-        return asyncio.run(_measure(running, missing, path, clients, seconds))
+        return asyncio.run(_measure(running, missing, path, clients))
     finally:
         for server in running:
             server.end()
 
 
-async def _measure(
-    running: list[Server], missing: dict[str, str], path: str, clients: int, seconds: float
-) -> dict[str, Any]:
+def cost(path: str, clients: int) -> dict[str, Any]:
+    """The rows of `http` alone."""
+    server = own(path, clients)
+
+    async def run() -> list[Row]:
+        await server.ready()
+        return await http(server, path, clients)
+
+    try:
+        return {"machine": machine(), "rows": [asdict(row) for row in asyncio.run(run())], "figures": {}}
+    finally:
+        server.end()
+
+
+def overloaded(path: str, clients: int, seconds: float) -> dict[str, Any]:
+    """What `overload` says of four times as many clients as write and wait, and a server with a gigabyte."""
+    waiting = 3 * clients
+    server = own(path, clients, "--waiting", str(waiting), "--memory", "1GB")
+
+    async def run() -> dict[str, Any]:
+        await server.ready()
+        return await overload(server, 4 * (clients + waiting), seconds)
+
+    try:
+        return {"machine": machine(), "rows": [], "figures": {"overload": asyncio.run(run())}}
+    finally:
+        server.end()
+
+
+def _seconds(text: str) -> float:
+    """Of "90", "90s" or "10m"."""
+    found = re.fullmatch(r"(\d+)([sm]?)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text} is no time; write 90s or 10m")
+    return float(found[1]) * (60 if found[2] == "m" else 1)
+
+
+async def _measure(running: list[Server], missing: dict[str, str], path: str, clients: int) -> dict[str, Any]:
     for server in running:
         await server.ready()
     rows: list[Row] = []
@@ -301,11 +396,8 @@ async def _measure(
             rows.append(beside(f"{name}: {what}", unit, values.pop(OURS), values, missing))
             figures[rows[-1].name] = {OURS: rows[-1].ours, **values}
         figures[f"{name}, lost"] = lost
-    engine = await asyncio.to_thread(alone, path, clients)
-    rows.append(Row("crowd: the engine alone", engine, None, "", None, "tokens/s"))
+    rows += await http(running[0], path, clients)
     figures["memory"] = {server.name: server.memory for server in running}
-    if seconds:
-        figures["overload"] = await overload(running[0], 4 * (clients + 64), seconds)
     return {"machine": machine(), "rows": [asdict(row) for row in rows], "figures": figures, "missing": missing}
 
 
@@ -313,9 +405,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--clients", type=int, default=16)
-    parser.add_argument("--overload", type=float, default=0.0, metavar="SECONDS")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--http", action="store_true", help="only what HTTP costs")
+    only.add_argument("--overload", type=_seconds, metavar="TIME", help="only too many clients, for 90s or 10m")
     given = parser.parse_args()
-    result = measure(default_file(), given.clients, given.overload)
+    path = default_file()
+    if given.overload:
+        result = overloaded(path, given.clients, given.overload)
+    else:
+        result = cost(path, given.clients) if given.http else measure(path, given.clients)
     print(
         json.dumps(result, indent=1) if given.json else f"{table(result)}\n\n{json.dumps(result['figures'], indent=1)}"
     )

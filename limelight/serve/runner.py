@@ -160,14 +160,18 @@ class Runner:
         """Bytes of keys and values that it holds."""
         return self._engine.nbytes
 
-    async def submit(self, asks: Sequence[Ask]) -> Job:
-        """Lines up texts. Raises BusyError if too many wait, RequestError for what the engine refuses."""
-        if self.open + len(asks) > self._most and self.open:
+    def admit(self, texts: int = 1) -> None:
+        """Raises BusyError if so many texts more are too many, so that nothing is made ready for them in vain."""
+        if self.open + texts > self._most and self.open:
             raise BusyError(
                 f"{self.open} texts are being written or wait for it, and at most {self._most} may; ask again later", 1
             )
         if self._ending:
             raise BusyError(CLOSED, 5)
+
+    async def submit(self, asks: Sequence[Ask]) -> Job:
+        """Lines up texts. Raises BusyError if too many wait, RequestError for what the engine refuses."""
+        self.admit(len(asks))
         job = Job(self, asks, time.monotonic(), left=set(range(len(asks))))
         self.open += len(asks)
         accepted: asyncio.Future[None] = self._future()

@@ -129,6 +129,12 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep, worker: Worker) ->
         found: Shelf = request.app.state.shelf
         return found
 
+    async def writer(request: Request, name: str | None) -> Writer:
+        """The model of that name. Raises ApiError if it has no place for another text."""
+        found = await shelf(request).writer(name)
+        found.runner.admit()
+        return found
+
     def linked(writing: Writing, answer: Response) -> Response:
         """An answer that says where it can be looked into, if it can."""
         if keep.most:
@@ -157,8 +163,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep, worker: Worker) ->
     @app.post("/v1/completions", dependencies=dependencies)
     @app.post("/completions", dependencies=dependencies)
     async def completions(request: Request, body: b.Complete) -> Response:
-        writer = await shelf(request).writer(body.model)
-        done = await asyncio.to_thread(Completing, _id("cmpl"), writer, body)
+        done = await asyncio.to_thread(Completing, _id("cmpl"), await writer(request, body.model), body)
         keep.put(done.writing, user=body.user)
         if body.stream:
             await done.writing.begin()
@@ -167,8 +172,7 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep, worker: Worker) ->
     @app.post("/v1/chat/completions", dependencies=dependencies)
     @app.post("/chat/completions", dependencies=dependencies)
     async def chat(request: Request, body: b.Chat) -> Response:
-        writer = await shelf(request).writer(body.model)
-        done = await asyncio.to_thread(Chatting, _id("chatcmpl"), writer, body)
+        done = await asyncio.to_thread(Chatting, _id("chatcmpl"), await writer(request, body.model), body)
         keep.put(done.writing, done.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.writing.begin()
@@ -177,8 +181,8 @@ def _paths(app: FastAPI, dependencies: list[Any], keep: Keep, worker: Worker) ->
     @app.post("/v1/responses", dependencies=dependencies)
     @app.post("/responses", dependencies=dependencies)
     async def responses(request: Request, body: Respond) -> Response:
-        writer = await shelf(request).writer(body.model)
-        done = await asyncio.to_thread(Responding, f"resp_{secrets.token_hex(12)}", writer, body)
+        id = f"resp_{secrets.token_hex(12)}"
+        done = await asyncio.to_thread(Responding, id, await writer(request, body.model), body)
         keep.put(done.chatting.writing, done.chatting.shown, user=body.user, metadata=body.metadata)
         if body.stream:
             await done.chatting.writing.begin()
