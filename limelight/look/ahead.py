@@ -1,8 +1,9 @@
 """The word that a model says next: its likeliest tokens, one after another, until the word is whole."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from limelight.look.text import Reading
 from limelight.models.api import Decoder
@@ -61,32 +62,33 @@ class _Said:
 
 @torch.inference_mode()
 def continued(
-    network: Decoder, tokenizer: Tokenizer, reading: Reading, tokens: bool = False, exact: Decoder | None = None
+    network: Decoder,
+    tokenizer: Tokenizer,
+    reading: Reading,
+    tokens: bool = False,
+    exact: Callable[[Sequence[int]], Tensor] | None = None,
 ) -> Reading:
     """The text with the next word behind it, as the last of its words, always the likeliest token being taken.
 
     White space in front of the word is part of the text. Where the model would end the text, the word is `END`.
-    tokens: whether each token is a word, see `limelight.look.text.read`. exact: the network by which the word will be
-    looked at, if that is another one; where two tokens are close, it says which is likelier.
+    tokens: whether each token is a word, see `limelight.look.text.read`. exact: the logits [V] behind the text and some
+    more tokens by the network by which the word will be looked at, if that is another one; where two tokens are close,
+    it says which is likelier.
     """
     said = _Said(tokenizer, reading.tokens)
     most = min(LONGEST, network.context - len(reading.tokens))
     room = len(reading.tokens) + most
     state = network.start(1, room)
     last: Sequence[int] = reading.tokens
-    unread, behind = [*reading.tokens], None  # by the exact network, which reads only where it is asked
     while len(said.ids) < most and not said.enough:
         logits = network.step(torch.tensor([last], device=network.device), state, last=True)[0, -1]  # [V]
         first, second = logits.topk(2).values.tolist()
         if exact is not None and first - second < CLOSE:
-            behind = exact.start(1, room) if behind is None else behind
-            logits = exact.step(torch.tensor([unread], device=exact.device), behind, last=True)[0, -1]
-            unread = []
+            logits = exact(said.ids)
         id = int(logits.argmax())
         if id in tokenizer.controls:
             break
         said.push(id)
-        unread.append(id)
         last = [id]
     if not said.ids:
         return _with(reading, "", [id], Word(END, 0, 0, range(1)))

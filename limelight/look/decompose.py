@@ -18,11 +18,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from limelight.errors import RequestError
+from limelight.look import links
 from limelight.look.inquiry import Inquiry
 from limelight.look.linear import along_bias, backward, pull, pulled, push
 from limelight.look.question import Likelihood
 from limelight.look.record import ROWS, block_of, heads_of, in_rows, twin
-from limelight.look.session import Progress
+from limelight.look.session import DecoderSession, Progress
 from limelight.models.api import Decoder
 from limelight.nn.block import Block
 from limelight.nn.heads import LMHead
@@ -63,14 +64,14 @@ class Layer:
 class Trace:
     """One text run once; what some of its positions answer can then be taken apart.
 
-    asked: those n positions; the last one if None is given. attention: a layer, from 0, whose attention is to be kept
-    from the same run. hidden: [n, W]. heads: that layer's attention [H, T, T], or None. Raises RequestError if the
-    decoder is recurrent or hears a source, or if there is no such layer.
+    asked: those n positions; the last one if None is given. attention: whether all attention is to be kept from the
+    same run. hidden: [n, W], states: [T, W], of all positions. heads: each layer's attention [H, T, T], or none. Raises
+    RequestError if the decoder is recurrent or hears a source.
     """
 
     @torch.inference_mode(False)  # the output projections keep their graphs for a moment
     def __init__(
-        self, network: Decoder, tokens: Sequence[int], asked: Sequence[int] | None = None, attention: int | None = None
+        self, network: Decoder, tokens: Sequence[int], asked: Sequence[int] | None = None, attention: bool = False
     ) -> None:
         stack = network.decoder
         if not isinstance(stack, Stack) or stack.crosses or stack.recurrent:
@@ -82,20 +83,16 @@ class Trace:
         self._stack = stack
         self._asked = [len(tokens) - 1] if asked is None else list(asked)
         watched = twin(network)
-        if attention is not None:
-            block_of(watched, attention)
         watches = []
         for layer in range(len(stack.blocks)):
             block, heads = block_of(watched, layer), heads_of(network, layer)
-            watches.append(
-                _Watch(block, heads, network.config.width, len(tokens), self._asked, keeps=layer == attention)
-            )
+            watches.append(_Watch(block, heads, network.config.width, len(tokens), self._asked, keeps=attention))
         with torch.no_grad():
-            hidden = watched.read(torch.tensor([tokens], device=network.device))[0]
-        self.hidden = hidden[self._asked].float()
+            self.states = watched.read(torch.tensor([tokens], device=network.device))[0]
+        self.hidden = self.states[self._asked].float()
         taken = [watch.taken() for watch in watches]
         self._layers = [layer for layer, _ in taken]
-        self.heads = None if attention is None else taken[attention][1]
+        self.heads = [heads for _, heads in taken if heads is not None]
 
     def shares(self, direction: Tensor, offset: float = 0.0, i: int = 0, first: int = 0) -> Shares:
         """What each token gives to ``direction · hidden[i] + offset``, direction [W], through the attention of all
@@ -145,10 +142,33 @@ def apart(stack: Stack) -> bool:
 def alti_logit(inquiry: Inquiry, progress: Progress | None) -> list[float]:
     """What each word gave to the log-odds, through every layer's attention, summed over the tokens of the word in
     question."""
-    network, question = inquiry.session.network, inquiry.likelihood
-    trace = Trace(network, inquiry.session.tokens[: question.at[-1] + 1], question.at)
+    return inquiry.session.once((alti_logit, inquiry), lambda: _alti_logit(inquiry))
+
+
+def _alti_logit(inquiry: Inquiry) -> list[float]:
+    session, question = inquiry.session, inquiry.likelihood
+    assert isinstance(session, DecoderSession)
+    trace = traced(session, question.at)
+    session.front(question.at[-1] + 1).forget((Trace, question.at))  # it is large
+    network = session.network
     shares = [trace.shares(*explained(network, question, i, trace.hidden[i]), i) for i in range(len(question.at))]
     return inquiry.by_span(torch.stack([share.tokens for share in shares]).sum(0))
+
+
+def traced(session: DecoderSession, at: tuple[int, ...]) -> Trace:
+    """The trace of a text up to the last of some positions; what it read is kept for others who need it."""
+    front, length = session.front(at[-1] + 1), at[-1] + 1
+
+    def trace() -> Trace:
+        whole = length == len(front.tokens)
+        made = Trace(front.network, front.tokens[:length], at, attention=whole and links.keepable(front))
+        if whole and made.heads:
+            links.keep(front, made.heads, made.states)
+        elif whole:
+            vars(front).setdefault("hidden", made.states)
+        return made
+
+    return front.once((Trace, at), trace)
 
 
 def explained(network: Decoder, question: Likelihood, i: int, hidden: Tensor) -> tuple[Tensor, float]:

@@ -9,11 +9,17 @@ import torch
 from torch import Tensor
 
 from limelight.look.record import block_of, heads_of, in_rows, record, twin
-from limelight.look.session import CausalSession, StackSession
+from limelight.look.session import CausalSession, DecoderSession, StackSession
 from limelight.look.text import Reading
 from limelight.text.words import Word
 
 T = TypeVar("T")
+
+KEPT = 1 << 23
+"""The most shares of attention, over all layers, that are kept until links are looked for in them."""
+
+ATTENTION = "attention"
+"""What it is kept by."""
 
 TELLING = 0.1
 """The least share of attention by which a head says something about a word."""
@@ -73,6 +79,27 @@ def attention(session: StackSession, layers: Sequence[int], keep: Callable[[Tens
     return [recording.attention[layer] for layer in layers]
 
 
+def keepable(session: DecoderSession) -> bool:
+    """Whether a text is so short that all attention can be kept from the reading that gives its hidden states."""
+    layers = range(len(session.stack.blocks))
+    return sum(heads_of(session.network, layer) for layer in layers) * len(session.tokens) ** 2 <= KEPT
+
+
+def keep(session: DecoderSession, weights: list[Tensor], hidden: Tensor) -> None:
+    """Keeps what was read of a text: each layer's attention [H, T, T] for `behind`, and its hidden states [T, W]."""
+    session.once(ATTENTION, lambda: weights)
+    vars(session).setdefault("hidden", hidden)
+
+
+@torch.inference_mode()
+def read(session: DecoderSession) -> None:
+    """Reads a text and keeps its attention, where it is `keepable`."""
+    if keepable(session) and "hidden" not in vars(session):
+        recording = record(session.network, attention=range(len(session.stack.blocks)), keep=lambda weights: weights[0])
+        hidden = session.read(recording.network)
+        keep(session, list(recording.attention.values()), hidden[0])
+
+
 def strongest(
     session: StackSession, reading: Reading, sources: Sequence[int], targets: Sequence[int], n: int, apart: int = 1
 ) -> list[Link]:
@@ -110,7 +137,7 @@ def _totals(session: StackSession, reading: Reading, sources: Sequence[int], tar
     tokens, owners = _members(asking, network.device)
     spread = torch.tensor([len(span) for span in asking], device=network.device)[:, None]
 
-    def keep(total: Tensor, start: int, weights: Tensor) -> None:
+    def into(total: Tensor, start: int, weights: Tensor) -> None:
         stop = start + weights.shape[2]
         here = (tokens >= start) & (tokens < stop)
         if not here.any():
@@ -119,15 +146,23 @@ def _totals(session: StackSession, reading: Reading, sources: Sequence[int], tar
         seen = [range(min(span.start, keys), min(span.stop, keys)) for span in heard]
         total.index_add_(1, owners[here], _summed(weights[0][:, tokens[here] - start], -1, seen))
 
-    watched, totals = twin(network), []
-    for layer in range(len(session.stack.blocks)):
-        total = torch.zeros(heads_of(network, layer), len(sources), len(targets), device=network.device)
-        part = block_of(watched, layer).attention
-        part.core = partial(in_rows, part.weigh, partial(keep, total), causal=session.causal)
-        totals.append(total)
-    hidden = session.read(watched)
+    layers = range(len(session.stack.blocks))
+    totals = [
+        torch.zeros(heads_of(network, layer), len(sources), len(targets), device=network.device) for layer in layers
+    ]
     if isinstance(session, CausalSession):
-        vars(session).setdefault("hidden", hidden[0])  # it need not be read for that alone
+        session = session.front(max(span.stop for span in (*asking, *heard)))
+    if (known := session.forget(ATTENTION)) is not None:
+        for total, weights in zip(totals, known, strict=True):
+            into(total, 0, weights[None])
+    else:
+        watched = twin(network)
+        for layer, total in zip(layers, totals, strict=True):
+            part = block_of(watched, layer).attention
+            part.core = partial(in_rows, part.weigh, partial(into, total), causal=session.causal)
+        hidden = session.read(watched)
+        if isinstance(session, CausalSession):
+            vars(session).setdefault("hidden", hidden[0])  # it need not be read for that alone
     return [(total / spread).cpu() for total in totals]
 
 

@@ -14,6 +14,7 @@ from limelight.look.ablate import Ablation, ablate
 from limelight.look.ahead import END, continued
 from limelight.look.answer import Importance, answer_of
 from limelight.look.attribution import Attribution, attribute
+from limelight.look.decompose import apart, traced
 from limelight.look.edit import edit
 from limelight.look.inquiry import Inquiry
 from limelight.look.lens import Lens, lens
@@ -82,11 +83,26 @@ class Seen(View[CausalSession]):
         seen.__dict__.pop("ahead", None)
         if len(self.reading.tokens) >= self._network.context:
             raise RequestError("the text fills all that the model sees, so that no word comes next; shorten it")
-        exact = None if self._quick is None else self._network
+        exact = None if self._quick is None else self._behind
         reading = continued(self._quick or self._network, self._tokenizer, self.reading, self._pieces, exact)
         text = session(self._network, reading.tokens, self.session.spell, self._quick)
+        if not (isinstance(text, DecoderSession) and text.stack.following):  # or all hangs on the text's length
+            text.before = self.session
         View.__init__(seen, text, self._tokenizer, reading, self.title)
         return seen
+
+    def _behind(self, said: Sequence[int]) -> Tensor:
+        """The logits [V] behind the text and some more tokens."""
+        if said:
+            tokens = torch.tensor([[*self.ids, *said]], device=self._network.device)
+            return self._network.logits(self._network.read(tokens)[:, -1])[0]
+        last = len(self.ids) - 1
+        if isinstance(self.session, DecoderSession):  # by the reading that will be needed to find the words
+            if len(self.words) > importance.ALL and apart(self.session.stack):
+                traced(self.session, (last,))
+            else:
+                links.read(self.session)
+        return self.session.logits(slice(last, last + 1))[0]
 
     def check_question(
         self, word: str | int | None = None, *, foil: str | None = None, method: str | None = None

@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, Self, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -108,6 +108,10 @@ class Session(ABC):
             self._kept[key] = make()
         return cast("T", self._kept[key])
 
+    def forget(self, key: Hashable) -> Any:
+        """What is kept by that key, which no longer is; None if nothing was."""
+        return self._kept.pop(key, None)
+
     def knows(self, key: Hashable) -> bool:
         """Whether something is kept by that key."""
         return key in self._kept
@@ -195,10 +199,16 @@ class StackSession(Session):
 
 class CausalSession(Session):
     """A text that is read from left to right by a model that continues it. A question's `at` are the positions whose
-    next tokens are asked for."""
+    next tokens are asked for. before: the text without its last tokens, which the model added; what is read of it is
+    not read again."""
 
     network: Decoder
     questions = (GivenWord, NextWord)
+    before: Self | None = None
+
+    def front(self, length: int) -> Self:
+        """The shortest text by which the first tokens, so many, can be read."""
+        return self if self.before is None or length > len(self.before.tokens) else self.before.front(length)
 
     @cached_property
     def hidden(self) -> Tensor:
@@ -208,8 +218,9 @@ class CausalSession(Session):
 
     def logits(self, places: slice) -> Tensor:
         """The logits [n, V] at some positions; all of them at once would take more room than the model."""
+        hidden = self.hidden if places.stop is None or places.stop < 0 else self.front(places.stop).hidden
         with torch.inference_mode():
-            return self.network.logits(self.hidden[places]).cpu()
+            return self.network.logits(hidden[places]).cpu()
 
     def read(self, network: Any, question: Question | None = None) -> Tensor:
         tokens = self.tokens if question is None else self.tokens[: question.at[0] + 1]

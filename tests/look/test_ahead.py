@@ -115,7 +115,8 @@ def test_of_two_that_are_close_the_one_is_said_that_is_likelier_when_looked_at(
     s, stop = (fallback.encode(f"cat{text}").ids[-1] for text in ("s", "."))
     quick, exact = Weighs({s: 10.0, stop: second}), Weighs({s: 9.9, stop: 10.0})
     reading = read("cat", fallback, ())
-    assert continued(quick, fallback, reading, tokens=True, exact=exact).words[-1].text == said
+    found = continued(quick, fallback, reading, tokens=True, exact=lambda said: exact.step()[0, -1])
+    assert found.words[-1].text == said
     assert continued(quick, fallback, reading, tokens=True).words[-1].text == "s"
 
 
@@ -215,6 +216,30 @@ def test_it_is_what_the_model_says_by_whole_forwards(model: limelight.Model) -> 
         for place, heard in enumerate(found.words, 1):
             lost = plainly.deleted if heard.asks else plainly.blocked
             assert heard.importance == pytest.approx(lost(model, tokens, [place], best), abs=2e-4)
+
+
+@pytest.mark.parametrize("measured", [24, 4])
+def test_what_was_read_to_find_the_word_is_not_read_again(
+    model: limelight.Model, monkeypatch: pytest.MonkeyPatch, measured: int
+) -> None:
+    """Whether all words are measured or those that one reading proposes."""
+    for user in ("importance", "measured"):
+        monkeypatch.setattr(f"limelight.look.{user}.ALL", measured)
+    expected = model.look(TEXT).importance(check=False)
+    monkeypatch.setattr("limelight.look.ahead.CLOSE", float("inf"))
+    seen = model.look(TEXT)
+    read: list[int] = []
+    seen._network.decoder.register_forward_hook(lambda module, inputs, output: read.append(output.shape[1]))
+    assert len(seen.ahead.ids) == len(seen.ids) + 1
+    assert read.count(len(seen.ids)) == 1
+    read.clear()
+    found = seen.importance(check=False)
+    assert not read
+    assert [word.importance for word in found.words] == [word.importance for word in expected.words]
+    assert (found.named, found.rank, found.expected) == (expected.named, expected.rank, expected.expected)
+    assert [(link.layer, link.head, link.source, link.target) for link in found.links] == [
+        (link.layer, link.head, link.source, link.target) for link in expected.links
+    ]
 
 
 def test_it_begins_as_greedy_completion_does(model: limelight.Model, tmp_path: Path) -> None:

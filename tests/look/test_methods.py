@@ -149,13 +149,13 @@ def test_a_text_traced_in_parts_is_traced_as_a_whole(network: Decoder, monkeypat
     whole = [Trace(network, TOKENS[: place + 1]).shares(direction, 0.5) for place in (9, 23)]
     for user in ("record", "decompose"):
         monkeypatch.setattr(f"limelight.look.{user}.ROWS", 5)
-    trace = Trace(network, TOKENS, (9, 23), attention=1)
+    trace = Trace(network, TOKENS, (9, 23), attention=True)
     for i, expected in enumerate(whole):
         shares = trace.shares(direction, 0.5, i)
         assert (shares.total, shares.constant) == pytest.approx((expected.total, expected.constant), rel=1e-4, abs=1e-4)
         torch.testing.assert_close(shares.tokens[: len(expected.tokens)], expected.tokens, rtol=1e-3, atol=1e-4)
         assert not shares.tokens[len(expected.tokens) :].any()
-    torch.testing.assert_close(trace.heads, recording.attention[1][0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(trace.heads[1], recording.attention[1][0], rtol=1e-4, atol=1e-6)
 
 
 def test_mixing_is_each_vector_along_their_sum(network: Decoder) -> None:
