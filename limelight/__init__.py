@@ -7,7 +7,7 @@
     seen.importance("tired")
 
 Importing this package is quick: torch is imported when a model is opened. Import it before torch: it sets how torch's
-threads wait, how much oneDNN keeps and that large tensors get large pages, where the environment does not say so.
+threads wait and how much oneDNN keeps, where the environment does not say so already.
 """
 
 import os
@@ -35,8 +35,6 @@ _ENVIRONMENT = {
     "KMP_BLOCKTIME": "200",
     # oneDNN keeps a thousand compiled products, one for each shape: in a training on sentences half a gigabyte.
     "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "128",
-    # torch asks Linux for large pages for its larger tensors, which are then read with fewer look-ups of addresses.
-    "THP_MEM_ALLOC_ENABLE": "1",
 }
 for _name, _value in _ENVIRONMENT.items():
     os.environ.setdefault(_name, _value)

@@ -22,6 +22,7 @@ from limelight.errors import FileError, RequestError
 from limelight.models.api import Network
 from limelight.train.batches import IGNORE, Batch, Batches, Corpus, Position
 from limelight.train.disk import write, written
+from limelight.train.heap import kept
 from limelight.train.loss import Learning, predicting
 from limelight.train.parallel import World
 from limelight.train.report import Events, Log, Progress, curve
@@ -99,7 +100,8 @@ def train(
         return replace(done, metric=hooks.metric)
     torch.set_num_threads(settings.threads)
     loop = _Loop(Trainee(network, settings, world, objective), training, validation, run, world, hooks)
-    loop.learn()
+    with kept():
+        loop.learn()
     return loop.finish()
 
 
