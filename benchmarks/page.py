@@ -37,8 +37,13 @@ SWINGS = " ".join(["The cat sat on the mat because it was tired and hungry too ,
 """Nearly as many words as have their arcs at hand for the pointer."""
 
 WORDS = " ".join(["The cat sat on the mat because it was tired and hungry too ,"] * 37)  # 518 words
-NAMES = {"sentence": "the sentence as words", "picture": "the first picture", "check": "the check of it"}
-SELECTORS = {"sentence": ".word", "picture": ".measured", "check": ".check"}
+NAMES = {
+    "sentence": "the sentence as words",
+    "picture": "the first picture, a number under each word",
+    "answer": "the answer, which words decide",
+    "check": "the check of it",
+}
+SELECTORS = {"sentence": ".word", "picture": ".value", "answer": ".measured", "check": ".check"}
 
 _SCROLL = """async (box) => {
     const along = box.matches(".scroll") ? "scrollLeft" : "scrollTop";

@@ -11,9 +11,10 @@ from limelight.decode import Sampling
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.edit import edit
-from limelight.look.inquiry import Inquiry
+from limelight.look.inquiry import WAYS, Inquiry
 from limelight.look.lens import lens
 from limelight.look.links import attention, by_word
+from limelight.look.measured import ALL
 from limelight.look.plain import plain
 from limelight.look.question import GivenWord
 from limelight.look.roles import ROLES, measure
@@ -131,21 +132,31 @@ class TextViews:
         }
 
     def estimate(self, word: int | None) -> Numbers | None:
-        """What to show of a long text until it is measured: the words that one reading ranks highest, and their values.
-        None of a short text, of one that is measured already, and of a recurrent model."""
+        """What to show until the few words that decide are found: of a long text the words that one reading ranks
+        highest, of another what each word did, which is measured first and stays. None of what is measured already, and
+        where neither is there before the answer is."""
         place = len(self._reading.words) - 1 if word is None else self._known(word)
-        if place <= LONG or not ESTIMATE.fits(self.seen.session):
-            return None
         span = self._reading.words[place].tokens
         question = GivenWord(tuple(range(span.start - 1, span.stop - 1)), self._reading.tokens[span.start : span.stop])
         spans = tuple(each.tokens for each in self._reading.words[:place])
         inquiry = Inquiry(self.seen.session, question, spans)
-        if self.seen.session.knows(("measured", inquiry)):
+        if not inquiry.others or self.seen.session.knows(("measured", inquiry)):
+            return None
+        if place <= LONG:
+            return self._singly(inquiry, place) if len(inquiry.others) <= ALL else None
+        if not ESTIMATE.fits(self.seen.session):
             return None
         values = ESTIMATE.values(inquiry)
         best = sorted(inquiry.others, key=lambda i: -(values[i] or 0.0))[:ESTIMATED]
         shown = {i: values[i] for i in best}
         return {"word": place, "values": [shown.get(i) for i in range(place)], "named": [], "estimate": True}
+
+    def _singly(self, inquiry: Inquiry, place: int) -> Numbers:
+        """What each word before a place did, before it is known which of them decide."""
+        lost = inquiry.losses(WAYS[inquiry.ways[0]], [(i,) for i in inquiry.others])
+        values = dict(zip(inquiry.others, lost, strict=True))
+        told = {"kind": "importance", "unit": inquiry.question.unit, "asks": inquiry.asks, "measuring": True}
+        return {"word": place, "values": [values.get(i) for i in range(place)], "named": [], **told}
 
     def every_importance(self, progress: Progress | None = None) -> Numbers:
         """How much each word mattered for every later one, measured as the answer about one of them is: other likely

@@ -1,5 +1,5 @@
 // The answer in sentences, as Python tells it, and behind it how it was measured.
-import { fill, h, listed, named, note, percent, quoted } from "./dom.js";
+import { fill, h, listed, named, note, percent, quoted, set } from "./dom.js";
 import { FALLS, folds, short, times } from "./loss.js";
 
 // data: { words, word, importance | null, progress | null, foil, error }. act: { choose(i), foil(null) }.
@@ -26,7 +26,7 @@ export function answer(element, data, act) {
 
 // A sentence whose named words are buttons, where there is something to do with them.
 export function told(sentence, act) {
-  return sentence.map((part) => (typeof part === "string" ? part : !act ? h("b", {}, part.text) : h("button", { class: "plain", onclick: () => act.choose(part.word) }, h("b", {}, part.text))));
+  return sentence.map((part) => (typeof part === "string" ? set(part) : !act ? h("b", {}, set(part.text)) : h("button", { class: "plain", onclick: () => act.choose(part.word) }, h("b", {}, set(part.text)))));
 }
 
 function checked({ named, check }, sentences) {

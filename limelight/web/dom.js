@@ -35,6 +35,9 @@ export const isolated = (word) => (/[\u0590-\u08ff\ufb1d-\ufefc]/.test(word) ? `
 
 export const quoted = (word) => `“${isolated(word)}”`;
 
+// A sentence from Python, whose quoted words are kept so, too.
+export const set = (sentence) => sentence.replace(/“([^”]*)”/g, (_, word) => quoted(word));
+
 // Punctuation stands in quotes where words are listed.
 export const named = (word) => (/[\p{L}\p{N}]/u.test(word) ? isolated(word) : quoted(word));
 

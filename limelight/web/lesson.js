@@ -16,7 +16,7 @@ export function lesson(element, state, cards, act) {
   fill(
     element,
     h("button", { class: "small", "aria-label": "the slide before", title: "key: Page Up", onclick: () => act.card(-1) }, "◂ back"),
-    h("span", { class: "slide-title", role: "status" }, shown.length ? `${at + 1} of ${shown.length} · ${shown[at]?.title ?? ""}` : "No card is chosen"),
+    h("span", { class: "slide-title", role: "status" }, !shown.length ? "No card is chosen" : at < 0 ? `The sentence, and ${shown.length} card${shown.length > 1 ? "s" : ""} to come` : `${at + 1} of ${shown.length} · ${shown[at].title}`),
     h("button", { class: "small", "aria-label": "the next slide", title: "key: Page Down", onclick: () => act.card(1) }, "next ▸"),
     h("details", { class: "plan", open: element.querySelector(".plan")?.open },
       h("summary", {}, "plan"),

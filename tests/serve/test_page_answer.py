@@ -225,3 +225,16 @@ def test_one_word_and_none(visit: Visit) -> None:
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.press("Backspace")
     until(page, "document.querySelector('.ask').textContent === 'Write a sentence.'")
+
+
+def test_words_from_right_to_left_turn_no_number_around(visit: Visit) -> None:
+    """In sentences from Python, too: a word is set apart from the quotes and the share behind it."""
+    page = visit(f"#{urlencode({'text': 'القطة جلست على السجادة', 'word': 3})}")
+    page.wait_for_selector("p.answer")
+    said = page.locator("p.answer").inner_text()
+    quoted = [part.split("”")[0] for part in said.split("“")[1:]]
+    assert any("\u0600" <= letter <= "\u06ff" for word in quoted for letter in word), said
+    for word in quoted:
+        if any("\u0600" <= letter <= "\u06ff" for letter in word):
+            assert word.startswith("\u2068"), said
+            assert word.endswith("\u2069"), said

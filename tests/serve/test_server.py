@@ -35,7 +35,7 @@ def test_importance_is_what_the_library_says(opened: str, tiny: Path) -> None:
     for method in (None, "blocking", "alti-logit"):
         *progress, last = lines(ask(opened, "/api/importance", {"given": SENTENCE, "word": 7, "method": method}))
         assert progress[-1]["done"] == progress[-1]["total"]
-        steps += [line["total"] for line in progress]
+        steps += [line["total"] for line in progress if "estimate" not in line]
         expected = seen.importance(8, method=method)
         answer, check = last["importance"], expected.check
         assert answer["telling"] == (
@@ -88,6 +88,16 @@ def test_what_the_model_says_next_is_asked_about_by_default(opened: str, tiny: P
     assert given["rank"] > 1
     assert spoken(given) == seen.importance(10).told()
     assert spoken(given)[0].startswith("The model expected ")
+
+
+def test_what_each_word_did_comes_before_the_words_that_decide(opened: str) -> None:
+    found = lines(ask(opened, "/api/importance", {"given": f"{SENTENCE} once", "check": False}))
+    (first,) = [line["estimate"] for line in found if "estimate" in line]
+    assert first["measuring"]
+    assert found.index({"estimate": first}) < len(found) - 2, "what takes longer comes behind it"
+    last = found[-1]["importance"]
+    for name in ("word", "unit", "asks", "values"):
+        assert first[name] == last[name]
 
 
 def test_of_a_long_text_an_estimate_comes_first(opened: str) -> None:
