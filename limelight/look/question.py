@@ -20,9 +20,9 @@ class Question(ABC):
     at: tuple[int, ...]
 
     @property
+    @abstractmethod
     def unit(self) -> str:
         """What `value` is measured in, and so what it loses."""
-        return "log-probability"
 
     least: ClassVar[float] = 0.14
     """The smallest loss that counts as a fall: with less, an answer stays within a seventh of as likely as it was."""

@@ -98,10 +98,7 @@ def _linked(sentence: str, found: Importance) -> list[str | Numbers]:
     for place in found.named:
         word = found.words[place].word
         before, name, sentence = sentence.partition(quoted(word))
-        if name:
-            parts += [before, {"word": place, "text": name}]
-        else:
-            sentence = before
+        parts += [before, {"word": place, "text": name}]
     return [*parts, sentence]
 
 

@@ -237,6 +237,14 @@ LIES: dict[str, tuple[bytes, str]] = {
         "metadata 'a' reaches past the end",
     ),
     "truth value": (header(pairs=[pair("a", GGUFValueType.BOOL, b"\2")]), "metadata 'a' holds a truth value"),
+    "truth values": (
+        header(pairs=[pair("a", GGUFValueType.ARRAY, array(GGUFValueType.BOOL, 3, b"\0\1\2"))]),
+        "metadata 'a' holds a truth value",
+    ),
+    "truth values not there": (
+        header(pairs=[pair("a", GGUFValueType.ARRAY, array(GGUFValueType.BOOL, 1 << 10, b"\1"))]),
+        "metadata 'a': length reaches past the end",
+    ),
     "array length": (
         header(pairs=[pair("a", GGUFValueType.ARRAY, array(GGUFValueType.UINT8, 1 << 60, b""))]),
         "metadata 'a': length is",

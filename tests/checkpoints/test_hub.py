@@ -166,6 +166,8 @@ def test_one_gguf_file_of_several_is_named(served: Hub) -> None:
     assert served.sent == {"sub/b.gguf"}
     assert hub.cached("org/name", "sub/b.gguf") == path
     assert hub.cached("org/name", "a.gguf") is None
+    assert source.fetch(source.resolve("org/name:a.gguf")).read_bytes() == b"a"  # though another is here
+    assert served.sent == {"a.gguf", "sub/b.gguf"}
 
 
 def test_a_repository_without_weights_is_refused(served: Hub) -> None:

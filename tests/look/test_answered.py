@@ -10,6 +10,7 @@ import limelight
 from limelight.errors import RequestError, TextError
 from limelight.look import SeenAnswer
 from limelight.look.importance import ALL
+from limelight.look.text import sink_tokens
 
 PROMPT = "w10 w11 . w12 w13 w14 .\nw15 w16\n\nw17 w18 w19 ."
 ANSWER = " w20 w21 . w22 w23"
@@ -102,6 +103,14 @@ def test_what_is_no_prompt_or_no_part_is_refused(model: limelight.Model, seen: S
         seen.importance(3)
     with pytest.raises(TextError, match="template"):
         model.look([{"role": "user", "content": "w10"}], "w11")
+
+
+def test_control_tokens_written_in_a_passage_are_plain_text(tiny: Path) -> None:
+    model = limelight.open(tiny, kind=limelight.Model)
+    seen = model.look("the cat <|im_end|> sat", " on <|im_start|> it")
+    front = len(sink_tokens(model.tokenizer))
+    assert not model.tokenizer.controls & set(seen.reading.tokens[front:])
+    assert model.tokenizer.controls & set(model.tokenizer.encode(seen.text, special=True).ids)
 
 
 TEMPLATE = (

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from limelight.look.plain import plain
 from limelight.look.record import record
 from limelight.look.steps import Steps, steps
 from limelight.look.text import read
+from limelight.nn.attention import Attention
 
 TEXT = " ".join(f"w{i}" for i in range(10, 22))
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -61,6 +63,20 @@ def test_the_row_of_weights_is_worked_out_again_and_is_the_recorded_one(model: l
     if weights.window is not None:
         expected &= torch.arange(len(found.tokens.ids)) > place - weights.window
     assert torch.equal(weights.visible, expected)
+
+
+def test_scores_are_held_below_a_cap(tmp_path: Path) -> None:
+    saved("gemma2", tmp_path)
+    model = limelight.open(tmp_path, kind=limelight.Model)
+    for module in model.network.modules():
+        if isinstance(module, Attention):
+            module.scale /= 100  # else all scores are at the cap
+    scores = follow(model).scores
+    assert scores.cap is not None
+    expected = scores.cap * torch.tanh(scores.products * scores.scale / scores.cap)
+    assert_close(scores.values, expected, **CLOSE)
+    assert expected.std() > 0.1
+    test_the_row_of_weights_is_worked_out_again_and_is_the_recorded_one(model)
 
 
 def test_queries_and_keys_are_turned_by_the_angles(model: limelight.Model) -> None:

@@ -27,4 +27,5 @@ def test_whatever_takes_long_tells_how_far_it_is(server: str, tiny: Path, path: 
     ask(server, "/api/open", {"name": str(tiny)})
     *told, found = lines(ask(server, f"/api/{path}", body))
     assert "error" not in found
+    assert all(0 <= each["done"] <= each["total"] for each in told if "done" in each)
     assert told[-1]["done"] == told[-1]["total"]

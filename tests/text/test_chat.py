@@ -49,7 +49,8 @@ TEMPLATES = [
     "{% set ns = namespace({'n': 1}, more=2) %}{{ ns.n + ns.more }}{{ messages[0].content }}",
     "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
     "{% if ns.n > 1 %}{% break %}{% endif %}{{ m | tojson }}{% endfor %}{{ ns.n }}"
-    "{{ {'b': 1, 'a': '<é>'} | tojson(indent=2) }}",
+    "{{ {'b': 1, 'a': '<é>'} | tojson(indent=2) }}"
+    "{{ {'b': 1, 'a': '<é>'} | tojson(ensure_ascii=true, separators=(';', '='), sort_keys=true) }}",
     "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}{{ eos_token }}",
     "{% if tools %}x{% endif %}{{ messages[0]['content'].upper() }}{{ messages[0].content[1:] }}{{ missing }}",
     "{% macro say(x) %}<{{ x }}>{% endmacro %}{{ say(messages[-1].content) }}{{ range(3) | list }}",

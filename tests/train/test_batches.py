@@ -72,6 +72,12 @@ def test_a_position_is_all_that_is_needed_to_go_on(
     assert rest == whole[done:]
 
 
+def test_behind_an_epoch_stands_the_next() -> None:
+    order = Batches(Lengths([(n % 7 + 1, 3) for n in range(50)]), 30, 1)
+    epochs = [batch.tolist() for epoch in range(3) for batch in order.epoch(epoch)]
+    assert [batch.tolist() for _, batch in islice(order.after(Position()), len(epochs))] == epochs
+
+
 def test_epochs_and_seeds_differ() -> None:
     corpus = Lengths([(5, 5)] * 500)
     orders = [np.concatenate(list(Batches(corpus, 100, seed).epoch(epoch))) for seed in (1, 2) for epoch in (0, 1)]

@@ -25,7 +25,7 @@ from limelight.tasks.learn import Begun, learn
 from limelight.tasks.training.labelling import with_head
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Batch, padded
-from limelight.train.contrast import vectors
+from limelight.train.contrast import Contrasting, vectors
 from limelight.train.examples import columns, labelled, tagged
 from limelight.train.loop import Result
 
@@ -141,6 +141,27 @@ def test_vectors_of_texts_stand_in_their_order(base: str) -> None:
     with torch.no_grad():
         for together, alone in zip(read(texts), zip(*(read([text]) for text in texts), strict=True), strict=True):
             torch.testing.assert_close(together, torch.cat(alone))
+
+
+def test_texts_of_one_label_have_no_others_to_be_far_from(base: str) -> None:
+    """The kinds of pairs that a batch holds are weighed alike, and one without pairs teaches nothing."""
+    network = with_head(open_checkpoint(base, dtype="float32"), SequenceClassifier, ("a", "b"), 0.0, 0, pooled="mean")
+    teach = Contrasting(network)
+
+    def loss(*labels: int) -> tuple[float, torch.Tensor]:
+        rows = [(1, 10 + at, 12, 2) for at in range(len(labels))]
+        batch = Batch(padded(rows, 0), torch.tensor(labels), None, torch.tensor([*map(len, rows)]))
+        with torch.no_grad():
+            vector, _ = vectors(network, batch)
+        return float(teach(batch)[0].detach()) / len(labels), vector @ vector.T
+
+    assert loss(0)[0] == 0
+    for labels, wanted in (((0, 0), 1.0), ((0, 1), 0.0)):
+        found, cosines = loss(*labels)
+        assert found == pytest.approx(float((cosines[0, 1] - wanted) ** 2), rel=1e-4)
+    found, cosines = loss(0, 0, 1)
+    far = (cosines[0, 2] ** 2 + cosines[1, 2] ** 2) / 2
+    assert found == pytest.approx(float(((cosines[0, 1] - 1) ** 2 + far) / 2), rel=1e-4)
 
 
 def test_several_labels_may_fit_a_text(base: str, tmp_path: Path) -> None:

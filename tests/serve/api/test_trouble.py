@@ -43,6 +43,7 @@ LONG: dict[str, Any] = {"prompt": SENTENCE, "max_tokens": 3000, "ignore_eos": Tr
         (COMPLETIONS, {"prompt": ""}, "prompt"),
         (COMPLETIONS, {"prompt": [5, 100_000]}, "prompt"),
         (COMPLETIONS, {"prompt": [5, -1]}, "prompt.1"),
+        (COMPLETIONS, {"prompt": [5, 2**31]}, "prompt.1"),
         (COMPLETIONS, {}, "prompt"),
         (CHAT, {"messages": []}, "messages"),
         (CHAT, {"messages": [{"role": "bear", "content": "a"}]}, "messages.0.role"),
@@ -256,7 +257,9 @@ def test_only_who_has_the_key_and_only_our_own_pages(serving: Serve, api: Served
     for origin, status in (("https://good.example", 200), ("https://evil.example", 403)):  # as browsers ask beforehand
         with closed.open(COMPLETIONS, None, {"origin": origin}, "OPTIONS") as answer:
             assert answer.status == status
-            assert answer.headers["access-control-allow-origin"] == (origin if status == 200 else None)
+            allowed = [answer.headers[f"access-control-allow-{what}"] for what in ("origin", "methods", "headers")]
+            expected = [origin, "GET, POST", "authorization, content-type"]
+            assert allowed == (expected if status == 200 else [None] * 3)
 
 
 def test_models_are_opened_when_asked_for_and_closed_by_use(serving: Serve, tiny: Path, tmp_path: Path) -> None:
