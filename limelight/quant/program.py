@@ -196,10 +196,10 @@ class Program:
     ) -> Tensor:
         """x [B, T, W] → [B, T, W], as `Stack.forward` has them. lengths: [B], see `_lengths`.
 
-        Of a text that grows nothing is computed behind the end of a row.
+        Nothing is computed behind the end of a row.
         """
         B, T, _ = x.shape
-        counts = positions.counts if causal else None
+        counts = positions.counts if causal else lengths
         if counts is not None and bool((counts < T).any()):
             real = torch.arange(T) < counts[:, None]  # [B, T]
             begins: Tensor | None = F.pad(counts.cumsum(0), (1, 0))

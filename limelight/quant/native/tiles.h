@@ -263,16 +263,26 @@ AVX512 void avx512(const Matrix& w, const uint8_t* tile, const int8_t* x, const 
         }
         const __m512 scales = load_scales(tile + w.codes, wide);
         const __m512 minima = MINIMA ? load_scales(tile + w.codes + w.scales, wide) : scales;
-#pragma GCC unroll 16
-        for (int m = 0; m < M; m++) {
-            const Group& group = groups[m * w.groups];
-            __m512i sum = MINIMA ? _mm512_setzero_si512() : _mm512_set1_epi32(from_zero * group.codes);
+        constexpr int TWO = M < 2 ? 1 : 2;  // rows whose chains of sums run side by side
+#pragma GCC unroll 8
+        for (int m = 0; m < M; m += TWO) {
+            __m512i sum[TWO];
+            for (int i = 0; i < TWO; i++)
+                sum[i] = _mm512_set1_epi32(MINIMA ? 0 : from_zero * groups[(m + i) * w.groups].codes);
 #pragma GCC unroll 8
             for (int u = 0; u < UNITS; u++)
-                sum = _mm512_dpbusd_epi32(sum, codes[u], _mm512_set1_epi32(read<int32_t>(x + m * w.columns + 4 * u)));
-            const __m512 scale = _mm512_mul_ps(scales, _mm512_set1_ps(group.scale));
-            sums[m] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), scale, sums[m]);
-            if (MINIMA) sums[m] = _mm512_fmadd_ps(minima, _mm512_set1_ps(group.sum), sums[m]);
+#pragma GCC unroll 2
+                for (int i = 0; i < TWO; i++) {
+                    const int32_t inputs = read<int32_t>(x + (m + i) * w.columns + 4 * u);
+                    sum[i] = _mm512_dpbusd_epi32(sum[i], codes[u], _mm512_set1_epi32(inputs));
+                }
+#pragma GCC unroll 2
+            for (int i = 0; i < TWO; i++) {
+                const Group& group = groups[(m + i) * w.groups];
+                const __m512 scale = _mm512_mul_ps(scales, _mm512_set1_ps(group.scale));
+                sums[m + i] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum[i]), scale, sums[m + i]);
+                if (MINIMA) sums[m + i] = _mm512_fmadd_ps(minima, _mm512_set1_ps(group.sum), sums[m + i]);
+            }
         }
     }
     for (int m = 0; m < M; m++) _mm512_storeu_ps(out + m * ROWS, sums[m]);
