@@ -34,7 +34,7 @@ from benchmarks.alignment import alignment
 from benchmarks.engines import default_file
 from benchmarks.everyday import BLIMP, Item, blimp, halves, items
 from benchmarks.peers import captum
-from benchmarks.pictures import CHANCE, JUDGES, SHARED, Picture, picture
+from benchmarks.pictures import CHANCE, JUDGES, SETS, SHARED, Picture, picture
 from benchmarks.report import Row, beside, machine, markdown
 from limelight.look.importance import DEFAULT
 
@@ -82,7 +82,9 @@ def wanted(
     return [(item, False) for turn in in_turn for item in turn if item is not None]
 
 
-def pictures(path: str, todo: Sequence[tuple[Item, bool]], peers: bool, out: Path | None = None) -> Iterator[Picture]:
+def pictures(
+    path: str, todo: Sequence[tuple[Item, bool]], peers: bool, out: Path | None = None, sets: int = SETS
+) -> Iterator[Picture]:
     """What is measured of each item: as it stands in the file `out`, or measured now and written there."""
     name = Path(path).name
     known = {key(made): made for made in _written(out) if made.peers or not peers}
@@ -92,7 +94,7 @@ def pictures(path: str, todo: Sequence[tuple[Item, bool]], peers: bool, out: Pat
         own = (item.kind, item.text, item.foil if foil else None, name)
         if own not in known:
             model = model or limelight.open(path)
-            known[own] = made = picture(model, name, item, foil, others)
+            known[own] = made = picture(model, name, item, foil, others, sets)
             if out is not None:
                 with out.open("a", encoding="utf-8") as file:  # in a line of its own, also behind one broken off
                     file.write("\n" + json.dumps(asdict(made), ensure_ascii=False))
@@ -309,6 +311,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", metavar="KIND", help="of the everyday texts")
     parser.add_argument("--model", help="another file or folder than the default model's")
     parser.add_argument("--peers", action="store_true", help="measure other methods too, captum's among them")
+    parser.add_argument(
+        "--sets", type=int, default=SETS, help=f"other sets of words that are tried at most, instead of {SETS}"
+    )
     parser.add_argument("--blimp", action="store_true", help="the sets for comparison instead")
     parser.add_argument("--shard", default="1/1", metavar="I/N", help="each nth text from the ith on")
     parser.add_argument("--out", type=Path, metavar="FILE.jsonl", help="each text's figures, to go on from")
@@ -333,7 +338,13 @@ def main() -> None:
         if options.peers and find_spec("captum") is None:
             parser.error("--peers needs captum; install it with: pip install captum")
         found = [
-            *pictures(options.model or default_file(), todo[int(first) - 1 :: int(every)], options.peers, options.out)
+            *pictures(
+                options.model or default_file(),
+                todo[int(first) - 1 :: int(every)],
+                options.peers,
+                options.out,
+                options.sets,
+            )
         ]
         result = result_of(found, {} if options.peers else {"other methods": "--peers measures them"})
         text = "\n\n".join((*([shown(found, options.show)] if options.show else []), table(result)))

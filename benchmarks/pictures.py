@@ -92,9 +92,16 @@ def compared(item: Item) -> bool:
     return item.kind.startswith("blimp ")
 
 
-def picture(model: limelight.Model, name: str, item: Item, foil: bool, captum: Mapping[str, Ranker] | None) -> Picture:
+def picture(
+    model: limelight.Model,
+    name: str,
+    item: Item,
+    foil: bool,
+    captum: Mapping[str, Ranker] | None,
+    most: int = SETS,
+) -> Picture:
     """What is measured of a text. foil: whether its answer is held against its foil. captum: its methods, to be
-    measured with all of ours; None: none but the default is."""
+    measured with all of ours; None: none but the default is. most: other sets of words that are tried."""
     begin = time.process_time()
     made = Picture(item.kind, item.text, item.foil if foil else None, name, captum is not None, own=item.answer is None)
     seen, place = _asked(model, item)
@@ -116,7 +123,7 @@ def picture(model: limelight.Model, name: str, item: Item, foil: bool, captum: M
     facts |= {"words": [word.text for word in seen.words[:place]], "asks": inquiry.asks}
     facts["values"] = list(METHODS[DEFAULT].values(inquiry))
     if not compared(item):
-        facts |= _answered(seen, place, inquiry, item.text)
+        facts |= _answered(seen, place, inquiry, item.text, most)
     facts |= _found(inquiry, item, seen, captum)
     return Picture(**facts | {"seconds": round(time.process_time() - begin, 2)})
 
@@ -133,14 +140,14 @@ def _asked(model: limelight.Model, item: Item) -> tuple[Seen, int]:
 # ---- the words that are named
 
 
-def _answered(seen: Seen, place: int, inquiry: Inquiry, seed: str) -> dict[str, object]:
+def _answered(seen: Seen, place: int, inquiry: Inquiry, seed: str, most: int) -> dict[str, object]:
     """The answer as a user reads it, how the words that it names do among others, and what the check says of random
     words."""
     answer = seen.importance(place + 1)
     facts: dict[str, object] = {"told": answer.told(), "named": list(answer.named), "trusted": answer.trusted}
     if answer.check is None:
         return facts
-    others = other_sets(sorted({*inquiry.others, *answer.named}), answer.named)
+    others = other_sets(sorted({*inquiry.others, *answer.named}), answer.named, most)
     ahead = {}
     for judge in JUDGES if others else ():
         if judge == "blocked" and not inquiry.session.blocks:
@@ -153,14 +160,14 @@ def _answered(seen: Seen, place: int, inquiry: Inquiry, seed: str) -> dict[str, 
     return facts | {"short": answer.check.short, "sets": len(others), "ahead": ahead, "random": checked}
 
 
-def other_sets(pool: Sequence[int], chosen: Sequence[int]) -> list[tuple[int, ...]]:
-    """All other sets of as many words where there are at most SETS, else so many different ones by a fixed seed: the
+def other_sets(pool: Sequence[int], chosen: Sequence[int], most: int = SETS) -> list[tuple[int, ...]]:
+    """All other sets of as many words where there are at most so many, else so many different ones by a fixed seed: the
     one by which the check draws, so that none is deleted twice."""
     own = tuple(sorted(chosen))
-    if comb(len(pool), len(own)) <= SETS + 1:
+    if comb(len(pool), len(own)) <= most + 1:
         return [each for each in combinations(pool, len(own)) if each != own]
     generator, drawn = random.Random(0), {own: None}
-    while len(drawn) <= SETS:
+    while len(drawn) <= most:
         drawn[tuple(sorted(generator.sample(pool, len(own))))] = None
     return [*drawn][1:]
 

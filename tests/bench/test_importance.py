@@ -89,6 +89,9 @@ def test_they_are_others_of_as_many_words(words: int, chosen: tuple[int, ...]) -
     assert len({*others}) == len(others) == min(SETS, comb(words, len(chosen)) - 1)
     assert all(len({*each}) == len(chosen) and {*each} <= {*range(words)} for each in others)
     assert others == other_sets(range(words), chosen)  # the same in every run
+    fewer = other_sets(range(words), chosen, 8)
+    assert len({*fewer}) == 8
+    assert tuple(sorted(chosen)) not in fewer
 
 
 # ---- a text's picture
@@ -236,7 +239,7 @@ def test_what_stands_in_the_file_is_not_measured_again(tmp_path: Path, monkeypat
     items = [(Item("a", text, None, ()), False) for text in ("one", "two", "three")]
     calls: list[str] = []
 
-    def measured(model: object, name: str, item: Item, foil: bool, captum: object) -> Picture:
+    def measured(model: object, name: str, item: Item, foil: bool, captum: object, most: int) -> Picture:
         calls.append(item.text)
         return Picture(item.kind, item.text, None, name, captum is not None)
 
