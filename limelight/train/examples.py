@@ -26,7 +26,19 @@ LABELS = (
 )
 """What columns are called, the likeliest first."""
 
-OTHERS = ("context", "passage", "answer", "answers", "sentence1", "sentence2", "anchor", "positive", "negative")
+OTHERS = (
+    "context",
+    "passage",
+    "answer",
+    "answers",
+    "sentence1",
+    "sentence2",
+    "text1",
+    "text2",
+    "anchor",
+    "positive",
+    "negative",
+)
 """What else a column may be called."""
 
 Row = dict[str, Any]

@@ -134,5 +134,9 @@ def test_splits_by_words_of_the_path() -> None:
     assert files("a.jsonl b.csv", "train") == ["a.jsonl", "b.csv"]
     assert files("my_train.jsonl my_dev.jsonl trainer.jsonl", "train") == ["my_train.jsonl"]
     assert files("my_train.jsonl my_dev.jsonl", "validation") == ["my_dev.jsonl"]
+    kinds = {"train": "train training", "validation": "validation valid val dev", "test": "test testing"}
+    for split, names in kinds.items():
+        for name in names.split():
+            assert files(f"{name}.jsonl other.jsonl", split) == [f"{name}.jsonl"]
     assert files("a.jsonl.gz extra.jsonl", "extra") == ["extra.jsonl"]
     assert files("de/train.jsonl fr/train.jsonl", "train", "fr") == ["fr/train.jsonl"]

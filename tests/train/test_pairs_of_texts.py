@@ -13,7 +13,7 @@ from transformers import AutoModelForQuestionAnswering
 import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.checkpoints.sentences import Sentences
-from limelight.errors import LimelightError
+from limelight.errors import LimelightError, RequestError
 from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.registry import config_from_hf
@@ -209,3 +209,18 @@ def test_what_cannot_be_learned_is_said_at_once(
     with pytest.raises(LimelightError, match=message):
         train(task, tmp_path / name, tmp_path / "run", base)
     assert not (tmp_path / "run" / "settings.toml").exists()
+
+
+@pytest.mark.parametrize(
+    "names", ["sentence1 sentence2", "text1 text2", "anchor positive", "query positive", "question answer"]
+)
+def test_columns_are_known_by_their_usual_names(names: str, tmp_path: Path) -> None:
+    one, other = names.split()
+    for third in ("score", "negative"):
+        (tmp_path / "a.csv").write_text(f"id,{other},note,{third},{one}\n1,w6,x,1,w5\n")
+        assert columns([tmp_path / "a.csv"]) == (one, other, third)
+    (tmp_path / "a.csv").write_text(f"id,{other},note,{one}\n1,w6,x,w5\n")
+    assert columns([tmp_path / "a.csv"]) == (one, other)
+    (tmp_path / "a.csv").write_text(f"id,{other},note,else\n1,w6,x,w5\n")
+    with pytest.raises(RequestError, match=f"which of the columns id, {other}, note, else hold"):
+        columns([tmp_path / "a.csv"])

@@ -181,6 +181,9 @@ def test_prompt_logprobs_are_the_models_in_both_shapes(api: Served, model: limel
     only = api.ask(COMPLETIONS, {**body, "max_tokens": 0})[1]["choices"][0]
     assert only["text"] == SENTENCE
     assert only["logprobs"]["token_logprobs"] == told["token_logprobs"][:-1]
+    (piece,) = api.events(COMPLETIONS, {**body, "max_tokens": 0})
+    assert piece["choices"] == [only]
+    assert only["finish_reason"] == "length"
     vllm = api.ask(COMPLETIONS, {"prompt": ids, "max_tokens": 1, "prompt_logprobs": 2})[1]["choices"][0]
     first, *others = vllm["prompt_logprobs"]
     assert first is None

@@ -131,6 +131,17 @@ def test_calls_that_follow_one_another_are_of_one_turn() -> None:
 BOTH = [{**TOOL, "name": "hear"}, TOOL]
 
 
+OF_MESSAGES = (
+    *("output_item.added", "content_part.added", "output_text.delta"),
+    *("output_text.done", "content_part.done", "output_item.done"),
+)
+OF_CALLS = (
+    *("output_item.added", "function_call_arguments.delta"),
+    *("function_call_arguments.done", "output_item.done"),
+)
+"""What is sent of each, in order; of pieces there may be many."""
+
+
 @pytest.mark.parametrize(
     "more",
     [
@@ -142,14 +153,21 @@ BOTH = [{**TOOL, "name": "hear"}, TOOL]
 def test_pieces_of_a_response_say_where_they_belong(api: Served, more: dict[str, Any]) -> None:
     body = {"input": "The cat sat", "max_output_tokens": 60, "temperature": 0, "stream": True, **more}
     with api.open("/v1/responses", body) as answer:
-        events = [json.loads(block.partition("data: ")[2]) for block in answer.read().decode().split("\n\n")[:-1]]
+        blocks = [block.partition("\ndata: ") for block in answer.read().decode().split("\n\n")[:-1]]
+    events = [json.loads(data) for _, _, data in blocks]
+    assert [name for name, _, _ in blocks] == [f"event: {event['type']}" for event in events]
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    kinds = [event["type"].removeprefix("response.") for event in events]
+    assert (kinds[:2], kinds[-1]) == (["created", "in_progress"], events[-1]["response"]["status"])
     output = events[-1]["response"]["output"]
     assert {item["name"] for item in output if item["type"] == "function_call"} == ({"look"} if more else set())
     pieces = [event for event in events if event["type"].endswith(".delta")]
     for item, made in enumerate(output):
         mine = [piece for piece in pieces if piece["output_index"] == item]
-        whole = made["content"][mine[0]["content_index"]]["text"] if made["type"] == "message" else made["arguments"]
+        message = made["type"] == "message"
+        whole = made["content"][mine[0]["content_index"]]["text"] if message else made["arguments"]
+        sent = [kind for kind, event in zip(kinds, events, strict=True) if event.get("output_index") == item]
+        assert tuple(dict.fromkeys(sent)) == (OF_MESSAGES if message else OF_CALLS)
         assert "".join(piece["delta"] for piece in mine) == whole
         assert {piece["item_id"] for piece in mine} == {made["id"]}
     assert {piece["output_index"] for piece in pieces} == set(range(len(output)))
