@@ -107,6 +107,8 @@ def test_names_that_are_none_are_refused_by_name(model: limelight.Model) -> None
             model.hooked(pre_hooks={name: flipped})
     with pytest.raises(RequestError, match="the hook of 'head' is 3; it must be a function"):
         model.hooked({"head": 3})  # type: ignore[dict-item]
+    with pytest.raises(RequestError, match=r"^pre_hooks is 3; it must be a dictionary"):
+        model.hooked(pre_hooks=3)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="hooks is 3; it must be a dictionary"):
         model.hooked(3)  # type: ignore[arg-type]
 

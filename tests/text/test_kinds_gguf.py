@@ -53,6 +53,15 @@ def test_pieces_of_words_are_cut_as_by_bert_and_the_pieces_tell_whether_capitals
     assert ours.pad == 0
 
 
+def test_tokens_that_are_no_piece_of_a_word_are_spelled_as_they_are() -> None:
+    _, metadata = word_piece([*LETTERS, "the"], lower=True)
+    tokens = metadata["tokenizer.ggml.tokens"]
+    tokens[0] = "<pad>"  # as MPNet has it, without brackets
+    ours = Tokenizer.from_gguf(metadata)
+    assert [ours.token(id) for id in (0, 1, 2)] == ["<pad>", "[UNK]", "[CLS]"]
+    assert ours.decode([tokens.index("▁the")]) == "the"
+
+
 @pytest.mark.parametrize("spaced", [True, False])
 def test_unigram_pieces_are_cut_as_by_sentencepiece(spaced: bool) -> None:
     scores = {"<pad>": 0.0, "</s>": 0.0, "<unk>": 0.0, "▁": -2.0, "▁the": -3.5, "the": -5.0, "▁k": -4.0, "eys": -4.5}

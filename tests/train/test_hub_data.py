@@ -140,3 +140,13 @@ def test_splits_by_words_of_the_path() -> None:
             assert files(f"{name}.jsonl other.jsonl", split) == [f"{name}.jsonl"]
     assert files("a.jsonl.gz extra.jsonl", "extra") == ["extra.jsonl"]
     assert files("de/train.jsonl fr/train.jsonl", "train", "fr") == ["fr/train.jsonl"]
+
+
+def test_files_beside_a_data_set_of_the_hub_are_told_apart_by_what_they_hold(tmp_path: Path) -> None:
+    beside = tmp_path / "a.txt"
+    seen = set()
+    for text in ("one", "two"):
+        beside.write_text(text)
+        seen |= {fingerprint(["hub:org/name", beside], []), fingerprint([beside, "hub:org/name"], [])}
+    seen |= {fingerprint(["hub:org/name"], []), fingerprint(["hub:org/other"], [])}
+    assert len(seen) == 6
