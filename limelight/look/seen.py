@@ -80,7 +80,6 @@ class Seen(View[CausalSession]):
         The likeliest token is taken each time. Raises RequestError if the text fills the model's context.
         """
         seen = copy.copy(self)
-        seen.__dict__.pop("ahead", None)
         if len(self.reading.tokens) >= self._network.context:
             raise RequestError("the text fills all that the model sees, so that no word comes next; shorten it")
         exact = None if self._quick is None else self._behind

@@ -104,6 +104,11 @@ def test_what_nobody_knows_says_what_there_is(text: str) -> None:
         source.resolve(text)
 
 
+def test_a_named_model_has_the_files_that_opening_it_needs() -> None:
+    assert "tokenizer.json" in catalog()["minilm"].wheel.beside
+    assert catalog()["smollm2"].wheel.beside == ()
+
+
 def test_a_misspelt_name_gets_a_suggestion() -> None:
     with pytest.raises(SourceError, match="did you mean 'smollm2'"):
         source.resolve("smolm2")

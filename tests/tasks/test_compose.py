@@ -388,6 +388,9 @@ def test_the_page_of_a_tune_holds_all_that_it_shows(
     data = json.loads(text.split("const DATA = ")[1].split(";\nconst notes")[0])
     tune = abc.read(next(abc.tunes(TUNES))[1])
     notes = list(tune.notes())
+    network, model, _ = opened(folders["tune"])
+    matrix = SeenTune(network, model.tokenizer, tune).matrix()
+    torch.testing.assert_close(torch.tensor(data["matrix"]), matrix, rtol=0, atol=1e-3)
     assert len(data["matrix"]) == len(data["places"]) == text.count("<g class=note") == len(notes)
     assert len(data["names"]) == 1 + len(data["told"]) == 1 + text.count("<rect class=bar")
     assert data["places"][data["first"]] == [3, 2]

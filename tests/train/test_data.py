@@ -57,6 +57,11 @@ def test_columns_by_name_number_and_path(tmp_path: Path) -> None:
     assert list(read_pairs([nested, nested])) == [("dog", "Hund")] * 2
 
 
+def test_signs_behind_a_backslash_in_a_catalogue(tmp_path: Path) -> None:
+    table = write(tmp_path / "x.po", r'msgid "a \"dog\"\n"' + "\n" + r'msgstr "C:\\Hund\t!"' + "\n")
+    assert list(read_pairs([table])) == [('a "dog"', "C:\\Hund\t!")]
+
+
 FAULTS = [
     ({"x.en": "a\nb\n", "x.de": "a\n"}, (), "x.en has 2 lines and .*x.de has 1"),
     ({"x.en": "", "x.de": "a\n"}, (), "x.en: the file is empty"),

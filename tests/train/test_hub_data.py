@@ -121,6 +121,12 @@ def test_a_hub_that_does_not_answer(served: Hub, monkeypatch: pytest.MonkeyPatch
         list(read_pairs(["hub:org/name"]))
 
 
+def test_it_is_said_that_the_hub_may_not_be_asked(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(SourceError, match="HF_HUB_OFFLINE is set"):
+        list(read_pairs(["hub:org/name"]))
+
+
 def test_a_path_that_is_not_there_asks_nobody(served: Hub) -> None:
     with pytest.raises(FileError, match="no such file; if you mean a data set of the hub, write hub:org/name"):
         list(read_pairs(["org/name"]))

@@ -69,6 +69,11 @@ def test_what_is_run_again_has_the_same_bits(keeping: Served) -> None:
         assert again["same"] is True
         assert again["tokens"] == [choice["tokens"] for choice in kept["choices"]]
         assert all(isinstance(choice["seed"], int) for choice in kept["choices"])
+        ends = [choice["finish_reason"] for choice in kept["choices"]]
+        if each["object"] == "response":
+            assert ends == ["length" if each["status"] == "incomplete" else "stop"]
+        else:
+            assert ends == [choice["finish_reason"] for choice in each["choices"]]
     texts = [choice["message"]["content"] for choice in found[0]["choices"]]
     assert texts == [each["text"] for each in keeping.ask(f"/v1/requests/{found[0]['id']}")[1]["choices"]]
 

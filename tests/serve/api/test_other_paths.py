@@ -110,6 +110,9 @@ def test_a_response_is_what_a_chat_says(api: Served) -> None:
     assert answer["usage"]["input_tokens"] == chat["usage"]["prompt_tokens"]
     assert answer["usage"]["total_tokens"] == chat["usage"]["total_tokens"]
     assert (answer["status"], answer["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert answer["previous_response_id"] is None
+    assert "user" not in answer
+    assert api.ask("/v1/responses", {**body, "user": "me"})[1]["user"] == "me"
     for wrong in ({"previous_response_id": "resp_1"}, {"store": True}, {"truncation": "auto"}, {"background": True}):
         status, refused = api.ask("/v1/responses", {**body, **wrong})
         assert (status, refused["error"]["param"]) == (400, next(iter(wrong)))
@@ -221,12 +224,14 @@ def test_metrics_are_as_prometheus_reads_them(api: Served) -> None:
         return found
 
     before = figures()
-    body = {"prompt": "The cat sat", "max_tokens": 3, "ignore_eos": True}
-    prompt = [api.ask("/v1/completions", body)[1]["usage"]["prompt_tokens"] for _ in range(2)]
+    body = {"prompt": f"Counted: {SENTENCE}", "max_tokens": 3, "ignore_eos": True}
+    usages = [api.ask("/v1/completions", body)[1]["usage"] for _ in range(2)]
     after = figures()
     grown = {name: after[name] - before[name] for name in after}
     assert grown["generated_tokens_total"] == 2 * 3
-    assert grown["prompt_tokens_total"] == sum(prompt) > 2
+    assert grown["prompt_tokens_total"] == sum(each["prompt_tokens"] for each in usages)
+    cached = sum(each["prompt_tokens_details"]["cached_tokens"] for each in usages)
+    assert 0 < grown["cached_tokens_total"] == cached < grown["prompt_tokens_total"]
     assert grown["first_token_seconds_count"] == 2
     assert grown["first_token_seconds_sum"] > 0
     assert grown["steps_total"] >= 2 * 3
