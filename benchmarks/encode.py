@@ -28,6 +28,7 @@ from limelight.checkpoints.save import save_checkpoint
 from limelight.models.config import SequenceClassifier
 from limelight.tasks.training.labelling import with_head
 from limelight.train.batches import Batch, padded
+from limelight.train.heap import kept
 from limelight.train.loss import answering
 from limelight.train.parallel import World
 from limelight.train.settings import Settings, fastest
@@ -111,6 +112,7 @@ def _learn(runs: int, texts: list[str], rows: list[Row], missing: dict[str, str]
     rows.append(beside(f"learn to classify, {fastest('cpu')}", "texts/s", ours, speeds, absent))
 
 
+@kept()  # as the loop does
 def _steps(base: Any, batches: list[Batch], precision: Any) -> float:
     """Seconds of STEPS of our steps."""
     network = with_head(base, SequenceClassifier, LABELS, 0.1, 1)

@@ -28,6 +28,7 @@ from limelight.models.init import initialise
 from limelight.models.transformer2017 import transformer2017
 from limelight.train.batches import IGNORE, Batch, Batches, Corpus, Marks, Pairs, Stream
 from limelight.train.disk import seal
+from limelight.train.heap import kept
 from limelight.train.parallel import World
 from limelight.train.settings import Settings, fastest
 from limelight.train.tokenfile import TokenFile
@@ -94,6 +95,7 @@ def _task(task: Task, runs: int) -> tuple[list[Row], dict[str, float]]:
     return rows, shares
 
 
+@kept()  # as the loop does
 def _ours(task: Task, precision: Precision) -> float:
     """Seconds of STEPS steps."""
     torch.manual_seed(0)
