@@ -150,16 +150,16 @@ def _lots(
 ) -> Iterator[list[int]]:
     """Places of texts to be read together, about as many positions each time."""
     counts = {i: len(branches[i].tokens) - starts[i] for i in order}
-    all = sum(counts.values())
-    lots = max(1, round(all / WORTHWHILE))
+    whole = sum(counts.values())
+    lots = max(1, round(whole / WORTHWHILE))
     lot: list[int] = []
     done = told = 0
     for i in order:
         lot.append(i)
         done += counts[i]
-        if len(lot) == most or done * lots >= all * (told + 1):
+        if len(lot) == most or done * lots >= whole * (told + 1):
             yield lot
-            lot, told = [], done * lots // all
+            lot, told = [], done * lots // whole
     if lot:
         yield lot
 

@@ -13,7 +13,7 @@ def kept() -> Iterator[None]:
     """For a while freed memory stays with the process, under glibc.
 
     Else large blocks go back to the system at once, which hands them out again page by page, each filled with zeros:
-    a step of a GPT of 30 million weights took half as long again. It costs about a tenth more memory.
+    a step of a GPT of 30 million weights took half as long again. It costs a tenth to a third more memory.
     """
     try:
         libc = ctypes.CDLL(None)
