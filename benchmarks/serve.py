@@ -1,4 +1,4 @@
-"""A server under load: ``python -m benchmarks.serve [--json] [--clients N] [--http | --overload 10m]``.
+"""A server under load: ``python -m benchmarks.serve [--json] [--clients N] [--http | --overload SECONDS]``.
 
 ``limelight serve`` beside llama.cpp's server (of llama-cpp-python, or the program that LLAMA_SERVER names), with the
 same weights, asked the same by the same clients; and the engine without a server, to see what HTTP costs, which
@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import re
 import socket
 import subprocess
 import sys
@@ -366,14 +365,6 @@ def overloaded(path: str, clients: int, seconds: float) -> dict[str, Any]:
         server.end()
 
 
-def _seconds(text: str) -> float:
-    """Of "90", "90s" or "10m"."""
-    found = re.fullmatch(r"(\d+)([sm]?)", text)
-    if found is None:
-        raise argparse.ArgumentTypeError(f"{text} is no time; write 90s or 10m")
-    return float(found[1]) * (60 if found[2] == "m" else 1)
-
-
 async def _measure(running: list[Server], missing: dict[str, str], path: str, clients: int) -> dict[str, Any]:
     for server in running:
         await server.ready()
@@ -407,7 +398,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--http", action="store_true", help="only what HTTP costs")
-    only.add_argument("--overload", type=_seconds, metavar="TIME", help="only too many clients, for 90s or 10m")
+    only.add_argument("--overload", type=float, metavar="SECONDS", help="only too many clients, for so long")
     given = parser.parse_args()
     path = default_file()
     if given.overload:

@@ -118,7 +118,7 @@ def world(tokens: Mapping[bytes, int], others: Mapping[str, int], what: str) -> 
         raise TextError(f"{what} is none of RWKV's World: that has at most {most}")
     if any(bytes([byte]) not in tokens for byte in range(256)):
         raise TextError(f"{what} is none of RWKV's World: not every byte is a token")
-    letters = _letters()
+    letters = byte_letters()
     vocab = {"".join(letters[byte] for byte in token): id for token, id in tokens.items()}
     tree: dict[str, Any] = {}
     for token in vocab:
@@ -148,7 +148,7 @@ def _longest(tree: Mapping[str, Any]) -> str:
 
 
 @cache
-def _letters() -> tuple[str, ...]:
+def byte_letters() -> tuple[str, ...]:
     """The letter that stands for each byte (Radford et al. 2019): itself where it is printed, else one behind all."""
     printed = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = [byte for byte in range(256) if byte not in printed]

@@ -13,6 +13,7 @@ from limelight import given
 from limelight.errors import RequestError, TextError
 from limelight.text import chat, folder, gguf
 from limelight.text.foreign import guarded
+from limelight.text.kinds import byte_letters
 from limelight.text.parts import Parts
 
 # Tokens by which chat and base models of the known families end a turn or a text. A model's files often name only one
@@ -30,10 +31,7 @@ _ENDS = (
 )
 _MASKS = ("[MASK]", "<mask>")
 _SEPARATORS = ("<|endoftext|>", "<|end_of_text|>", "</s>")
-_PRINTED = (*range(33, 127), *range(161, 173), *range(174, 256))
-_BYTES = {chr(byte): byte for byte in _PRINTED} | {
-    chr(256 + number): byte for number, byte in enumerate(byte for byte in range(256) if byte not in _PRINTED)
-}
+_BYTES = {letter: byte for byte, letter in enumerate(byte_letters())}
 """The letters by which vocabularies of the kind of GPT-2's write bytes."""
 
 
