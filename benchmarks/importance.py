@@ -331,6 +331,8 @@ def main() -> None:
         result = looking.measure(options.model)
         text = report.table(result)
     else:
+        if not options.data.is_dir():
+            parser.error(f"{options.data} is not there; name the folder of data sets with --data")
         first, _, every = options.shard.partition("/")
         todo = wanted(options.half, options.limit, options.kinds, options.blimp, options.data)
         if not todo:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from html import escape
 
 from limelight.report.choices import QUESTIONS
-from limelight.report.instructions import INSTRUCTIONS
+from limelight.report.instructions import INSTRUCTIONS, SUBJECTS
 from limelight.report.measures import Found
 from limelight.report.stages import Stage
 
@@ -119,14 +119,18 @@ def _rests(before: Found, after: Found, question: str) -> str:
 def _instructions(before: Found, after: Found) -> str:
     rows = [
         "<h2>Answers side by side</h2><p>Whether an instruction was kept is checked by a rule (in IFEval’s manner);"
-        " an answer that says the question again keeps none.</p>"
+        " an answer that says the question again keeps none. Of each rule, one answer of"
+        f" {SUBJECTS} is shown; the numbers count all.</p>"
     ]
     rows.append("<table><tr><th>kind<th>asked<th>before<th>after")
-    for at, each in enumerate(INSTRUCTIONS):
-        cells = []
+    for at in range(0, len(INSTRUCTIONS), SUBJECTS):
+        each, cells = INSTRUCTIONS[at], []
         for found in (before, after):
             mark = "<b class=yes>✓</b>" if found.kept[at] else "<b class=no>✗</b>"
-            cells.append(f"<td class=said>{mark} {escape(found.answers[at].strip())}")
+            kept = sum(found.kept[at : at + SUBJECTS])
+            cells.append(
+                f"<td class=said>{mark} {escape(found.answers[at].strip())} <small>{kept} of {SUBJECTS}</small>"
+            )
         rows.append(f"<tr><td>{each.kind}<td>{escape(each.asks)}{''.join(cells)}")
     return "\n".join(rows) + "</table>"
 

@@ -54,48 +54,124 @@ def repeats(asks: str, answer: str) -> bool:
     return f" {' '.join(words(asks))} " in f" {' '.join(words(answer))} "
 
 
-INSTRUCTIONS = (
-    Instruction("length", "Explain in at most 15 words why the sky is blue.", lambda a: 0 < len(words(a)) <= 15),
-    Instruction("length", "Describe the sea in more than 30 words.", lambda a: len(words(a)) > 30),
-    Instruction("sentences", "Say what a dog is, in exactly one sentence.", lambda a: sentences(a) == 1),
-    Instruction("sentences", "Write exactly two sentences about the moon.", lambda a: sentences(a) == 2),
-    Instruction("words to use", "Write a sentence about winter that has the word lamp.", lambda a: "lamp" in words(a)),
-    Instruction(
+SUBJECTS = 3
+"""Of each rule."""
+
+
+_RULES: tuple[tuple[str, str, tuple[str, str, str], Callable[[str], bool]], ...] = (
+    (
+        "length",
+        "Explain in at most 15 words {}.",
+        ("why the sky is blue", "what a bridge is for", "how tea is made"),
+        lambda a: 0 < len(words(a)) <= 15,
+    ),
+    (
+        "length",
+        "Describe {} in more than 30 words.",
+        ("the sea", "a desert", "an old car"),
+        lambda a: len(words(a)) > 30,
+    ),
+    (
+        "sentences",
+        "Say what {} is, in exactly one sentence.",
+        ("a dog", "a violin", "friendship"),
+        lambda a: sentences(a) == 1,
+    ),
+    (
+        "sentences",
+        "Write exactly two sentences about {}.",
+        ("the moon", "coffee", "trains"),
+        lambda a: sentences(a) == 2,
+    ),
+    (
         "words to use",
-        "Describe a garden, using the words stone and river.",
+        "Write a sentence about {} that has the word lamp.",
+        ("winter", "a ship", "my uncle"),
+        lambda a: "lamp" in words(a),
+    ),
+    (
+        "words to use",
+        "Describe {}, using the words stone and river.",
+        ("a garden", "a village", "a walk"),
         lambda a: {"stone", "river"} <= set(words(a)),
     ),
-    Instruction(
-        "words to avoid", "Describe the sun without the word hot.", lambda a: bool(words(a)) and "hot" not in words(a)
-    ),
-    Instruction(
+    (
         "words to avoid",
-        "Say what snow is. Do not use the words cold and white.",
+        "Describe {} without the word hot.",
+        ("the sun", "a kitchen", "a summer day"),
+        lambda a: bool(words(a)) and "hot" not in words(a),
+    ),
+    (
+        "words to avoid",
+        "Say what {} is. Do not use the words cold and white.",
+        ("snow", "milk", "a polar bear"),
         lambda a: bool(words(a)) and not {"cold", "white"} & set(words(a)),
     ),
-    Instruction(
-        "JSON", 'Name a city as JSON with the keys "name" and "country".', lambda a: is_json(a, "name", "country")
+    (
+        "JSON",
+        'Name {} as JSON with the keys "name" and "country".',
+        ("a city", "a mountain", "a writer"),
+        lambda a: is_json(a, "name", "country"),
     ),
-    Instruction("JSON", 'Answer with JSON alone: an animal, under the key "animal".', lambda a: is_json(a, "animal")),
-    Instruction("lists", "Name three fruits as a list with bullet points.", lambda a: bullets(a) == 3),
-    Instruction("lists", "Give a numbered list of four colours.", lambda a: bullets(a) == 4),
-    Instruction(
-        "small letters", "Say what a book is. Use small letters only.", lambda a: bool(words(a)) and a == a.lower()
+    (
+        "JSON",
+        'Answer with JSON alone: {}, under the key "answer".',
+        ("an animal", "a colour", "the sum of 2 and 3"),
+        lambda a: is_json(a, "answer"),
     ),
-    Instruction("small letters", "write about rain, all in lower case.", lambda a: bool(words(a)) and a == a.lower()),
-    Instruction("capitals", "Greet a friend in capital letters only.", lambda a: bool(words(a)) and a == a.upper()),
-    Instruction("capitals", "NAME A PLANET. ANSWER IN CAPITALS.", lambda a: bool(words(a)) and a == a.upper()),
-    Instruction(
+    (
+        "lists",
+        "Name three {} as a list with bullet points.",
+        ("fruits", "rivers", "tools"),
+        lambda a: bullets(a) == 3,
+    ),
+    ("lists", "Give a numbered list of four {}.", ("colours", "birds", "sports"), lambda a: bullets(a) == 4),
+    (
+        "small letters",
+        "Say what {} is. Use small letters only.",
+        ("a book", "a bank", "bread"),
+        lambda a: bool(words(a)) and a == a.lower(),
+    ),
+    (
+        "small letters",
+        "write about {}, all in lower case.",
+        ("rain", "london", "cats"),
+        lambda a: bool(words(a)) and a == a.lower(),
+    ),
+    (
+        "capitals",
+        "{} in capital letters only.",
+        ("Greet a friend", "Say what gold is", "Describe a lion"),
+        lambda a: bool(words(a)) and a == a.upper(),
+    ),
+    (
+        "capitals",
+        "NAME {}. ANSWER IN CAPITALS.",
+        ("A PLANET", "A TREE", "A SCHOOL SUBJECT"),
+        lambda a: bool(words(a)) and a == a.upper(),
+    ),
+    (
         "beginning",
-        'Tell me about tea. Begin your answer with the word "Listen".',
+        'Tell me about {}. Begin your answer with the word "Listen".',
+        ("tea", "Paris", "honesty"),
         lambda a: a.lstrip("\"'“ ").startswith("Listen"),
     ),
-    Instruction(
+    (
         "end",
-        'Give advice on sleep. End with the words "Good night."',
+        'Give advice on {}. End with the words "Good night."',
+        ("sleep", "cooking", "studying"),
         lambda a: a.rstrip("\"'” \n").rstrip(".!").endswith("Good night"),
     ),
-    Instruction("signs", "Describe a train without any comma.", lambda a: bool(words(a)) and "," not in a),
-    Instruction("language", "Answer in German: what is water?", german),
+    (
+        "signs",
+        "Describe {} without any comma.",
+        ("a train", "a forest", "your day"),
+        lambda a: bool(words(a)) and "," not in a,
+    ),
+    ("language", "Answer in German: what is {}?", ("water", "a house", "time"), german),
 )
-"""Twelve kinds."""
+
+INSTRUCTIONS = tuple(
+    Instruction(kind, asks.format(subject), kept) for kind, asks, subjects, kept in _RULES for subject in subjects
+)
+"""Twenty rules of twelve kinds, each with `SUBJECTS` subjects, one after another."""

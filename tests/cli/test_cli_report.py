@@ -15,7 +15,7 @@ import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.report import measures
 from limelight.report.choices import QUESTIONS
-from limelight.report.instructions import INSTRUCTIONS, bullets, german, is_json, repeats, sentences
+from limelight.report.instructions import INSTRUCTIONS, SUBJECTS, bullets, german, is_json, repeats, sentences
 from limelight.report.stages import first, stages
 from limelight.tasks.learn import learn
 
@@ -29,9 +29,9 @@ KEPT = {
     "Describe the sun without the word hot.": ("A bright shotgun.", "It is Hot."),
     "Say what snow is. Do not use the words cold and white.": ("Frozen water.", "White water."),
     'Name a city as JSON with the keys "name" and "country".': ('{"name": "a", "country": "b"}', '{"name": "a"}'),
-    'Answer with JSON alone: an animal, under the key "animal".': (
-        '```json\n{"animal": "cat"}\n```',
-        'Sure: {"animal": 1}',
+    'Answer with JSON alone: an animal, under the key "answer".': (
+        '```json\n{"answer": "cat"}\n```',
+        'Sure: {"answer": 1}',
     ),
     "Name three fruits as a list with bullet points.": ("- a\n- b\n* c", "- a\n- b"),
     "Give a numbered list of four colours.": ("1. a\n2. b\n3) c\n4. d", "a, b, c, d"),
@@ -48,10 +48,12 @@ KEPT = {
 
 
 def test_each_rule_tells_a_good_answer_from_a_bad_one() -> None:
-    assert [each.asks for each in INSTRUCTIONS] == list(KEPT)
+    assert [each.asks for each in INSTRUCTIONS[::SUBJECTS]] == list(KEPT)
     assert len({each.kind for each in INSTRUCTIONS}) >= 10
-    told = {each.asks: (each.kept(KEPT[each.asks][0]), each.kept(KEPT[each.asks][1])) for each in INSTRUCTIONS}
-    assert told == dict.fromkeys(KEPT, (True, False))
+    assert len({each.asks for each in INSTRUCTIONS}) == len(INSTRUCTIONS) == SUBJECTS * len(KEPT)
+    for at, (good, bad) in enumerate(KEPT.values()):
+        for each in INSTRUCTIONS[SUBJECTS * at : SUBJECTS * (at + 1)]:
+            assert (each.kept(good), each.kept(bad)) == (True, False), each.asks
     for asks, (good, _) in KEPT.items():
         assert repeats(asks, f"### user\n{asks.upper()}\n{good}")
         assert not repeats(asks, good)
