@@ -6,8 +6,8 @@ import torch
 
 import limelight
 from benchmarks.pictures import SHARED
-from limelight.tasks.align import Asking, Gold, align, error_rate, listening, read_gold
-from limelight.tasks.look import SeenTranslation
+from limelight.tasks.evaluation.alignment import Asking, Gold, align, error_rate, listening, read_gold
+from limelight.tasks.look_translation import SeenTranslation
 
 ALIGNED = SHARED / "align_de_en_small"
 

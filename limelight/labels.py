@@ -155,7 +155,7 @@ class Tagger(EncoderModel):
     def tag(self, texts: Sequence[str]) -> list[list[Span]]:
         """The spans of each text: whole words, as the labels' scheme (IOB, BIOES, …) joins them, or each word alone
         where they have none. A word has the label of its first token; what is labelled O is left out."""
-        from limelight.tasks.measures import spans
+        from limelight.tasks.evaluation.measures import spans
         from limelight.text.words import words
 
         texts = self._texts(texts)

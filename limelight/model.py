@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from limelight.models.api import Decoder, LanguageModel
     from limelight.models.config import ModelConfig
     from limelight.tasks import Language, Translation
-    from limelight.tasks.look import SeenTranslation
+    from limelight.tasks.look_translation import SeenTranslation
     from limelight.text.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]
@@ -173,7 +173,7 @@ class Model(Verbs):
         """
         if isinstance(text, str) and answer is None:
             return self._looking()(text)
-        from limelight.look.answered import SeenAnswer, conversation, passage
+        from limelight.look.context import SeenAnswer, conversation, passage
 
         if answer is not None:
             given.text("answer", answer)
@@ -200,7 +200,7 @@ class Model(Verbs):
         messages: those that the prompt was made of, if it is a conversation. Raises RequestError where the template
         does not show a message as it is.
         """
-        from limelight.look.answered import SeenAnswer, generated
+        from limelight.look.context import SeenAnswer, generated
 
         vocab = self.network.vocab
         ids = given.ids("prompt", prompt, vocab), given.ids("answer", answer, vocab)
@@ -383,7 +383,7 @@ class Translator:
     def summarise(self, text: str) -> str:
         """A text in short, by an encoder–decoder that was made for it; a long one by parts, each as long as the model
         reads. A T5 is asked for it as it was trained to be."""
-        from limelight.tasks.asking import shorten
+        from limelight.tasks.prompts import shorten
 
         return shorten(self.network, self.language, given.text("text", text))
 
@@ -466,7 +466,7 @@ class Translator:
         translate: look at its `model`."""
         from limelight.look.record import numeric, twin
         from limelight.models.api import Seq2Seq
-        from limelight.tasks.look import SeenTranslation
+        from limelight.tasks.look_translation import SeenTranslation
 
         if not isinstance(self.network, Seq2Seq):
             raise RequestError("a translation by a language model is looked at as one text, with translator.model.look")

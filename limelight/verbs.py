@@ -9,7 +9,7 @@ from limelight import given
 
 if TYPE_CHECKING:
     from limelight.models.api import Decoder
-    from limelight.tasks.asking import Said
+    from limelight.tasks.prompts import Said
     from limelight.text.tokenizer import Tokenizer
 
 
@@ -23,8 +23,8 @@ class Verbs:
 
     def classify(self, texts: Sequence[str], labels: Sequence[str]) -> list[dict[str, float]]:
         """For each text the labels and their probabilities, likeliest first, by how much likelier the text makes it
-        that the model says a label; see `limelight.tasks.asking.classify`. Raises RequestError for fewer than two."""
-        from limelight.tasks.asking import classify
+        that the model says a label; see `limelight.tasks.prompts.classify`. Raises RequestError for fewer than two."""
+        from limelight.tasks.prompts import classify
 
         named = given.texts("labels", labels)
         found = classify(self.network, self.tokenizer, given.texts("texts", texts), named)
@@ -33,7 +33,7 @@ class Verbs:
     def answer(self, question: str, texts: Sequence[str]) -> list[Said]:
         """The answer to a question that each text holds, or none, and where it stands; for chat models. Raises
         TextError for a model without a chat template."""
-        from limelight.tasks.asking import answer
+        from limelight.tasks.prompts import answer
 
         asked = given.text("question", question)
         return [answer(self.network, self.tokenizer, asked, text, self.look) for text in given.texts("texts", texts)]
@@ -41,7 +41,7 @@ class Verbs:
     def summarise(self, text: str, progress: Callable[[int, int], None] | None = None) -> str:
         """A text in a sentence or two, a long one by parts; for chat models. progress: parts done, and in all. Raises
         TextError for a model without a chat template."""
-        from limelight.tasks.asking import summarise
+        from limelight.tasks.prompts import summarise
 
         given.callback("progress", progress)
         return summarise(self.network, self.tokenizer, given.text("text", text), progress)
@@ -52,7 +52,7 @@ class Verbs:
         Raises RequestError for a schema that cannot be enforced, or an answer that does not end; TextError for a model
         without a chat template.
         """
-        from limelight.tasks.asking import extract
+        from limelight.tasks.prompts import extract
 
         wanted = given.mapping("schema", schema, "a JSON schema")
         return extract(self.network, self.tokenizer, given.text("text", text), wanted)

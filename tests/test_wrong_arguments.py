@@ -24,7 +24,7 @@ from limelight.models.api import Encoder
 from limelight.models.build import build
 from limelight.models.registry import config_from_hf
 from limelight.tasks import Language
-from limelight.tasks.align import Asking
+from limelight.tasks.evaluation.alignment import Asking
 from limelight.text.tokenizer import Tokenizer
 
 GOOD: dict[str, Any] = {

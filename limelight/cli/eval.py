@@ -99,28 +99,30 @@ def eval(
     if columns and task in {"tag", "answer", "align", "compose"}:
         raise RequestError(f"--columns says nothing to limelight eval {task}; leave it out")
     if task == "compose":
-        from limelight.cli import composed
+        from limelight.cli.views import music_scores
 
         opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
-        composed.judge(screen.stdout(), opened, needed, write, seed, json, free=free)
+        music_scores.judge(screen.stdout(), opened, needed, write, seed, json, free=free)
         return
     if task in {"classify", "tag", "answer", "embed"}:
         import limelight
-        from limelight.cli import judged
+        from limelight.cli.views import encoder_scores
 
         console = screen.stdout()
         opening: dict[str, Any] = {"device": device, "dtype": dtype, "quiet": json}
         if task == "tag":
-            judged.tagger(console, o.open_encoder(model, limelight.Tagger, "labels words", **opening), needed, json)
+            encoder_scores.tagger(
+                console, o.open_encoder(model, limelight.Tagger, "labels words", **opening), needed, json
+            )
         elif task == "answer":
             marks = o.open_encoder(model, limelight.SpanModel, "marks answers", **opening)
-            judged.answers(console, marks, needed, json)
+            encoder_scores.answers(console, marks, needed, json)
         elif task == "embed":
             makes = o.open_encoder(model, limelight.Embedder, "makes vectors", **opening)
-            judged.vectors(console, makes, needed, columns or [], json)
+            encoder_scores.vectors(console, makes, needed, columns or [], json)
         else:
             known = o.open_encoder(model, limelight.Classifier, "classifies texts", **opening)
-            judged.classifier(console, known, needed, columns or [], picture, json)
+            encoder_scores.classifier(console, known, needed, columns or [], picture, json)
         return
     translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
     if task == "align":

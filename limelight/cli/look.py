@@ -184,7 +184,8 @@ def look(
       limelight look --server http://127.0.0.1:11211 --request cmpl-1f3a --sentence 2
     """
     import limelight
-    from limelight.cli import numbers, picture, screen
+    from limelight.cli import numbers, screen
+    from limelight.cli.views import picture
     from limelight.errors import RequestError
 
     if server is not None:
@@ -206,7 +207,7 @@ def look(
     console = screen.stdout()
     opened = o.open_whatever(model, device=device, dtype=dtype, quiet=json)
     if isinstance(opened, limelight.EncoderModel):
-        from limelight.cli import encoded
+        from limelight.cli.views import encoded
 
         others = {parameter.name or "" for parameter in ctx.command.params} - encoded.OPTIONS
         o.refuse(ctx, others, "asks nothing of a model that writes no text; leave it out")
@@ -215,27 +216,27 @@ def look(
     if isinstance(opened, limelight.Translator):
         opened = opened.model or opened  # a language model is looked at as one, whatever it has learnt
     if isinstance(opened, limelight.Translator):
-        from limelight.cli import aligned
+        from limelight.cli.views import translation
 
         known = {"text", "model", "word", "foil", "method", "target", "layer", "json", "device", "dtype"}
         others = {parameter.name or "" for parameter in ctx.command.params} - known
         o.refuse(ctx, others, "asks nothing of a model that translates; leave it out")
-        aligned.show(console, opened, prompt, target, word, foil, method, layer, json)
+        translation.show(console, opened, prompt, target, word, foil, method, layer, json)
         return
     if bar is not None:
-        from limelight.cli import heard
+        from limelight.cli.views import music
 
-        others = {parameter.name or "" for parameter in ctx.command.params} - heard.OPTIONS
+        others = {parameter.name or "" for parameter in ctx.command.params} - music.OPTIONS
         o.refuse(ctx, others, "asks nothing of a tune; leave it or --bar out")
-        heard.show(console, opened, prompt, bar, note, html, json)
+        music.show(console, opened, prompt, bar, note, html, json)
         return
     o.refuse(ctx, ("note",), "is a note of a bar; name that by --bar")
     if chat:
-        from limelight.cli import answered
+        from limelight.cli.views import conversation
 
-        others = {parameter.name or "" for parameter in ctx.command.params} - answered.OPTIONS
+        others = {parameter.name or "" for parameter in ctx.command.params} - conversation.OPTIONS
         o.refuse(ctx, others, "asks nothing of a whole answer; leave it or --chat out")
-        answered.show(console, opened, prompt, json)
+        conversation.show(console, opened, prompt, json)
         return
     if target is not None:
         raise RequestError(f"{opened.name} does not translate; leave out --target")
@@ -393,7 +394,8 @@ def _drawn(
     view: str, seen: "Seen", about: "Seen", word: str | None, layer: int, head: int, width: int
 ) -> "RenderableType":
     """One of VIEWS as a picture. about: the text with the word in question."""
-    from limelight.cli import inside, picture, screen
+    from limelight.cli import screen
+    from limelight.cli.views import inside, picture
 
     match view:
         case "attention":

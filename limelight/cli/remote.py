@@ -136,7 +136,7 @@ def looked(server: Server, id: str, word: str | None, sentence: str | None) -> A
 
 def show(console: Console, found: Any, json: bool) -> None:
     """Prints what `looked` returns."""
-    from limelight.look.told import folded, quoted
+    from limelight.look.wording import folded, quoted
 
     if json:
         print_json(found)

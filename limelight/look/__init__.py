@@ -2,8 +2,8 @@
 
 from limelight.look.ablate import Ablation
 from limelight.look.answer import Heard, Importance
-from limelight.look.answered import Matrix, SeenAnswer, Segment
 from limelight.look.attribution import Attribution
+from limelight.look.context import Matrix, SeenAnswer, Segment
 from limelight.look.edit import Change, Comparison, compare
 from limelight.look.importance import DEFAULT, METHODS, Check
 from limelight.look.lens import Guess, Lens

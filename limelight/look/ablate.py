@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from limelight import given
-from limelight.look.asked import asked, spelled, value
 from limelight.look.grid import Grid, heads
+from limelight.look.logit_difference import asked, spelled, value
 from limelight.look.means import Means, fitting
 from limelight.look.parts import PARTS
 from limelight.look.patch import places

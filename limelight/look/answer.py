@@ -8,7 +8,7 @@ from limelight.look.check import Check
 from limelight.look.importance import Measured
 from limelight.look.links import Link
 from limelight.look.tables import pandas
-from limelight.look.told import folded, sentences, times
+from limelight.look.wording import folded, sentences, times
 from limelight.text.words import Word
 
 if TYPE_CHECKING:

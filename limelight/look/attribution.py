@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from limelight.errors import RequestError
-from limelight.look.asked import asked, spelled
 from limelight.look.decompose import explained
 from limelight.look.grid import Grid, heads
 from limelight.look.linear import along_bias, backward, pull
+from limelight.look.logit_difference import asked, spelled
 from limelight.look.parts import PARTS, activations
 from limelight.look.record import block_of, stack_of
 from limelight.text.tokenizer import Tokenizer

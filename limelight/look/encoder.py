@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from limelight.look import likely
+from limelight.look import replacements
 from limelight.look.question import Class, MaskedWord, Question, Score, Similarity, Span, Tag
 from limelight.look.session import StackSession, Variant
 from limelight.models.api import Encoder
@@ -126,13 +126,13 @@ class EncoderSession(StackSession):
 
     def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
         """Of the words that the model finds likely behind a mask; by a head that says no words those that mean much the
-        same. See `limelight.look.likely`."""
+        same. See `limelight.look.replacements`."""
         own = self.tokens[span.start : span.stop]
         if self._mask is None or not isinstance(self.network.head, MaskedLMHead):
-            return likely.near(self.network.embed, self.network.vocab, self.network.device, self.spell, own, n)
+            return replacements.near(self.network.embed, self.network.vocab, self.network.device, self.spell, own, n)
         masked = Variant(replaced=((span, (self._mask,)),))
         scores = self.answers(MaskedWord((span.start,), (0,)), [masked])[0, 0]
-        return likely.fitting(self.network, self.spell, own, scores, n)
+        return replacements.fitting(self.network, self.spell, own, scores, n)
 
 
 def _questions(network: Encoder) -> tuple[type[Question], ...]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from limelight import given
 from limelight.errors import RequestError
-from limelight.look.asked import asked, spelled, value
 from limelight.look.grid import Grid, heads
+from limelight.look.logit_difference import asked, spelled, value
 from limelight.look.parts import PARTS, activations
 from limelight.look.record import stack_of
 from limelight.look.replaced import Spots, replaced

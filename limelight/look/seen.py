@@ -11,7 +11,6 @@ from limelight import given
 from limelight.errors import RequestError
 from limelight.look import importance, links, roles
 from limelight.look.ablate import Ablation, ablate
-from limelight.look.ahead import END, continued
 from limelight.look.answer import Importance, answer_of
 from limelight.look.attribution import Attribution, attribute
 from limelight.look.decompose import apart, traced
@@ -21,6 +20,7 @@ from limelight.look.lens import Lens, lens
 from limelight.look.links import Link
 from limelight.look.many import together, windows
 from limelight.look.means import Means
+from limelight.look.next_word import END, continued
 from limelight.look.parts import activations
 from limelight.look.patch import Patching, patch
 from limelight.look.question import GivenWord

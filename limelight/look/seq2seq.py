@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from limelight.look import likely
+from limelight.look import replacements
 from limelight.look.question import GivenWord, NextWord, Question
 from limelight.look.session import Session, Variant
 from limelight.models.api import Seq2Seq
@@ -59,15 +59,15 @@ class Seq2SeqSession(Session):
 
     def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
         """Words that mean much the same in the source's place; in the translation, of those that the model finds likely
-        there. See `limelight.look.likely`."""
+        there. See `limelight.look.replacements`."""
         own = self.tokens[span.start : span.stop]
         if span.start < self.split:
             network = self.network
             embed = network.source_embed or network.embed
-            return likely.near(embed, network.source_vocab, network.device, self._spell_source, own, n)
+            return replacements.near(embed, network.source_vocab, network.device, self._spell_source, own, n)
         asked = GivenWord((span.start - 1,), (0,))
         scores = self.once(("likely", span.start), lambda: self.answers(asked)[0, 0])
-        return likely.fitting(self.network, self.spell, own, scores, n)
+        return replacements.fitting(self.network, self.spell, own, scores, n)
 
     def answers(self, question: Question, variants: Sequence[Variant] = (Variant(),)) -> Tensor:
         """Logits [B, n, V] on the CPU at the n places of a question."""

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from limelight.errors import RequestError
-from limelight.look import branches, likely
+from limelight.look import branches, replacements
 from limelight.look.question import GivenWord, Likelihood, NextWord, Question
 from limelight.look.record import stack_of
 from limelight.models.api import Decoder, Network
@@ -228,13 +228,13 @@ class CausalSession(Session):
         return hidden
 
     def likely(self, span: range, n: int) -> list[tuple[int, ...]]:
-        """Of the words that the model finds likely behind what is in front of the span, see `limelight.look.likely`."""
+        """Of the words that the model finds likely behind what is in front of the span, see `look.replacements`."""
         place = span.start - 1
         if len(self.tokens) <= TOGETHER:
             scores = self.once("expected", lambda: self._expected(slice(None)))[place]
         else:
             scores = self._expected(slice(place, span.start))[0]
-        return likely.fitting(self.network, self.spell, self.tokens[span.start : span.stop], scores, n)
+        return replacements.fitting(self.network, self.spell, self.tokens[span.start : span.stop], scores, n)
 
     def _expected(self, places: slice) -> Tensor:
         """The logits [n, V] by which other words are proposed at some positions."""

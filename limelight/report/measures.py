@@ -14,7 +14,7 @@ from limelight.look.answer import Importance
 from limelight.model import Model
 from limelight.report.choices import QUESTIONS
 from limelight.report.instructions import INSTRUCTIONS, repeats
-from limelight.tasks.asking import logprobs
+from limelight.tasks.prompts import logprobs
 from limelight.train.chats import conversing
 
 WRITTEN = 80  # tokens of an answer at most

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from limelight.errors import RequestError
-from limelight.look.answered import Level, SeenAnswer, Segment, conversation
+from limelight.look.context import Level, SeenAnswer, Segment, conversation
 from limelight.look.session import Progress
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer

@@ -9,8 +9,8 @@ from torch import Tensor
 from limelight.decode import Sampling
 from limelight.decode.processors import History, Temperature, Text
 from limelight.look import METHODS, Importance
-from limelight.look.ahead import END
-from limelight.look.told import hangs, quoted
+from limelight.look.next_word import END
+from limelight.look.wording import hangs, quoted
 from limelight.text.tokenizer import Tokenizer
 from limelight.text.words import Word
 from limelight.views.numbers import Numbers

@@ -6,7 +6,7 @@ from html import escape
 
 from limelight.look.session import Progress
 from limelight.music.tune import Key, Note, Tune
-from limelight.tasks.listening import SeenTune
+from limelight.tasks.look_music import SeenTune
 
 LINE, WIDE, LEFT = 118, 920, 12  # pixels of a system and of the page
 TOP, GAP = 44, 4  # of the staff's highest line in a system, and between a line and a space

@@ -98,7 +98,7 @@ class TextViews:
         the text the model added.
 
         Concatenated they are the text again, so that nobody has to count characters in another language's units. Only
-        the word that stands for the end, see `limelight.look.ahead`, is no text.
+        the word that stands for the end, see `limelight.look.next_word`, is no text.
         """
         found = listed(self._reading.text, self._reading.words, self._reading.tokens, self._tokenizer)
         for shown, word in zip(found["words"], self._reading.words, strict=True):

@@ -13,7 +13,7 @@ from limelight.views.parts import last, likely, listed, told
 
 if TYPE_CHECKING:
     from limelight import Translator
-    from limelight.tasks.look import SeenTranslation
+    from limelight.tasks.look_translation import SeenTranslation
 
 
 class TranslationViews:

@@ -8,7 +8,7 @@ import pytest
 from tiny_models import SENTENCE, Run
 
 import limelight
-from limelight.cli.inside import LETTERS
+from limelight.cli.views.inside import LETTERS
 from limelight.look import ROLES, plain
 
 WORDS = SENTENCE.split()

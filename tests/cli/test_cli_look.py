@@ -15,8 +15,8 @@ from tiny_models import SENTENCE, Run
 
 import limelight
 from limelight.cli import look as look_command
-from limelight.cli import picture
 from limelight.cli.screen import clean
+from limelight.cli.views import picture
 from limelight.look import METHODS, Check, Heard, Importance
 from limelight.text.words import Word
 

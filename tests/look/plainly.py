@@ -8,7 +8,7 @@ import torch
 
 import limelight
 from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS
-from limelight.look.likely import NEARNESS
+from limelight.look.replacements import NEARNESS
 
 
 def ids_of(model: limelight.Model, text: str) -> list[int]:

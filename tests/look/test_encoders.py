@@ -19,8 +19,8 @@ from limelight.look.encoded import SeenEncoded
 from limelight.look.encoder import EncoderSession
 from limelight.look.importance import fitting
 from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS, Inquiry
-from limelight.look.likely import NEAR, NEARNESS
 from limelight.look.question import Class, MaskedWord, Score, Similarity, Span, Tag
+from limelight.look.replacements import NEAR, NEARNESS
 from limelight.look.session import Variant, stacked
 from limelight.models import config as c
 from limelight.models.api import Encoder

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 import limelight
 from limelight.errors import RequestError
 from limelight.look import PARTS, Seen
-from limelight.look.asked import asked
+from limelight.look.logit_difference import asked
 from limelight.look.replaced import Spots, replaced
 
 CLEAN = "w10 w11 w12 w13 w14 w15 w16 w17"

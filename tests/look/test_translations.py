@@ -10,7 +10,7 @@ from look import plainly
 from tasks.small_languages import language, network
 
 from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS
-from limelight.tasks.look import SeenTranslation
+from limelight.tasks.look_translation import SeenTranslation
 
 SOURCE = "zwei kinder läuft schnee und ein kleiner hund im"
 """None of the sentences that the models know by heart, of which they are too sure."""

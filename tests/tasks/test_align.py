@@ -11,7 +11,7 @@ from small_languages import SENTENCES, language, network
 from limelight.errors import FileError, RequestError
 from limelight.look.record import record
 from limelight.models.api import Seq2Seq
-from limelight.tasks.align import Gold, align, attention, by_word, error_rate, listening, read_gold
+from limelight.tasks.evaluation.alignment import Gold, align, attention, by_word, error_rate, listening, read_gold
 
 WORDS = language()
 DATA = Path(__file__).parents[3] / "shared" / "data"

@@ -15,10 +15,10 @@ from limelight.decode import Sampling
 from limelight.errors import FileError, RequestError
 from limelight.models.api import Decoder
 from limelight.music import abc, chorale, copies, midi
-from limelight.tasks import composed
 from limelight.tasks.compose import TRIES, About, Lawful, Wish, Written, compose
+from limelight.tasks.evaluation import music
 from limelight.tasks.learn import learn
-from limelight.tasks.listening import SeenTune
+from limelight.tasks.look_music import SeenTune
 from limelight.tasks.pieces import read, texts
 from limelight.train.tokenfile import TokenFile
 
@@ -122,7 +122,7 @@ def test_a_chorale_costs_what_its_notes_do_one_by_one(folders: dict[str, Path]) 
             logits = network.step(torch.tensor([ids]), state)[0, -1]
             nats -= float(logits.double().log_softmax(-1)[id])
             ids.append(id)
-    found = composed.cost(network, model.tokenizer, about, pieces)
+    found = music.cost(network, model.tokenizer, about, pieces)
     assert (found.pieces, found.units, found.left_out) == (2, 4, 0)
     assert found.value == pytest.approx(nats / 4, rel=1e-5)
 
@@ -134,11 +134,11 @@ def test_a_tune_costs_bits_for_each_character_and_its_end(folders: dict[str, Pat
     ids = [model.tokenizer.bos or 0, *model.tokenizer.encode(text).ids, *model.tokenizer.eos]
     logits = network.step(torch.tensor([ids[:-1]]), network.start(1, len(ids)))[0].double().log_softmax(-1)
     bits = -float(logits[range(len(ids) - 1), ids[1:]].sum()) / math.log(2)
-    found = composed.cost(network, model.tokenizer, about, pieces[:1])
+    found = music.cost(network, model.tokenizer, about, pieces[:1])
     assert (found.pieces, found.units) == (1, len(text))
     assert found.value == pytest.approx(bits / len(text), rel=1e-5)
     strange = abc.read("M:6/8\nK:Ebm\nz6||")
-    assert composed.cost(network, model.tokenizer, about, [*pieces, strange]).left_out in {0, 1}
+    assert music.cost(network, model.tokenizer, about, [*pieces, strange]).left_out in {0, 1}
 
 
 def test_every_tune_of_a_model_that_knows_nothing_is_as_asked(folders: dict[str, Path]) -> None:
@@ -150,7 +150,7 @@ def test_every_tune_of_a_model_that_knows_nothing_is_as_asked(folders: dict[str,
         Wish("Am", bars=1, form="AAB"),
     ]
     done = compose(network, model.tokenizer, about, wishes, Sampling(temperature=1.0, seed=1))
-    kept = composed.kept([(wishes[0], done[0])])
+    kept = music.kept([(wishes[0], done[0])])
     assert (kept.parse, kept.bars, kept.metre, kept.form) == (1, 1, 1, 1)
     for wish, each in zip(wishes, done, strict=True):
         tune = each.piece
@@ -213,7 +213,7 @@ def test_a_tune_without_an_end_is_no_piece_and_spoils_no_others(folders: dict[st
     done = [(wish, Written((), whole, "tune")), (wish, Written((), whole, "tune", ended=False))]
     with pytest.raises(RequestError, match="no end was found"):
         _ = done[1][1].piece
-    kept = composed.kept(done)
+    kept = music.kept(done)
     assert (kept.tunes, kept.parse, kept.metre, kept.form) == (2, 0.5, 0.5, 0.5)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from limelight.tasks.measures import accuracy, confusion, macro_f1, span_f1, spans
+from limelight.tasks.evaluation.measures import accuracy, confusion, macro_f1, span_f1, spans
 
 
 @pytest.mark.parametrize(

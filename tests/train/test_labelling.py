@@ -20,7 +20,7 @@ from limelight.models.config import SequenceClassifier
 from limelight.models.hf import SEVERAL
 from limelight.models.init import initialise
 from limelight.models.registry import config_from_hf
-from limelight.tasks.judged import judge_several
+from limelight.tasks.evaluation.labels import judge_several
 from limelight.tasks.learn import Begun, learn
 from limelight.tasks.training.labelling import with_head
 from limelight.text.tokenizer import Tokenizer

@@ -17,9 +17,9 @@ from limelight.errors import LimelightError, RequestError
 from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.registry import config_from_hf
-from limelight.tasks.answered import judge_answers, judge_vectors, overlap
+from limelight.tasks.evaluation.encoders import judge_answers, judge_vectors, overlap
+from limelight.tasks.evaluation.measures import spearman
 from limelight.tasks.learn import Begun, learn
-from limelight.tasks.measures import spearman
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Batch
 from limelight.train.contrast import Pairing

@@ -13,7 +13,7 @@ from limelight.errors import FileError, RequestError
 from limelight.models.api import Encoder, Network
 from limelight.models.config import Pooling, SequenceClassifier
 from limelight.nn.heads import Pooled
-from limelight.tasks.measures import f1
+from limelight.tasks.evaluation.measures import f1
 from limelight.tasks.training.labelling import Example, Labelling, decoded, enough, with_head
 from limelight.train.batches import Answered, Batch, Batches, Corpus
 from limelight.train.contrast import contrasting, fit, vectors

@@ -15,7 +15,7 @@ from limelight.models.api import Encoder
 from limelight.models.build import build
 from limelight.models.config import Pooling
 from limelight.models.presets import with_dropout
-from limelight.tasks.measures import nearest, spearman
+from limelight.tasks.evaluation.measures import nearest, spearman
 from limelight.tasks.training.labelling import Example, Labelling, decoded
 from limelight.train.batches import Batch, Corpus, padded
 from limelight.train.contrast import pairing

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from limelight.errors import FileError
 from limelight.models.config import TokenClassifier
-from limelight.tasks.measures import span_f1
+from limelight.tasks.evaluation.measures import span_f1
 from limelight.tasks.training.labelling import Example, Labelling, decoded, enough
 from limelight.text.words import firsts
 from limelight.train.batches import IGNORE, Answered, Batch, Corpus

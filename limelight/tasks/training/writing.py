@@ -17,7 +17,7 @@ from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.presets import PRESETS, count, find, fit, preset, with_dropout
 from limelight.models.ties import tie, ties
-from limelight.tasks.score import bleu
+from limelight.tasks.evaluation.translation import bleu
 from limelight.tasks.training.task import Ready, Task
 from limelight.tasks.translate import Language, marked, search
 from limelight.text.tokenizer import Tokenizer

@@ -11,7 +11,7 @@ import pytest
 from api_server import Serve, Served
 from cli.tiny_models import SENTENCE
 
-from limelight.look.answered import generated
+from limelight.look.context import generated
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 SAID = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "The cat sat. Mary gave John a drink."}]

@@ -20,8 +20,8 @@ def judge(
     from limelight.decode import Sampling
     from limelight.errors import RequestError
     from limelight.music.tune import Tune
-    from limelight.tasks import composed
     from limelight.tasks.compose import About
+    from limelight.tasks.evaluation import music
     from limelight.tasks.pieces import holds, read
 
     about = About.of(model.path)
@@ -33,17 +33,17 @@ def judge(
         raise RequestError("tunes are written and judged; leave out --write and --free for a model of chorales")
     pieces, said = read(files, "test")
     with screen.progress("reading", quiet=json, unit=str, after=0.5) as tell:
-        cost = composed.cost(model.network, model.tokenizer, about, pieces, tell)
+        cost = music.cost(model.network, model.tokenizer, about, pieces, tell)
     found = {"model": model.name, "test": files, "cost": asdict(cost)}
     kept = None
     if write:
         models = [piece for piece in pieces if isinstance(piece, Tune)]
         with screen.progress("writing", quiet=json, unit=str, after=0.5) as tell:
             sampling = Sampling(temperature=TEMPERATURE, seed=seed)
-            written = composed.write(
+            written = music.write(
                 model.network, model.tokenizer, about, models, write, sampling, free=free, progress=tell
             )
-        kept = composed.kept(written, _learned(model))
+        kept = music.kept(written, _learned(model))
         found["written"] = asdict(kept)
     if json:
         screen.print_json(found)

@@ -11,7 +11,7 @@ from references import saved
 
 import limelight
 from limelight.errors import RequestError
-from limelight.look.ahead import END, LONGEST, continued
+from limelight.look.next_word import END, LONGEST, continued
 from limelight.look.text import Reading, read
 from limelight.models.api import Decoder
 from limelight.text.tokenizer import Tokenizer
@@ -226,7 +226,7 @@ def test_what_was_read_to_find_the_word_is_not_read_again(
     for user in ("importance", "measured"):
         monkeypatch.setattr(f"limelight.look.{user}.ALL", measured)
     expected = model.look(TEXT).importance(check=False)
-    monkeypatch.setattr("limelight.look.ahead.CLOSE", float("inf"))
+    monkeypatch.setattr("limelight.look.next_word.CLOSE", float("inf"))
     seen = model.look(TEXT)
     read: list[int] = []
     seen._network.decoder.register_forward_hook(lambda module, inputs, output: read.append(output.shape[1]))

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from limelight.encoder import Embedder, EncoderModel
     from limelight.labels import Classifier, SpanModel, Tagger
-    from limelight.tasks.judged import Judged, Progress
-    from limelight.tasks.measures import Measure
+    from limelight.tasks.evaluation.labels import Judged, Progress
+    from limelight.tasks.evaluation.measures import Measure
 
 R = TypeVar("R")
 
@@ -29,7 +29,7 @@ def classifier(
     console: "Console", model: "Classifier", files: list[str], columns: list[str], picture: Path | None, json: bool
 ) -> None:
     """Judges a classifier and prints, or draws into a file, what came out. Raises RequestError or FileError."""
-    from limelight.tasks.judged import judge, judge_several
+    from limelight.tasks.evaluation.labels import judge, judge_several
     from limelight.train.examples import columns as found_in
     from limelight.train.examples import labelled
 
@@ -75,7 +75,7 @@ def classifier(
 
 def tagger(console: "Console", model: "Tagger", files: list[str], json: bool) -> None:
     """Judges a tagger and prints what came out. Raises RequestError or FileError."""
-    from limelight.tasks.judged import judge_tags
+    from limelight.tasks.evaluation.labels import judge_tags
     from limelight.train.examples import tagged
 
     texts = list(tagged(files))
@@ -90,7 +90,7 @@ def tagger(console: "Console", model: "Tagger", files: list[str], json: bool) ->
 
 def answers(console: "Console", model: "SpanModel", files: list[str], json: bool) -> None:
     """Judges a model that marks answers and prints what came out. Raises RequestError or FileError."""
-    from limelight.tasks.answered import judge_answers
+    from limelight.tasks.evaluation.encoders import judge_answers
     from limelight.train.questions import questions
 
     asked = list(questions(files))
@@ -110,7 +110,7 @@ def answers(console: "Console", model: "SpanModel", files: list[str], json: bool
 
 def vectors(console: "Console", model: "Embedder", files: list[str], columns: list[str], json: bool) -> None:
     """Judges a model that makes vectors and prints what came out. Raises RequestError or FileError."""
-    from limelight.tasks.answered import judge_vectors
+    from limelight.tasks.evaluation.encoders import judge_vectors
     from limelight.train.similar import beside
     from limelight.train.similar import columns as found_in
 

@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from limelight.decode import Engine, Sampling
 from limelight.errors import RequestError
-from limelight.look.answered import SeenAnswer
+from limelight.look.context import SeenAnswer
 from limelight.look.question import Question
 from limelight.tasks.translate import translate
 

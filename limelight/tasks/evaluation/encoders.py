@@ -11,7 +11,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from limelight.errors import RequestError
-from limelight.tasks.measures import Measure, mean, nearest, spearman
+from limelight.tasks.evaluation.measures import Measure, mean, nearest, spearman
 from limelight.train.questions import Asked
 from limelight.train.similar import Beside
 

@@ -8,10 +8,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.picture import LOOKS, SHOWN, VIOLET, bar, colour, figure, fit, shade, spelled
 from limelight.cli.screen import clean
+from limelight.cli.views.picture import LOOKS, SHOWN, VIOLET, bar, colour, figure, fit, shade, spelled
 from limelight.look import ROLES
-from limelight.look.told import percent
+from limelight.look.wording import percent
 
 if TYPE_CHECKING:
     from rich.console import JustifyMethod

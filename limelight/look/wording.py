@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from limelight.look.ahead import END
 from limelight.look.measured import ADDS
+from limelight.look.next_word import END
 from limelight.look.question import Likelihood
 
 if TYPE_CHECKING:

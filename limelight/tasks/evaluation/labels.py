@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from limelight.errors import RequestError
-from limelight.tasks.measures import Measure, accuracy, confusion, f1, macro_f1, span_f1, spans
+from limelight.tasks.evaluation.measures import Measure, accuracy, confusion, f1, macro_f1, span_f1, spans
 from limelight.text.words import words
 from limelight.train.examples import Tagged
 

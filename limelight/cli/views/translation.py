@@ -6,15 +6,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from limelight.cli.picture import LOOKS, VIOLET, answer, shade
 from limelight.cli.screen import clean, print_json, progress
+from limelight.cli.views.picture import LOOKS, VIOLET, answer, shade
 from limelight.errors import RequestError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from limelight import Translator
-    from limelight.tasks.look import SeenTranslation
+    from limelight.tasks.look_translation import SeenTranslation
 
 HEARD = 3
 """Source words shown beside each word of the translation."""

@@ -9,7 +9,7 @@ from rich.text import Text
 from limelight.cli.screen import ADDED, clean, print_json, progress
 from limelight.look.plain import plain
 from limelight.look.question import Question
-from limelight.look.told import folded, quoted
+from limelight.look.wording import folded, quoted
 
 if TYPE_CHECKING:
     from limelight import Model

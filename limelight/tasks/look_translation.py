@@ -15,7 +15,7 @@ from limelight.look.seq2seq import Seq2SeqSession
 from limelight.look.session import Progress
 from limelight.look.text import speller
 from limelight.models.api import Seq2Seq
-from limelight.tasks.align import Asking, by_word, listening, steps
+from limelight.tasks.evaluation.alignment import Asking, by_word, listening, steps
 from limelight.tasks.translate import Language
 from limelight.text.words import Word, find, words
 
@@ -54,7 +54,7 @@ class SeenTranslation:
     def alignments(self, step: Asking | None = None) -> Tensor:
         """How much each target word listens to each source word in every layer: [L, target words, source words].
 
-        step: see `limelight.tasks.align.by_word`. Raises RequestError for a model that does not attend to its source.
+        step: see `alignment.by_word`. Raises RequestError for a model that does not attend to its source.
         """
         ours, theirs = ([(word.start, word.end) for word in side] for side in (self.source_words, self.target_words))
         return by_word(self._network, self._language, self.source, self.target, ours, theirs, step)
@@ -63,8 +63,8 @@ class SeenTranslation:
         """How much each target word listens to each source word: [target words, source words].
 
         layer: of the decoder, from 0; without it the one that listens most to the words that mattered, which takes the
-        importance of all words; see `listening`. step: see `limelight.tasks.align.by_word`. Raises RequestError for a
-        layer that does not exist, and for a model that does not attend to its source.
+        importance of all words; see `listening`. step: see `alignment.by_word`. Raises RequestError for a layer that
+        does not exist, and for a model that does not attend to its source.
         """
         if layer is None and self.layers * len(steps(self._network)) > 1:
             layers, layer, _ = self.listening(self.importances(), step)

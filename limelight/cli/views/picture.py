@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from limelight.cli.screen import ADDED, clean
-from limelight.look import METHODS, told
+from limelight.look import METHODS, wording
 from limelight.look.question import Likelihood
 from limelight.text.words import find
 
@@ -55,10 +55,10 @@ def answer(found: "Importance", width: int) -> RenderableType:
     """The answer in words, the words ranked, and how they were measured. Doubt is told in grey."""
     method = METHODS[found.method]
     note = " Bars are logarithmic." if found.folds else f" {LOOKS}" if _looks(found) else ""
-    checked = " ".join(told.checked(found))
+    checked = " ".join(wording.checked(found))
     said = [
-        (told.expected(found), ""),
-        (told.hangs(found), "" if found.named else "dim"),
+        (wording.expected(found), ""),
+        (wording.hangs(found), "" if found.named else "dim"),
         (checked, "" if found.trusted else "dim"),
     ]
     return Group(
@@ -180,8 +180,8 @@ def _heading(found: "Importance") -> str:
     """What the numbers of a ranking are."""
     if not found.folds:
         return f"{found.unit.capitalize()}, by word:"
-    beside = f" beside {told.quoted(found.foil)}" if found.foil else ""
-    return clean(f"How much less likely {told.quoted(found.target.text)} is{beside} {_TAKEN[found.method]}:")
+    beside = f" beside {wording.quoted(found.foil)}" if found.foil else ""
+    return clean(f"How much less likely {wording.quoted(found.target.text)} is{beside} {_TAKEN[found.method]}:")
 
 
 def _number(found: "Importance", heard: "Heard") -> str:
@@ -191,7 +191,7 @@ def _number(found: "Importance", heard: "Heard") -> str:
     if not _counts(found, value):
         return ""
     if found.folds:
-        return f"{told.fold(value)} × {'less' if value > 0 else 'more'}"
+        return f"{wording.fold(value)} × {'less' if value > 0 else 'more'}"
     return f"{value:.2f}" if _looks(found) else figure(value, "+.2f")
 
 

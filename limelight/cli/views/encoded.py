@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from limelight.cli import picture
 from limelight.cli.screen import clean, print_json, progress
-from limelight.look.told import quoted
+from limelight.cli.views import picture
+from limelight.look.wording import quoted
 
 if TYPE_CHECKING:
     from limelight import EncoderModel

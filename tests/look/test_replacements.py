@@ -14,10 +14,10 @@ from references import saved
 from torch import Tensor, nn
 
 import limelight
-from limelight.look import likely
+from limelight.look import replacements
 from limelight.look.inquiry import WAYS, Inquiry
-from limelight.look.likely import NEARNESS, alike, fitting, near
 from limelight.look.question import GivenWord
+from limelight.look.replacements import NEARNESS, alike, fitting, near
 from limelight.look.session import DecoderSession, Session, Variant
 from limelight.look.text import speller
 
@@ -79,9 +79,9 @@ def test_only_the_likeliest_are_looked_through(monkeypatch: pytest.MonkeyPatch) 
     table[11] = table[0]
     network: Any = SimpleNamespace(embed=nn.Embedding.from_pretrained(table), device=torch.device("cpu"))
     scores = torch.tensor([5.0, 4.0, *[0.0] * 12, 3.0, 2.0])
-    monkeypatch.setattr(likely, "SEARCHED", 4)
+    monkeypatch.setattr(replacements, "SEARCHED", 4)
     assert fitting(network, WORDS.__getitem__, [0], scores, 4) == [(1,), (14,), (15,)]
-    monkeypatch.setattr(likely, "SEARCHED", 200)
+    monkeypatch.setattr(replacements, "SEARCHED", 200)
     assert fitting(network, WORDS.__getitem__, [0], scores, 4) == [(11,), (1,), (14,), (15,)]
 
 
@@ -91,7 +91,7 @@ def test_only_the_likeliest_are_looked_through(monkeypatch: pytest.MonkeyPatch) 
 def test_without_chances_the_nearest_are_taken(own: list[int], n: int, seed: int, chunk: int) -> None:
     table = torch.randn(16, 5, generator=torch.Generator().manual_seed(seed))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(likely, "CHUNK", chunk)
+        patch.setattr(replacements, "CHUNK", chunk)
         found = near(nn.Embedding.from_pretrained(table), 16, torch.device("cpu"), WORDS.__getitem__, own, n)
     close = cosines(table, own)
     could = [i for i, word in enumerate(WORDS) if i not in own and alike(word, WORDS[own[0]])]

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from limelight.cli.screen import beside, clean, print_json, progress
 from limelight.look.question import Question
-from limelight.look.told import folded
+from limelight.look.wording import folded
 
 if TYPE_CHECKING:
     from limelight import Model
@@ -24,7 +24,7 @@ def show(
     """Prints which of the header and the bars before a bar, or a note of it, rests on. Raises a LimelightError for what
     is no tune, or a model of something else."""
     from limelight.tasks.compose import About
-    from limelight.tasks.listening import SeenTune
+    from limelight.tasks.look_music import SeenTune
     from limelight.tasks.pieces import tune
 
     About.of(model.path).of_tunes(model.name)

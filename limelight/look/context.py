@@ -23,8 +23,8 @@ from limelight.look.question import GivenWord
 from limelight.look.session import CausalSession, Progress, session
 from limelight.look.tables import pandas
 from limelight.look.text import Reading, sink_tokens, speller
-from limelight.look.told import folded, quoted
 from limelight.look.view import View
+from limelight.look.wording import folded, quoted
 from limelight.models.api import Decoder
 from limelight.text.stream import TextStream
 from limelight.text.tokenizer import Encoding, Tokenizer

@@ -8,7 +8,7 @@ import pytest
 
 from limelight.look.answer import Heard, Importance
 from limelight.look.check import Check
-from limelight.look.told import folded, percent, quoted
+from limelight.look.wording import folded, percent, quoted
 from limelight.text.words import Word
 
 SAID = "The cat sat on the mat because it was".split()

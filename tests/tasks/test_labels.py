@@ -8,7 +8,7 @@ from references import saved, write_marked_tokenizer
 
 import limelight
 from limelight.errors import RequestError
-from limelight.tasks.judged import judge, judge_tags
+from limelight.tasks.evaluation.labels import judge, judge_tags
 from limelight.train.examples import Tagged
 
 

@@ -1,0 +1,1 @@
+"""How commands draw what was found: the terminal’s counterpart of `limelight.views`."""
