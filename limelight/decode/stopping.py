@@ -30,6 +30,8 @@ class StopStrings:
         """The text that is now certain to come before any stop string; nothing once stopped."""
         if self.stopped:
             return ""
+        if not self._stops:
+            return piece
         text = self._held + piece
         undecided = self._undecided(text)
         found = self._any.search(text)

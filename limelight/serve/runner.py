@@ -71,9 +71,10 @@ class Job:
     runner: "Runner"
     asks: Sequence[Ask]
     asked: float
-    events: "asyncio.Queue[tuple[int, Token] | Exception]" = field(default_factory=asyncio.Queue)
     requests: "list[Request]" = field(default_factory=list)
     left: set[int] = field(default_factory=set)
+    _events: "deque[tuple[int, Token] | Exception]" = field(default_factory=deque)
+    _came: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __aiter__(self) -> "Job":
         return self
@@ -81,9 +82,12 @@ class Job:
     async def __anext__(self) -> "tuple[int, Token]":
         """The next token. Raises the error that one of the texts ended in."""
         while True:
-            if not self.left and self.events.empty():
-                raise StopAsyncIteration
-            event = await self.events.get()
+            while not self._events:
+                if not self.left:
+                    raise StopAsyncIteration
+                self._came.clear()
+                await self._came.wait()
+            event = self._events.popleft()
             if isinstance(event, Exception):
                 raise event
             index, token = event
@@ -92,6 +96,11 @@ class Job:
             if token.finish is not None:
                 self.left.discard(index)
             return event
+
+    def put(self, event: "tuple[int, Token] | Exception") -> None:
+        """The next that it gives."""
+        self._events.append(event)
+        self._came.set()
 
     def ended(self, index: int) -> None:
         """This text needs no more tokens."""
@@ -343,7 +352,7 @@ class Runner:
 
     def _deliver(self, found: "list[tuple[Job, tuple[int, Token] | Exception]]", closed: int) -> None:
         for job, event in found:
-            job.events.put_nowait(event)
+            job.put(event)
         self._close(closed)
 
     def _close(self, closed: int) -> None:

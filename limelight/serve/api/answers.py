@@ -24,6 +24,23 @@ def encoded(value: Any) -> bytes:
     return _JSON.encode(value).encode("utf-8", "replace")
 
 
+def event(value: Object, name: str = "") -> bytes:
+    """A server-sent event."""
+    return b"%sdata: %s\n\n" % (b"event: %s\n" % name.encode() if name else b"", encoded(value))
+
+
+class Pattern:
+    """Events that differ in one text alone, so that all the rest is encoded once."""
+
+    def __init__(self, make: Callable[[str], Object]) -> None:
+        text = "\0"  # as JSON has it, "\u0000", which nothing else in a made-up name or number can be
+        self._front, self._back = event(make(text)).split(encoded(text))
+
+    def event(self, text: str) -> bytes:
+        """The event with this text."""
+        return b"".join((self._front, encoded(text), self._back))
+
+
 class Whole(Reply):
     """The object that `work` comes to, or its error."""
 
@@ -44,11 +61,9 @@ class Whole(Reply):
 
 
 class Events(Reply):
-    """What `work` yields, as server-sent events; an error in the middle is one, too. done: how the stream ends."""
+    """The server-sent events that `work` yields; an error in the middle is one, too. done: how the stream ends."""
 
-    def __init__(
-        self, work: "AsyncGenerator[Object | tuple[str, Object], None]", done: bytes = b"data: [DONE]\n\n"
-    ) -> None:
+    def __init__(self, work: "AsyncGenerator[bytes, None]", done: bytes = b"data: [DONE]\n\n") -> None:
         super().__init__("text/event-stream")
         self.headers["x-accel-buffering"] = "no"  # a proxy would hold the pieces back
         self._work = work
@@ -58,12 +73,9 @@ class Events(Reply):
         await self._begin(send)
         async with aclosing(self._work) as events:
             try:
-                async for event in events:
-                    name, value = event if isinstance(event, tuple) else ("", event)
-                    head = b"event: %s\n" % name.encode() if name else b""
-                    body = b"%sdata: %s\n\n" % (head, encoded(value))
+                async for body in events:
                     await send({"type": "http.response.body", "body": body, "more_body": True})
             except Exception as error:
-                body = b"data: %s\n\n" % encoded(api_error(error).body)
+                body = event(api_error(error).body)
                 await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": self._done})

@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from limelight.serve.api.answers import Object
+from limelight.serve.api.answers import Object, Pattern, event
 from limelight.serve.api.bodies import Chat, Message
 from limelight.serve.api.errors import ApiError, unsupported
 from limelight.serve.api.grammar import constraint
@@ -102,24 +102,37 @@ class Chatting:
             special=tools is not None and tools.special,
         )
 
+    async def pieces(self) -> AsyncGenerator[tuple[int, Object, str | None, list[Told]], None]:
+        """(which choice, what is new of its message, why it ended, tokens), whenever something became certain.
+
+        A choice ends with a piece of its own, in which nothing is new.
+        """
+        writing = self.writing
+        readers = [Plain() if self._tools is None else self._tools.reader() for _ in writing.made]
+        async for index, piece, tokens in writing.steps():
+            finish = writing.made[index].finish
+            for delta in readers[index].push(piece, finish is not None) or ([{}] if tokens else []):
+                yield index, delta, None, tokens
+                tokens = []
+            if finish is not None:
+                yield index, {}, readers[index].finish(finish), []
+
     async def whole(self) -> Object:
         """The answer."""
         writing, body = self.writing, self._body
         await writing.begin()
         told: list[list[Told]] = [[] for _ in writing.made]
-        readers = [self._reader() for _ in writing.made]
         messages: list[Object] = [{"role": "assistant", "content": None, "refusal": None} for _ in writing.made]
-        async for index, piece, tokens in writing.steps():
+        ends: list[str | None] = [None for _ in writing.made]
+        async for index, delta, finish, tokens in self.pieces():
             told[index] += tokens
-            for delta in readers[index].push(piece, writing.made[index].finish is not None):
-                _add(messages[index], delta)
+            _add(messages[index], delta)
+            ends[index] = finish
         choices = []
-        for index, made in enumerate(writing.made):
-            message = messages[index]
+        for index, (message, end) in enumerate(zip(messages, ends, strict=True)):
             if message["content"] is None and "tool_calls" not in message:
                 message["content"] = ""
-            choice: Object = {"index": index, "message": message, "logprobs": None}
-            choice["finish_reason"] = readers[index].finish(made.finish or "length")
+            choice: Object = {"index": index, "message": message, "logprobs": None, "finish_reason": end}
             if body.logprobs:
                 choice["logprobs"] = modern(told[index], self._raw)
             choices.append(choice)
@@ -129,33 +142,30 @@ class Chatting:
             answer["prompt_logprobs"] = prompt_told(prompt)
         return answer
 
-    async def stream(self) -> AsyncGenerator[Object, None]:
-        """The answer in pieces."""
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The answer in pieces, as events."""
         writing, body = self.writing, self._body
         head = self._head("chat.completion.chunk")
         usage: dict[str, Any] = {"usage": None} if self.usage else {}
-        readers = [self._reader() for _ in writing.made]
 
         def chunk(index: int, delta: Object, finish: str | None = None, told: Sequence[Told] = ()) -> Object:
             logprobs = modern(told, self._raw) if body.logprobs and told else None
             choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
             return {**head, "choices": [choice], **usage}
 
-        for index in range(len(writing.made)):
-            yield chunk(index, {"role": "assistant", "content": "", "refusal": None})
-        async for index, piece, tokens in writing.steps():
-            finish = writing.made[index].finish
-            deltas = readers[index].push(piece, finish is not None) or ([{}] if tokens else [])
-            for delta in deltas:
-                yield chunk(index, delta, None, tokens)
-                tokens = []
-            if finish is not None:
-                yield chunk(index, {}, readers[index].finish(finish))
-        if self.usage:
-            yield {**head, "choices": [], "usage": writing.usage}
+        def plain(index: int) -> Pattern:
+            return Pattern(lambda text: chunk(index, {"content": text}))
 
-    def _reader(self) -> "Plain":
-        return Plain() if self._tools is None else self._tools.reader()
+        patterns = [plain(index) for index in range(len(writing.made))]
+        for index in range(len(writing.made)):
+            yield event(chunk(index, {"role": "assistant", "content": "", "refusal": None}))
+        async for index, delta, finish, tokens in self.pieces():
+            if not tokens and delta.keys() == {"content"}:
+                yield patterns[index].event(delta["content"])
+            else:
+                yield event(chunk(index, delta, finish, tokens))
+        if self.usage:
+            yield event({**head, "choices": [], "usage": writing.usage})
 
     def _head(self, what: str) -> Object:
         writing = self.writing

@@ -3,7 +3,7 @@
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
-from limelight.serve.api.answers import Object
+from limelight.serve.api.answers import Object, Pattern, event
 from limelight.serve.api.bodies import Complete
 from limelight.serve.api.errors import ApiError, unsupported
 from limelight.serve.api.grammar import constraint
@@ -63,23 +63,32 @@ class Completing:
                 choices[-1]["finish_reason"] = made.finish if made else "length"
         return {**self._head, "choices": choices, "usage": writing.usage}
 
-    async def stream(self) -> AsyncGenerator[Object, None]:
-        """The answer in pieces."""
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The answer in pieces, as events."""
         writing, body = self.writing, self._body
         n = body.n or 1
         usage: dict[str, Any] = {"usage": None} if self.usage else {}
+
+        def chunk(choice: Object, finish: str | None) -> Object:
+            return {**self._head, "choices": [{**choice, "finish_reason": finish}], **usage}
+
+        def plain(index: int) -> Pattern:
+            return Pattern(lambda text: chunk(self._choice(index, index // n, text, None, []), None))
+
+        patterns = [plain(index) for index in range(len(writing.made))] if body.logprobs is None else []
         for number, prompt in enumerate(writing.prompts if body.echo else ()):
             before = await self._before(prompt)
             for copy in range(n):
                 choice = self._choice(number * n + copy, number, "", before, [])
-                choice["finish_reason"] = None if writing.made else "length"
-                yield {**self._head, "choices": [choice], **usage}
+                yield event(chunk(choice, None if writing.made else "length"))
         async for index, piece, tokens in writing.steps():
-            choice = self._choice(index, index // n, piece, None, tokens)
-            choice["finish_reason"] = writing.made[index].finish
-            yield {**self._head, "choices": [choice], **usage}
+            finish = writing.made[index].finish
+            if patterns and finish is None:
+                yield patterns[index].event(piece)
+            else:
+                yield event(chunk(self._choice(index, index // n, piece, None, tokens), finish))
         if self.usage:
-            yield {**self._head, "choices": [], "usage": writing.usage}
+            yield event({**self._head, "choices": [], "usage": writing.usage})
 
     @property
     def _head(self) -> Object:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from limelight.serve.api import bodies as b
-from limelight.serve.api.answers import Object
+from limelight.serve.api.answers import Object, event
 from limelight.serve.api.chat import Chatting
 from limelight.serve.api.shelf import Writer
 
@@ -167,58 +167,61 @@ class Responding:
         """The answer: what its pieces come to."""
         await self.chatting.writing.begin()
         response: Object = {}
-        async for _, event in self.stream():
-            response = event.get("response", response)
+        async for piece in self._pieces():
+            response = piece.get("response", response)
         return response
 
-    async def stream(self) -> AsyncGenerator[tuple[str, Object], None]:
-        """The answer in pieces."""
+    async def stream(self) -> AsyncGenerator[bytes, None]:
+        """The answer in pieces, as events."""
+        async for piece in self._pieces():
+            yield event(piece, piece["type"])
+
+    async def _pieces(self) -> AsyncGenerator[Object, None]:
         number = -1
 
-        def event(kind: str, **what: Any) -> tuple[str, Object]:
+        def piece(kind: str, **what: Any) -> Object:
             nonlocal number
             number += 1
-            return kind, {"type": kind, "sequence_number": number, **what}
+            return {"type": kind, "sequence_number": number, **what}
 
         begun = self._response([], None, None)
-        yield event("response.created", response=begun)
-        yield event("response.in_progress", response=begun)
+        yield piece("response.created", response=begun)
+        yield piece("response.in_progress", response=begun)
         items: list[Object] = []
         text: str | None = None
         place: Object = {}
         finish = "stop"
-        async for chunk in self.chatting.stream():
-            choice = chunk["choices"][0]
-            piece, calls = choice["delta"].get("content"), choice["delta"].get("tool_calls", ())
-            last = choice["finish_reason"] is not None
-            finish = choice["finish_reason"] or finish
-            if piece or (last and text is None and not items):  # an answer of nothing is a message, too
+        async for _, delta, end, _ in self.chatting.pieces():
+            new, calls = delta.get("content"), delta.get("tool_calls", ())
+            last = end is not None
+            finish = end or finish
+            if new or (last and text is None and not items):  # an answer of nothing is a message, too
                 if text is None:
                     text, place = "", {"item_id": _id("msg"), "output_index": len(items), "content_index": 0}
                     item = {**_message(place["item_id"], "", "stop"), "status": "in_progress", "content": []}
-                    yield event("response.output_item.added", output_index=len(items), item=item)
-                    yield event("response.content_part.added", **place, part=_part(""))
-                if piece:
-                    text += piece
-                    yield event("response.output_text.delta", **place, delta=piece, logprobs=[])
+                    yield piece("response.output_item.added", output_index=len(items), item=item)
+                    yield piece("response.content_part.added", **place, part=_part(""))
+                if new:
+                    text += new
+                    yield piece("response.output_text.delta", **place, delta=new, logprobs=[])
             if text is not None and (last or calls):
                 items.append(_message(place["item_id"], text, finish))
-                yield event("response.output_text.done", **place, text=text, logprobs=[])
-                yield event("response.content_part.done", **place, part=_part(text))
-                yield event("response.output_item.done", output_index=place["output_index"], item=items[-1])
+                yield piece("response.output_text.done", **place, text=text, logprobs=[])
+                yield piece("response.content_part.done", **place, part=_part(text))
+                yield piece("response.output_item.done", output_index=place["output_index"], item=items[-1])
                 text = None
             for call in calls:
                 where = {"output_index": len(items)}
                 item = _call(_id("fc"), call, "")
                 arguments = call["function"]["arguments"]
-                yield event("response.output_item.added", **where, item={**item, "status": "in_progress"})
+                yield piece("response.output_item.added", **where, item={**item, "status": "in_progress"})
                 which = {**where, "item_id": item["id"]}
-                yield event("response.function_call_arguments.delta", **which, delta=arguments)
-                yield event("response.function_call_arguments.done", **which, name=item["name"], arguments=arguments)
+                yield piece("response.function_call_arguments.delta", **which, delta=arguments)
+                yield piece("response.function_call_arguments.done", **which, name=item["name"], arguments=arguments)
                 items.append({**item, "arguments": arguments})
-                yield event("response.output_item.done", **where, item=items[-1])
+                yield piece("response.output_item.done", **where, item=items[-1])
         response = self._response(items, finish, self.chatting.writing.usage)
-        yield event(f"response.{response['status']}", response=response)
+        yield piece(f"response.{response['status']}", response=response)
 
     def _response(self, items: list[Object], finish: str | None, usage: Object | None) -> Object:
         body = self._body

@@ -180,13 +180,13 @@ def test_text_behind_a_call_is_a_message_of_its_own(api: Served, monkeypatch: py
     call = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "look", "arguments": "{}"}}
     deltas = [{"content": "Well."}, {"tool_calls": [call]}, {"content": "So "}, {"content": "it is."}]
 
-    async def stream(self: Chatting) -> AsyncGenerator[dict[str, Any], None]:
+    async def pieces(self: Chatting) -> AsyncGenerator[tuple[Any, ...], None]:
         async for _ in self.writing.steps():
             pass
         for delta, finish in [*((delta, None) for delta in deltas), ({}, "stop")]:
-            yield {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+            yield 0, delta, finish, []
 
-    monkeypatch.setattr(Chatting, "stream", stream)
+    monkeypatch.setattr(Chatting, "pieces", pieces)
     body = {"input": "The cat sat", "max_output_tokens": 2}
     whole = api.ask("/v1/responses", body)[1]["output"]
     with api.open("/v1/responses", {**body, "stream": True}) as answer:
