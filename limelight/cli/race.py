@@ -17,7 +17,11 @@ def race(
     ] = Path("races/race"),
     data: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE...", help="Text to learn from; without it, Python's own documentation."),
+        typer.Option(
+            metavar="FILE...",
+            help="Text to learn from, or pairs to translate (a table, or two files); without it, Python's own"
+            " documentation.",
+        ),
     ] = None,
     models: Annotated[
         str | None, typer.Option(metavar="NAMES", help="The contenders, with commas; see above.", show_default=False)
@@ -32,6 +36,14 @@ def race(
     seeds: Annotated[int, typer.Option(metavar="N", help="Runs of each contender on each problem.")] = 3,
     seed: Annotated[int, typer.Option(metavar="N", help="The first seed.")] = 1,
     parameters: Annotated[int, typer.Option(metavar="N", help="Of each contender.")] = 100_000,
+    state: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Instead of parameters: the numbers that each keeps of a problem's shortest text.",
+            show_default=False,
+        ),
+    ] = 0,
     words: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Of the text, with commas: how far apart their places are put.")
     ] = None,
@@ -50,13 +62,19 @@ def race(
     Contenders: rnn, gru, lstm, gpt, transformer; by name also lstm+attention,
     mingru, mamba2, delta and rwkv7, of which the last three are slow.
 
-    Problems: recall, agreement, switch, text; by name also senses (one word
-    in two senses) and mqar (recall as published), which needs more time.
+    Problems: recall, agreement, switch, text. By name also little (as text, with
+    20,000 characters of it), senses (one word in two senses), and what takes more
+    time: mqar (recall as published), copying, brackets and objects (whom was it
+    given to?), at distances of 4 to 1,024 words.
+
+    On one thread, seconds are of the processor: other programs take no part.
 
     Example:
 
       limelight race
       limelight race --data my-texts/ --budget 30m --models rnn,lstm,transformer --out races/mine
+      limelight race --data train.en train.de --problems text --budget 1h --out races/translation
+      limelight race --problems mqar --state 2048 --models rnn,lstm,transformer --budget 2h --out races/state
     """
     from limelight.cli import screen
     from limelight.cli.screen import progress
@@ -74,6 +92,7 @@ def race(
         seeds=seeds,
         first_seed=seed,
         parameters=parameters,
+        state=state,
         threads=threads,
         scale=scale,
         **chosen,
@@ -114,7 +133,7 @@ def _command(settings: "Settings", budget: str, out: Path) -> str:
     words = ["limelight", "race", *(["--data", *settings.data] if settings.data else [])]
     words += ["--models", ",".join(settings.models), "--problems", ",".join(settings.problems)]
     words += ["--budget", budget, "--seeds", str(settings.seeds), "--seed", str(settings.first_seed)]
-    words += ["--parameters", str(settings.parameters)]
+    words += ["--state", str(settings.state)] if settings.state else ["--parameters", str(settings.parameters)]
     words += [*(["--words", ",".join(settings.words)] if settings.words else [])]
     words += [*(["--scale"] if settings.scale else [])]
     words += [*(["--threads", str(settings.threads)] if settings.threads else []), "--out", str(out)]

@@ -9,6 +9,8 @@ from typing import Literal
 from limelight.errors import ConfigError, RequestError, suggestion
 from limelight.models import config as c
 from limelight.models import gpt, qwen3_5, recurrent, rwkv7, ssm, units
+from limelight.models.api import Decoder
+from limelight.models.build import build
 from limelight.models.presets import count
 
 LAYERS = 2
@@ -43,30 +45,56 @@ class Contender:
 
         Raises RequestError if the nearest is more than EQUAL away.
         """
+        config, nearest = self._nearest(vocab, context, heads, parameters, count)
+        if abs(nearest / parameters - 1) > EQUAL:
+            raise RequestError(
+                f"{self.name} cannot have {parameters:,} parameters with a vocabulary of {vocab:,}; the nearest is"
+                f" {nearest:,}. Ask for more parameters"
+            )
+        return config
+
+    def keeping(self, vocab: int, context: int, numbers: int, length: int, heads: int = HEADS) -> c.ModelConfig:
+        """The config that keeps as many numbers of a text of `length` tokens, or as near to that as may be.
+
+        Raises RequestError if the nearest is more than EQUAL away.
+        """
+        config, nearest = self._nearest(vocab, context, heads, numbers, lambda config: kept(config, length))
+        if abs(nearest / numbers - 1) > EQUAL:
+            raise RequestError(
+                f"{self.name} cannot keep {numbers:,} numbers of {length:,} tokens; the nearest is {nearest:,}"
+            )
+        return config
+
+    def _nearest(
+        self, vocab: int, context: int, heads: int, size: int, measure: Callable[[c.ModelConfig], int]
+    ) -> tuple[c.ModelConfig, int]:
+        """The config whose measure is nearest to `size`, and that measure."""
 
         @cache
         def counted(width: int, more: int = 0) -> int:
-            return count(self.make(vocab, context, width, heads, more))
+            return measure(self.make(vocab, context, width, heads, more))
 
         low, high = 1, 2  # steps, by halves between them
-        while counted(high * self.step) <= parameters:
+        while counted(high * self.step) <= size:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if counted(middle * self.step) <= parameters else (low, middle)
+            low, high = (middle, high) if counted(middle * self.step) <= size else (low, middle)
         width = low * self.step
         near = []
         for each in (width, width + self.step):
             usual, wider = counted(each), counted(each, 1)
-            more = round((parameters - usual) / (wider - usual)) if wider > usual else 0
-            near += [(each, 0), (each, max(more, 1 - USUAL))]
-        best = min(near, key=lambda size: abs(counted(*size) - parameters))
-        if abs(counted(*best) / parameters - 1) > EQUAL:
-            raise RequestError(
-                f"{self.name} cannot have {parameters:,} parameters with a vocabulary of {vocab:,}; the nearest is"
-                f" {counted(*best):,}. Ask for more parameters"
-            )
-        return self.make(vocab, context, best[0], heads, best[1])
+            more = round((size - usual) / (wider - usual)) if wider > usual else 0
+            near += [(each, 0), (each, max(more, 1 - min(each, USUAL)))]
+        best = min(near, key=lambda found: abs(counted(*found) - size))
+        return self.make(vocab, context, best[0], heads, best[1]), counted(*best)
+
+
+def kept(config: c.ModelConfig, length: int) -> int:
+    """Numbers that a network of the config keeps of a text of `length` tokens."""
+    network = build(config, "meta")
+    assert isinstance(network, Decoder)
+    return sum(part.nbytes for part in network.start(1, length).parts) // 4
 
 
 def _cells(cell: recurrent.Cell) -> Make:

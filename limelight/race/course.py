@@ -6,7 +6,6 @@ what is there and goes on.
 
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from itertools import product
@@ -22,15 +21,14 @@ from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.race.contenders import Contender, contenders
 from limelight.race.memory import held
-from limelight.race.problems import BUILT_IN, BY_RULE, Problem, Recall, Senses, Text
+from limelight.race.problems import BUILT_IN, BY_RULE, Problem, Recall, Senses
 from limelight.race.scale import SHARES
 from limelight.race.senses import Sense, Word, places, senses, word
-from limelight.race.training import RATES, Point, Run, fading, pace, train
+from limelight.race.texts import Text, paired, read
+from limelight.race.training import RATES, Point, Run, clock, fading, pace, train
 from limelight.race.work import LENGTHS, Cost, costs
 from limelight.text.tokenizer import Tokenizer
-from limelight.train.data import existing, read_texts
 from limelight.train.disk import locked, write
-from limelight.train.tokenizers import train_tokenizer
 
 TRIED = 1 / 3
 """The steps of a trial of a rate, as a share of those of a run."""
@@ -41,24 +39,24 @@ WORK = 0.1
 LEFT = 0.13
 """The share that is left for tests, the report and what the pace of a few steps does not foretell."""
 
-BUDGETS = {"recall": 0.22, "agreement": 0.08, "switch": 0.1, "text": 0.4, "mqar": 0.4, "senses": 0.1}
+BUDGETS = {"recall": 0.22, "agreement": 0.08, "switch": 0.1, "text": 0.4, "little": 0.4, "mqar": 0.4, "senses": 0.1}
+BUDGETS |= dict.fromkeys(("copying", "brackets", "objects"), 0.3)
 """How the problems share the rest, if not all run."""
 
 LEAST = 20
 """Steps of a run below which nothing is learned."""
 
-HELD_OUT = 0.1
-CHARACTERS = 2_000_000
-"""The most text that is read."""
-
-VOCAB = 256
+DROPOUTS = (0.0, 0.1, 0.2, 0.4)
+OFTEN = 4
+"""How often a text must be read over for these shares of dropout to be tried, each in a whole run at the best rate."""
 
 
 @dataclass(frozen=True)
 class Settings:
     """What makes a race. problems: what they run on. data: files or folders of text; without, a text that comes with
-    Python. budget: seconds. words: of the text, whose places are compared. scale: whether smaller networks learn the
-    text, too, and all from less of it."""
+    Python. budget: seconds. state: numbers that each keeps of a problem's shortest test; 0: they are equal in
+    parameters instead. words: of the text, whose places are compared. scale: whether smaller networks learn the text,
+    too, and all from less of it."""
 
     models: tuple[str, ...] = ("rnn", "gru", "lstm", "gpt", "transformer")
     problems: tuple[str, ...] = BUILT_IN
@@ -67,6 +65,7 @@ class Settings:
     seeds: int = 3
     first_seed: int = 1
     parameters: int = 100_000
+    state: int = 0
     threads: int = 0
     words: tuple[str, ...] = ()
     scale: bool = False
@@ -84,6 +83,9 @@ class Settings:
             raise ConfigError(
                 "to compare a text's words, or scales, the race must run on a text: name that problem, too"
             )
+        if self.state and self.scale:
+            raise ConfigError("scales compare numbers of parameters; leave out either the state or the scale")
+        given.whole("state", self.state, 0)
         given.whole("seeds", self.seeds, 1)
         given.whole("first_seed", self.first_seed, 0)
         given.whole("parameters", self.parameters, 1)
@@ -122,8 +124,17 @@ class Results:
 
     def rate(self, problem: str, contender: str) -> float | None:
         """The rate of its trials that ended with the lowest loss."""
-        tried = [run for run in self.trials if (run.problem, run.contender) == (problem, contender)]
+        tried = self.tried(problem, contender, "trial")
         return min(tried, key=lambda run: run.loss).rate if tried else None
+
+    def dropout(self, problem: str, contender: str) -> float:
+        """The dropout of its whole trials that ended with the lowest loss; none where none was tried."""
+        tried = self.tried(problem, contender, "whole trial")
+        return min(tried, key=lambda run: run.loss).dropout if tried else 0.0
+
+    def tried(self, problem: str, contender: str, by: str) -> list[Run]:
+        """Its trials on a problem: "trial", of rates, or "whole trial", of dropouts."""
+        return [run for run in self.trials if (run.problem, run.contender, run.by) == (problem, contender, by)]
 
 
 Tell = Callable[[float, float, str], None]
@@ -158,29 +169,23 @@ def problems(settings: Settings) -> tuple[dict[str, Problem], Reading | None]:
     """The problems of a race by name, and how its text is read, if it has one. Raises a LimelightError for text too
     short, or without a word that is to be compared."""
     found = {name: BY_RULE[name]() for name in settings.problems if name in BY_RULE}
-    if "text" not in settings.problems:
+    if not {"text", "little"} & set(settings.problems):
         return found, None
-    text = "".join(_text(settings))[:CHARACTERS]
-    tokenizer = train_tokenizer([text], "character", VOCAB, document=True)
-    ids = torch.tensor(tokenizer.encode(text).ids)
-    cut = round(len(ids) * (1 - HELD_OUT))
-    if len(ids) - cut < 4 * Text.context:
-        raise RequestError(f"a race needs a text of {40 * Text.context:,} characters, and this one has {len(ids):,}")
-    reading = Reading(tokenizer, {word: places(text, word) for word in settings.words})
-    return found | {"text": Text(ids[:cut], ids[cut:], tokenizer.vocab)}, reading
+    if settings.words and paired(settings.data):
+        raise RequestError("words are compared in running text, and --data names pairs")
+    text, tokenizer, whole = read(settings.data)
+    reading = Reading(tokenizer, {word: places(whole, word) for word in settings.words})
+    found |= {each.name: each for each in (text.little(), text) if each.name in settings.problems}
+    return found, reading
 
 
-def _text(settings: Settings) -> Iterator[str]:
-    if settings.data:
-        for file in settings.data:
-            existing(file)
-        yield from (piece for piece, _ in read_texts(settings.data))
-        return
-    try:
-        from pydoc_data.topics import topics
-    except ModuleNotFoundError:
-        raise FileError("this Python comes without its documentation; name a text by --data") from None
-    yield "\n".join(topics.values())
+def over(problem: Problem, steps: int) -> float:
+    """How often so many steps read a text over; 0 for what is made by rule, where no example comes twice."""
+    return problem.over(steps) if isinstance(problem, Text) else 0.0
+
+
+def _often(problem: Problem, steps: int) -> bool:
+    return over(problem, steps) >= OFTEN
 
 
 def _same(settings: Settings, folder: Path) -> None:
@@ -209,8 +214,7 @@ class _Course:
         results, found = self.results, self.results
         for problem in self.problems.values():
             for each in self.contenders:
-                config = each.fit(problem.vocab, problem.context, self.settings.parameters, problem.heads)
-                self.configs[problem.name, each.name] = config
+                self.configs[problem.name, each.name] = self._sized(each, problem)
             if self.settings.scale and problem.name == "text":
                 for share, each in product(SHARES, self.contenders):
                     small = each.fit(problem.vocab, problem.context, round(self.settings.parameters * share))
@@ -224,10 +228,10 @@ class _Course:
             if not any(cost.contender == each.name for cost in results.costs):
                 self._note(f"{each.title}: reading and writing at every length")
                 most = WORK * self.settings.budget / len(self.contenders)
-                begun = time.perf_counter()
+                begun = clock()
                 for cost in costs(each.name, self.configs[last, each.name], LENGTHS, most):
                     self._keep("cost", asdict(cost))
-                self._passed(time.perf_counter() - begun)
+                self._passed(clock() - begun)
                 yield found
         for name, problem in self.problems.items():
             for each in self.contenders:
@@ -241,6 +245,13 @@ class _Course:
                             yield found
         self._keep("done", {})
         yield found
+
+    def _sized(self, each: Contender, problem: Problem) -> c.ModelConfig:
+        vocab, context, heads = problem.vocab, problem.context, problem.heads
+        if self.settings.state:
+            length = problem.tests()[0].batch.tokens.shape[1]
+            return each.keeping(vocab, context, self.settings.state, length, heads)
+        return each.fit(vocab, context, self.settings.parameters, heads)
 
     def _ways(self) -> list[str]:
         """How the text is learned: by tokens and by seconds, and where scales are compared at smaller ones."""
@@ -259,8 +270,10 @@ class _Course:
         steps = {}
         each_share = (1 - WORK - LEFT) * self.settings.budget / sum(BUDGETS[name] for name in took)
         for name, paces in took.items():
-            runs = seeds * (len(self._ways()) if name == "text" else 1)
-            steps[name] = int(BUDGETS[name] * each_share / (sum(paces.values()) * (runs + trials)))
+            runs = trials + seeds * (len(self._ways()) if name == "text" else 1)
+            allowed = BUDGETS[name] * each_share / sum(paces.values())
+            often = _often(self.problems[name], int(allowed / runs))
+            steps[name] = int(allowed / (runs + (len(DROPOUTS) if often else 0)))
         short = [name for name, number in steps.items() if number < LEAST]
         if short:
             raise RequestError(
@@ -272,23 +285,33 @@ class _Course:
         self._keep("plan", {"steps": steps, "seconds": seconds, "threads": self.results.threads})
 
     def _trials(self, each: Contender, problem: Problem) -> Iterator[Results]:
-        results = self.results
+        results, steps = self.results, self.results.steps[problem.name]
         for rate in RATES:
-            key = (problem.name, each.name, rate)
-            if any((run.problem, run.contender, run.rate) == key for run in results.trials):
-                continue
-            self._note(f"{problem.title}: {each.title}, rate {rate:g}")
-            about = {"contender": each.name, "problem": problem.name, "by": "trial", "rate": rate, "seed": 0}
-            steps = max(1, round(results.steps[problem.name] * TRIED))
-            done, _ = train(self.configs[problem.name, each.name], problem, about, steps=steps, passed=self._passed)
-            self._keep("trial", asdict(done))
-            yield results
+            yield from self._trial(each, problem, "trial", rate, 0.0, max(1, round(steps * TRIED)))
+        if _often(problem, steps):
+            best = results.rate(problem.name, each.name)
+            assert best is not None
+            for dropout in DROPOUTS:
+                yield from self._trial(each, problem, "whole trial", best, dropout, steps)
+
+    def _trial(
+        self, each: Contender, problem: Problem, by: str, rate: float, dropout: float, steps: int
+    ) -> Iterator[Results]:
+        results = self.results
+        key = (problem.name, each.name, by, rate, dropout)
+        if any((run.problem, run.contender, run.by, run.rate, run.dropout) == key for run in results.trials):
+            return
+        self._note(f"{problem.title}: {each.title}, rate {rate:g}" + (f", dropout {dropout:g}" if dropout else ""))
+        about = {"contender": each.name, "problem": problem.name, "by": by, "rate": rate, "dropout": dropout, "seed": 0}
+        done, _ = train(self.configs[problem.name, each.name], problem, about, steps=steps, passed=self._passed)
+        self._keep("trial", asdict(done))
+        yield results
 
     def _run(self, each: Contender, problem: Problem, by: str, seed: int) -> None:
         results = self.results
         self._note(f"{problem.title}: {each.title}, seed {seed}" + ("" if by == "tokens" else f", {by}"))
-        about = {"contender": each.name, "problem": problem.name, "by": by, "seed": seed}
-        about["rate"] = results.rate(problem.name, each.name)
+        about: dict[str, Any] = {"contender": each.name, "problem": problem.name, "by": by, "seed": seed}
+        about |= {"rate": results.rate(problem.name, each.name), "dropout": results.dropout(problem.name, each.name)}
         steps, seconds = results.steps[problem.name], math.inf
         if by == "seconds":
             steps, seconds = 1 << 40, results.seconds

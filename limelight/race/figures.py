@@ -6,7 +6,7 @@ from typing import Any
 
 from limelight.race.contenders import CONTENDERS, Kind
 from limelight.race.course import Results
-from limelight.race.found import values
+from limelight.race.found import hardest, swaps, values
 from limelight.race.problems import Problem
 from limelight.race.scale import law
 
@@ -36,8 +36,8 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
         if not ran:
             continue
         if problem.chance is None:
-            ways = ("tokens", "seconds")
-            for way, place in zip(ways, axes(name, 2), strict=True):
+            ways = [way for way in ("tokens", "seconds") if results.of(name, ran[0], way)]
+            for way, place in zip(ways, axes(name, len(ways)), strict=True):
                 for each in ran:
                     for i, run in enumerate(results.of(name, each, way)):
                         xs = [getattr(point, way) for point in run.curve]
@@ -48,7 +48,9 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
             continue
         tests = problem.tests()
         varied = list(dict.fromkeys(test.name for test in tests))
-        for what, place in zip(varied, axes(name, len(varied)), strict=True):
+        *places, last = axes(name, len(varied) + 1)
+        _by_state(results, problem, ran, last, colour)
+        for what, place in zip(varied, places, strict=True):
             those = [test for test in tests if test.name == what]
             for each in ran:
                 right = [values(results, problem, each, test) for test in those]
@@ -95,8 +97,24 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
                 xs, ys = [cost.length for cost in mine], [getattr(cost, field) for cost in mine]
                 place.plot(xs, ys, style[each], marker="o", ms=3, color=colour[each], label=each)
             place.set(xscale="log", yscale="log", xlabel="tokens", ylabel=label)
+            for at in swaps(results.costs, field):
+                place.axvline(at, color="#999999", lw=0.8, ls=":")
             place.legend(fontsize=7, frameon=False)
     return drawn
+
+
+def _by_state(results: Results, problem: Problem, ran: list[str], place: Any, colour: dict[str, str]) -> None:
+    """The share right on the hardest test that training held, by the numbers that are kept of it."""
+    test = hardest(problem)[0]
+    number = [(each.name, each.at) for each in problem.tests()].index((test.name, test.at))
+    for each in ran:
+        right = values(results, problem, each, test)
+        spread = statistics.stdev(right) if len(right) > 1 else 0.0
+        kept = results.of(problem.name, each)[0].kept[number]
+        place.errorbar(kept, statistics.fmean(right), spread, fmt="o", ms=4, color=colour[each], capsize=2, label=each)
+    place.axhline(problem.chance, color="#999999", lw=0.8, ls=":")
+    place.set(xscale="log", xlabel=f"numbers kept ({test.at} {test.name})", ylabel="share right", ylim=(-0.03, 1.05))
+    place.legend(fontsize=7, frameon=False)
 
 
 def _senses(results: Results, axes: Callable[[int], Any]) -> None:

@@ -1,12 +1,15 @@
 """What the runs of a race say, problem by problem."""
 
+import math
 import statistics
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import get_args
 
 from limelight.race.contenders import CONTENDERS, Kind
 from limelight.race.course import Results
 from limelight.race.problems import Problem, Test
+from limelight.race.work import Cost
 
 LEARNED = 0.5
 """Who stays this near to chance on the easiest test, as a share of the way to all right, has not learned a problem."""
@@ -53,6 +56,36 @@ def hardest(problem: Problem) -> list[Test]:
         hardest = [test for test in those if test.seen][-1]
         found += [hardest] if hardest is those[-1] else [hardest, those[-1]]
     return found
+
+
+def quickest(costs: Sequence[Cost], what: str) -> dict[int, tuple[float, float]]:
+    """By length, the least that one of them costs which reads word by word, and the least of one that reads at once."""
+    kinds: dict[int, dict[bool, float]] = {}
+    for cost in costs:
+        least = kinds.setdefault(cost.length, {})
+        at_once = CONTENDERS[cost.contender].kind == "all at once"
+        least[at_once] = min(least.get(at_once, math.inf), getattr(cost, what))
+    return {length: (by[False], by[True]) for length, by in sorted(kinds.items()) if len(by) == 2}
+
+
+def swaps(costs: Sequence[Cost], what: str) -> list[float]:
+    """Lengths between two measured ones at which the other kind comes to cost less, in the logarithm's middle."""
+    found = list(quickest(costs, what).items())
+    return [
+        math.sqrt(before * after)
+        for (before, (one, two)), (after, (then, now)) in pairwise(found)
+        if (one < two) != (then < now)
+    ]
+
+
+def crossing(costs: Sequence[Cost]) -> str:
+    """At which lengths the quickest step of training is of one that reads all at once, and at which word by word."""
+    ahead = {length: at_once < by_word for length, (by_word, at_once) in quickest(costs, "trained").items()}
+    told = []
+    for won, kind in ((True, "all at once"), (False, "word by word")):
+        if those := ", ".join(f"{length:,}" for length, at_once in ahead.items() if at_once == won):
+            told.append(f"at {those} tokens {kind}")
+    return f"The quickest step of training is of one that reads: {'; '.join(told)}." if told else ""
 
 
 def values(results: Results, problem: Problem, contender: str, test: Test | None, by: str = "tokens") -> list[float]:

@@ -1,4 +1,4 @@
-"""What they run on: problems made by rule, whose answers are known, and running text.
+"""What they run on: problems made by rule, whose answers are known.
 
 Every problem gives batches from a generator, so that all contenders read the same examples in the same order, and
 tests that are the same for all, by what makes them hard.
@@ -63,7 +63,7 @@ class Problem(Protocol):
         ...
 
 
-def _answers(tokens: Tensor, at: Tensor, answers: Tensor) -> Batch:
+def answers(tokens: Tensor, at: Tensor, answers: Tensor) -> Batch:
     """Targets that ask for nothing but `answers` [B, N] at the places `at` [B, N]."""
     return Batch(tokens, torch.full_like(tokens, IGNORE).scatter_(1, at, answers))
 
@@ -96,7 +96,7 @@ class Recall:
         asked = 1 + self.KEYS * self.VALUES + keys.gather(1, order)
         tokens = torch.cat((told, noise, asked), 1)
         at = torch.arange(facts + between, 2 * facts + between).expand(rows, -1)
-        return _answers(tokens, at, told.gather(1, order))
+        return answers(tokens, at, told.gather(1, order))
 
     def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         facts = int(torch.randint(1, self.KEYS + 1, (), generator=generator))
@@ -140,7 +140,7 @@ class Pairs:
         at = told + 2 * torch.multinomial(soon, pairs, generator=generator)  # [B, pairs]
         tokens = torch.randint(self.vocab, (rows, length), generator=generator)
         tokens[:, :told] = torch.stack((keys, values), 2).flatten(1)
-        return _answers(tokens.scatter_(1, at, keys), at, values)
+        return answers(tokens.scatter_(1, at, keys), at, values)
 
     def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         sizes = self.SIZES[: 1 + int(2 * done * len(self.SIZES))]
@@ -180,7 +180,7 @@ class Agreement:
         end = torch.full((rows, 1), self.vocab - 1)
         tokens = torch.cat((nouns[:, :1], pairs, end), 1)
         at = torch.full((rows, 1), tokens.shape[1] - 1)
-        return _answers(tokens, at, self.vocab - 3 + number)
+        return answers(tokens, at, self.vocab - 3 + number)
 
     def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         return self.examples(self.rows, int(torch.randint(self.LONGEST + 1, (), generator=generator)), generator)
@@ -289,35 +289,114 @@ class Senses:
         return [Test("words between", n, n <= self.LONGEST, last(n)) for n in (0, 4, 8, 16, 32, 64)]
 
 
-class Text:
-    """Running text: the next piece of it, in windows."""
+class _Far:
+    """What is asked for at the end of a text was said at its beginning, 4 to 1,024 words before. Training holds all of
+    these distances, short ones first, and reads as many tokens in each step, so that long ones are a fair question."""
 
-    name, title = "text", "Text"
-    says = "Running text, and its next character each time."
-    context, rows = 64, 16
-    chance: float | None = None
+    BETWEEN = (4, 16, 64, 256, 1024)
+    TOKENS = 2048
+    AROUND = 0
+    """Words beside those between."""
+    context: int
+    rows = TOKENS // BETWEEN[2]
     heads, conv = HEADS, 0
 
-    def __init__(self, training: Tensor, validation: Tensor, vocab: int) -> None:
-        """training, validation: token ids [N]."""
-        self.vocab = vocab
-        self.training = training
-        self.validation = validation
-
-    def _windows(self, text: Tensor, starts: Tensor) -> Batch:
-        windows = text[starts[:, None] + torch.arange(self.context + 1)]
-        return Batch(windows[:, :-1].contiguous(), windows[:, 1:].contiguous())
+    def examples(self, rows: int, between: int, generator: torch.Generator) -> Batch:
+        raise NotImplementedError
 
     def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
-        starts = torch.randint(len(self.training) - self.context, (self.rows,), generator=generator)
-        return self._windows(self.training, starts)
+        distances = self.BETWEEN[: 1 + int(2 * done * len(self.BETWEEN))]
+        between = distances[int(torch.randint(len(distances), (), generator=generator))]
+        return self.examples(self.TOKENS // (between + self.AROUND), between, generator)
 
     def tests(self) -> list[Test]:
-        starts = torch.linspace(0, len(self.validation) - self.context - 1, TESTED).long()
-        return [Test("characters", self.context, True, self._windows(self.validation, starts))]
+        return [Test("words between", n, True, self.examples(TESTED, n, fixed(n))) for n in self.BETWEEN]
 
 
-BY_RULE: dict[str, Callable[[], Problem]] = {each.name: each for each in (Recall, Agreement, Switch, Pairs, Senses)}
+class Copying(_Far):
+    """A row of letters, other words, a sign, and the row once more (Hochreiter & Schmidhuber, 1997; Arjovsky et al.,
+    2016)."""
+
+    name, title = "copying", "Copying"
+    says = "Eight letters are told, other words follow, and then the letters are to be said again in their order."
+    LETTERS, ROW, NOISE = 16, 8, 8
+    vocab = LETTERS + NOISE + 1
+    AROUND = 2 * ROW
+    context = _Far.BETWEEN[-1] + AROUND
+    chance: float | None = 1 / LETTERS
+
+    def examples(self, rows: int, between: int, generator: torch.Generator) -> Batch:
+        """Rows of ROW letters, `between` other words, a sign, and the letters but the last."""
+        letters = torch.randint(self.LETTERS, (rows, self.ROW), generator=generator)
+        noise = torch.randint(self.NOISE, (rows, between), generator=generator) + self.LETTERS
+        sign = torch.full((rows, 1), self.vocab - 1)
+        tokens = torch.cat((letters, noise, sign, letters[:, :-1]), 1)
+        return answers(tokens, torch.arange(self.ROW + between, tokens.shape[1]).expand(rows, -1), letters)
+
+
+class Brackets(_Far):
+    """Brackets of several kinds, one inside the other: of which kind is the one that must close now? Nested clauses are
+    like that, whose verbs agree with their nouns last first. (Dyck words of bounded depth; Hewitt et al., 2020.)"""
+
+    name, title = "brackets", "Brackets"
+    says = (
+        "“( [ ] { [ ] }”: which bracket closes now? So the verbs of nested clauses agree with their nouns, the last"
+        " first: “the keys that the man that the dogs see has are …”."
+    )
+    KINDS, DEPTH = 4, 8
+    vocab = KINDS + 1
+    AROUND = 2
+    context = _Far.BETWEEN[-1] + AROUND
+    chance: float | None = 1 / KINDS
+
+    def examples(self, rows: int, between: int, generator: torch.Generator) -> Batch:
+        """Rows of a bracket, `between` inside it, and the one that closes it; asked at each that closes."""
+        kinds = torch.randint(self.KINDS, (rows, between + 2), generator=generator).tolist()
+        opens = (torch.rand(rows, between + 2, generator=generator) < 0.5).tolist()
+        targets = torch.full((rows, between + 2), IGNORE)
+        for row, (own, ups) in enumerate(zip(kinds, opens, strict=True)):
+            waiting = [own[0]]
+            for at in range(1, between + 2):
+                left = between + 2 - at
+                inside = len(waiting)
+                up = left > inside and (inside == 1 or (inside < self.DEPTH and ups[at]))
+                if up:
+                    waiting.append(own[at])
+                else:
+                    targets[row, at] = waiting.pop()
+                    own[at] = self.KINDS
+        return Batch(torch.tensor(kinds), targets)
+
+    def tests(self) -> list[Test]:
+        for test in (found := super().tests()):
+            test.batch.targets[:, :-1] = IGNORE  # the one that closes the first
+        return found
+
+
+class Objects(_Far):
+    """Two people are named; much later one gives something to the other: to whom? (Wang et al., 2023, "Interpretability
+    in the wild".)"""
+
+    name, title = "objects", "Indirect objects"
+    says = "“Mary and John went to the shop … John gave a drink to”: Mary. The one of the two who doesn't give."
+    NAMES, NOISE = 16, 8
+    vocab = NAMES + NOISE + 1
+    AROUND = 4
+    context = _Far.BETWEEN[-1] + AROUND
+    chance: float | None = 0.5
+
+    def examples(self, rows: int, between: int, generator: torch.Generator) -> Batch:
+        """Rows of two names, `between` other words, one of the names, and what asks for the other."""
+        names = torch.rand(rows, self.NAMES, generator=generator).argsort(1)[:, :2]
+        noise = torch.randint(self.NOISE, (rows, between), generator=generator) + self.NAMES
+        gives = torch.randint(2, (rows, 1), generator=generator)
+        tokens = torch.cat((names, noise, names.gather(1, gives), torch.full((rows, 1), self.vocab - 1)), 1)
+        return answers(tokens, torch.full((rows, 1), tokens.shape[1] - 1), names.gather(1, 1 - gives))
+
+
+BY_RULE: dict[str, Callable[[], Problem]] = {
+    each.name: each for each in (Recall, Agreement, Switch, Pairs, Senses, Copying, Brackets, Objects)
+}
 BUILT_IN = ("recall", "agreement", "switch", "text")
 """Those that run where none are named."""
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from limelight.errors import RequestError
 from limelight.race.contenders import CONTENDERS
-from limelight.race.course import Results
+from limelight.race.course import DROPOUTS, Results, over
 from limelight.race.figures import figures
-from limelight.race.found import conclusions, learned, said, values
+from limelight.race.found import conclusions, crossing, learned, said, values
 from limelight.race.problems import Problem
 from limelight.race.scale import law
 from limelight.race.training import RATES
@@ -78,20 +78,17 @@ def _parts(results: Results, problems: dict[str, Problem]) -> list[Part]:
                 those = [test for test in tests if test.name == varied]
                 rows = [[title[each], *(said(values(results, problem, each, test)) for test in those)] for each in ran]
                 tables.append(([varied, *(str(test.at) for test in those)], rows))
-            kept = [[title[each], f"{results.of(name, each)[0].kept:,}"] for each in ran]
-            tables.append((["numbers kept of the longest text", ""], kept))
+            kept = [[title[each], *(f"{n:,}" for n in results.of(name, each)[0].kept)] for each in ran]
+            tables.append((["numbers kept", *(f"{test.at} {test.name}" for test in tests)], kept))
         else:
-            says += f" By seconds: as many steps as each makes in {results.seconds:.1f} s of training."
-            rows = [
-                [
-                    title[each],
-                    said(values(results, problem, each, None), 3),
-                    said(values(results, problem, each, None, "seconds") or [float("nan")], 3),
-                    f"{statistics.fmean(_speeds(results, each)):,.0f}",
-                ]
-                for each in ran
-            ]
-            tables.append((["loss, nats a character", "equal tokens", "equal seconds", "tokens a second"], rows))
+            tables.append(_losses(results, problem, ran))
+            read = over(problem, results.steps[name])
+            says += f" The text was read {read:.1f} times over."
+            if any(results.tried(name, each, "whole trial") for each in ran):
+                tried = ", ".join(f"{each:g}" for each in DROPOUTS)
+                says += f" Dropout of {tried} was tried for each, in runs as long as these."
+            if results.of(name, ran[0], "seconds"):
+                says += f" By seconds: as many steps as each makes in {results.seconds:.1f} s of training."
         parts.append((problem.title, says, tables, [name]))
         if name == "recall" and results.fading:
             text = (
@@ -113,6 +110,19 @@ def _parts(results: Results, problems: dict[str, Problem]) -> list[Part]:
         parts.append(_work(results, title))
     parts.append(_fair(results, title))
     return parts
+
+
+def _losses(results: Results, problem: Problem, ran: list[str]) -> Table:
+    """Of those that learn text: the loss by each way that was run, how quick each is, and the dropout chosen."""
+    head = ["loss, nats a character", "equal tokens", "equal seconds", "tokens a second", "dropout"]
+    rows = []
+    for each in ran:
+        runs = results.of(problem.name, each)
+        by = [values(results, problem, each, None, way) for way in ("tokens", "seconds")]
+        speed = statistics.fmean(run.curve[-1].tokens / run.curve[-1].seconds for run in runs)
+        losses = [said(found, 3) if found else "–" for found in by]
+        rows.append([CONTENDERS[each].title, *losses, f"{speed:,.0f}", f"{runs[0].dropout:g}"])
+    return head, rows
 
 
 def _senses(results: Results, title: dict[str, str]) -> list[Part]:
@@ -181,15 +191,12 @@ def _scale(results: Results, title: dict[str, str]) -> list[Part]:
     return [("Scale", text, [(head, rows)], ["scale"])]
 
 
-def _speeds(results: Results, contender: str) -> list[float]:
-    return [run.curve[-1].tokens / run.curve[-1].seconds for run in results.of("text", contender)]
-
-
 def _work(results: Results, title: dict[str, str]) -> Part:
     lengths = sorted({cost.length for cost in results.costs})
     tables: list[Table] = []
     columns: list[tuple[str, Callable[[Cost], str]]] = [
         ("reading, ms", lambda cost: f"{cost.read * 1e3:.1f}"),
+        ("reading, tokens a second", lambda cost: f"{cost.length / cost.read:,.0f}"),
         ("a step of training, ms", lambda cost: f"{cost.trained * 1e3:.1f}"),
         ("one more token, ms", lambda cost: f"{cost.written * 1e3:.2f}"),
         ("state kept, kB", lambda cost: f"{cost.kept / 1e3:,.1f}"),
@@ -203,40 +210,30 @@ def _work(results: Results, title: dict[str, str]) -> Part:
     text = (
         "One text by its length in tokens, on this machine. A recurrent model must take its words one after another,"
         " and then writes each next one in constant time and memory; a transformer reads them at once, and what it"
-        f" keeps grows. {_crossing(results)}"
+        f" keeps grows. {crossing(results.costs)}"
     )
     return "Work that must wait", text, tables, ["work"]
-
-
-def _crossing(results: Results) -> str:
-    """From which length on which of them reads quicker."""
-    kinds: dict[int, dict[bool, float]] = {}
-    for cost in results.costs:
-        quickest = kinds.setdefault(cost.length, {})
-        kind = CONTENDERS[cost.contender].kind == "all at once"
-        quickest[kind] = min(quickest.get(kind, float("inf")), cost.trained)
-    ahead = [(length, by[True] < by[False]) for length, by in sorted(kinds.items()) if len(by) == 2]
-    at_once = [f"{length:,}" for length, won in ahead if won]
-    by_word = [f"{length:,}" for length, won in ahead if not won]
-    told = [
-        f"at {', '.join(those)} tokens {kind}"
-        for those, kind in ((at_once, "all at once"), (by_word, "word by word"))
-        if those
-    ]
-    return f"The quickest step of training is of one that reads: {'; '.join(told)}." if told else ""
 
 
 def _fair(results: Results, title: dict[str, str]) -> Part:
     settings = results.settings
     sizes = [count for by in results.parameters.values() for count in by.values()]
     seeds = range(settings.first_seed, settings.first_seed + settings.seeds)
+    many = f"{min(sizes):,} to {max(sizes):,}" if sizes else ""
+    equal = f"of {settings.parameters:,} parameters" + (f" ({many})" if many else "")
+    if settings.state:
+        equal = f"that keep {settings.state:,} numbers of a problem's shortest text" + (
+            f", and so have {many} parameters" if many else ""
+        )
+    clock = "of the processor" if results.threads == 1 else "by the clock"
+    dropped = any(run.by == "whole trial" for run in results.trials)
+    dropout = "dropout where a text is read often" if dropped else "no dropout, since no example is read often"
     text = (
-        f"{len(settings.models)} contenders of {settings.parameters:,} parameters"
-        + (f" ({min(sizes):,} to {max(sizes):,})" if sizes else "")
-        + f", two layers each, the same examples in the same order, AdamW with warm-up and half a cosine,"
-        f" {len(RATES)} rates tried for each on each problem, seeds {', '.join(map(str, seeds))}; no dropout, since no"
-        f" example is read often; no short convolution but Mamba's and the delta net's own, except where one is said to"
-        f" stand in front of all; {results.threads} threads."
+        f"{len(settings.models)} contenders {equal}, two layers each, the same examples in the same order, AdamW with"
+        f" warm-up and half a cosine, {len(RATES)} rates tried for each on each problem, seeds"
+        f" {', '.join(map(str, seeds))}; {dropout}; no short convolution but Mamba's and the delta net's own, except"
+        f" where one is said to stand in front of all; {results.threads}"
+        f" {'thread' if results.threads == 1 else 'threads'}, seconds {clock}."
     )
     tables: list[Table] = []
     if results.trials:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 from limelight.models.api import Decoder
-from limelight.race.problems import WORDS, Senses, Text, fixed
+from limelight.race.problems import WORDS, Senses, fixed
+from limelight.race.texts import Text
 from limelight.text.tokenizer import Tokenizer
 
 SENTENCES = 64

@@ -13,6 +13,7 @@ from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.models.build import build
 from limelight.models.init import initialise
+from limelight.models.presets import with_dropout
 from limelight.nn.unit import CausalConv
 from limelight.race.problems import Problem, Test
 from limelight.train.batches import IGNORE
@@ -44,7 +45,7 @@ class Point:
 @dataclass
 class Run:
     """A training that is done. right: share of right answers by test, in their order; None for text. kept: numbers
-    that the network keeps of the problem's longest text."""
+    that the network keeps of a text of each test."""
 
     contender: str
     problem: str
@@ -55,7 +56,8 @@ class Run:
     parameters: int
     curve: list[Point] = field(default_factory=list)
     right: list[float] | None = None
-    kept: int = 0
+    kept: list[int] = field(default_factory=list)
+    dropout: float = 0.0
 
     @property
     def loss(self) -> float:
@@ -65,6 +67,12 @@ class Run:
 
 Passed = Callable[[float], None]
 """Told the seconds that went by, after each step."""
+
+
+def clock() -> float:
+    """Seconds, to take differences of: of the processor where one thread computes, so that what else the machine does
+    takes no part, and else of the clock on the wall."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def new(config: c.ModelConfig, seed: int, conv: int = 0) -> Decoder:
@@ -93,9 +101,9 @@ def pace(config: c.ModelConfig, problem: Problem) -> float:
     generator = torch.Generator().manual_seed(0)
     took = []
     for number in range(1, 9):
-        begun = time.perf_counter()
+        begun = clock()
         _step(trainee, problem, generator, 1e-4, number, 1.0)
-        took.append(time.perf_counter() - begun)
+        took.append(clock() - begun)
     return sorted(took[2:])[len(took[2:]) // 2]
 
 
@@ -110,9 +118,11 @@ def train(
 ) -> tuple[Run, Decoder]:
     """Trains a new network, AdamW with warm-up and half a cosine, to `steps` steps or for `seconds`, what comes first.
 
-    run: contender, problem, by, rate and seed, as `Run` has them. By seconds the rate falls with the time that is left.
+    run: contender, problem, by, rate, seed and dropout, as `Run` has them. By seconds the rate falls with the time
+    that is left.
     """
-    network = new(config, run["seed"], problem.conv)
+    network = new(with_dropout(config, run.get("dropout", 0.0)), run["seed"], problem.conv)
+    torch.manual_seed(run["seed"])  # what dropout draws
     trainee = _trainee(network)
     generator = torch.Generator().manual_seed(run["seed"])
     tests = problem.tests()
@@ -122,16 +132,16 @@ def train(
         number += 1
         done = max(number / steps, spent / seconds)
         rate = scheduled("cosine", max(1, round(done * 1000)), 1000, 100, run["rate"], LAST)
-        begun = time.perf_counter()
+        begun = clock()
         tokens += _step(trainee, problem, generator, rate, number, done)
-        took = time.perf_counter() - begun
+        took = clock() - begun
         spent += took
         passed(took)
         ends = number == steps or spent >= seconds
         if ends or max(number / steps, spent / seconds) >= (len(curve) + 1) / POINTS:
             curve.append(Point(number, tokens, spent, _loss(network, tests[0])))
     parameters = sum(p.numel() for p in network.parameters())
-    kept = sum(part.nbytes for part in network.start(1, problem.context).parts) // 4
+    kept = [sum(part.nbytes for part in network.start(1, test.batch.tokens.shape[1]).parts) // 4 for test in tests]
     done_run = Run(**run, steps=number, parameters=parameters, curve=curve, kept=kept)
     if problem.chance is not None:
         done_run.right = [_right(network, test) for test in tests]

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from limelight.models import units as u
 from limelight.models.api import Decoder
 from limelight.nn.state import State
 from limelight.nn.unit import CHUNK
-from limelight.race.training import new
+from limelight.race.training import clock, new
 
 LENGTHS = (16, 64, 256, 1024, 4096)
 WRITTEN = 8
@@ -43,10 +42,10 @@ def costs(contender: str, config: c.ModelConfig, lengths: tuple[int, ...], most:
     three, or of fewer where they are long."""
     network = new(_stretched(config, lengths[-1] + 4 * WRITTEN), 0)
     network(torch.zeros(1, lengths[0], dtype=torch.int64)).sum().backward()  # what is made ready once is not timed
-    begun = time.perf_counter()
+    begun = clock()
     found: list[Cost] = []
     for length in lengths:
-        spent = time.perf_counter() - begun
+        spent = clock() - begun
         if found and spent + 3 * length / found[-1].length * (found[-1].read + found[-1].trained) > most:
             break
         tokens = torch.randint(network.vocab, (1, length), generator=torch.Generator().manual_seed(length))
@@ -137,9 +136,9 @@ def _best(act: Callable[[], object]) -> float:
     """The shortest of three times, or of one or two where they take long."""
     best, spent = float("inf"), 0.0
     for _ in range(3):
-        begun = time.perf_counter()
+        begun = clock()
         act()
-        took = time.perf_counter() - begun
+        took = clock() - begun
         best, spent = min(best, took), spent + took
         if spent > 0.5:
             break

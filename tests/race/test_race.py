@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from itertools import islice, product
 from pathlib import Path
+from typing import cast
 
 import numpy
 import pytest
@@ -18,15 +19,28 @@ from limelight.models.api import Decoder
 from limelight.models.presets import count
 from limelight.race import course
 from limelight.race import problems as made_by_rule
-from limelight.race.contenders import CONTENDERS, EQUAL
+from limelight.race.contenders import CONTENDERS, EQUAL, kept
 from limelight.race.course import Results, Settings, problems, race
-from limelight.race.found import conclusions
-from limelight.race.problems import BUILT_IN, BY_RULE, WORDS, Agreement, Pairs, Recall, Senses, Switch, Text
+from limelight.race.found import conclusions, crossing, swaps
+from limelight.race.problems import (
+    BUILT_IN,
+    BY_RULE,
+    WORDS,
+    Agreement,
+    Brackets,
+    Copying,
+    Objects,
+    Pairs,
+    Recall,
+    Senses,
+    Switch,
+)
 from limelight.race.report import write_report
 from limelight.race.scale import law
 from limelight.race.senses import senses, two_groups
-from limelight.race.training import Run, fading, new, train
-from limelight.race.work import chain, products
+from limelight.race.texts import LITTLE, Text, Translation, paired, python, read
+from limelight.race.training import Point, Run, fading, new, train
+from limelight.race.work import Cost, chain, products
 from limelight.train.batches import IGNORE
 from limelight.train.tokenizers import train_tokenizer
 
@@ -90,7 +104,8 @@ def test_wrong_problems_are_named(problems: tuple[str, ...], said: str) -> None:
 
 
 @pytest.mark.parametrize("name", BY_RULE)
-def test_problems_are_the_same_for_all_and_fit_their_context(name: str) -> None:
+def test_problems_are_the_same_for_all_and_fit_their_context(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(made_by_rule, "TESTED", 8)
     problem = BY_RULE[name]()
     for one, other in zip(problem.tests(), BY_RULE[name]().tests(), strict=True):
         assert torch.equal(one.batch.tokens, other.batch.tokens)
@@ -129,6 +144,77 @@ def test_recall_of_pairs_begins_with_short_texts_and_reads_as_many_tokens_in_eac
     later = {tuple(problem.batch(generator, 0.9).tokens.shape) for _ in range(40)}
     assert first == {(32, 64)}
     assert later == {(2048 // length, length) for length, _ in Pairs.SIZES}
+
+
+def test_what_is_asked_for_at_the_end_was_said_at_the_beginning() -> None:
+    generator = torch.Generator().manual_seed(0)
+    copied, bracketed, given = (made.examples(20, 16, generator) for made in (Copying(), Brackets(), Objects()))
+    assert torch.equal(copied.targets[:, 24:], copied.tokens[:, :8])
+    assert torch.equal(copied.tokens[:, 25:], copied.tokens[:, :7])  # those that were said so far
+    for tokens, targets in zip(bracketed.tokens.tolist(), bracketed.targets.tolist(), strict=True):
+        waiting: list[int] = []
+        for at, (token, target) in enumerate(zip(tokens, targets, strict=True)):
+            if token == Brackets.KINDS:
+                assert target == waiting.pop()
+                assert bool(waiting) == (at < 17)  # the first of all is the last to close
+            else:
+                assert target == IGNORE
+                waiting.append(token)
+                assert len(waiting) <= Brackets.DEPTH
+    givers = given.tokens[:, -2]
+    for row in range(20):
+        assert {int(givers[row]), int(given.targets[row, -1])} == set(given.tokens[row, :2].tolist())
+
+
+@pytest.mark.parametrize("name", ["rnn", "lstm", "lstm+attention", "mamba2", "gpt", "transformer"])
+def test_contenders_that_keep_as_much(name: str) -> None:
+    config = CONTENDERS[name].keeping(40, 64, 2048, 32)
+    assert kept(config, 32) == pytest.approx(2048, rel=EQUAL)
+    with pytest.raises(LimelightError, match="cannot keep 1 numbers of 32 tokens; the nearest is"):
+        CONTENDERS[name].keeping(40, 64, 1, 32)
+
+
+def test_pairs_are_asked_for_their_translation_alone(tmp_path: Path) -> None:
+    pairs = [(f"the dog {n} barks", f"der Hund {n} bellt") for n in range(60)] + [("x" * 100, "y" * 100)]
+    for number, name in enumerate(("train.en", "train.de")):
+        (tmp_path / name).write_text("".join(f"{pair[number]}\n" for pair in pairs))
+    (tmp_path / "pairs.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs))
+    two = [str(tmp_path / "train.en"), str(tmp_path / "train.de")]
+    problem, tokenizer, _ = read(two)
+    assert not paired([two[0]])
+    assert isinstance(problem, Translation)
+    assert torch.equal(problem.training, cast("Translation", read([str(tmp_path / "pairs.tsv")])[0]).training)
+    batch = problem.batch(torch.Generator().manual_seed(0))
+    assert len(problem.training) + len(problem.validation) == 60  # the pair that is too long is left out
+    for tokens, targets in zip(batch.tokens, batch.targets, strict=True):
+        said = tokenizer.decode(targets[targets != IGNORE].tolist())
+        assert said.startswith("der Hund")
+        assert tokenizer.decode(tokens.tolist()).startswith(said.replace("der Hund", "the dog").split(" bellt")[0])
+        asked = (targets != IGNORE).nonzero()[:, 0]
+        assert torch.equal(tokens[asked[1:]], targets[asked[:-1]])
+
+
+def test_a_little_text_is_read_often_and_its_dropout_chosen_by_the_loss(tmp_path: Path) -> None:
+    text = Text(torch.arange(5000) % 30, torch.arange(500) % 30, 40)
+    text.training = text.training.repeat(10)
+    assert len(text.little().training) == LITTLE
+    assert course.over(text.little(), 100) == pytest.approx(100 * 1024 / LITTLE)
+    assert course.over(Recall(), 100) == 0.0
+    results = Results(Settings(models=("rnn", "gpt"), problems=("little",)), 1)
+    for by, dropout, loss in (("trial", 0.0, 1.0), ("whole trial", 0.0, 3.0), ("whole trial", 0.4, 2.0)):
+        point = Point(1, 1, 1.0, loss)
+        results.trials.append(Run("rnn", "little", by, 1e-3, 0, 1, 1, [point], dropout=dropout))
+    assert (results.rate("little", "rnn"), results.dropout("little", "rnn")) == (1e-3, 0.4)
+    assert results.dropout("little", "gpt") == 0.0
+
+
+def test_the_length_at_which_the_other_kind_costs_less() -> None:
+    def cost(name: str, length: int, seconds: float) -> Cost:
+        return Cost(name, length, seconds, seconds, seconds, 1, 1, 1)
+
+    costs = [cost("lstm", 16, 2), cost("lstm", 64, 4), cost("gpt", 16, 1), cost("gpt", 64, 9), cost("gpt", 256, 99)]
+    assert swaps(costs, "trained") == [32.0]
+    assert crossing(costs).endswith("at 16 tokens all at once; at 64 tokens word by word.")
 
 
 def test_a_short_convolution_in_front_joins_neighbours_of_the_past() -> None:
@@ -305,7 +391,7 @@ def test_the_rate_is_the_one_whose_trial_ended_lowest(ran: tuple[Results, Path])
 
 
 def test_without_a_text_there_is_pythons_own() -> None:
-    assert sum(map(len, course._text(Settings()))) > 40 * Text.context
+    assert len(python()) > 40 * Text.context
 
 
 def test_another_race_is_not_run_over_the_first(ran: tuple[Results, Path]) -> None:
