@@ -94,6 +94,10 @@ def train(
         typer.Option(metavar="N", help="How often the text is read; 0: as fits it.", rich_help_panel=_PANEL),
     ] = None,
     steps: Annotated[int | None, typer.Option(metavar="N", help="In place of epochs.", rich_help_panel=_PANEL)] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(metavar="N", help="In place of both: how long it may take.", rich_help_panel=_PANEL),
+    ] = None,
     batch_tokens: Annotated[
         int | None, typer.Option(metavar="N", help="Tokens of a step.", rich_help_panel=_PANEL)
     ] = None,
@@ -146,6 +150,7 @@ def train(
         "vocab": vocab,
         "epochs": epochs,
         "steps": steps,
+        "minutes": minutes,
         "batch_tokens": batch_tokens,
         "lr": lr,
         "dropout": dropout,
@@ -193,12 +198,12 @@ def _options(task: str, config: Path | None, pairs: list[str], typed: dict[str, 
             raise RequestError(f"--set takes NAME=VALUE, and {pair!r} has no =")
         said |= checked({name.strip(): _value(value.strip())}, "--set")
     said |= checked(typed, "limelight train")
-    for name, instead in (("steps", "epochs"), ("parameters", "width")):
-        if name in said and instead in said:
-            raise RequestError(f"{name} and {instead} say the same thing in two ways; give one of them")
-        if name in said or instead in said:  # then the other one, of the file, no longer counts
+    for names in (("minutes", "steps", "epochs"), ("parameters", "width")):
+        same = [name for name in names if name in said]
+        if len(same) > 1:
+            raise RequestError(f"{same[0]} and {same[1]} say the same thing in two ways; give one of them")
+        for name in names if same else ():  # then the others, of the file, no longer count
             options.pop(name, None)
-            options.pop(instead, None)
     for name in said:
         if idle(name, task):
             raise RequestError(f"{name} has no effect when a model learns to {task}; leave the option out")

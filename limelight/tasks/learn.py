@@ -11,12 +11,16 @@ from limelight.checkpoints.open import usable_device
 from limelight.errors import LimelightError, RequestError
 from limelight.given import callback, mapping, path
 from limelight.tasks.training import TASKS
+from limelight.tasks.training.task import Ready
 from limelight.train.disk import locked
-from limelight.train.loop import Result, train
-from limelight.train.parallel import world
+from limelight.train.loop import Result, pace, train
+from limelight.train.parallel import World, world
 from limelight.train.report import Progress
-from limelight.train.run import recorded
+from limelight.train.run import Run, record, recorded
 from limelight.train.settings import Settings, asked
+
+STEPPING = 0.9
+"""The share of `minutes` for steps; the rest is for evaluations and checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,28 @@ def learn(
             if fresh and processes.main:
                 (folder / "settings.toml").unlink(missing_ok=True)  # nothing has begun: other options may be tried
             raise
+        if ready.run.settings.minutes and not ready.run.checkpoints():
+            ready = replace(ready, run=_timed(ready, given, processes))
         if begun is not None and processes.main:
             learning = sum(p.numel() for p in ready.network.parameters() if p.requires_grad)
             begun(Begun(ready.run.settings, learning, len(ready.training), ready.said))
         hooks = replace(ready.hooks, progress=progress)
         return train(ready.network, ready.training, ready.validation, ready.run, processes, hooks, ready.objective)
+
+
+def _timed(ready: Ready, given: Mapping[str, Any], world: World) -> Run:
+    """The run with as many steps as its minutes allow, as fast as a few are here; warm-up and evaluations that were not
+    asked for go with them."""
+    settings, folder = ready.run.settings, ready.run.folder
+    seconds = pace(ready.network, ready.training, settings, world, ready.objective)
+    steps = max(1, int(60 * settings.minutes * STEPPING / seconds))
+    share = steps / settings.steps
+    along = {name: max(1, round(getattr(settings, name) * share)) for name in ("warmup", "every") if name not in given}
+    settings = replace(settings, steps=steps, epochs=round(settings.epochs * share, 4), **along)
+    if world.main:
+        record(folder, settings)
+    world.wait()
+    return Run(folder, settings)
 
 
 def _check(given: Mapping[str, Any]) -> None:

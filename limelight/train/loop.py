@@ -5,6 +5,7 @@ from its `Position`, its dropout from a seed of its own. So a run that was kille
 the same weights, bit for bit on a CPU with the same number of threads.
 """
 
+import copy
 import hashlib
 import json
 import math
@@ -28,11 +29,13 @@ from limelight.train.parallel import World
 from limelight.train.report import Events, Log, Progress, curve
 from limelight.train.run import Run
 from limelight.train.schedule import rate
+from limelight.train.settings import Settings
 from limelight.train.tokenfile import Ints
 from limelight.train.trainee import Trainee
 
 LOGGED = 10  # steps between two lines of the log
 TOLD = 1.0  # seconds between two calls of `progress`
+PACED = 8  # steps that tell how fast the others will be, behind two that are slower
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,23 @@ def train(
     return loop.finish()
 
 
+def pace(
+    network: Network, training: Corpus, settings: Settings, world: World, objective: Learning = predicting
+) -> float:
+    """Seconds that a step takes here: the mean of a few on a copy of `network`, which stays as it is."""
+    torch.set_num_threads(settings.threads)
+    trainee = Trainee(copy.deepcopy(network), settings, world, objective)
+    batches = Batches(training, settings.batch_tokens, settings.seed).after(Position())
+    began = 0.0
+    with kept():
+        for number in range(-1, PACED + 1):
+            began = time.perf_counter() if number == 1 else began
+            _, indices = next(batches)
+            parts = _shares(training, indices, 0, settings.accumulate, world)
+            trainee.step(parts, int(training.lengths(indices)[1].sum()), settings.lr, number + 2)
+    return world.from_main((time.perf_counter() - began) / PACED)
+
+
 @final
 class _Loop:
     def __init__(
@@ -130,7 +150,7 @@ class _Loop:
             position, indices = next(batches)
             predicted = int(self.training.lengths(indices)[1].sum())
             torch.manual_seed(_seed(settings.seed, step, self.world.rank))
-            parts = self._shares(self.training, indices, position.epoch, settings.accumulate)
+            parts = _shares(self.training, indices, position.epoch, settings.accumulate, self.world)
             losses, norm = self.trainee.step(parts, predicted, self._rate(step), step)
             self.state = replace(self.state, step=step, position=position)
             sums += losses
@@ -206,7 +226,8 @@ class _Loop:
         for indices in Batches(self.validation, self.settings.batch_tokens, 0).epoch():
             tokens += int(self.validation.lengths(indices)[1].sum())
             shares.append(indices)
-        loss = self.trainee.loss(part for indices in shares for part in self._shares(self.validation, indices, 0, 1))
+        parts = (part for indices in shares for part in _shares(self.validation, indices, 0, 1, self.world))
+        loss = self.trainee.loss(parts)
         mean = float(self.world.sum(loss)) / tokens
         if self.hooks.measures is None:
             return mean, {}
@@ -217,15 +238,6 @@ class _Loop:
 
     def _watched(self, loss: float, score: float | None) -> float:
         return loss if self.settings.watch == "loss" or score is None else -score
-
-    def _shares(self, corpus: Corpus, indices: Ints, epoch: int, count: int) -> Iterator[Batch]:
-        """This process's `count` parts of a batch; a part that gets no example computes one that asks for nothing."""
-        for i in range(count):
-            share = indices[self.world.rank * count + i :: self.world.size * count]
-            batch = corpus.batch(share if len(share) else indices[:1], epoch)
-            if not len(share):
-                batch = replace(batch, targets=torch.full_like(batch.targets, IGNORE))
-            yield batch.to(self.world.device)
 
     def _log(self, means: Tensor, norm: float, speed: float) -> None:
         step = self.state.step
@@ -277,6 +289,16 @@ class _Loop:
             raise FileError(f"{path} is of another model or run ({error}); name a new folder") from None
         self.run.weights(state.best_step)  # or its damage would be found when all is done
         return state
+
+
+def _shares(corpus: Corpus, indices: Ints, epoch: int, count: int, world: World) -> Iterator[Batch]:
+    """This process's `count` parts of a batch; a part that gets no example computes one that asks for nothing."""
+    for i in range(count):
+        share = indices[world.rank * count + i :: world.size * count]
+        batch = corpus.batch(share if len(share) else indices[:1], epoch)
+        if not len(share):
+            batch = replace(batch, targets=torch.full_like(batch.targets, IGNORE))
+        yield batch.to(world.device)
 
 
 def _finished(run: Run) -> Result | None:

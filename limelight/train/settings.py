@@ -91,6 +91,9 @@ class Settings:
     accumulate: Annotated[int, Range(1, 1 << 16)] = 1  # parts that a step's batch is computed in, one after another
     epochs: Annotated[float, Range(0, 1e9, above=True, open=0)] = 0.0
     steps: Chosen = 0  # in place of epochs
+    minutes: Annotated[float, Range(0, 1e6, above=True, open=0)] = (
+        0.0  # in place of both: as many steps as take so long
+    )
     seed: Annotated[int, Range(0, 1 << 63)] = 1
 
     optimizer: Literal["auto", "adamw", "muon"] = "auto"  # auto: muon for what begins at nothing

@@ -85,6 +85,8 @@ def test_three_words_choose_everything(run: Run, data: list[Path], tmp_path: Pat
         ("translate --train a b --set batch_tokens=-5", "batch_tokens is -5; it takes a whole number of at least 1"),
         ("translate --train a b --epochs -1", "epochs is -1.0; it takes a number above 0"),
         ("translate --train a b --epochs 2 --steps 9", "steps and epochs say the same thing in two ways"),
+        ("translate --train a b --minutes 2 --steps 9", "minutes and steps say the same thing in two ways"),
+        ("translate --train a b --minutes -1", "minutes is -1.0; it takes a number above 0"),
         ("translate --train a b --set width=8 parameters=9", "parameters and width say the same thing in two ways"),
         ("generate --train a --columns 1 2", "columns has no effect when a model learns to generate"),
         ("translate --train a b --set context=9", "context has no effect when a model learns to translate"),
