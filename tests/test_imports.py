@@ -36,6 +36,7 @@ ALLOWED = {
         "music",
         "train",
         "Embedder",
+        "MaskedModel",
         "labels",
     },
     "views": {"errors", "text", "music", "models", "decode", "look", "tasks", "Model", "Translator"},

@@ -9,22 +9,25 @@ from limelight.cli import options as o
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from limelight.cli.rows import Answer, Row
+
 WINDOW = 256
-"""Lines of standard input that are read together."""
+"""Texts that are read together."""
 
 
 def embed(
     ctx: typer.Context,
-    texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; without any, lines of standard input.")
-    ] = None,
+    texts: o.Texts = None,
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help="A model that embeds texts: a name, folder or hub id.")
     ] = "minilm",
     prompt: Annotated[
         str | None, typer.Option(metavar="NAME", help="One of the model's prompts, such as query.", show_default=False)
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
+    file: o.Files = None,
+    columns: o.Columns = None,
+    out: o.Out = None,
+    json: o.JsonLines = False,
     server: o.ServerOption = None,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
@@ -32,21 +35,21 @@ def embed(
     """Make a vector of each text.
 
     A terminal shows how near several texts are to each other (the cosine of
-    their vectors); a file or a pipe gets the vectors, a line a text.
+    their vectors); a file or a pipe gets the vectors, a line a text, and an empty
+    one for an empty text.
 
     Example:
 
       limelight embed "A cat sleeps on the sofa." "A kitten naps." "Rates rose."
       limelight embed < sentences.txt > vectors.txt
-      limelight embed --json "A cat sleeps on the sofa."
+      limelight embed --file reviews.csv --out vectors.jsonl
     """
-    from json import dumps
-
     import torch
 
     import limelight
-    from limelight.cli import remote, screen
+    from limelight.cli import remote, rows, screen
 
+    given = rows.given(texts, file, columns)
     if server is not None:
         o.refuse_local(ctx)
         o.refuse(ctx, ("prompt",), "is not known to --server; put it in front of the texts")
@@ -62,17 +65,20 @@ def embed(
         def vectors(texts: list[str]) -> "Tensor":
             return opened.embed(texts, prompt)
 
-    console = screen.stdout()
-    if console.is_terminal and texts and not json:
+    if screen.stdout().is_terminal and texts and not json and out is None:
         _show(texts, vectors(texts))
         return
-    lines = iter(texts) if texts else screen.lines()
-    while window := [line for line, _ in zip(lines, range(WINDOW), strict=False)]:
-        for text, vector in zip(window, vectors(window).tolist(), strict=True):
-            if json:
-                screen.put(console, dumps({"text": text, "vector": vector}, ensure_ascii=False) + "\n")
-            else:
-                screen.put(console, " ".join(f"{value:.7g}" for value in vector) + "\n")
+    line = 0
+
+    def verb(part: list["Row"]) -> list["Answer"]:
+        return [{"vector": vector} for vector in vectors([row.text for row in part]).tolist()]
+
+    def show(row: "Row", found: "Answer") -> str:
+        nonlocal line
+        empty, line = row.number - line - 1, row.number
+        return "\n" * empty + " ".join(f"{value:.7g}" for value in found["vector"]) + "\n"
+
+    rows.answer(given, verb, show, out=out, json=json, window=WINDOW, title="embedding")
 
 
 def _show(texts: list[str], vectors: "Tensor") -> None:

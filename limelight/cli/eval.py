@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from limelight import Translator
     from limelight.tasks import Bucket, Score
 
-TASKS = ("translate", "align", "classify", "tag", "answer", "embed", "compose")
+TASKS = ("translate", "align", "classify", "tag", "answer", "embed", "fill", "summarise", "compose")
 _TRANSLATE = "eval translate"
 _ALIGN = "eval align"
 _COMPOSE = "eval compose"
@@ -79,6 +79,8 @@ def eval(
     words decide, the worst mistakes; where several labels may fit, F1. tag: the
     F1 of spans, as conlleval counts. answer: exact and F1, as SQuAD counts. embed:
     the rank correlation of scores, or how often the right text is the nearest.
+    fill: perplexity and accuracy where 15 % of the tokens are masked. summarise:
+    ROUGE by rouge-score, beside that of each text's first sentence.
     compose: bits a character of tunes, or nats a step of chorales.
 
     Example:
@@ -104,7 +106,7 @@ def eval(
         opened = o.open_model(model, device=device, dtype=dtype, quiet=json)
         music_scores.judge(screen.stdout(), opened, needed, write, seed, json, free=free)
         return
-    if task in {"classify", "tag", "answer", "embed"}:
+    if task in {"classify", "tag", "answer", "embed", "fill", "summarise"}:
         import limelight
         from limelight.cli.views import encoder_scores
 
@@ -120,6 +122,11 @@ def eval(
         elif task == "embed":
             makes = o.open_encoder(model, limelight.Embedder, "makes vectors", **opening)
             encoder_scores.vectors(console, makes, needed, columns or [], json)
+        elif task == "fill":
+            fills = o.open_encoder(model, limelight.MaskedModel, "fills gaps", **opening)
+            encoder_scores.fills(console, fills, needed, columns or [], json)
+        elif task == "summarise":
+            encoder_scores.summaries(console, o.open_any(model, **opening), needed, columns or [], json)
         else:
             known = o.open_encoder(model, limelight.Classifier, "classifies texts", **opening)
             encoder_scores.classifier(console, known, needed, columns or [], picture, json)

@@ -1,23 +1,27 @@
 """``limelight fill``: words for the gaps in a text."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from limelight.cli import options as o
+
+if TYPE_CHECKING:
+    from limelight.cli.rows import Answer, Row
 
 
 def fill(
     model: Annotated[
         str, typer.Option("--model", "-m", metavar="MODEL", help="A model that fills gaps: a name, folder or hub id.")
     ],
-    text: Annotated[
-        str, typer.Argument(metavar="[TEXT]", help="The text; without it lines of standard input are filled.")
-    ] = "-",
+    texts: o.Texts = None,
     n: Annotated[
         int, typer.Option("--n", "-n", metavar="N", min=1, help="Show the N likeliest words of each gap.")
     ] = 5,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each text.")] = False,
+    file: o.Files = None,
+    columns: o.Columns = None,
+    out: o.Out = None,
+    json: o.JsonLines = False,
     device: o.Device = "cpu",
     dtype: o.Dtype = None,
 ) -> None:
@@ -29,19 +33,18 @@ def fill(
 
       limelight fill --model bert-base-uncased "The cat [MASK] on the mat."
     """
-    from json import dumps
-
     import limelight
-    from limelight.cli import screen
+    from limelight.cli import rows
 
+    given = rows.given(texts, file, columns)
     opened = o.open_encoder(model, limelight.MaskedModel, "fills gaps", device=device, dtype=dtype, quiet=json)
-    console = screen.stdout()
-    for line in screen.lines() if text == "-" else [text]:
-        gaps = opened.fill(line, n)
-        if json:
-            found = [[{"token": token, "probability": value} for token, value in gap] for gap in gaps]
-            screen.put(console, dumps({"text": line, "gaps": found}, ensure_ascii=False) + "\n")
-            continue
-        for number, gap in enumerate(gaps, 1):
-            words = "  ".join(f"{token} {value:.1%}" for token, value in gap)
-            screen.put(console, f"gap {number}: {words}\n" if gaps[1:] else words + "\n")
+
+    def verb(part: list["Row"]) -> list["Answer"]:
+        found = [opened.fill(row.text, n) for row in part]
+        return [{"gaps": [[{"token": t, "probability": p} for t, p in gap] for gap in gaps]} for gaps in found]
+
+    def show(row: "Row", found: "Answer") -> str:
+        gaps = ["  ".join(f"{each['token']} {each['probability']:.1%}" for each in gap) for gap in found["gaps"]]
+        return "".join(f"gap {number}: {said}\n" if gaps[1:] else f"{said}\n" for number, said in enumerate(gaps, 1))
+
+    rows.answer(given, verb, show, out=out, json=json, window=1, title="filling")

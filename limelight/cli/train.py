@@ -21,6 +21,8 @@ USES = {
     "tag": 'limelight tag "A text of your own"',
     "answer": 'limelight answer "A question?" "A text of your own"',
     "embed": 'limelight similar "One text" "Another one"',
+    "summarise": "limelight summarise --file text.txt",
+    "fill": 'limelight fill "A text with a [MASK]"',
     "assistant": "limelight chat",
     "prefer": "limelight chat",
 }
@@ -29,6 +31,8 @@ UNITS = {
     "compose": "pieces",
     "answer": "windows",
     "embed": "pairs",
+    "fill": "windows",
+    "summarise": "texts with summaries",
     "assistant": "conversations",
     "prefer": "pairs",
 }
@@ -53,7 +57,7 @@ def train(
         str,
         typer.Argument(
             metavar="TASK",
-            help="translate, generate, compose, classify, tag, answer, embed, assistant or prefer.",
+            help="translate, generate, compose, classify, tag, answer, embed, fill, summarise, assistant or prefer.",
             show_default=False,
         ),
     ],
@@ -113,12 +117,14 @@ def train(
 
     To translate: two files whose lines belong together, or tables of pairs
     (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them.
+    To summarise: tables with a text and its summary.
     To compose: tunes in ABC notation (.abc), or chorales (.json).
     To classify: tables with a column of texts and one of labels (or lists of
     labels). To tag: a word and its tag a line (CoNLL), or JSON lines with tokens
     and tags. To answer: SQuAD's JSON, or tables with question, context and
     answer. To embed: tables of two texts that belong together, with a third that
-    does not, or with a score. An assistant: JSON lines of conversations. To
+    does not, or with a score. To fill gaps: texts, as to generate, or a table's
+    column of them. An assistant: JSON lines of conversations. To
     prefer one answer over another: JSON lines with chosen and rejected. Each may
     be packed (.gz, .xz).
 

@@ -23,6 +23,7 @@ from limelight.tasks.translate import translate
 if TYPE_CHECKING:
     from limelight.decode import Constraint
     from limelight.models.api import Decoder, LanguageModel
+    from limelight.models.config import ModelConfig
     from limelight.tasks.translate import Language
     from limelight.text.tokenizer import Tokenizer
 
@@ -111,17 +112,21 @@ def _rests(look: Look, said: str, part: str, asked: str, at: int) -> tuple[int, 
     return (start, end) if loss > Question.least else (0, 0)
 
 
+def to_summarise(text: str) -> str:
+    """What a chat model is asked for a summary."""
+    return f"Summarise this text in one or two short sentences.\n\n{text}"
+
+
 def summarise(
     network: Decoder, tokenizer: Tokenizer, text: str, progress: Callable[[int, int], None] | None = None
 ) -> str:
     """A text in a few sentences, by a chat model; a long one part by part, and then the parts' summaries together."""
-    order = "Summarise this text in one or two short sentences."
-    room = _room(network, tokenizer, order, SHORTENED)
+    room = _room(network, tokenizer, to_summarise(""), SHORTENED)
     while True:
         parts = list(_parts(tokenizer, text, room))
         found = []
         for number, part in enumerate(parts):
-            found.append(chat(network, tokenizer, f"{order}\n\n{part}", SHORTENED)[0].strip())
+            found.append(chat(network, tokenizer, to_summarise(part), SHORTENED)[0].strip())
             if progress is not None:
                 progress(number + 1, len(parts))
         shorter = "\n".join(found)
@@ -130,9 +135,14 @@ def summarise(
         text = shorter
 
 
+def in_front(config: ModelConfig) -> str:
+    """What stands in front of a text that an encoder–decoder is to sum up."""
+    return "summarize: " if config.family == "t5" else ""
+
+
 def shorten(network: LanguageModel, language: Language, text: str) -> str:
     """A text in short, by an encoder–decoder that was made for it; a long one part by part, and then together."""
-    order = "summarize: " if network.config.family == "t5" else ""
+    order = in_front(network.config)
     source = language.source
     room = min(network.context, LONGEST) - len(source.encode(order).ids) - len(language.front) - len(language.back)
     while True:

@@ -11,9 +11,11 @@ from typing import Any
 
 from limelight.errors import FileError, RequestError, suggestion
 from limelight.text.words import words
-from limelight.train.data import csv_rows, kind, lines, local, objects
+from limelight.train.data import TEXTS as FILES
+from limelight.train.data import csv_rows, kind, lines, local, objects, read_texts
 
 TABLES = (".csv", ".tsv", ".jsonl")
+READ = (*TABLES, *FILES)
 LOOKED_AT = 500  # rows by which columns are found
 
 TEXTS = (
@@ -122,6 +124,31 @@ def columns_of_texts(path: Path, asked: Sequence[str], count: int) -> tuple[str,
     rest = sorted((name for name in names if name not in known), key=lambda name: -sizes[name])
     chosen = [*known, *rest][:count]
     return tuple(name for name in names if name in chosen)
+
+
+def column_of_texts(files: Sequence[str | Path], asked: Sequence[str]) -> tuple[str, ...]:
+    """The column that holds the texts of the first table among some files, see `columns_of_texts`; none without tables.
+
+    Raises RequestError for a column where there is no table."""
+    paths = local(files, READ)
+    tables = [path for path in paths if kind(path) in TABLES]
+    if not tables and asked:
+        raise RequestError(f"{paths[0]}: columns are those of tables ({', '.join(TABLES)}), and this is none")
+    return columns_of_texts(tables[0], asked, 1) if tables else ()
+
+
+def plain_texts(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[str]:
+    """Texts to read: the cells of tables in the column that is named, and text files and folders, each in pieces.
+
+    Raises FileError for a table without the column."""
+    for path in local(files, READ):
+        if kind(path) not in TABLES:
+            yield from (piece for piece, _ in read_texts([path]))
+            continue
+        for _, row in rows(path, named):
+            if named[0] not in row:
+                missing(path, named[0], row)
+            yield _plain(row[named[0]])
 
 
 def labelled(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[tuple[str, tuple[str, ...] | None]]:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from limelight.models.api import Decoder, Encoder, LanguageModel, Network
+from limelight.models.api import Decoder, Encoder, Network
 from limelight.train.batches import IGNORE, Batch
 from limelight.train.settings import Settings
 
@@ -22,12 +22,12 @@ CHUNK = 512  # rows of scores at a time; on two cores with 10,000 words, best of
 
 @final
 class Objective(nn.Module):
-    """A network with the loss that it learns from; the module that DDP and FSDP wrap.
+    """A network that says words with the loss that it learns from; the module that DDP and FSDP wrap.
 
     smoothing: the share of a target's probability that is spread over the whole vocabulary (Szegedy et al., 2016).
     """
 
-    def __init__(self, network: LanguageModel, smoothing: float, *, compile: bool = False) -> None:
+    def __init__(self, network: Network, smoothing: float, *, compile: bool = False) -> None:
         super().__init__()
         self.network = network
         self.smoothing = smoothing
@@ -48,6 +48,8 @@ class Objective(nn.Module):
         network = self.network
         if isinstance(network, Decoder):
             return network.read(batch.tokens)
+        if isinstance(network, Encoder):
+            return network.read(batch.tokens, batch.lengths, types=batch.types)
         assert batch.source is not None
         return network.read(batch.tokens, network.start(network.encode(batch.source, batch.lengths), 0))
 
@@ -58,8 +60,7 @@ and of the plain one."""
 
 
 def predicting(network: Network, settings: Settings) -> nn.Module:
-    """What a model that writes learns from: the next token."""
-    assert not isinstance(network, Encoder)
+    """What a model that says words learns from: the next token, or those that are masked."""
     return Objective(network, settings.smoothing, compile=settings.compile)
 
 

@@ -14,15 +14,18 @@ from limelight.errors import RequestError
 from limelight.models.api import Network
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Corpus, Marks, Pairs, Part, Stream
-from limelight.train.data import existing, read_pairs, read_texts
+from limelight.train.data import Pair, existing, read_pairs, read_texts
 from limelight.train.disk import intact, seal, written
 from limelight.train.hub import PREFIX
 from limelight.train.lora import merged
 from limelight.train.parallel import World
 from limelight.train.run import Run, located, record, recorded
-from limelight.train.settings import Settings, asked, chosen, vocabulary
+from limelight.train.settings import PAIRED, Settings, asked, chosen, vocabulary
+from limelight.train.summaries import columns, shorts
 from limelight.train.tokenfile import TokenFile, fingerprint, prepare_pairs, prepare_texts, prepared_from
 from limelight.train.tokenizers import train_tokenizer
+
+LONGEST = {"summarise": 1024}  # tokens of a text where it is more than a sentence
 
 HELD_OUT = 2000  # examples at most that are kept from training where no validation files are given
 
@@ -65,13 +68,14 @@ class Material:
 @dataclass(frozen=True)
 class Prepared:
     """A run whose data is ready. tokenizers: of the source and of the target; they may be one. highest: the largest id
-    that a model will be given."""
+    that a model will be given. dropped: pairs for training that were left out."""
 
     run: Run
     tokenizers: tuple[Tokenizer, Tokenizer]
     training: Corpus
     validation: Corpus
     highest: int
+    dropped: int = 0
 
 
 def prepare(
@@ -81,16 +85,18 @@ def prepare(
     *,
     tokenizers: tuple[Tokenizer, Tokenizer] | None = None,
     joined: bool = False,
+    front: str = "",
 ) -> Prepared:
     """Reads and checks all data, trains the tokenizers, writes the token files, and settles every option.
 
     options: what the user asked for, by the names of `Settings`; all else is chosen from the data. folder: of the run;
     one that was begun before goes on with its own settings. tokenizers: of the checkpoint that is trained further.
-    joined: the model is a decoder that reads source and target as one. Raises FileError, RequestError or ConfigError.
+    joined: the model is a decoder that reads source and target as one. front: what stands in front of each source.
+    Raises FileError, RequestError or ConfigError.
     """
     given = asked(options, "options")
     if world.main:  # the others find everything in the folder
-        _prepare(given, folder, tokenizers)
+        _prepare(given, folder, tokenizers, front)
     world.wait()
     settings = recorded(folder, given)
     assert settings is not None
@@ -100,7 +106,7 @@ def prepare(
     marks = Marks.of(tokenizers[1])
     training: Corpus
     validation: Corpus
-    if settings.task == "translate":
+    if settings.task in PAIRED:
         training = Pairs(train, marks, joined=joined)
         if valid is not None:
             validation = Pairs(valid, marks, joined=joined)
@@ -115,7 +121,7 @@ def prepare(
             cut = len(tokens) - held_out(settings, len(tokens) // settings.context) * settings.context - 1
             training, validation = Stream(tokens[:cut], settings.context), Stream(tokens[cut:], settings.context)
     highest = max(train.highest, 0 if valid is None else valid.highest, marks.start, marks.end, marks.pad)
-    return Prepared(Run(folder, settings), tokenizers, training, validation, highest)
+    return Prepared(Run(folder, settings), tokenizers, training, validation, highest, train.dropped)
 
 
 def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None, said: Sentences | None = None) -> Any:
@@ -131,24 +137,26 @@ def save_as(tokenizer: Tokenizer, source: Tokenizer | None = None, said: Sentenc
     return save
 
 
-def _prepare(given: Mapping[str, Any], folder: Path, kept: tuple[Tokenizer, Tokenizer] | None) -> None:
+def _prepare(given: Mapping[str, Any], folder: Path, kept: tuple[Tokenizer, Tokenizer] | None, front: str) -> None:
     """Leaves settings, tokenizers and token files in the folder: all, or what is missing where a run goes on."""
     settings = recorded(folder, given)
     if settings is not None:
-        _material(settings, kept or _tokenizers(folder)).unchanged(settings, given, folder)
+        _material(settings, kept or _tokenizers(folder), front).unchanged(settings, given, folder)
         return
     if "task" not in given or not given.get("train"):
         raise RequestError("a training needs a task such as translate or classify, and files to learn from")
     settings = Settings(**given)
     there(settings)
+    if settings.task == "summarise":
+        settings = replace(settings, columns=columns(settings.train, settings.columns))
     settings = vocabulary(settings, sum(len(text) for text in _texts(settings, settings.train)))
     tokenizers = kept or _trained(settings, folder)
-    settings = replace(settings, longest=settings.longest or 256)
-    material = _material(settings, tokenizers)
+    settings = replace(settings, longest=settings.longest or LONGEST.get(settings.task, 256))
+    material = _material(settings, tokenizers, front)
     file = material.file(settings.train, folder / "data" / "train")
     if settings.valid:
         material.file(settings.valid, folder / "data" / "valid")
-    tokens = len(file.tokens) // 2 if settings.task == "translate" else len(file.tokens)
+    tokens = len(file.tokens) // 2 if settings.task in PAIRED else len(file.tokens)
     begin(folder, chosen(settings, tokens, torch.get_num_threads()))
 
 
@@ -169,8 +177,8 @@ def begin(folder: Path, settings: Settings) -> None:
 
 
 def _texts(settings: Settings, files: Sequence[str], sides: Sequence[int] = (0, 1)) -> Iterator[str]:
-    if settings.task == "translate":
-        return (pair[side] for pair in read_pairs(files, settings.columns) for side in sides)
+    if settings.task in PAIRED:
+        return (pair[side] for pair in _pairs(settings, files) for side in sides)
     return (text for text, _ in read_texts(files))
 
 
@@ -204,13 +212,20 @@ def _tokenizers(folder: Path) -> tuple[Tokenizer, Tokenizer]:
     return source, read("tokenizer-target") if (folder / "tokenizer-target").exists() else source
 
 
-def _material(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer]) -> Material:
-    translate = settings.task == "translate"
+def _pairs(settings: Settings, files: Sequence[str], front: str = "") -> Iterator[Pair]:
+    """What is read and what is to be written; of several summaries of a text the first."""
+    if settings.task == "translate":
+        return read_pairs(files, settings.columns)
+    return ((front + each.text, each.summaries[0]) for each in shorts(files, settings.columns) if each)
+
+
+def _material(settings: Settings, tokenizers: tuple[Tokenizer, Tokenizer], front: str) -> Material:
+    translate = settings.task in PAIRED
     longest = settings.longest if translate else 0
 
     def write(files: Sequence[str], place: Path, origin: str) -> TokenFile:
         if translate:
-            return prepare_pairs(read_pairs(files, settings.columns), tokenizers, place, longest, origin)
+            return prepare_pairs(_pairs(settings, files, front), tokenizers, place, longest, origin)
         return prepare_texts(read_texts(files), tokenizers[0], place, Marks.of(tokenizers[0]).end, origin)
 
     return Material(lambda files: fingerprint(files, tokenizers, settings.task, settings.columns, longest), write)

@@ -12,12 +12,25 @@ from limelight.errors import ConfigError, FileError, suggestion
 from limelight.train.schedule import Schedule
 from limelight.train.tokenizers import Kind
 
-Task = Literal["translate", "generate", "compose", "classify", "tag", "answer", "embed", "assistant", "prefer"]
-NOT_GENERATE: tuple[Task, ...] = ("translate", "compose", "classify", "tag", "answer", "embed", "assistant", "prefer")
-WRITE: tuple[Task, ...] = ("translate", "generate", "compose")
-TEXT: tuple[Task, ...] = ("translate", "generate")
-"""The tasks whose models may begin at nothing, and those of them whose tokenizer is chosen; the others train on a model
-that is there."""
+Task = Literal[
+    "translate",
+    "summarise",
+    "generate",
+    "compose",
+    "classify",
+    "tag",
+    "answer",
+    "embed",
+    "fill",
+    "assistant",
+    "prefer",
+]
+NOT_GENERATE: tuple[Task, ...] = tuple(task for task in get_args(Task) if task != "generate")
+WRITE: tuple[Task, ...] = ("translate", "summarise", "generate", "compose")
+TEXT: tuple[Task, ...] = ("translate", "summarise", "generate")
+PAIRED: tuple[Task, ...] = ("translate", "summarise")
+"""The tasks whose models may begin at nothing, those of them whose tokenizer is chosen, and those of these that learn
+from a text to write another one; the other tasks train on a model that is there."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +83,7 @@ class Settings:
     valid: tuple[str, ...] = ()  # without them, `held_out` of the training examples
     held_out: Annotated[float, Range(0, 1, above=True)] = 0.02
     columns: Annotated[
-        tuple[str, ...], For(("translate", "classify", "embed"))
+        tuple[str, ...], For(("translate", "summarise", "classify", "embed", "fill"))
     ] = ()  # what is read, what is to be said
     labels: Annotated[tuple[str, ...], For(("classify", "tag"))] = ()  # what can be said; found in the data if empty
     several: Annotated[bool, For(("classify",))] = False  # any number of labels a text; found in the data
@@ -79,7 +92,7 @@ class Settings:
 
     tokenizer: Annotated[Kind | Literal["auto"], For(TEXT)] = "auto"
     vocab: Annotated[int, Range(1, 1 << 24, open=0), For(TEXT)] = 0  # tokens at most
-    shared: Annotated[bool, For(("translate",))] = True  # one vocabulary for source and target
+    shared: Annotated[bool, For(PAIRED)] = True  # one vocabulary for source and target
     lower: Annotated[bool, For(TEXT)] = False
 
     context: Annotated[int, Range(1, 1 << 24, open=0), For(("generate",))] = 0  # tokens of a window
@@ -125,7 +138,7 @@ class Settings:
     beta: Annotated[float, Range(0, above=True), For(("prefer",))] = 0.1  # how dear it is to leave the first model
 
 
-BUDGET: dict[str, float] = {"translate": 4e6, "generate": 2e7, "compose": 1.5e7}
+BUDGET: dict[str, float] = {"translate": 4e6, "summarise": 4e6, "generate": 2e7, "compose": 1.5e7}
 """Tokens to predict, over all epochs; the smallest translator reads so many in about eight minutes of two cores."""
 
 
@@ -146,7 +159,7 @@ def chosen(settings: Settings, tokens: int, threads: int) -> Settings:
     """
     from limelight.models.presets import PRESETS  # here, since it brings torch: a misspelt option is answered at once
 
-    translate = settings.task == "translate"
+    translate = settings.task in PAIRED
     batch = settings.batch_tokens or min(max(tokens // 100 // 256 * 256, 256), 4096 if translate else 8192)
     epoch = max(1, -(-tokens // batch))
     epochs = settings.epochs or min(40.0, max(1.0, BUDGET[settings.task] / tokens))
@@ -190,7 +203,7 @@ def fastest(device: str) -> Literal["float32", "bfloat16"]:
 def _fitting(task: Task, tokens: int) -> str:
     """The preset that so much text can fill."""
     size = "tiny" if tokens < 5e6 else "small" if tokens < 1e8 else "base"
-    return f"transformer-modern-{size}" if task == "translate" else f"gpt-modern-{size}"
+    return f"transformer-modern-{size}" if task in PAIRED else f"gpt-modern-{size}"
 
 
 def vocabulary(settings: Settings, characters: int) -> Settings:
@@ -198,7 +211,7 @@ def vocabulary(settings: Settings, characters: int) -> Settings:
     size = 1000
     while size < 32_000 and size * 800 < characters:
         size *= 2
-    kind: Kind = "bpe" if settings.task == "translate" else "byte" if characters > 5e6 else "character"
+    kind: Kind = "bpe" if settings.task in PAIRED else "byte" if characters > 5e6 else "character"
     return replace(
         settings,
         tokenizer=kind if settings.tokenizer == "auto" else settings.tokenizer,

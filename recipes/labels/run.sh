@@ -1,7 +1,8 @@
 #!/bin/sh
 # sh recipes/labels/run.sh DATA NAME [OPTION...]: trains on one of the sets of prepare.py and judges the result.
 # NAME: trec, subj, cr, sst2, sst5 or snips for classes, slots for the slots of snips, names for those of WNUT-17; cr.few0
-# to cr.few9 (trec, sst2) for eight texts a class. OPTIONs go to limelight train.
+# to cr.few9 (trec, sst2) for eight texts a class. OPTIONs go to limelight train. Which checkpoint is taken is said by what
+# the training keeps back of its own part, never by what it is judged on.
 set -e
 data=$1 name=$2
 shift 2
@@ -16,5 +17,5 @@ else
     task=classify train=$work/data/$name.train.csv test=$work/data/${name%.few*}.dev.csv
     [ "$name" = "${name%.few*}" ] || train=$work/data/$name.csv
 fi
-limelight train $task --train "$train" --valid "$test" --out "$work/$name" "$@"
+limelight train $task --train "$train" --out "$work/$name" "$@"
 limelight eval $task --model "$work/$name" --test "$test"

@@ -95,3 +95,36 @@ def test_what_cannot_be_filled_or_embedded_is_said(run: Run, masked: Path, embed
         done = run(*arguments)
         assert (done.code, done.out) == (1, ""), arguments
         assert said in " ".join(done.err.split()), done.err
+
+
+def test_both_read_files_and_go_on_where_they_were_stopped(
+    run: Run, embedder: Path, masked: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "a.csv"
+    table.write_text("id,text\n1,w10 [MASK]\n2,\n3,w12 [MASK]\n")
+    vectors = run("embed", "-m", embedder, "--file", table).out.splitlines()
+    assert [bool(line) for line in vectors] == [True, False, True]  # a line a row
+    assert vectors[0] == run("embed", "-m", embedder, "w10 [MASK]").out.strip()
+    for verb, model, key in (("embed", embedder, "vector"), ("fill", masked, "gaps")):
+        out = tmp_path / f"{verb}.jsonl"
+        command = [verb, "-m", model, "--file", table, "--columns", "text", "--out", out]
+        assert run(*command).code == 0
+        whole = out.read_bytes()
+        assert [json.loads(line).keys() for line in whole.splitlines()] == [{"row", "text", key}] * 2
+        out.write_bytes(whole[: whole.index(b"\n") + 20])
+        assert run(*command).code == 0
+        assert out.read_bytes() == whole
+
+
+def test_gaps_are_judged_by_perplexity(run: Run, masked: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("w10 w11 w12 w13\n" * 50)
+    (tmp_path / "a.csv").write_text("id,text\n" + "".join(f"{n},w10 w11 w12 w13\n" for n in range(50)))
+    told = run("eval", "fill", "-m", masked, "--test", tmp_path / "a.txt").out
+    assert "30 gaps in 3 windows: perplexity " in told
+    done = run("eval", "fill", "-m", masked, "--test", tmp_path / "a.csv", "--json")
+    found = json.loads(done.out)
+    assert (found["windows"], found["gaps"], found["perplexity"]["value"] > 1) == (50, 50, True)
+    assert "column: text" in run("eval", "fill", "-m", masked, "--test", tmp_path / "a.csv").err
+    wrong = run("eval", "fill", "-m", masked, "--test", tmp_path / "a.txt", "--columns", "text")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert "columns are those of tables" in " ".join(wrong.err.split())

@@ -196,3 +196,19 @@ def test_a_source_word_is_hidden_from_a_transformer(trained: Callable[[str], Pat
     assert seen.alignment(0).shape == (2, 3)
     with pytest.raises(RequestError, match="there is no layer 4"):
         seen.alignment(4)
+
+
+def test_summaries_are_scored_beside_first_sentences(run: Run, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    pytest.importorskip("rouge_score")
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "red dog", "summary": ["rot hund", "x"]}\n{"text": "", "summary": "x"}\n')
+    done = run("eval", "summarise", "-m", trained("gru-attention"), "--test", path, "--json")
+    found = json.loads(done.out)
+    assert (found["texts"], found["rouge"]["rouge1"]["value"], found["first_sentence"]["rougeL"]["value"]) == (
+        1,
+        100,
+        0,
+    )
+    done = run("eval", "summarise", "-m", trained("gru-attention"), "--test", path)
+    assert "first sentence  0.0 (0.0 to 0.0)" in done.out
+    assert "columns: text holds the texts, summary the summaries" in done.err

@@ -1,4 +1,4 @@
-"""How ``limelight eval`` shows how good a model is that reads texts: by its labels, answers or vectors."""
+"""How ``limelight eval`` shows how good a model is at a verb: by its labels, answers, vectors, words or summaries."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from limelight.encoder import Embedder, EncoderModel
+    from limelight import Model, Translator
+    from limelight.encoder import Embedder, EncoderModel, MaskedModel
     from limelight.labels import Classifier, SpanModel, Tagger
     from limelight.tasks.evaluation.labels import Judged, Progress
     from limelight.tasks.evaluation.measures import Measure
@@ -128,7 +129,48 @@ def vectors(console: "Console", model: "Embedder", files: list[str], columns: li
         console.print(f"{said}, mean reciprocal rank {found.reciprocal}", soft_wrap=True)
 
 
-def _judged(judge: "Callable[[Progress], R]", model: "EncoderModel", files: list[str], json: bool) -> R:
+def fills(console: "Console", model: "MaskedModel", files: list[str], columns: list[str], json: bool) -> None:
+    """Judges a model that fills gaps and prints what came out. Raises RequestError or FileError."""
+    from limelight.tasks.evaluation.masked import judge_fills
+    from limelight.train.examples import column_of_texts, plain_texts
+
+    named = column_of_texts(files, columns)
+    if named and not columns and not json:
+        screen.remark(f"column: {named[0]}")
+    found = _judged(lambda tell: judge_fills(model, plain_texts(files, named), tell), model, files, json)
+    if not json:
+        said = f"{found.gaps:,} gaps in {found.windows:,} windows: perplexity {found.perplexity}"
+        console.print(f"{said}, likeliest token right {found.accuracy} %", soft_wrap=True)
+
+
+def summaries(
+    console: "Console", model: "Model | Translator", files: list[str], columns: list[str], json: bool
+) -> None:
+    """Judges what sums up texts and prints what came out. Raises RequestError or FileError."""
+    from limelight.tasks.evaluation.summaries import judge_summaries, rouge
+    from limelight.train.summaries import columns as found_in
+    from limelight.train.summaries import shorts
+
+    rouge([""], [[""]])  # says what is missing
+    named = found_in(files, columns)
+    if not columns and not json:
+        screen.remark(f"columns: {named[0]} holds the texts, {named[1]} the summaries")
+    texts = [each for each in shorts(files, named) if each is not None]
+    found = _judged(lambda tell: judge_summaries(model.summarise, texts, tell), model, files, json)
+    if json:
+        return
+    console.print(f"{found.texts:,} texts, ROUGE's F1 × 100\n", soft_wrap=True)
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in ("", "ROUGE-1", "ROUGE-2", "ROUGE-L"):
+        table.add_column(heading)
+    for what, side in (("the model", found.rouge), ("first sentence", found.first_sentence)):
+        table.add_row(what, *map(str, side.values()))
+    console.print(table)
+
+
+def _judged(
+    judge: "Callable[[Progress], R]", model: "EncoderModel | Model | Translator", files: list[str], json: bool
+) -> R:
     """What came out, which is printed if it is wanted as JSON."""
     with screen.progress("judging", quiet=json, unit=str, after=0.5) as tell:
         found = judge(tell)

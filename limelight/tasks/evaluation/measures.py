@@ -17,7 +17,7 @@ DRAWN = 1000
 
 @dataclass(frozen=True)
 class Measure:
-    """A share from 0 to 100, and the interval in which 95 of 100 test sets like this one would put it."""
+    """A share from 0 to 100 or a perplexity, and the interval into which 95 of 100 such test sets would put it."""
 
     value: float
     low: float
@@ -37,6 +37,17 @@ def mean(values: Sequence[float]) -> Measure:
     """The mean of what each row has."""
     numbers = np.asarray(values)
     return _sampled(len(numbers), lambda rows: float(numbers[rows].mean()))
+
+
+def perplexity(losses: Sequence[float], counts: Sequence[int]) -> Measure:
+    """What a model is unsure between, from the sum of the losses (nats) of each row's tokens, and how many they are."""
+    rows = np.stack((np.asarray(losses), np.asarray(counts)))
+
+    def measured(drawn: NDArray[np.int64]) -> float:
+        total, tokens = rows[:, drawn].sum(1)
+        return float(np.exp(total / tokens))
+
+    return _sampled(len(losses), measured)
 
 
 def macro_f1(found: Sequence[int], right: Sequence[int], labels: int) -> Measure:

@@ -23,7 +23,7 @@ class Assistant(Dialogue):
     def objective(self) -> Learning:
         return predicting
 
-    def read(self, files: Sequence[str]) -> Iterator[Chat]:
+    def read(self, settings: Settings, files: Sequence[str]) -> Iterator[Chat]:
         return chats(files)
 
     def rows(self, each: Chat) -> list[list[Row]]:

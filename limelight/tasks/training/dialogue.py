@@ -75,8 +75,12 @@ class Dialogue(Task):
     def objective(self) -> Learning:
         """What is learned from."""
 
+    def settled(self, settings: Settings) -> Settings:
+        """The settings with what the files say of themselves. Raises RequestError where that is not plain."""
+        return settings
+
     @abstractmethod
-    def read(self, files: Sequence[str]) -> Iterator[Chat] | Iterator[Preference]:
+    def read(self, settings: Settings, files: Sequence[str]) -> Iterator[Chat] | Iterator[Preference]:
         """What the files hold."""
 
     @abstractmethod
@@ -135,7 +139,8 @@ class Dialogue(Task):
             raise RequestError("a training needs files to learn from")
         settings = replace(Settings(**self.given), model=self.name)
         there(settings)
-        settings = replace(settings, longest=settings.longest or min(LONGEST, self.base.network.context))
+        longest = settings.longest or min(LONGEST, self.base.network.context)
+        settings = self.settled(replace(settings, longest=longest))
         material = self._material(settings)
         shutil.rmtree(folder / "data", ignore_errors=True)  # what a start with other options may have left
         file = material.write(settings.train, folder / "data" / "train", material.origin(settings.train))
@@ -147,7 +152,7 @@ class Dialogue(Task):
 
     def _material(self, settings: Settings) -> Material:
         def origin(files: Sequence[str]) -> str:
-            choices = (settings.task, settings.longest, self.tokenizer.template)
+            choices = (settings.task, *settings.columns, settings.longest, self.tokenizer.template)
             plain = [each for each in files if each.startswith(PREFIX)]
             return fingerprint(files, (self.tokenizer,), *choices, *plain)
 
@@ -161,7 +166,7 @@ class Dialogue(Task):
         """The rows of all that can be learned from; leaves in `found` what was seen, and what was left out and why."""
         forms, faults, seen = Counter[str](), Counter[str](), set[str]()
         shares: list[tuple[int, int]] = []
-        for each in self.read(files):
+        for each in self.read(settings, files):
             forms[each.form] += 1
             key = repr(each)
             fault = each.fault or ("that are there already" if key in seen else None)

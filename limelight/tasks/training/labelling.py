@@ -94,6 +94,12 @@ class Labelling(Task):
         """What is learned from."""
         return answering
 
+    def answers(self, network: Network, batch: Batch) -> Tensor:
+        """What the head answers to a batch, on the CPU."""
+        types = None if batch.types is None else batch.types.to(network.device)
+        answers: Tensor = network(batch.tokens.to(network.device), batch.lengths, types=types).cpu()
+        return answers
+
     def metric(self, settings: Settings, corpus: Corpus) -> str:
         """What the model is scored by."""
         return self.metrics[0]
@@ -140,14 +146,21 @@ class Labelling(Task):
         metric = self.metric(settings, validation)
 
         def measures(network: Network) -> dict[str, float]:
-            return {metric: self.score(settings, answered(network, validation, settings.batch_tokens))}
+            return {metric: self.score(settings, self._answered(network, validation, settings.batch_tokens))}
 
         def samples(network: Network) -> list[str]:
             batch = validation.batch(torch.arange(min(SHOWN, len(validation))).numpy(), 0)
             with torch.inference_mode():
-                return self.shown(settings, _answers(network, batch), batch)
+                return self.shown(settings, self.answers(network, batch), batch)
 
         return Hooks(save_as(self.base.tokenizer), measures, samples, metric=metric)
+
+    def _answered(self, network: Network, corpus: Corpus, budget: int) -> Iterator[tuple[Tensor, Batch]]:
+        """What the head answers to each batch of a corpus."""
+        with torch.inference_mode():
+            for indices in Batches(corpus, budget, 0).epoch():
+                batch = corpus.batch(indices, 0)
+                yield self.answers(network, batch), batch
 
     def _prepare(self, folder: Path) -> None:
         settings = recorded(folder, self.given)
@@ -265,17 +278,3 @@ def enough(settings: Settings, labels: tuple[str, ...]) -> tuple[str, ...]:
 def decoded(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
     """The text of an example, its marks left out, on one line."""
     return " ".join(tokenizer.decode(ids).split())
-
-
-def answered(network: Network, corpus: Corpus, budget: int) -> Iterator[tuple[Tensor, Batch]]:
-    """What the head answers to each batch of a corpus, on the CPU."""
-    with torch.inference_mode():
-        for indices in Batches(corpus, budget, 0).epoch():
-            batch = corpus.batch(indices, 0)
-            yield _answers(network, batch), batch
-
-
-def _answers(network: Network, batch: Batch) -> Tensor:
-    types = None if batch.types is None else batch.types.to(network.device)
-    answers: Tensor = network(batch.tokens.to(network.device), batch.lengths, types=types).cpu()
-    return answers

@@ -31,7 +31,7 @@ class Prefer(Dialogue):
     def objective(self) -> Learning:
         return preferring
 
-    def read(self, files: Sequence[str]) -> Iterator[Preference]:
+    def read(self, settings: Settings, files: Sequence[str]) -> Iterator[Preference]:
         return preferences(files)
 
     def rows(self, each: Preference) -> list[list[Row]]:

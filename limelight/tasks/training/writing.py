@@ -18,6 +18,7 @@ from limelight.models.init import initialise
 from limelight.models.presets import PRESETS, count, find, fit, preset, with_dropout
 from limelight.models.ties import tie, ties
 from limelight.tasks.evaluation.translation import bleu
+from limelight.tasks.prompts import in_front
 from limelight.tasks.training.task import Ready, Task
 from limelight.tasks.translate import Language, marked, search
 from limelight.text.tokenizer import Tokenizer
@@ -26,8 +27,8 @@ from limelight.train.loop import Hooks
 from limelight.train.lora import tune
 from limelight.train.loss import predicting
 from limelight.train.parallel import World, memory
-from limelight.train.prepare import Prepared, prepare, save_as
-from limelight.train.settings import Settings
+from limelight.train.prepare import LONGEST, Prepared, prepare, save_as
+from limelight.train.settings import PAIRED, Settings
 
 FINE_TUNING: dict[str, Any] = {"epochs": 3.0, "dropout": 0.0, "smoothing": 0.0, "schedule": "cosine", "decay": 0.0}
 """What is right for a model that knows much already, where the user says nothing else."""
@@ -42,22 +43,24 @@ class Writing(Task):
 
     def __init__(self, given: Mapping[str, Any], before: Settings | None) -> None:
         self.name = name = before.model if before else given.get("model", "")
-        task = before.task if before else given.get("task", "")
-        self.base = base = _opened(name) if name and not _is_preset(name) else None
-        self.joined = task == "translate" and _continues(name, base)
+        self.task = task = before.task if before else given.get("task", "")
+        self.base = base = _opened(name) if name and not is_preset(name) else None
+        self.joined = task in PAIRED and _continues(name, base)
         self.given = given
         if before is None:
             _check(given, name, base, self.joined)
             if base is not None:
                 room = _room(base, self.joined)
                 rate = 3e-4 if given.get("lora") else 5e-5
-                fitting = {"lr": rate, "context": min(256, room), "longest": min(256, room)}
+                longest = min(LONGEST.get(task, 256), room)
+                fitting = {"lr": rate, "context": min(256, room), "longest": longest}
                 self.given = {**FINE_TUNING, **fitting, **given}
 
     def ready(self, folder: Path, world: World) -> Ready:
         base = self.base
         kept = None if base is None else (base.source, base.tokenizer)
-        ready = prepare(self.given, folder, world, tokenizers=kept, joined=self.joined)
+        front = in_front(base.network.config) if base is not None and self.task == "summarise" else ""
+        ready = prepare(self.given, folder, world, tokenizers=kept, joined=self.joined, front=front)
         settings = ready.run.settings
         torch.manual_seed(settings.seed)
         network = new(settings, *ready.tokenizers) if base is None else _further(base, settings)
@@ -68,7 +71,11 @@ class Writing(Task):
                 f"{self.name} knows {network.config.vocab:,} tokens, but its tokenizer makes token {ready.highest:,} of"
                 " the text; it cannot learn from it"
             )
-        return Ready(ready.run, network, ready.training, ready.validation, _hooks(ready), predicting)
+        said = (f"left out: {ready.dropped:,} pairs that are empty or too long for {settings.longest:,} tokens",)
+        hooks = _hooks(ready)
+        return Ready(
+            ready.run, network, ready.training, ready.validation, hooks, predicting, said if ready.dropped else ()
+        )
 
 
 def _check(given: Mapping[str, Any], name: str, base: Opened | None, joined: bool) -> None:
@@ -81,12 +88,12 @@ def _check(given: Mapping[str, Any], name: str, base: Opened | None, joined: boo
     if given.get("lora") and base is None:
         raise RequestError("lora trains a model on that is there; name one as model, or leave lora out")
     if given.get("watch") == "bleu":
-        if task == "generate":
+        if task != "translate":
             raise RequestError('watch = "bleu" needs translations to score; watch the loss instead')
         bleu(["a"], ["a"])  # says what is missing
     if base is not None and given.get("context", 0) > base.network.context:
         raise RequestError(f"{name} sees at most {base.network.context} tokens; set context to no more than that")
-    if base is not None and task == "translate" and given.get("longest", 0) > (room := _room(base, joined)):
+    if base is not None and task in PAIRED and given.get("longest", 0) > (room := _room(base, joined)):
         raise RequestError(f"{name} reads sentences of at most {room} tokens; set longest to no more than that")
 
 
@@ -95,7 +102,7 @@ def _room(base: Opened, joined: bool) -> int:
     return (base.network.context - 1) // 2 if joined else base.network.context - isinstance(base.network, Seq2Seq)
 
 
-def _is_preset(name: str) -> bool:
+def is_preset(name: str) -> bool:
     """Whether a model is to be made from nothing. Raises ConfigError or SourceError if nobody knows the name."""
     if name in PRESETS:
         return True
@@ -121,7 +128,7 @@ def new(settings: Settings, source: Tokenizer, target: Tokenizer) -> LanguageMod
     """The preset's model, with weights drawn by the run's seed. Raises RequestError for one that memory cannot hold."""
     found = find(settings.model)
     needed = settings.longest + 1 if settings.task == "compose" else settings.context
-    if settings.task == "translate":
+    if settings.task in PAIRED:
         longest = settings.longest + 1
         needed = max(found.context, longest if found.translates else 2 * longest)
     source_vocab = None if source is target or not found.translates else source.vocab
