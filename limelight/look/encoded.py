@@ -65,17 +65,17 @@ class SeenEncoded(View[EncoderSession]):
         if method is not None:
             importance.chosen(method, self.session)
         session, question, target, whole = self.asking(asked, foil)
-        places = [i for i, word in enumerate(self.words) if not set(word.tokens) & set(target.tokens)]
+        asks = tuple(i for i, word in enumerate(self.words) if set(word.tokens) & set(target.tokens))
+        places = [i for i in range(len(self.words)) if i not in asks]
         if not places:
             raise RequestError(f"{target.text!r} is the only word: no other could have mattered")
         inquiry = Inquiry(session, question, tuple(self.words[i].tokens for i in places))
         found = importance.measure(inquiry, method, progress, check)
         behind = []
-        if target.tokens and found.named:
-            source = self.words.index(target)
+        if asks and found.named:
             others = tuple(places[i] for i in found.named)
             behind = session.once(
-                ("links", source, others), lambda: links.strongest(session, self.reading, [source], others, 5)
+                ("links", asks, others), lambda: links.strongest(session, self.reading, asks, others, 5)
             )
         logprob, rank, expected = session.once(("said", whole), lambda: self._said(session, whole))
         return answer_of(

@@ -326,13 +326,20 @@ def test_a_prompt_that_cannot_be_read_ends_alone(monkeypatch: pytest.MonkeyPatch
     engine = Engine(model)
     first = engine.submit([1], max_tokens=9)
     engine.step()
-    bad = engine.submit([2, 13], max_tokens=9)
+    together = [engine.submit([2, at], max_tokens=9) for at in (4, 13)]
     engine.step()
-    assert (bad.finish, str(bad.error)) == ("error", "can't allocate memory")
+    for bad in together:
+        assert (bad.status, bad.finish, str(bad.error)) == ("ended", "error", "can't allocate memory")
     last = engine.submit([3], max_tokens=9)
     run(engine)
     assert first.generated == model.greedy([1], 9)
     assert last.generated == model.greedy([3], 9)
+    alone = engine.submit([13], max_tokens=9)
+    with pytest.raises(RuntimeError, match="can't allocate"):
+        list(engine.run())
+    assert alone.finish == "error"
+    assert engine.nbytes == 0
+    assert not engine.busy
 
 
 class Odd:
@@ -409,6 +416,26 @@ def test_a_constraint_that_fails_ends_its_request_alone(constraint: Odd, says: s
         raise bad.error
     assert good.generated == model.greedy([1], 9)
     assert last.generated == model.greedy([3], 9)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_draft_that_fails_ends_its_request_alone(place: int) -> None:
+    class Failing(HashedModel):
+        def scores(self, prefix: tuple[int, ...]) -> torch.Tensor:
+            if len(prefix) == 5:
+                raise ValueError("lost")
+            return super().scores(prefix) * -1  # so that all of its guesses are wrong
+
+    model = HashedModel()
+    engine = Engine(model, rows=3)
+    others = [engine.submit([at], max_tokens=9, draft=Failing() if at == place else None) for at in range(3)]
+    bad = others.pop(place)
+    with pytest.raises(ValueError, match="lost"):
+        list(engine.run())
+    assert bad.finish == "error"
+    assert bad.generated == model.greedy([place], len(bad.generated)) != []
+    run(engine)
+    assert [each.generated for each in others] == [model.greedy(each.tokens[:1], 9) for each in others]
 
 
 def test_a_constraint_that_allows_nothing_or_everything() -> None:

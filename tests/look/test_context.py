@@ -1,5 +1,6 @@
 """Whole answers looked at: conversations and passages, against plain forwards with parts of the prompt hidden."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ from limelight.errors import RequestError, TextError
 from limelight.look import SeenAnswer
 from limelight.look.importance import ALL
 from limelight.look.text import sink_tokens
+from limelight.models.api import Decoder
+from limelight.models.build import build
+from limelight.models.presets import preset
 
 PROMPT = "w10 w11 . w12 w13 w14 .\nw15 w16\n\nw17 w18 w19 ."
 ANSWER = " w20 w21 . w22 w23"
@@ -68,6 +72,26 @@ def test_the_matrix_is_what_each_part_loses_when_one_is_hidden(model: limelight.
     torch.testing.assert_close(folded, torch.stack((found.values[:3].sum(0), found.values[3:].sum(0))))
     torch.testing.assert_close(seen.matrix("message", "sentence").whole(), found.whole())
     assert float(found.values.abs().max()) > 1e-3
+
+
+def test_a_recurrent_model_answers_without_what_is_left_out(model: limelight.Model) -> None:
+    torch.manual_seed(0)
+    network = build(preset("lstm", 99, width=32)).eval()
+    assert isinstance(network, Decoder)
+    seen = replace(model, network=network).look(PROMPT, ANSWER)
+    tokens, first = list(seen.reading.tokens), seen.parts("message")[0].tokens.start
+
+    def said(gone: range) -> torch.Tensor:
+        """The log-probabilities of the answer's tokens where a part of the prompt is gone."""
+        kept = [token for place, token in enumerate(tokens) if place not in gone]
+        with torch.inference_mode():
+            scores = network(torch.tensor([kept]))[0].log_softmax(-1)
+        places = torch.arange(first - len(gone), len(kept))
+        return scores[places - 1, torch.tensor(kept)[places]]
+
+    found = seen.matrix("message", "sentence")
+    lost = [(said(range(0)) - said(part.tokens)).sum() for part in found.columns]
+    assert found.values[0].tolist() == pytest.approx(torch.stack(lost).tolist(), abs=1e-4)
 
 
 def test_importance_names_parts_by_what_the_answer_loses_without_them(model: limelight.Model, seen: SeenAnswer) -> None:
