@@ -115,7 +115,7 @@ def answer(
                     # A part that is answered already but for its end is answered whole again: what is read together
                     # decides the last digits.
                     new = {row.number for row in (part if file is None else file.new(part))}
-                    for row, found in zip(part, verb(part), strict=True) if new else ():
+                    for row, found in zip(part, _asked(verb, part, given.count), strict=True) if new else ():
                         if row.number not in new:
                             continue
                         if file is not None:
@@ -135,6 +135,19 @@ def answer(
             raise typer.Exit(130) from None
     if out is not None:
         screen.remark(f"{done:,} rows are answered in {out}")
+
+
+def _asked(verb: Callable[[list[Row]], Iterable[Answer]], part: list[Row], count: int | None) -> list[Answer]:
+    """The answers to some rows. Raises RequestError for one that cannot be answered, naming it where there are more."""
+    try:
+        return list(verb(part))
+    except RequestError:
+        for row in part if count != 1 else ():
+            try:
+                list(verb([row]))
+            except RequestError as error:
+                raise RequestError(f"{row.named or f'row {row.number}'}: {error}") from None
+        raise
 
 
 class _File:

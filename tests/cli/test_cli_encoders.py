@@ -116,6 +116,18 @@ def test_both_read_files_and_go_on_where_they_were_stopped(
         assert out.read_bytes() == whole
 
 
+def test_a_row_that_cannot_be_answered_is_named(run: Run, masked: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("w10 w11\n\nw12 [MASK]\n" + "w10 " * 200 + "\n")
+    wrong = run("fill", "-m", masked, "--file", tmp_path / "a.txt").err
+    assert "row 1: the text has no gap to fill" in " ".join(wrong.split())
+    folder = tmp_path / "model"
+    saved("bert-states", folder)
+    write_marked_tokenizer(folder)
+    done = run("embed", "-m", folder, "--file", tmp_path / "a.txt")
+    assert (done.code, done.out) == (1, "")
+    assert "row 4: text 1 has 202 tokens" in " ".join(done.err.split())
+
+
 def test_gaps_are_judged_by_perplexity(run: Run, masked: Path, tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("w10 w11 w12 w13\n" * 50)
     (tmp_path / "a.csv").write_text("id,text\n" + "".join(f"{n},w10 w11 w12 w13\n" for n in range(50)))
