@@ -72,9 +72,9 @@ def race(
     Example:
 
       limelight race
-      limelight race --data my-texts/ --budget 30m --models rnn,lstm,transformer --out races/mine
-      limelight race --data train.en train.de --problems text --budget 1h --out races/translation
-      limelight race --problems mqar --state 2048 --models rnn,lstm,transformer --budget 2h --out races/state
+      limelight race --data my-texts/ --budget 30m --models lstm,transformer
+      limelight race --data train.en train.de --problems text --budget 1h
+      limelight race --problems mqar --state 2048 --budget 2h --out races/mqar
     """
     from limelight.cli import screen
     from limelight.cli.screen import progress

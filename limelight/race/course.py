@@ -21,7 +21,7 @@ from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.race.contenders import Contender, contenders
 from limelight.race.memory import held
-from limelight.race.problems import BUILT_IN, BY_RULE, Problem, Recall, Senses
+from limelight.race.problems import BUILT_IN, BY_RULE, Problem, Recall, Senses, tests
 from limelight.race.scale import SHARES
 from limelight.race.senses import Sense, Word, places, senses, word
 from limelight.race.texts import Text, paired, read
@@ -249,7 +249,7 @@ class _Course:
     def _sized(self, each: Contender, problem: Problem) -> c.ModelConfig:
         vocab, context, heads = problem.vocab, problem.context, problem.heads
         if self.settings.state:
-            length = problem.tests()[0].batch.tokens.shape[1]
+            length = tests(problem)[0].batch.tokens.shape[1]
             return each.keeping(vocab, context, self.settings.state, length, heads)
         return each.fit(vocab, context, self.settings.parameters, heads)
 
@@ -327,7 +327,7 @@ class _Course:
         """What is asked of the first network of each contender."""
         if isinstance(problem, Recall):
             self._keep("held", {"contender": each.name, "table": held(network.eval(), problem)})
-            far = [test for test in problem.tests() if test.name == "words between"]
+            far = [test for test in tests(problem) if test.name == "words between"]
             self._keep("fading", {"contender": each.name, "by": {test.at: fading(network, test) for test in far}})
         elif isinstance(problem, Senses):
             self._keep("senses", {"senses": [asdict(sense) for sense in senses(each.name, network, problem)]})

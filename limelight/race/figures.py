@@ -7,7 +7,7 @@ from typing import Any
 from limelight.race.contenders import CONTENDERS, Kind
 from limelight.race.course import Results
 from limelight.race.found import hardest, swaps, values
-from limelight.race.problems import Problem
+from limelight.race.problems import Problem, tests
 from limelight.race.scale import law
 
 COLOURS = ("#b4472e", "#d98a2b", "#a8841a", "#3467a8", "#5a3d9e", "#2f8f83", "#8a8a8a", "#222222", "#c2569b", "#5f8f2f")
@@ -46,12 +46,11 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
                 place.set(xlabel=f"{way} of training", ylabel="validation loss, nats")
                 place.legend(fontsize=7, frameon=False)
             continue
-        tests = problem.tests()
-        varied = list(dict.fromkeys(test.name for test in tests))
+        varied = list(dict.fromkeys(test.name for test in tests(problem)))
         *places, last = axes(name, len(varied) + 1)
         _by_state(results, problem, ran, last, colour)
         for what, place in zip(varied, places, strict=True):
-            those = [test for test in tests if test.name == what]
+            those = [test for test in tests(problem) if test.name == what]
             for each in ran:
                 right = [values(results, problem, each, test) for test in those]
                 spread = [statistics.stdev(v) if len(v) > 1 else 0.0 for v in right]
@@ -106,7 +105,7 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
 def _by_state(results: Results, problem: Problem, ran: list[str], place: Any, colour: dict[str, str]) -> None:
     """The share right on the hardest test that training held, by the numbers that are kept of it."""
     test = hardest(problem)[0]
-    number = [(each.name, each.at) for each in problem.tests()].index((test.name, test.at))
+    number = [(each.name, each.at) for each in tests(problem)].index((test.name, test.at))
     for each in ran:
         right = values(results, problem, each, test)
         spread = statistics.stdev(right) if len(right) > 1 else 0.0

@@ -8,7 +8,7 @@ from typing import get_args
 
 from limelight.race.contenders import CONTENDERS, Kind
 from limelight.race.course import Results
-from limelight.race.problems import Problem, Test
+from limelight.race.problems import Problem, Test, tests
 from limelight.race.work import Cost
 
 LEARNED = 0.5
@@ -49,10 +49,9 @@ def conclusions(results: Results, problems: dict[str, Problem]) -> list[str]:
 
 def hardest(problem: Problem) -> list[Test]:
     """By what is varied: the hardest test that training held, and the hardest of all."""
-    tests = problem.tests()
     found = []
-    for name in dict.fromkeys(test.name for test in tests):
-        those = [test for test in tests if test.name == name]
+    for name in dict.fromkeys(test.name for test in tests(problem)):
+        those = [test for test in tests(problem) if test.name == name]
         hardest = [test for test in those if test.seen][-1]
         found += [hardest] if hardest is those[-1] else [hardest, those[-1]]
     return found
@@ -93,12 +92,12 @@ def values(results: Results, problem: Problem, contender: str, test: Test | None
     runs = results.of(problem.name, contender, by)
     if test is None:
         return [run.loss for run in runs]
-    place = [(each.name, each.at) for each in problem.tests()].index((test.name, test.at))
+    place = [(each.name, each.at) for each in tests(problem)].index((test.name, test.at))
     return [run.right[place] for run in runs if run.right is not None]
 
 
 def learned(results: Results, problem: Problem, contender: str) -> bool:
     """Whether it does better than guessing on the easiest test, half of the way to all right at least."""
     assert problem.chance is not None
-    easiest = values(results, problem, contender, problem.tests()[0])
+    easiest = values(results, problem, contender, tests(problem)[0])
     return statistics.fmean(easiest) > problem.chance + LEARNED * (1 - problem.chance)

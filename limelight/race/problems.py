@@ -6,6 +6,7 @@ tests that are the same for all, by what makes them hard.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Protocol
 
 import torch
@@ -61,6 +62,14 @@ class Problem(Protocol):
     def tests(self) -> list[Test]:
         """The same every time."""
         ...
+
+    def __hash__(self) -> int: ...
+
+
+@cache
+def tests(problem: Problem) -> list[Test]:
+    """Those of a problem, made once."""
+    return problem.tests()
 
 
 def answers(tokens: Tensor, at: Tensor, answers: Tensor) -> Batch:

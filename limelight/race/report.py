@@ -15,7 +15,7 @@ from limelight.race.contenders import CONTENDERS
 from limelight.race.course import DROPOUTS, Results, over
 from limelight.race.figures import figures
 from limelight.race.found import conclusions, crossing, learned, said, values
-from limelight.race.problems import Problem
+from limelight.race.problems import Problem, tests
 from limelight.race.scale import law
 from limelight.race.training import RATES
 from limelight.race.work import Cost
@@ -67,19 +67,19 @@ def _parts(results: Results, problems: dict[str, Problem]) -> list[Part]:
         tables: list[Table] = []
         says = f"{problem.says} {results.steps[name]:,} steps of {problem.rows} examples for each, then tested."
         if problem.chance is not None:
-            tests = problem.tests()
-            unseen = [str(test.at) for test in tests if not test.seen]
+            all_tests = tests(problem)
+            unseen = [str(test.at) for test in all_tests if not test.seen]
             says += f" Share right, mean ± standard deviation over seeds; chance is {problem.chance:.2f}."
             says += f" Training held nothing so long as {', '.join(unseen)}." if unseen else ""
             failed = [each for each in ran if not learned(results, problem, each)]
             if failed:
                 says += f" Not learned in this time, and so no measure of memory: {', '.join(failed)}."
-            for varied in dict.fromkeys(test.name for test in tests):
-                those = [test for test in tests if test.name == varied]
+            for varied in dict.fromkeys(test.name for test in all_tests):
+                those = [test for test in all_tests if test.name == varied]
                 rows = [[title[each], *(said(values(results, problem, each, test)) for test in those)] for each in ran]
                 tables.append(([varied, *(str(test.at) for test in those)], rows))
             kept = [[title[each], *(f"{n:,}" for n in results.of(name, each)[0].kept)] for each in ran]
-            tables.append((["numbers kept", *(f"{test.at} {test.name}" for test in tests)], kept))
+            tables.append((["numbers kept", *(f"{test.at} {test.name}" for test in all_tests)], kept))
         else:
             tables.append(_losses(results, problem, ran))
             read = over(problem, results.steps[name])
@@ -236,13 +236,13 @@ def _fair(results: Results, title: dict[str, str]) -> Part:
         f" {'thread' if results.threads == 1 else 'threads'}, seconds {clock}."
     )
     tables: list[Table] = []
-    if results.trials:
-        names = [name for name in results.steps if any(run.problem == name for run in results.trials)]
-        rows = [
-            [title[each], *(f"{rate:g}" if (rate := results.rate(name, each)) else "–" for name in names)]
-            for each in title
-        ]
-        tables.append((["rate chosen", *names], rows))
+    for name in dict.fromkeys(run.problem for run in results.trials):
+        rows = []
+        for each, called in title.items():
+            loss = {run.rate: f"{run.loss:.3f}" for run in results.tried(name, each, "trial")}
+            chosen = results.rate(name, each)
+            rows.append([called, *(loss.get(rate, "–") + " ✓" * (rate == chosen) for rate in RATES)])
+        tables.append(([f"{name}: loss of the trials by rate", *(f"{rate:g}" for rate in RATES)], rows))
     tables.append((["runs as", ""], [[title[each], CONTENDERS[each].fair] for each in title]))
     return "How it was run", text, tables, []
 
@@ -268,7 +268,7 @@ body { margin: 2.5rem auto; max-width: 60rem; padding: 0 1rem; color: var(--ink)
 h1 { font-size: 1.9rem } h2 { margin-top: 2.4rem }
 .wide { overflow-x: auto } table { border-collapse: collapse; font: .84rem system-ui, sans-serif; margin: 1rem 0 }
 th, td { padding: .28rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap }
-th:first-child, td:first-child { text-align: left }
+th:first-child { text-align: left } tbody th { font-weight: normal }
 figure { margin: 1rem 0; background: #fff; border-radius: 6px; padding: .5rem; overflow-x: auto }
 figure svg { max-width: 100%; height: auto }
 pre { overflow-x: auto; padding: .8rem; border: 1px solid var(--line); border-radius: 6px }
@@ -289,8 +289,10 @@ def _html(parts: list[Part], svgs: dict[str, str], command: str) -> str:
                 body.append(f'<figure role="img" aria-label="{escape(heading)}, as in the tables">{drawing}</figure>')
         for head, rows in tables:
             cells = "".join(f'<th scope="col">{escape(each)}</th>' for each in head)
-            lines = "".join("<tr>" + "".join(f"<td>{escape(each)}</td>" for each in row) + "</tr>" for row in rows)
-            body.append(f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>')
+            lines = "".join(_row(row) for row in rows)
+            table = f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
+            about = escape(f"{heading}: {head[0]}" if head[0] else heading, quote=True)
+            body.append(f'<div class="wide" tabindex="0" role="region" aria-label="{about}">{table}</div>')
         body.append("</section>")
     body.append(f"<section><h2>Again</h2><pre>{escape(command)}</pre></section>")
     title = "A race: word by word against all at once"
@@ -300,30 +302,39 @@ def _html(parts: list[Part], svgs: dict[str, str], command: str) -> str:
     )
 
 
+def _row(row: list[str]) -> str:
+    first, *others = map(escape, row)
+    return f'<tr><th scope="row">{first}</th>{"".join(f"<td>{each}</td>" for each in others)}</tr>'
+
+
 def _csv(results: Results, problems: dict[str, Problem]) -> str:
     """A row for each point of a curve, each test and each cost."""
     file = io.StringIO()
     out = csv.writer(file, lineterminator="\n")
-    out.writerow(
-        ("what", "problem", "contender", "by", "rate", "seed", "parameters", "at", "tokens", "seconds", "value")
-    )
+    about = ("problem", "contender", "by", "rate", "dropout", "seed", "parameters")
+    out.writerow(("what", *about, "at", "tokens", "seconds", "value"))
     for run in results.trials + results.runs:
-        about = (run.problem, run.contender, run.by, run.rate, run.seed, run.parameters)
+        those = [getattr(run, each) for each in about]
         for point in run.curve:
-            out.writerow(("loss", *about, f"step {point.step}", point.tokens, point.seconds, point.loss))
-        for test, right in zip(problems[run.problem].tests(), run.right or [], strict=False):
-            out.writerow(("right", *about, f"{test.at} {test.name}", "", "", right))
+            out.writerow(("loss", *those, f"step {point.step}", point.tokens, point.seconds, point.loss))
+        for place, test in enumerate(tests(problems[run.problem])):
+            where = f"{test.at} {test.name}"
+            out.writerow(("state", *those, where, "", "", run.kept[place]))
+            if run.right is not None:
+                out.writerow(("right", *those, where, "", "", run.right[place]))
     for cost in results.costs:
         for name in ("read", "trained", "written", "kept", "chain", "products"):
-            out.writerow((name, "", cost.contender, "", "", "", "", cost.length, "", "", getattr(cost, name)))
+            out.writerow((name, "", cost.contender, "", "", "", "", "", cost.length, "", "", getattr(cost, name)))
     for contender, by in results.fading.items():
         for at, value in by.items():
-            out.writerow(("fading", "recall", contender, "", "", "", "", at, "", "", value))
+            out.writerow(("fading", "recall", contender, "", "", "", "", "", at, "", "", value))
     for sense in results.senses:
         for name in ("apart", "within", "right"):
             what = "told apart" if name == "right" else name
-            out.writerow((what, "senses", sense.contender, "", "", "", "", sense.word, "", "", getattr(sense, name)))
+            out.writerow(
+                (what, "senses", sense.contender, "", "", "", "", "", sense.word, "", "", getattr(sense, name))
+            )
     for word in results.words:
         for name in ("count", "apart", "split"):
-            out.writerow((name, "text", word.contender, "", "", "", "", word.word, "", "", getattr(word, name)))
+            out.writerow((name, "text", word.contender, "", "", "", "", "", word.word, "", "", getattr(word, name)))
     return file.getvalue()

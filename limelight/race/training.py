@@ -15,7 +15,7 @@ from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.presets import with_dropout
 from limelight.nn.unit import CausalConv
-from limelight.race.problems import Problem, Test
+from limelight.race.problems import Problem, Test, tests
 from limelight.train.batches import IGNORE
 from limelight.train.parallel import World
 from limelight.train.schedule import rate as scheduled
@@ -125,7 +125,7 @@ def train(
     torch.manual_seed(run["seed"])  # what dropout draws
     trainee = _trainee(network)
     generator = torch.Generator().manual_seed(run["seed"])
-    tests = problem.tests()
+    measures = tests(problem)
     curve: list[Point] = []
     spent, tokens, number = 0.0, 0, 0
     while number < steps and spent < seconds:
@@ -139,12 +139,12 @@ def train(
         passed(took)
         ends = number == steps or spent >= seconds
         if ends or max(number / steps, spent / seconds) >= (len(curve) + 1) / POINTS:
-            curve.append(Point(number, tokens, spent, _loss(network, tests[0])))
+            curve.append(Point(number, tokens, spent, _loss(network, measures[0])))
     parameters = sum(p.numel() for p in network.parameters())
-    kept = [sum(part.nbytes for part in network.start(1, test.batch.tokens.shape[1]).parts) // 4 for test in tests]
+    kept = [sum(part.nbytes for part in network.start(1, test.batch.tokens.shape[1]).parts) // 4 for test in measures]
     done_run = Run(**run, steps=number, parameters=parameters, curve=curve, kept=kept)
     if problem.chance is not None:
-        done_run.right = [_right(network, test) for test in tests]
+        done_run.right = [_right(network, test) for test in measures]
     return done_run, network.eval()
 
 

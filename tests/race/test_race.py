@@ -14,6 +14,7 @@ from torch import Tensor
 
 import limelight
 from limelight.checkpoints.save import save_checkpoint
+from limelight.cli import main
 from limelight.errors import ConfigError, LimelightError
 from limelight.models.api import Decoder
 from limelight.models.presets import count
@@ -418,6 +419,26 @@ def test_the_report_holds_every_number_and_asks_nobody(ran: tuple[Results, Path]
     assert "| words between | 8 | 32 | 64 | 128 | 256 |" in (folder / "report.md").read_text()
     for name in ("recall", "switch", "text", "work", "held", "fading", "senses", "scale"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_ctrl_c_leaves_a_report_and_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stopped(settings: Settings, folder: Path, tell: object) -> Iterator[Results]:
+        folder.mkdir()
+        results = Results(settings, 1, steps={"switch": 1})
+        results.runs.append(Run("rnn", "switch", "tokens", 1e-3, 1, 1, 1, [], [0.9] * 6, [4] * 6))
+        yield results
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(course, "race", stopped)
+    with pytest.raises(SystemExit) as ended:
+        main(["race", "--problems", "switch", "--models", "rnn,gpt", "--state", "2048", "--out", str(tmp_path / "one")])
+    said = " ".join(capsys.readouterr().err.split())
+    assert ended.value.code == 130
+    assert "the race is not through; this goes on with it: limelight race --models rnn,gpt --problems switch" in said
+    assert "--state 2048" in said
+    assert "0.90" in (tmp_path / "one" / "report.md").read_text()
 
 
 def test_conclusions_name_the_best_of_each_kind() -> None:
