@@ -150,6 +150,20 @@ def test_the_same_request_gives_the_same_bits(
     same(model, steps, requests)
 
 
+@pytest.mark.skipif(not native.KERNELS, reason="the compiled kernels are not built")
+def test_a_request_gives_the_same_bits_beside_fifteen_others(model: Decoder) -> None:
+    engine = Engine(model, rows=16)
+    prompts = [[*TEXT[: 5 * (at % 4)], *range(at, 40, 4)] for at in range(1, 17)]
+    requests = [engine.submit(prompt, max_tokens=12, sampling=SAMPLINGS[-1], logprobs=2) for prompt in prompts]
+    steps = [engine.step()]
+    together = 0
+    while engine.busy:
+        together = max(together, len(engine.running))
+        steps.append(engine.step())
+    assert together == 16
+    same(model, steps, requests)
+
+
 def test_what_two_texts_begin_with_is_read_once(model: Decoder) -> None:
     engine = Engine(model)
     requests = [engine.submit([*TEXT[:70], 5, at], max_tokens=8, logprobs=2) for at in range(4)]

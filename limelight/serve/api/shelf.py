@@ -1,6 +1,7 @@
 """The models that are served: by name, opened when one is asked for, and closed when others need their memory."""
 
 import asyncio
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -200,9 +201,11 @@ class Shelf:
         weights = await asyncio.to_thread(_weights, path)
         if self._memory is not None:
             self._make_room(name, weights)
+        before = resident()
         model = await asyncio.to_thread(limelight.open, path, dtype=self._dtype, device=self._device)
         if isinstance(model, limelight.Translator):
             raise ApiError(f"{name} translates texts, which this server does not offer", param="model")
+        weights = max(weights, resident() - before)  # with its tokenizer, and the file that it was read from
         if isinstance(model, limelight.EncoderModel):
             self._open[name], self._takes[name] = Reader(name, model), weights
             return
@@ -244,6 +247,15 @@ class Shelf:
                 code="server_overloaded",
                 retry=5,
             )
+
+
+def resident() -> int:
+    """Bytes that this process holds in memory; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGESIZE")
 
 
 def _title(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -262,13 +263,19 @@ def test_only_who_has_the_key_and_only_our_own_pages(serving: Serve, api: Served
             assert allowed == (expected if status == 200 else [None] * 3)
 
 
-def test_models_are_opened_when_asked_for_and_closed_by_use(serving: Serve, tiny: Path, tmp_path: Path) -> None:
+def test_models_are_opened_when_asked_for_and_closed_by_use(
+    serving: Serve, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     paths = []
     for name in ("a", "b", "c"):
         paths.append(str(tmp_path / name))
         (tmp_path / name).symlink_to(tiny)
     weights = sum(file.stat().st_size for file in tiny.glob("*.safetensors"))
-    both = serving(paths, memory=5 * weights + 3_000_000)
+    takes = weights + 200_000  # more than its file has
+    grown = itertools.count(0, takes)
+    monkeypatch.setattr("limelight.serve.api.shelf.resident", lambda: next(grown))
+    memory = 5 * takes + 3_000_000
+    both = serving(paths, memory=memory)
     assert both.ask("/v1/models")[1]["data"][0]["id"] == "a"
     texts = []
     for name in ("b", "a", "c", "b"):
@@ -276,7 +283,9 @@ def test_models_are_opened_when_asked_for_and_closed_by_use(serving: Serve, tiny
         assert (status, answer["model"]) == (200, name)
         texts.append(answer["choices"][0]["text"])
         assert name in [each.name for each in both.shelf.opened]
-        assert sum(both.shelf._takes.values()) <= 5 * weights + 3_000_000
+        assert sum(both.shelf._takes.values()) <= memory
+        caches = sum(each.runner._memory for each in both.shelf.opened)
+        assert sum(both.shelf._takes.values()) == caches + len(both.shelf.opened) * takes
     assert len(set(texts)) == 1
     assert all(isinstance(each, Writer) for each in both.shelf.opened)
 
