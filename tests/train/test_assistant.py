@@ -136,6 +136,45 @@ def test_forms_are_recognised(tmp_path: Path, row: dict[str, object], form: str,
     assert chat.form.startswith(form)
 
 
+def test_speakers_tools_and_parts_are_as_templates_take_them(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    call = {"id": "c", "type": "function", "function": {"name": "look", "arguments": {}}}
+    turns = [
+        {"role": "developer", "content": "Be brief."},
+        {"from": "human", "value": [{"type": "text", "text": "Who "}, {"type": "text", "text": "sat?"}], "name": "Ann"},
+        {"from": "gpt", "value": None, "tool_calls": [call]},
+        {"from": "observation", "value": "a cat"},
+        {"role": "bot", "content": "The cat."},
+        {"role": "user", "content": "Thanks."},
+        {"role": "function", "content": "x"},
+    ]
+    rows = [{"messages": turns, "tools": tools, "system": "First."}, {"conversations": turns[:2], "system": ""}]
+    rows += [{"instruction": "Who", "input": " ", "system": "First.", "output": None}, {"prompt": turns[:2]}]
+    whole, unanswered, alpaca, prompt = chats([written(tmp_path / "a.jsonl", *rows)])
+    read = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Who sat?", "name": "Ann"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": "a cat"},
+        {"role": "assistant", "content": "The cat."},
+    ]
+    assert whole.messages == ({"role": "system", "content": "First."}, *read)
+    assert (whole.tools, unanswered.tools) == (tools, None)
+    assert list(unanswered.messages) == list(prompt.messages) == read[:2]
+    assert alpaca.messages[:2] == ({"role": "system", "content": "First."}, {"role": "user", "content": "Who"})
+    assert alpaca.messages[2:] == ({"role": "assistant", "content": ""},)
+    faults = [each.fault for each in (whole, unanswered, alpaca)]
+    assert faults == ["with turns out of order", "without an answer", "with an empty turn"]
+    assert Chat("", tuple(read)).fault is None
+    for name in ("model", "assistant"):
+        (chat,) = chats([written(tmp_path / "a.jsonl", {"messages": [turns[1], {"role": name, "content": "x"}]})])
+        assert chat.messages[1] == {"role": "assistant", "content": "x"}
+    names = {"a": "assistant", "u": "user", "t": "tool", "s": "system"}
+    for order, right in {"ua": 1, "suaua": 1, "uatta": 1, "a": 0, "uta": 0, "uaa": 0, "usa": 0, "uua": 0}.items():
+        fault = Chat("", tuple({"role": names[each], "content": "x"} for each in order)).fault
+        assert fault == (None if right else "with turns out of order"), order
+
+
 def test_pairs_in_all_forms_say_the_same(tmp_path: Path) -> None:
     asked, good, bad = TURNS[0], TURNS[1], {"role": "assistant", "content": "Nobody."}
     data = written(
@@ -276,6 +315,11 @@ def test_the_loss_of_preferences_is_the_formula(base: str, tmp_path: Path) -> No
         ("prefer", {"messages": TURNS}, {}, 'line 1: no "chosen" and "rejected" answer'),
         ("prefer", {"prompt": "a", "chosen": "b", "rejected": "b"}, {}, "1 whose two answers are one"),
         ("prefer", {"chosen": TURNS, "rejected": TURNS[2:]}, {}, "differ before their last turn"),
+        ("prefer", {"prompt": "a", "chosen": TURNS, "rejected": TURNS}, {}, "differ before their last turn"),
+        ("prefer", {"prompt": "a", "chosen": "b"}, {}, 'line 1: no "chosen" and "rejected" answer'),
+        ("prefer", {"prompt": "a", "chosen": [], "rejected": "b"}, {}, "1 with an empty turn"),
+        ("assistant", {"messages": [1]}, {}, "line 1: a conversation is a list of objects"),
+        ("assistant", {"messages": [{"content": "x"}]}, {}, "the role None is none of"),
     ],
 )
 def test_what_cannot_be_learned_is_said_at_once(

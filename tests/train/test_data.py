@@ -62,6 +62,36 @@ def test_signs_behind_a_backslash_in_a_catalogue(tmp_path: Path) -> None:
     assert list(read_pairs([table])) == [('a "dog"', "C:\\Hund\t!")]
 
 
+ODD = [
+    ("x.csv", 'source,target\n"two\nlines",b\n\n"c, d"," e "\n', (), [("two\nlines", "b"), ("c, d", "e")]),
+    ("x.TSV", " target \t source \nb\ta\n", (), [("a", "b")]),
+    ("x.tsv", "source\tother\na\tb\n", (), [("source", "other"), ("a", "b")]),
+    ("x.tsv", "1\t2\t3\n", ("3", "2"), [("3", "2")]),
+    ("x.tsv", "1\ten\na\tb\n", ("en", "1"), [("b", "a")]),
+    ("x.jsonl", '{"n": 1, "source": "a", "other": "b"}', (), [("a", "b")]),
+    ("x.jsonl", '{"other": "c", "target": "b", "source": "a"}', (), [("a", "b")]),
+    ("x.po", 'msgctxt "menu"\nmsgid "a\\t\\r\\q"\nmsgstr ""\n"b"\n" c"\n', (), [("a\t\rq", "b c")]),
+    ("x.po", '#, c-format, fuzzy\nmsgid "x"\nmsgstr "y"\n# next\nmsgid "a"\nmsgstr "b"\n', (), [("a", "b")]),
+    ("x.po", 'msgid "a"\nmsgstr "b"\nmsgctxt "c"\nmsgid "d"\nmsgstr "e"\n', (), [("a", "b"), ("d", "e")]),
+    ("x.po", '#. fuzzy is a word\nmsgid "a"\nmsgstr "b"\n\n\n#, fuzzy\nmsgid "c"\nmsgstr "d"', (), [("a", "b")]),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "columns", "pairs"), ODD)
+def test_odd_tables_are_read_as_they_mean(
+    tmp_path: Path, name: str, text: str, columns: tuple[str, ...], pairs: list[tuple[str, str]]
+) -> None:
+    assert list(read_pairs([write(tmp_path / name, text)], columns)) == pairs
+
+
+def test_pairs_with_an_empty_side_are_read_where_they_count(tmp_path: Path) -> None:
+    table = write(tmp_path / "x.tsv", "a\tb\n \tc\nd\t\n")
+    assert list(read_pairs([table])) == [("a", "b")]
+    assert list(read_pairs([table], empty=True)) == [("a", "b"), ("", "c"), ("d", "")]
+    with pytest.raises(FileError, match="no sentence pair"):
+        list(read_pairs([write(tmp_path / "y.tsv", " \tc\n")], empty=True))
+
+
 FAULTS = [
     ({"x.en": "a\nb\n", "x.de": "a\n"}, (), "x.en has 2 lines and .*x.de has 1"),
     ({"x.en": "", "x.de": "a\n"}, (), "x.en: the file is empty"),
@@ -77,6 +107,12 @@ FAULTS = [
     ({"x.po": 'msgid "a"\nmsgstr b\n'}, (), "x.po, line 2: not a line of a .po file"),
     ({"x.txt": "a\n"}, (), "two aligned text files or from tables"),
     ({"x.tsv": "a\tb\n"}, ("one",), "1 columns were named"),
+    ({"x.tsv": "a\tb\n"}, ("0", "1"), r"x.tsv, row 1: 2 columns; columns 0 and 1 are needed"),
+    ({"x.tsv": "a\tb\n"}, ("1", "3"), r"x.tsv, row 1: 2 columns; columns 1 and 3 are needed"),
+    ({"x.jsonl": '{"a": {"b": "c"}, "d": "e"}\n'}, ("a.b", "f"), r"no column 'f' \(its columns: a.b, d\)"),
+    ({"x.jsonl": "\n" + "[" * 100_000}, (), "x.jsonl, line 2: not valid JSON"),
+    ({"x.en": "a\n", "x.de": "b\n", "x.fr": "c\n"}, (), "two aligned text files or from tables .*x.fr"),
+    ({"x.en": "a\n", "x.tsv": "b\tc\n"}, (), "two aligned text files or from tables"),
 ]
 
 
@@ -106,7 +142,8 @@ def test_a_damaged_archive_and_a_missing_file(tmp_path: Path) -> None:
 def test_a_line_longer_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data, "LINE_LIMIT", 100)
     with pytest.raises(FileError, match="a line of more than 100 bytes"):
-        list(read_pairs([write(tmp_path / "x.tsv", "a\t" + "b" * 100)]))
+        list(read_pairs([write(tmp_path / "x.tsv", "a\t" + "b" * 99)]))
+    assert list(read_pairs([write(tmp_path / "x.tsv", "a\t" + "b" * 98)])) == [("a", "b" * 98)]
 
 
 @pytest.mark.parametrize("piece", [1, 7, 64, 1 << 18])

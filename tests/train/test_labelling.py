@@ -26,7 +26,7 @@ from limelight.tasks.training.labelling import with_head
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Batch, padded
 from limelight.train.contrast import Contrasting, vectors
-from limelight.train.examples import columns, labelled, tagged
+from limelight.train.examples import LABELS, TEXTS, columns, labelled, tagged
 from limelight.train.loop import Result
 
 FEW = {"threads": 1, "batch_tokens": 256, "precision": "float32", "lr": 4e-3, "dropout": 0.0}
@@ -221,6 +221,76 @@ def test_columns_are_found(tmp_path: Path, head: str, rows: str, found: tuple[st
     path.write_text("\n".join([head, *[rows] * 20]))
     assert columns([path]) == found
     assert len(list(labelled([path], found))) == (21 if found[0].isdigit() else 20)
+
+
+@pytest.mark.parametrize("name", [*LABELS, "Sentiment", "Y"])
+def test_columns_of_labels_are_known_by_their_usual_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"n\t{name}\tsaid\n1\t5\tso\n1\t6\tso\n2\t7\tno\n")
+    assert columns([path]) == ("said", name)
+
+
+@pytest.mark.parametrize("name", [*TEXTS, "Text"])
+def test_columns_of_texts_are_known_by_their_usual_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text(f"n\tlabel\tlonger than it\t{name}\n1\ta\tlong, longer\tso\n2\tb\tlong, longer\tno\n")
+    assert columns([path]) == (name, "label")
+
+
+@pytest.mark.parametrize("count", [10, 11])
+def test_labels_that_never_repeat_are_none_in_a_table_of_some_length(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"a": f"{n} words", "b": n}) + "\n" for n in range(count)))
+    if count == 10:
+        assert columns([path]) == ("b", "a")
+    else:
+        with pytest.raises(RequestError, match="which of the columns a, b holds texts and which labels"):
+            columns([path])
+
+
+def test_cells_hold_one_label_or_several_or_none(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    cells = ["a", 3, True, None, " ", [], ["a", "b", "a", 1], '["c", "d"]', "[no list"]
+    path.write_text("".join(json.dumps({"text": " w ", "label": cell}) + "\n" for cell in cells))
+    found = list(labelled([path], ("text", "label")))
+    labels = [("a",), ("3",), ("true",), None, None, (), ("a", "b", "1"), ("c", "d"), ("[no list",)]
+    assert found == [("w", each) for each in labels]
+    for wrong in ({"a": 1}, [["a"]], [{}], ["a", ""], [None]):
+        path.write_text(json.dumps({"text": "w", "label": wrong}) + "\n")
+        with pytest.raises(FileError, match=r"row 1: 'label' holds .*a label is a text or a number"):
+            list(labelled([path], ("text", "label")))
+
+
+def test_a_word_and_its_tag_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("-DOCSTART- -X- O\n\n# \nNew NNP B-city\nYork NNP I-city\n\n\nso\tx y\tO\n")
+    first, second = tagged([path])
+    assert (first.text, first.words, first.tags) == ("New York", ((0, 3), (4, 8)), ("B-city", "I-city"))
+    assert (second.text, second.tags) == ("so", ("O",))
+    path.write_text("w\t \n")
+    with pytest.raises(FileError, match="line 1: a word and its tag are needed"):
+        list(tagged([path]))
+
+
+@pytest.mark.parametrize("name", ["tags", "ner_tags", "labels"])
+def test_tags_and_spans_by_their_usual_names(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"tokens": ["w5", 6], name: ["B-x", 0]}))
+    (found,) = tagged([path])
+    assert (found.text, found.words, found.tags) == ("w5 6", ((0, 2), (3, 4)), ("B-x", "0"))
+    spans = {"tags": "spans", "ner_tags": "entities", "labels": "labels"}[name]
+    path.write_text(json.dumps({"text": "New York now", spans: [[2, 4, "x"], [9, 12, "y"]]}))
+    (found,) = tagged([path])
+    assert found.tags == ("B-x", "O", "B-y")
+    for wrong in (
+        {"text": "a", spans: [[0, 0, "x"]]},
+        {"text": "a", spans: [[0, 1]]},
+        {"text": 5, spans: []},
+        {"a": 1},
+    ):
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(FileError, match="line 1: not a text with tags"):
+            list(tagged([path]))
 
 
 def test_spans_become_tags_of_whole_words(tmp_path: Path) -> None:

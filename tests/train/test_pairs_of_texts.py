@@ -13,7 +13,7 @@ from transformers import AutoModelForQuestionAnswering
 import limelight
 from limelight.checkpoints.save import save_checkpoint
 from limelight.checkpoints.sentences import Sentences
-from limelight.errors import LimelightError, RequestError
+from limelight.errors import FileError, LimelightError, RequestError
 from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.registry import config_from_hf
@@ -21,11 +21,11 @@ from limelight.tasks.evaluation.encoders import judge_answers, judge_vectors, ov
 from limelight.tasks.evaluation.measures import spearman
 from limelight.tasks.learn import Begun, learn
 from limelight.text.tokenizer import Tokenizer
-from limelight.train.batches import Batch
+from limelight.train.batches import IGNORE, Batch
 from limelight.train.contrast import Pairing
 from limelight.train.loop import Result
 from limelight.train.questions import questions
-from limelight.train.similar import beside, columns
+from limelight.train.similar import Beside, beside, columns
 
 FEW = {"threads": 1, "batch_tokens": 512, "precision": "float32", "lr": 4e-3, "dropout": 0.0}
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
@@ -183,6 +183,26 @@ def test_a_loss_is_what_its_paper_says() -> None:
     scored = Batch(tokens, batch.targets, None, batch.lengths, torch.tensor([2.0, 1.0, 1.0]))
     wanted = 3 * torch.log(1 + (near[1] - near[0]).exp() + (near[2] - near[0]).exp())
     assert float(loss(scored)[0]) == pytest.approx(float(wanted), rel=1e-5)
+    some = torch.tensor([0, IGNORE, 0])  # a row that another process computes asks for nothing
+    alone = rows[0].logsumexp(0) - cosines[0, 0] + rows[2].logsumexp(0) - cosines[2, 2]
+    learned, plain = loss(Batch(tokens, some, None, batch.lengths)).tolist()
+    assert learned == plain == pytest.approx(float(alone), rel=1e-5)
+    scored = Batch(tokens, some, None, batch.lengths, torch.tensor([2.0, 1.0, 1.0]))
+    assert float(loss(scored)[0]) == pytest.approx(float(2 * torch.log(1 + (near[2] - near[0]).exp())), rel=1e-5)
+
+
+def test_a_row_of_texts_says_what_is_missing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    rows = [{"a": " w5 ", "b": 6, "c": "0.5"}, {"a": "w5", "b": None, "c": 1}, {"a": "w5", "b": " ", "c": 2}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert list(beside([path], "abc")) == [Beside(("w5", "6"), 0.5), None, None]
+    assert list(beside([path], "ab")) == [Beside(("w5", "6")), None, None]
+    assert next(iter(beside([path], "cba"))) == Beside(("0.5", "6", "w5"))
+    for name, why in (("d", r"row 1: no column 'd' \(its columns: a, b, c\)"), ("b", "row 2: 'b' holds no number")):
+        with pytest.raises(FileError, match=why):
+            list(beside([path], ("a", "c", name)))
+    path.write_text(json.dumps({"a": "w5", "b": "w6", "c": "nan"}))
+    assert list(beside([path], "abc")) == [Beside(("w5", "w6", "nan"))]
 
 
 def test_rank_correlation_shares_the_places_of_equal_numbers() -> None:
