@@ -36,7 +36,7 @@ UNITS = {
     "assistant": "conversations",
     "prefer": "pairs",
 }
-SPEEDS = {"classify": "texts", "tag": "words", "answer": "windows", "embed": "pairs", "prefer": "pairs"}
+SPEEDS = {"classify": "texts", "tag": "words", "answer": "windows", "embed": "pairs", "fill": "gaps", "prefer": "pairs"}
 """The command that runs a finished model, what examples are called, and what is predicted."""
 
 MEASURES = {

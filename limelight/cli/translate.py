@@ -9,6 +9,7 @@ from limelight.cli import options as o
 
 if TYPE_CHECKING:
     from limelight import Translator
+    from limelight.cli.rows import Answer, Given, Row
     from limelight.tasks import Translation
 
 
@@ -39,10 +40,20 @@ def translate(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option("--file", "-f", metavar="FILE", help="A document: .txt, .md, .po or .srt.", show_default=False),
+        typer.Option(
+            "--file",
+            "-f",
+            metavar="FILE",
+            help="A document (.txt, .md, .po, .srt), a folder of them, or a table (.csv, .tsv, .jsonl).",
+            show_default=False,
+        ),
     ] = None,
+    columns: o.Columns = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where the document is written.", show_default=False)
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where it is written; of a folder or table .jsonl, .csv or .tsv.", show_default=False
+        ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object for each line.")] = False,
     device: o.Device = "cpu",
@@ -51,33 +62,44 @@ def translate(
     """Translate lines in order, with a model made by limelight train or by others.
 
     Of a document (--file) paragraphs, mark-up, times and placeholders stay; of
-    a .po file the messages without a translation are filled in.
+    a .po file the messages without a translation are filled in. Of a table each
+    row is translated, of a folder each file; with --out it goes on where it was
+    stopped.
 
     Example:
 
       limelight translate --model runs/en-de < input.en > output.de
       limelight translate --model runs/en-de "A dog runs in the snow."
       limelight translate --model bergamot-en-pt --file guide.md --out guia.md
+      limelight translate --model bergamot-en-pt --file reviews.csv --out pt.jsonl
       limelight translate --model nllb/ --from eng_Latn --to fra_Latn "A dog runs in the snow."
     """
     import sys
     from json import dumps
 
-    from limelight.cli import screen
+    from limelight.cli import rows, screen
     from limelight.errors import RequestError
+    from limelight.train.data import kind
 
+    if columns and file is None:
+        raise RequestError("--columns names columns of the table that --file names, and there is none")
     if file is None and out is not None:
         raise RequestError("--out is where the document of --file is written, and there is none")
-    if file is not None and (text != "-" or nbest is not None or json):
+    table = file is not None and (kind(file) in rows.TABLES or file.is_dir())
+    if file is not None and (text != "-" or nbest is not None or (json and not table)):
         raise RequestError("--file translates a document; leave the text, --nbest and --json out")
-    document = None if file is None else _read(file)
-    if out is not None:
+    given = rows.given(None, [str(file)], columns) if table or columns else None
+    document = None if file is None or table else _read(file)
+    if out is not None and not table:
         screen.writable(out)
     translator = o.open_translator(model, device=device, dtype=dtype, quiet=json)
     if target is not None:
         translator = translator.between(source, target)
     elif source is not None:
         raise RequestError("--from says what language the text is in; say with --to which one to write")
+    if given is not None:
+        _table(translator, given, beam, alpha, out, json=json)
+        return
     if file is not None and document is not None:
         written = _document(translator, document, file.suffix, beam, alpha)
         if out is None:
@@ -121,6 +143,25 @@ def _read(file: Path) -> str:
         raise FileError(f"{path}: cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:
         raise FileError(f"{path}: not UTF-8 (byte {error.start}); convert the file to UTF-8 first") from None
+
+
+def _table(
+    translator: "Translator", given: "Given", beam: int | None, alpha: float | None, out: Path | None, *, json: bool
+) -> None:
+    """Translates the rows of a table, each as a line, or the files of a folder, each as a document."""
+    from limelight.cli import rows, screen
+
+    def verb(part: list["Row"]) -> list["Answer"]:
+        if part[0].named is not None:
+            texts = [_document(translator, row.text, Path(row.named or "").suffix, beam, alpha) for row in part]
+            return [{"translation": text} for text in texts]
+        found = list(translator.translate([" ".join(row.text.split()) for row in part], beam=beam, alpha=alpha))
+        for row, each in zip(part, found, strict=True):
+            if each.left_out:
+                screen.remark(f"row {row.number}: its last {each.left_out} tokens are more than the model reads")
+        return [{"translation": each.text} for each in found]
+
+    rows.answer(given, verb, lambda row, found: f"{found['translation']}\n", out=out, json=json, title="translating")
 
 
 def _document(translator: "Translator", text: str, kind: str, beam: int | None, alpha: float | None) -> str:

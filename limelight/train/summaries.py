@@ -27,7 +27,7 @@ class Short:
 
 def columns(files: Sequence[str | Path], asked: Sequence[str] = ()) -> tuple[str, str]:
     """The columns of a table that hold the texts and their summaries: those that were asked for, else by their names,
-    else both that there are. Raises RequestError where that cannot be told."""
+    else of two the longer and the shorter. Raises RequestError where that cannot be told."""
     path = tables(files, READ)[0]
     seen, names = first_rows(path, asked)
     if not seen:
@@ -36,7 +36,12 @@ def columns(files: Sequence[str | Path], asked: Sequence[str] = ()) -> tuple[str
         raise RequestError(f"{len(asked)} columns were named; it takes two: of the texts and of their summaries")
     folded = {name.casefold(): name for name in reversed(names)}
     known = [next((folded[name] for name in kind if name in folded), None) for kind in (TEXTS, SUMMARIES)]
-    text, summary = asked or (known if all(known) else names if len(names) == 2 else (None, None))
+    text, summary = asked or known
+    if not (text and summary) and len(names) == 2:
+        sizes = {name: sum(len(str(row.get(name) or "")) for row in seen) for name in names}
+        text, summary = sorted(names, key=lambda name: (name != text, name == summary, -sizes[name]))
+        if not any(" " in str(row.get(summary) or "") for row in seen):  # single words are labels or numbers
+            summary = None
     if text is None or summary is None:
         raise RequestError(
             f"{path}: it is not plain which of the columns {', '.join(names[:20])} holds texts and which summaries;"

@@ -37,6 +37,35 @@ def test_n_best_and_json(run: Run, trained: Callable[[str], Path]) -> None:
     assert found[1] == {"source": "", "translations": [], "left_out": 0}
 
 
+def test_tables_and_folders_are_translated_row_by_row(run: Run, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    command = ["translate", "-m", trained("gru-attention"), "--beam", 1]
+    table, folder = tmp_path / "a.csv", tmp_path / "d"
+    table.write_text('id,text\n1,red dog runs\n2,\n3,"cat\nsleeps here"\n')
+    assert run(*command, "--file", table).out.splitlines() == ["rot hund rennt", "katze schläft hier"]
+    out = tmp_path / "out.jsonl"
+    for _ in range(2):
+        assert run(*command, "--file", table, "--columns", "text", "--out", out).code == 0
+        found = [json.loads(line) for line in out.read_text().splitlines()]
+        assert [(each["row"], each["translation"]) for each in found] == [
+            (1, "rot hund rennt"),
+            (3, "katze schläft hier"),
+        ]
+        out.write_bytes(out.read_bytes()[:-9])
+    folder.mkdir()
+    (folder / "a.md").write_text("# red dog\n\ncat sleeps here\n")
+    (done,) = run(*command, "--file", folder, "--json").out.splitlines()
+    assert json.loads(done) == {
+        "row": 1,
+        "file": str(folder / "a.md"),
+        "translation": "# rot hund\n\nkatze schläft hier",
+    }
+    for wrong, said in (
+        (["--columns", "text", "x"], "and there is none"),
+        (["--file", table, "--nbest", 2], "leave the text"),
+    ):
+        assert said in " ".join(run(*command, *wrong).err.split())
+
+
 def test_input_that_cannot_be_read(run: Run, trained: Callable[[str], Path], tiny: Path) -> None:
     code, _, err = run("translate", "-m", trained("gru-attention"), input=b"red\ndog \xff\n")
     assert (code, err) == (1, "limelight: standard input, line 2, is not UTF-8 text: byte 4 cannot be read\n")

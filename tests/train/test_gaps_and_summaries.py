@@ -163,8 +163,12 @@ def test_columns_of_summaries_and_what_stands_in_them(tmp_path: Path) -> None:
     assert first == Short("First. Then more.", "First.", ("Short.", "Brief."))
     assert second is not None
     assert (second.first, second.summaries, third) == ("Mr.", ("He came.",), None)
-    path.write_text('{"a": "x", "b": "y"}')
-    assert columns([path]) == ("a", "b")
+    for row, expected in (({"a": "x y", "b": "x y z"}, ("b", "a")), ({"a": "x y z", "text": "x"}, ("text", "a"))):
+        path.write_text(json.dumps(row))
+        assert columns([path]) == expected
+    path.write_text('{"id": "x", "b": "x y z"}')
+    with pytest.raises(LimelightError, match="not plain which of the columns id, b"):
+        columns([path])
     path.write_text('{"a": "x", "b": "y", "c": 3}')
     for asked, message in (
         ((), "not plain which of the columns a, b, c"),
