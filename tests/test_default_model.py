@@ -3,6 +3,7 @@
 import gzip
 import subprocess
 import sys
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -11,10 +12,20 @@ import torch
 import limelight
 from limelight.checkpoints import wheel
 from limelight.checkpoints.catalog import catalog, default
+from limelight.decode import Sampling
 from limelight.quant.linear import LowBitLinear
+from limelight.serve.session import PageSession
+from limelight.views.cards import heads
 
 FILE = wheel.path_of(catalog()[default()])
 WIKITEXT = Path(__file__).parents[2] / "shared" / "data" / "wikitext2" / "wiki.valid.raw.gz"
+
+TIRED = "The cat sat on the mat because it was tired, so the"
+CHASED = "The cat chased the mouse, and the mouse ran away from the"
+CAUGHT = "The mouse chased the cat, and the cat ran away from the"
+MARY = "Mary and John went to the shop. John gave a drink to"
+PARIS = "The capital of Germany is Berlin. The capital of France is"
+STAR = "Twinkle, twinkle, little star, how I wonder what you"
 
 pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="the default model is not on this machine: limelight pull")
 
@@ -92,3 +103,33 @@ def test_opening_it_imports_nothing_that_only_others_need() -> None:
         "import sys, limelight; limelight.open(); assert not {'sympy', 'limelight.tasks', 'fastapi'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_example_and_card_of_the_page_shows_what_it_claims(model: limelight.Model) -> None:
+    session = PageSession(default())
+    session.put(model)
+
+    def says(text: str, positions: bool = True) -> dict[str, float]:
+        rows = session.edited(text, [], [], positions, None).next(None, Sampling(1.0))["rows"]
+        return {row["token"]: row["share"] for row in rows}
+
+    def moved(positions: bool) -> float:
+        before, after = says(CHASED, positions), says(CAUGHT, positions)
+        return sum(abs(share - after.get(word, 0.0)) for word, share in before.items()) / 2
+
+    said = {TIRED: "cat", CHASED: "cat", CAUGHT: "mouse", MARY: "Mary", PARIS: "Paris"}
+    for text, word in said.items():
+        shares = says(text)
+        assert max(shares, key=shares.__getitem__).strip() == word
+    assert "are" in model.look(STAR).ahead.text[len(STAR) :]
+    examples = (files("limelight") / "web" / "examples.js").read_text("utf-8")
+    assert all(f'"{text}"' in examples for text in (*said, STAR))
+
+    views = session.text_views(TIRED, "", ahead=True)
+    words = [word.text for word in views.seen.words]
+    it, cat = words.index("it"), words.index("cat")
+    spotlight = heads(views.seen, [cat])[0]["weights"][it]
+    assert spotlight.index(max(spotlight)) == cat  # “it” looks at “cat”
+    assert spotlight[cat] > 0.5
+    assert moved(True) > 0.5  # two words swapped: another word is next
+    assert moved(False) < 0.2 * moved(True)  # positions off: the order is gone

@@ -47,14 +47,14 @@ class Importance:
 
     logprob: natural logarithm of its probability where it stands, not a number where the head gives none. rank: its
     place among all that the model could have said there, from 1, the worst of its tokens'; expected: what the model
-    found likeliest there. foil: what it was held against. words: all words that were judged, in the text's order.
-    named: the places in `words` of those that together did most, the strongest first; none where no few words decide.
-    losses: what the answer loses without those: on average, when they are "replaced" by other likely words; "blocked",
-    hidden from all others; "deleted". check: see `limelight.look.check`; None where it was not asked for, or no word is
-    named. links: the strongest single heads from later words to the words that are named. telling: the one that says
-    most about it; see `links.behind`. unit: what the words' importance is measured in; answer_unit: what the losses and
-    the check are.
-    by: what was judged, "word" or what else stands in `words`.
+    found likeliest there. foil: what it was held against. label: what the target is labelled, where that is asked.
+    words: all words that were judged, in the text's order. named: the places in `words` of those that together did
+    most, the strongest first; none where no few words decide. losses: what the answer loses without those: on average,
+    when they are "replaced" by other likely words; "blocked", hidden from all others; "deleted". check: see
+    `limelight.look.check`; None where it was not asked for, or no word is named. links: the strongest single heads from
+    later words to the words that are named. telling: the one that says most about it; see `links.behind`. unit: what
+    the words' importance is measured in; answer_unit: what the losses and the check are. by: what was judged, "word" or
+    what else stands in `words`.
     """
 
     target: Word
@@ -72,6 +72,7 @@ class Importance:
     rank: int | None = None
     expected: str | None = None
     foil: str | None = None
+    label: str | None = None
 
     @property
     def times(self) -> float | None:
@@ -102,6 +103,7 @@ class Importance:
             "rank": self.rank,
             "expected": self.expected,
             "foil": self.foil,
+            "label": self.label,
             "method": self.method,
             "unit": self.unit,
             "words": [
@@ -160,6 +162,7 @@ def answer_of(
     rank: int | None = None,
     expected: str | None = None,
     foil: str | None = None,
+    label: str | None = None,
 ) -> Importance:
     """What was found of the words that were judged. asks: see `Inquiry.asks`."""
     return Importance(
@@ -181,4 +184,5 @@ def answer_of(
         rank=rank,
         expected=expected,
         foil=foil,
+        label=label,
     )

@@ -86,6 +86,7 @@ class SeenEncoded(View[EncoderSession]):
             rank=rank,
             expected=expected,
             foil=foil,
+            label=expected if isinstance(whole, Tag) else None,
             links=behind,
             telling=next(iter(behind), None),
         )

@@ -15,6 +15,9 @@ SETS = {1: "{}s", 2: "pairs of {}s", 3: "sets of three {}s"}
 """How many words, or what else is judged, are taken away together → what sets of as many are called; more of them by
 their number."""
 
+ANSWERS = {"score": "the score", "cosine": "the similarity"}
+"""What an answer is called that is a number, by its unit."""
+
 CERTAIN = 1e6
 """Times less likely beyond which no number is told."""
 
@@ -38,6 +41,8 @@ def expected(found: "Importance") -> str:
         return ""
     chance = percent(math.exp(found.logprob))
     if found.rank is None or found.rank == 1:
+        if found.label is not None:
+            return f"The model labels {quoted(found.target.text)} {quoted(found.label)} ({chance})."
         return f"The model says {quoted(found.target.text)} ({chance})."
     likeliest = found.expected or ""
     begins = found.target.text.startswith(likeliest)  # the likeliest token is how it begins
@@ -49,7 +54,7 @@ def expected(found: "Importance") -> str:
 
 def hangs(found: "Importance") -> str:
     """The words that are named and what the answer loses without them."""
-    said = quoted(found.target.text)
+    said = _answer(found)
     if not found.named:
         if len(found.words) == 1:
             return f"The text is a single {found.by}, so there is nothing to compare it with."
@@ -107,14 +112,18 @@ def checked(found: "Importance") -> list[str]:
 
 def lost(found: "Importance", loss: float, often: str = "") -> str:
     """What an answer loses, as a clause."""
-    said = quoted(found.target.text)
-    if found.answer_unit in ("score", "cosine"):
-        name = "the score" if found.answer_unit == "score" else "the similarity"
-        return f"{name} {'falls' if loss >= 0 else 'rises'} {often}by {abs(loss):.2f}"
+    said = _answer(found)
+    if found.answer_unit in ANSWERS:
+        return f"{said} {'falls' if loss >= 0 else 'rises'} {often}by {abs(loss):.2f}"
     beside = f" beside {quoted(found.foil)}" if found.foil else ""
     if abs(loss) <= Likelihood.least:
         return f"{said} stays about as likely{beside}"
     return f"{said} is {often}{folded(loss)} likely{beside}"
+
+
+def _answer(found: "Importance") -> str:
+    """What a sentence calls the answer."""
+    return ANSWERS.get(found.answer_unit) or quoted(found.label or found.target.text)
 
 
 def folded(loss: float) -> str:

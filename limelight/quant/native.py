@@ -70,6 +70,9 @@ LAYOUTS = {
     "S8": Layout(8, 16, 128, minima=False, wide=True),
     "U4": Layout(4, 32, 0, minima=True, wide=True),
 }
+AS_STORED = ("Q4_0", "Q4_1")
+"""Formats whose codes lie in a file's block as in the kernels' order, behind a scale and a minimum in float16."""
+
 LAYOUT_ARGUMENTS = {name: (ctypes.c_int32 * 5)(*layout) for name, layout in LAYOUTS.items()}
 
 
@@ -192,12 +195,8 @@ def repack(packed: Packed) -> Tensor:
         blocks = packed.data[start * TILE : (start + step) * TILE]
         if len(blocks) < len(tiles) * TILE:
             blocks = F.pad(blocks, (0, 0, 0, len(tiles) * TILE - len(blocks)))
-        q, *scales = groups(Packed(blocks, packed.format, (len(blocks), columns)))
-        codes = q.view(torch.uint8) + layout.zero  # an int8 below zero wraps round to where it belongs
-        if layout.bits == 4:
-            low, high = codes.chunk(2, dim=-1)
-            codes = low | high << 4
-        parts = [codes.view(torch.int32)]  # what stays together, as one number: 4 codes, or a scale
+        codes, *scales = _parts(Packed(blocks, packed.format, (len(blocks), columns)))
+        parts = [codes.contiguous().view(torch.int32)]  # what stays together, as one number: 4 codes, or a scale
         for scale in scales[: 1 + layout.minima]:
             stored = scale.to(layout.stored).contiguous()
             parts.append(stored.view(torch.int32 if layout.wide else torch.int16).unsqueeze(-1))
@@ -207,6 +206,21 @@ def repack(packed: Packed) -> Tensor:
             tiles[..., at : at + size].view(part.dtype).view(interleaved.shape).copy_(interleaved)
             at += size
     return data
+
+
+def _parts(packed: Packed) -> tuple[Tensor, ...]:
+    """Codes as the kernels hold them, uint8 ``[rows, groups, bytes]``, then scales and minima ``[rows, groups]``."""
+    layout = LAYOUTS[packed.format]
+    if packed.format in AS_STORED:
+        blocks = packed.data.view(len(packed.data), -1, FORMATS[packed.format].bytes)
+        scales = 2 * (1 + layout.minima)
+        return blocks[..., scales:], *blocks[..., :scales].contiguous().view(torch.float16).unbind(-1)
+    q, *rest = groups(packed)
+    codes = q.view(torch.uint8) + layout.zero  # an int8 below zero wraps round to where it belongs
+    if layout.bits == 4:
+        low, high = codes.chunk(2, dim=-1)
+        codes = low | high << 4
+    return codes, *rest
 
 
 def unpack(data: Tensor, format: str, rows: int) -> Groups:

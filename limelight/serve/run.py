@@ -1,6 +1,7 @@
 """Starting the server and the browser."""
 
 import errno
+import gc
 import os
 import socket
 import sys
@@ -56,7 +57,11 @@ def address(sock: socket.socket, text: str | None) -> str:
 
 def serve(sock: socket.socket, session: "PageSession", text: str | None, open_browser: bool) -> None:
     """Serves the page until interrupted; the model opens while the browser does. Raises what opening it raises."""
+    # All that is imported and opened by then stays: to look through it for garbage would take a quarter of a second of
+    # the start, and a tenth each time later.
+    gc.disable()
     opening = session.worker.submit(lambda: session.open(session.name, lambda done, total, note: None))
+    opening.add_done_callback(_collect)
     # The browser takes a while to come and the model to open: both begin before the server's own parts are imported.
     if open_browser:
         threading.Thread(target=webbrowser.open, args=(address(sock, text),), daemon=True).start()
@@ -79,3 +84,9 @@ def serve(sock: socket.socket, session: "PageSession", text: str | None, open_br
             os._exit(130)
     if error := opening.exception():
         raise error
+
+
+def _collect(opening: "Future[None]") -> None:
+    """From here on garbage is looked for, in what came later."""
+    gc.freeze()
+    gc.enable()

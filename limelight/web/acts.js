@@ -34,6 +34,8 @@ export function acts(app) {
 
   const act = {
     go,
+    // What shows the same again, whichever model the server has open by then; a file has no such address.
+    link: () => (source.live ? location.href.replace(/#.*|$/, address.write({ ...state, model: now.model?.name ?? state.model })) : null),
     player: null, // of the card that is open: { step(by), toggle() }
     card(by) {
       const every = fitting(app).filter((one) => one.plays);
@@ -222,7 +224,7 @@ export function acts(app) {
     help: () => parts.help.showModal(),
     share() {
       const data = q.view(app);
-      if (data.importance?.told && data.importance.word === data.word && !q.translates(app) && !q.talks(app)) share(parts.shared, data, q.title(app), act);
+      if (data.importance?.told && data.importance.word === data.word && !q.translates(app) && !q.talks(app)) share(parts.shared, data, parts.ask.textContent, act.link(), act);
     },
     snippet() {
       if (source.live && now.shown.words.length && !q.talks(app)) showSnippet(parts.code, snippet(q.view(app), q.text(app), state, q.opened(app)));

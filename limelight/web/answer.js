@@ -1,22 +1,22 @@
 // The answer in sentences, as Python tells it, and behind it how it was measured.
-import { fill, h, listed, named, note, percent, quoted, set } from "./dom.js";
+import { fill, h, listed, named, note, percent, quoted, said, set } from "./dom.js";
 import { FALLS, folds, short, times } from "./loss.js";
 
 // data: { words, word, importance | null, progress | null, foil, error }. act: { choose(i), foil(null) }.
 export function answer(element, data, act) {
   const { words, word, importance, progress, foil, error } = data;
-  const asked = words[word] && quoted(words[word].text);
+  const asked = words[word] && said(words[word]);
   if (error) return fill(element, h("p", { class: "error", role: "alert" }, error));
   if (!importance || importance.measuring) return fill(element, waiting("waiting", asked ? `Measuring which words made ${asked} likely` : "Reading the sentence", progress));
   if (importance.onwards) return fill(element, onwards(data, act));
   if (importance.estimate) return fill(element, estimate(progress));
-  const [said, hangs, ...check] = importance.told.map((sentence) => told(sentence, act));
+  const [says, hangs, ...check] = importance.told.map((sentence) => told(sentence, act));
   fill(
     element,
     h(
       "p",
       { class: "answer" },
-      said, " ", h("span", importance.named.length ? {} : { class: "doubt" }, hangs),
+      says, " ", h("span", importance.named.length ? {} : { class: "doubt" }, hangs),
       foil && [" ", h("button", { class: "small", onclick: () => act.foil(null) }, "back to the question without it")],
     ),
     importance.checked === false ? waiting("checking", "Checking against other words", progress) : checked(importance, check),
@@ -46,7 +46,7 @@ function legend(importance, asked) {
   return note(
     `Under a word: how many times less likely ${asked} gets${beside}${how}. `,
     values.some((value) => short(importance, value).endsWith("more")) && "More: likelier without it. ",
-    left ? `${left.toLocaleString("en")} words to which a quick reading gave less were not measured one by one.` : `No number: it changes little${values[asks] === null ? ", or the model asks from it" : ""}.`,
+    left ? `${left === 1 ? "One word" : `${left.toLocaleString("en")} words`} to which a quick reading gave less ${left === 1 ? "was" : "were"} not measured one by one.` : `No number: it changes little${values[asks] === null ? ", or the model asks from it" : ""}.`,
   );
 }
 
@@ -95,7 +95,7 @@ const WAYS = {
 export function numbers(element, { words, word, importance }) {
   if (!importance?.told) return fill(element);
   const { answers, unit, losses, check, rank, expected, probability, values, foil } = importance;
-  const asked = quoted(words[word].text);
+  const asked = said(words[word]);
   const lost = FALLS[importance.answer_unit];
   const beside = foil ? ` beside ${quoted(foil)}` : "";
   const number = (value) => value.toFixed(2).replace("-", "−");

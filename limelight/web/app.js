@@ -42,7 +42,7 @@ export function start(root, source) {
     const { models, first } = await source.models();
     now.models = models;
     const chosen = models.find((model) => model.name === state.model)?.name ?? first;
-    fill(app.parts.models, models.map((model) => h("option", { value: model.name, selected: model.name === chosen }, `${model.title || short(model.name)}${model.here || model.name === first ? "" : " (fetched when chosen)"}`)));
+    fill(app.parts.models, models.map((model) => h("option", { value: model.name, selected: model.name === chosen }, `${model.title.replace(/ \([^)]*\)$/, "") || short(model.name)}${model.here || model.name === first ? "" : " (fetched when chosen)"}`)));
     await app.open();
   });
 }

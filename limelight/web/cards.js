@@ -114,23 +114,26 @@ const spotlights = {
 const order = {
   name: "order",
   title: "GPS for words",
-  says: "All words are read at once, so each carries its place with it, like a GPS signal. Put two words in each other's place, and the model says something else. Take the places away, and it hardly notices.",
+  says: "All words are read at once, so each carries its place with it, like a GPS signal. Put two words in each other's place, and what it says next changes. Take the places away, and it hardly notices.",
   formulas: ["Each place has its own code, which is added to the word's vector or turns its queries and keys by an angle (rotary embeddings). With it off, the products of queries and keys no longer depend on the distance. A model that writes still knows a little of the order, since no word sees later ones."],
   async draw(element, { data, source, act, remembered, signal }) {
     waiting(element, "Reading the words in another order, and without their places");
     const words = data.words.filter((word) => word.given);
     const places = words.map((_, i) => i).filter((i) => /\p{L}/u.test(words[i].text));
-    const [a, b] = swapped(words, places);
-    const other = words.map((word, i) => word.gap + (i === a ? kase(words[b].text, a) : i === b ? kase(words[a].text, b) : word.text)).join("");
-    const ask = (given, positions) => remembered(["order", given, positions], () => source.guesses(given, positions, signal));
-    const found = [];
-    for (const [given, positions] of [[data.given_text, true], [other, true], [data.given_text, false], [other, false]]) found.push((await ask(given, positions)).rows);
+    const ask = async (given, positions) => (await remembered(["order", given, positions], () => source.guesses(given, positions, signal))).rows;
+    const put = ([a, b]) => words.map((word, i) => word.gap + (i === a ? kase(words[b].text, a, b) : i === b ? kase(words[a].text, b, a) : word.text)).join("");
+    const found = [await ask(data.given_text, true)];
+    let [a, b, other] = [];
+    for (const pair of swaps(words, places)) { // the first that changes the word; if none does, the one that does most
+      const text = put(pair);
+      const rows = await ask(text, true);
+      const changes = rows[0].token !== found[0][0].token;
+      if (changes || !found[1] || apart(found[0], rows) > apart(found[0], found[1])) [[a, b], other, found[1]] = [pair, text, rows];
+      if (changes) break;
+    }
+    for (const given of [data.given_text, other]) found.push(await ask(given, false));
     const names = ["as it is", "two words swapped", "as it is, places off", "swapped, places off"];
     const texts = [data.given_text, other, data.given_text, other];
-    const apart = (one, two) => {
-      const share = new Map(two.map((row) => [row.token, row.share]));
-      return one.reduce((sum, row) => sum + Math.abs(row.share - (share.get(row.token) ?? 0)), 0) / 2;
-    };
     card(element, this, act, 4, (step, drawing, told) => {
       fill(drawing, h("div", { class: "panels four" }, names.map((name, i) => h("section", { class: i <= step ? "" : "covered" }, h("h2", {}, name), h("p", { class: "order-text", dir: "auto" }, texts[i], " …"), h("ol", { class: "bars-list" }, found[i].slice(0, 4).map((row) => h("li", {}, h("span", { class: "token" }, visible(row.token)), h("span", { class: "bar", style: { "--w": row.share } }), h("span", { class: "number" }, percent(row.share)))))))));
       const [on, off] = [apart(found[0], found[1]), apart(found[2], found[3])];
@@ -141,20 +144,30 @@ const order = {
         `Swapped as well, only ${percent(off)} of its guesses move, beside ${percent(on)} before${off < on ? ": the order has all but vanished" : ". This text is one where the order stays visible"}.`,
       ][step]);
     });
-    function kase(text, i) {
-      return i === 0 ? text[0].toUpperCase() + text.slice(1) : /^\p{Lu}\p{Ll}+$/u.test(text) && (i === a ? b : a) === 0 && words.filter((word) => word.text === text).length === 1 && COMMON.test(text) ? text.toLowerCase() : text;
+    // A word as it is written at the place i, when it comes from the place `from`.
+    function kase(text, i, from) {
+      return i === 0 ? text[0].toUpperCase() + text.slice(1) : /^\p{Lu}\p{Ll}+$/u.test(text) && from === 0 && words.filter((word) => word.text === text).length === 1 && COMMON.test(text) ? text.toLowerCase() : text;
     }
   },
 };
 
+const SWAPS = 6; // pairs that are tried
+
 const COMMON = /^(the|a|an|my|your|his|her|our|in|on|it|he|she|we|they|you|and|but|if|when|why|what|who)$/i;
 
-// Two words to swap: the first and the last that say something and differ.
-function swapped(words, places) {
+// How much of the chances is given otherwise, from 0 to 1, as far as the likeliest tell.
+function apart(one, two) {
+  const share = new Map(two.map((row) => [row.token, row.share]));
+  return one.reduce((sum, row) => sum + Math.abs(row.share - (share.get(row.token) ?? 0)), 0) / 2;
+}
+
+// Pairs of words to swap, the likeliest to tell first: those that say something and differ, the first of them with the
+// last, then nearer ones.
+function swaps(words, places) {
   const telling = places.filter((i) => words[i].text.length > 2 && !COMMON.test(words[i].text));
   const list = telling.length > 1 ? telling : places;
-  const first = list[0] ?? 0;
-  return [first, list.findLast((i) => words[i].text !== words[first]?.text) ?? first];
+  const pairs = list.flatMap((a, n) => list.slice(n + 1).reverse().map((b) => [a, b])).filter(([a, b]) => words[a].text !== words[b].text);
+  return pairs.length ? pairs.slice(0, SWAPS) : [[0, 0]];
 }
 
 export const CARDS = [spotlight, network, spotlights, order, recurrent, nextWord].map((one) => ({ fits: attends, ...one, plays: true }));

@@ -35,6 +35,9 @@ export const isolated = (word) => (/[\u0590-\u08ff\ufb1d-\ufefc]/.test(word) ? `
 
 export const quoted = (word) => `“${isolated(word)}”`;
 
+// What the model said: a word, or what it calls one; a word without a label has null for it.
+export const said = ({ text, tag }) => (tag === undefined ? quoted(text) : quoted(tag ?? "O"));
+
 // A sentence from Python, whose quoted words are kept so, too.
 export const set = (sentence) => sentence.replace(/“([^”]*)”/g, (_, word) => quoted(word));
 

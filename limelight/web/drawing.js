@@ -101,11 +101,13 @@ export function drawing(app) {
       parts.doors.querySelectorAll("button").forEach((button) => button.setAttribute("aria-expanded", open.some((door) => door.name === button.dataset.door) ? "true" : "false"));
       parts.beside.value = open[1]?.name ?? "";
       const cards = fitting(app).filter((one) => one.plays);
+      const before = root.className;
       root.classList.toggle("lesson", source.live && state.lesson !== null && cards.length > 0);
       lesson(parts.lesson, { ...state, lesson: root.classList.contains("lesson") ? state.lesson : null }, cards, app.act);
       const shown = now.model && q.words(app)[q.word(app)] ? open : [];
       root.classList.toggle("opened", shown.length > 0);
       root.classList.toggle("two-open", shown.length > 1);
+      if (root.className !== before) draw.sentence(); // it has another size now
       panels.slice(shown.length).forEach((panel) => fill(panel));
       if (parts.room.childElementCount !== shown.length) fill(parts.room, panels.slice(0, shown.length));
       panels.forEach((panel, i) => {
@@ -124,6 +126,7 @@ export function drawing(app) {
       parts.go.textContent = talking ? (app.talk.writing ? "stop" : "ask") : q.translates(app) ? "translate" : q.reads(app) ? "read" : "continue";
       parts.offer.hidden = !q.offers(app);
       root.classList.toggle("offering", q.offers(app));
+      root.classList.toggle("blank", source.live && !talking && !state.text.trim());
       fit(parts.box);
     },
 
@@ -154,7 +157,7 @@ export function drawing(app) {
 
   function question(data) {
     const one = data.words[data.word];
-    if (!data.words.length) return "Write a sentence.";
+    if (!data.words.length) return state.text.trim() ? "" : "Write a sentence.";
     if (!one) return `What does ${q.title(app)} say next?`;
     const asked = quoted(one.text);
     if (state.foil) return `Why ${asked} and not ${quoted(state.foil)}?`;
@@ -184,9 +187,9 @@ const READ = {
   masked: (asked) => `${asked} is hidden: which words tell that it stood there?`,
   tags: (asked, title, { words, word }) => (words[word].tag ? `Which words made ${title} call ${asked} ${words[word].tag}?` : `Which words made ${title} give ${asked} no label?`),
   classes: (asked, title) => `Which words made ${title} say ${asked}?`,
-  score: (asked, title, { beside }) => `Which words made ${title} score it ${asked} for ${quoted(beside)}?`,
+  score: (asked, title, { beside, words, word }) => `Which words made ${title} score it ${words[word].text} for ${quoted(beside)}?`,
   span: (asked, title, { beside }) => `${beside} Which words made ${title} mark ${asked}?`,
-  near: (asked, title, { beside }) => `Its likeness to ${quoted(beside)} is ${asked}: which words bring the two near?`,
+  near: (asked, title, { beside, words, word }) => `Its likeness to ${quoted(beside)} is ${words[word].text}: which words bring the two near?`,
 };
 
 // A box as high as its text, up to what its style allows.

@@ -5,7 +5,7 @@ import { fill, h } from "./dom.js";
 // The cards of the lesson that the address names, of those that there are.
 export const slides = (state, cards) => (state.lesson ?? "").split(",").map((name) => cards.find((card) => card.name === name)).filter(Boolean);
 
-// The bar below the slide. cards: all that there are. act: { lesson(names | null), card(by), door(name) }.
+// The bar below the slide. cards: all that there are. act: { lesson(names | null), card(by), door(name), link() }.
 export function lesson(element, state, cards, act) {
   if (state.lesson === null) return fill(element);
   const shown = slides(state, cards);
@@ -22,7 +22,7 @@ export function lesson(element, state, cards, act) {
       h("summary", {}, "plan"),
       h("p", { class: "note" }, "Choose the cards in the order in which they are shown. The link holds them, the sentence and the model."),
       h("div", { class: "off" }, cards.map((card) => h("button", { class: "chip", "aria-pressed": names.includes(card.name) ? "true" : "false", onclick: () => toggle(card.name) }, names.includes(card.name) && `${names.indexOf(card.name) + 1}. `, card.title))),
-      h("p", {}, h("button", { class: "small", onclick: async () => ((await navigator.clipboard?.writeText(location.href)), (copied.textContent = "copied")) }, "copy the link"), " ", copied)),
+      h("p", {}, h("button", { class: "small", onclick: async () => ((await navigator.clipboard?.writeText(act.link())), (copied.textContent = "copied")) }, "copy the link"), " ", copied)),
     h("button", { class: "small", title: "key: Esc", onclick: () => act.lesson(null) }, "leave"),
   );
 }

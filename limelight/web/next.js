@@ -57,13 +57,14 @@ export function chips(element, data, act) {
   if (!next) return fill(element, h("span", { class: "faint" }, "\u00a0"));
   const most = Math.max(...next.rows.map((row) => row.share), 1e-9);
   const own = data.words[data.word];
+  const begun = own?.tokens.length > 1 && !data.reads; // the word in question goes on behind its first piece
   fill(
     element,
     h("span", { class: "faint" }, data.reads ? (data.reads.kind === "masked" ? "Likely here: " : "Its labels: ") : own?.given ? "Likely here: " : "Likely next: "),
     next.rows.slice(0, 6).map((row, i) => {
       const name = visible(row.token);
       if (next.rows.slice(0, i).some((other) => visible(other.token) === name) && i !== next.asked) return null; // without the space in front
-      const inside = [h("span", { class: "token" }, name), h("span", { class: "number" }, percent(row.share)), h("span", { class: "bar", "aria-hidden": "true", style: { "--w": row.share / most } })];
+      const inside = [h("span", { class: "token" }, name, i === next.asked && begun && says(row.token) && "…"), h("span", { class: "number" }, percent(row.share)), h("span", { class: "bar", "aria-hidden": "true", style: { "--w": row.share / most } })];
       if (data.reads && i !== next.asked) return h("button", { class: "likelier", title: `why not ${name}?`, onclick: () => act.foil(row.token.trim()) }, inside);
       if (i === next.asked || !data.live || !data.ahead || !says(row.token)) return h("span", { class: `likelier ${i === next.asked ? "own" : ""}` }, inside);
       return h("button", { class: "likelier", title: `go on with ${name}`, onclick: () => act.take(row.token) }, inside);

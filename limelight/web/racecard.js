@@ -3,6 +3,8 @@ import { card } from "./card.js";
 import { fill, h, note, percent, quoted } from "./dom.js";
 import { svg } from "./line.js";
 
+const NARROWEST = 56; // pixels that a word has at least: nine letters that can be read
+
 export const recurrent = {
   name: "recurrent",
   title: "One by one, or all at once",
@@ -10,7 +12,8 @@ export const recurrent = {
   formulas: ["Recurrent: h(t) = f(h(t−1), x(t)): n steps one behind the other, one state of fixed size. A transformer: n² products of queries and keys, all at the same time, and keys and values of all n words kept."],
   async draw(element, { data, source, act, remembered, signal }) {
     const race = await remembered(["race"], () => source.race(signal));
-    const words = data.words.map((word) => word.text).slice(0, 16);
+    const room = Math.floor((element.clientWidth || 700) / NARROWEST);
+    const words = data.words.map((word) => word.text).slice(0, Math.max(4, Math.min(16, room)));
     const n = words.length;
     const made = card(element, this, act, n, (step, drawing, told) => {
       const wide = Math.max(300, drawing.clientWidth || 700);
@@ -18,7 +21,7 @@ export const recurrent = {
       const at = (i) => 10 + each * (i + 0.5);
       const picture = svg("svg", { viewBox: `0 0 ${wide} 250`, class: "race", role: "img", "aria-label": "A recurrent model passes a memory from word to word; a transformer joins all words with the last" });
       const label = (y, i, strength) => {
-        const text = svg("text", { x: at(i), y, "text-anchor": "middle", class: "race-word", opacity: strength, "font-size": Math.min(16, each / 4.2 + 4) }, words[i].length > 9 ? `${words[i].slice(0, 8)}…` : words[i]);
+        const text = svg("text", { x: at(i), y, "text-anchor": "middle", class: "race-word", opacity: strength, "font-size": Math.min(16, each / 4.6) }, words[i].length > 9 ? `${words[i].slice(0, 8)}…` : words[i]);
         picture.append(text);
       };
       words.forEach((_, i) => {

@@ -1,5 +1,5 @@
 // The sentence: running text whose words can be chosen, each on a ground as strong as it mattered.
-import { fill, h, quoted } from "./dom.js";
+import { fill, h, quoted, said } from "./dom.js";
 import { long, sense, short, strengths } from "./loss.js";
 
 const GAP = 5; // pixels between the numbers of two words
@@ -52,9 +52,13 @@ export function glow(element, found) {
   }
 }
 
-// Makes room for numbers that are wider than their words. All are measured before any is changed.
-function widen(element) {
-  const lacks = [...element.querySelectorAll(".value")].map((value) => [value.parentElement, value.offsetWidth + GAP - value.parentElement.offsetWidth]);
+// Makes room for numbers and labels that are wider than their words. All are measured before any is changed.
+export function widen(element) {
+  const lacks = new Map();
+  for (const value of element.querySelectorAll(".value, .tag")) {
+    const word = value.parentElement;
+    lacks.set(word, Math.max(lacks.get(word) ?? 0, value.offsetWidth + GAP - word.offsetWidth));
+  }
   for (const [word, lack] of lacks) if (lack > 0) {
     word.style.setProperty("margin-inline", `${lack / 2}px`);
     word.style.setProperty("white-space", "nowrap"); // or its line could end between the margin and the word
@@ -87,7 +91,7 @@ export function about(data, i) {
   if (data.tokens) parts.push(`${tokens} of the word ${quoted(around(words, i))}`);
   else parts.push(one.tokens.length === 1 ? `one token ${tokens}` : `${one.tokens.length} tokens ${tokens}`);
   const value = importance?.word === word ? importance.values[i] : undefined; // none for a word behind it
-  const asked = quoted(words[word]?.text ?? "");
+  const asked = words[word] ? said(words[word]) : "";
   if (value !== undefined) parts.push(importance.onwards ? `${short(importance, value) || "nothing"}: what it owes to ${asked}` : long(importance, value, asked));
   if (value !== undefined && importance.asks === i) parts.push("the model asks from here");
   if (i === word) parts.push("the word in question");

@@ -8,9 +8,9 @@ const [WIDE, HIGH, EDGE] = [1200, 630, 64];
 const SERIF = "Charter, 'Bitstream Charter', Georgia, 'Liberation Serif', serif";
 const SANS = "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', sans-serif";
 
-// Opens the dialog. data: a view (question.js) with an answer; title: what the model is called.
-export function share(dialog, data, title, act) {
-  const parts = picture(data, title, colours(dialog));
+// Opens the dialog. data: a view (question.js) with an answer; question: what is asked; link: what shows the same, or null.
+export function share(dialog, data, question, link, act) {
+  const parts = picture(data, question, colours(dialog));
   const image = drawn(parts);
   const button = (label, does) => h("button", { class: "small", onclick: does }, label);
   const copied = h("span", { class: "faint", role: "status" });
@@ -21,8 +21,8 @@ export function share(dialog, data, title, act) {
     h("p", { class: "turn-tools" },
       button("picture (PNG)", async () => download(await painted(parts), "limelight.png")),
       button("picture (SVG)", () => download(new Blob([new XMLSerializer().serializeToString(image)], { type: "image/svg+xml" }), "limelight.svg")),
-      button("the page as one file", () => act.save()),
-      button("copy the link", async () => ((await navigator.clipboard?.writeText(location.href)), (copied.textContent = "copied; it opens on any machine where limelight runs at this address"))),
+      data.live && !data.reads && button("the page as one file", () => act.save()),
+      link && button("copy the link", async () => ((await navigator.clipboard?.writeText(link)), (copied.textContent = "copied; it opens on any machine where limelight runs at this address"))),
       copied),
     h("p", { class: "note" }, "The picture is made in this browser. Nothing is sent anywhere."),
     h("form", { method: "dialog" }, h("button", { class: "small" }, "close")),
@@ -31,23 +31,26 @@ export function share(dialog, data, title, act) {
 }
 
 // What stands on the picture: rectangles, paths and texts, each with its place and colour.
-function picture({ words, word, importance, reads }, title, c) {
+function picture({ words, word, importance, reads }, question, c) {
   const shown = reads ? words : words.slice(0, word + 1);
   const strong = strengths(importance);
   const pen = document.createElement("canvas").getContext("2d");
   const room = WIDE - 2 * EDGE;
+  const wideness = (text, size, family) => ((pen.font = `${size}px ${family}`), pen.measureText(text).width);
+  const number = (i) => (i !== word && short(importance, importance.values[i])) || "";
+  const small = (size) => Math.max(13, size * 0.36); // the numbers under the words
   let [size, rows] = [46, []];
   for (; size > 15; size -= 3) {
-    pen.font = `${size}px ${SERIF}`;
     rows = [[]];
     let x = 0;
     shown.forEach((one, i) => {
-      const wide = pen.measureText(one.text).width;
-      const gap = one.gap || i === word ? pen.measureText(" ").width * 1.15 : 0;
-      if (x + gap + wide > room && rows.at(-1).length) (rows.push([]), (x = 0));
-      else if (rows.at(-1).length) x += gap;
+      const wide = wideness(one.text, size, SERIF);
+      const under = Math.max(0, wideness(number(i), small(size), SANS) + 10 - wide) / 2; // by which its number is wider
+      const gap = under + (one.gap || i === word ? wideness(" ", size, SERIF) * 1.15 : 0);
+      if (x + gap + wide + under > room && rows.at(-1).length) (rows.push([]), (x = under));
+      else x += rows.at(-1).length ? gap : under;
       rows.at(-1).push({ i, x: EDGE + x, wide, text: one.text });
-      x += wide;
+      x += wide + under;
     });
     if (rows.length * size * 2 < 280) break;
   }
@@ -71,8 +74,7 @@ function picture({ words, word, importance, reads }, title, c) {
   parts.push({ kind: "rect", x: asked.x - 6, y: asked.y - size * 0.92, w: asked.wide + 12, h: size * 1.22, stroke: c.ink, round: 7 });
   for (const { i, x, y, wide, text } of places.values()) {
     parts.push({ kind: "text", x, y, size, text, fill: c.ink, italic: !shown[i].given });
-    const number = i !== word && short(importance, importance.values[i]);
-    if (number) parts.push({ kind: "text", x: x + wide / 2, y: y + size * 0.62, size: Math.max(13, size * 0.36), text: number, fill: c.grey, sans: true, middle: true });
+    if (number(i)) parts.push({ kind: "text", x: x + wide / 2, y: y + size * 0.62, size: small(size), text: number(i), fill: c.grey, sans: true, middle: true });
   }
   const sentences = (importance.told ?? []).map((sentence) => sentence.map((part) => part.text ?? part).join(""));
   let y = HIGH - 150;
@@ -90,7 +92,9 @@ function picture({ words, word, importance, reads }, title, c) {
   }
   parts.push({ kind: "rect", x: EDGE, y: 40, w: 18, h: 18, fill: c.raised, round: 9 });
   parts.push({ kind: "text", x: EDGE + 30, y: 58, size: 26, text: "limelight", fill: c.ink, italic: true });
-  parts.push({ kind: "text", x: EDGE + 160, y: 58, size: 20, text: `Which words made ${title} say “${shown[word].text}”?`, fill: c.grey, sans: true });
+  let heading = question;
+  while (wideness(heading, 20, SANS) > room - 160) heading = `${heading.slice(0, -2).trimEnd()}…`;
+  parts.push({ kind: "text", x: EDGE + 160, y: 58, size: 20, text: heading, fill: c.grey, sans: true });
   return parts;
 }
 

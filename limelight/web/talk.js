@@ -62,15 +62,16 @@ export function talk(app) {
     if (turn !== last) now.turns.push(turn);
     Object.assign(turn, { words: null, finish: null });
     draw();
-    parts.turns.lastElementChild?.scrollIntoView({ block: "nearest" });
+    follow();
     await attempt(() =>
       source.answer(sent, q.settings(app), (step) => {
         turn.content += step.piece;
         turn.finish = step.finish;
         const shown = parts.turns.querySelector(".writing");
-        if (shown) shown.textContent = turn.content;
+        if (shown) following(() => (shown.textContent = turn.content));
       }, of));
     now.writing = false;
+    if (of.aborted) turn.finish = "stopped";
     turn.content = turn.content.trim();
     if (!turn.content) {
       now.turns.pop();
@@ -112,6 +113,16 @@ export function talk(app) {
     });
     now.progress = null;
     draw();
+  }
+
+  // Scrolls to the end of the conversation, which the box must not hide.
+  const follow = () => parts.talkSaid.scrollIntoView({ block: "nearest" });
+
+  // Changes what is seen; whoever was at the end of the conversation stays there.
+  function following(change) {
+    const near = parts.talkSaid.getBoundingClientRect().top <= window.innerHeight;
+    change();
+    if (near && now.turns.length) follow();
   }
 
   const same = (a, b) => a.turn === b.turn && a.of === b.of && a.word === b.word;
@@ -167,8 +178,9 @@ export function talk(app) {
     arcs.show(asked.of === "message" ? null : found);
   }
 
-  function draw() {
-    if (!q.talks(app)) return;
+  const draw = () => q.talks(app) && following(redraw);
+
+  function redraw() {
     parts.talk.classList.toggle("empty", !now.turns.length);
     fill(
       parts.turns,
@@ -204,7 +216,7 @@ export function talk(app) {
   function tools(turn, i) {
     const button = (label, does, title) => h("button", { class: "small", onclick: does, title }, label);
     const last = i === now.turns.length - 1;
-    const copy = button("copy", () => navigator.clipboard?.writeText(turn.content));
+    const copy = button("copy", async ({ target }) => ((await navigator.clipboard?.writeText(turn.content)), (target.textContent = "copied")));
     if (turn.role === "user") return h("div", { class: "turn-tools" }, button("edit", () => ((now.edited = i), draw(), parts.turns.querySelector(".edit")?.focus())), copy);
     const asked = now.asked?.turn === i ? now.asked : null;
     return [
@@ -214,7 +226,7 @@ export function talk(app) {
         turn.words && h("span", { class: "modes", role: "group", "aria-label": "Where did you get that?" },
           Object.entries(KINDS).map(([of, name]) => h("button", { "aria-pressed": asked && asked.of === of && (of !== "message" || now.found || now.progress) ? "true" : "false", onclick: () => ask({ turn: i, of, word: asked?.word ?? 0 }) }, name))),
         last && button("retry", () => retry(i), "another answer (r)"),
-        last && turn.finish === "length" && button("continue", reply, "the answer was cut off"),
+        last && ["length", "stopped"].includes(turn.finish) && button("continue", reply, "the answer was cut off"),
         copy),
     ];
   }

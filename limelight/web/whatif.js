@@ -3,6 +3,7 @@
 import { compared, paired } from "./compared.js";
 import { fill, h, note, percent, quoted, visible } from "./dom.js";
 import { short } from "./loss.js";
+import { widen } from "./sentence.js";
 
 // What the address says of it: heads, layers, positions off, another text, another model.
 export function change(state) {
@@ -73,14 +74,13 @@ export function whatIf(element, data, now, picks, act, again, likely) {
     if (!live) return fill(both, h("p", {}, "Open this sentence in limelight to change something."));
     const sentence = h("div");
     compared(sentence, { words, word, importance: data.importance }, after ?? { words, word, importance: null }, picks.list, can, { pick, swap });
-    if (data.after?.error) return fill(both, sentence, h("p", { class: "error", role: "alert" }, data.after.error));
-    if (!data.changed) return fill(both, sentence);
-    if (!after) return fill(both, sentence, h("p", { class: "waiting", role: "status" }, "Measuring again", h("progress")));
+    const show = (...more) => (fill(both, sentence, ...more), widen(sentence));
+    if (data.after?.error) return show(h("p", { class: "error", role: "alert" }, data.after.error));
+    if (!data.changed) return show();
+    if (!after) return show(h("p", { class: "waiting", role: "status" }, "Measuring again", h("progress")));
     const was = data.importance?.probability;
     const said = after.words[after.word].text;
-    fill(
-      both,
-      sentence,
+    show(
       h("div", { class: "sides" },
         h("section", {}, ...told("As it is", data.importance), ...told("After", after.importance),
           said === asked && was != null && after.importance.probability != null && h("p", { class: "said" }, `${quoted(asked)}: ${percent(was)} before, ${percent(after.importance.probability)} after.`),
@@ -131,14 +131,15 @@ const found = ({ words, importance, next }) => ({ words: words.words, word: impo
 function moved(data, after) {
   const { words, importance } = data;
   if (!importance) return null;
+  const number = (value) => short(after.importance, value) || "nothing";
   const rows = paired(words.map((one) => one.text), after.words.map((one) => one.text))
     .filter(({ before, after: now }) => before !== null && now !== null)
     .map((pair) => ({ text: words[pair.before].text, before: importance.values[pair.before], after: after.importance.values[pair.after] }))
     .filter(({ before, after }) => before != null && after != null)
     .sort((a, b) => Math.abs(b.after - b.before) - Math.abs(a.after - a.before))
+    .filter(({ before, after }) => number(before) !== number(after))
     .slice(0, 3);
-  const number = (value) => short(after.importance, value) || "nothing";
-  return rows.length > 0 && h("p", { class: "said" }, "Most changed: ", rows.map(({ text, before, after }) => `${text} from ${number(before)} to ${number(after)}`).join(", "), ".");
+  return rows.length > 0 && h("p", { class: "said" }, "Most changed: ", rows.map(({ text, before, after }) => `${quoted(text)} from ${number(before)} to ${number(after)}`).join(", "), ".");
 }
 
 const titled = (models, name) => (models?.find((model) => model.name === name)?.title || name.split(/[\\/]/).filter(Boolean).pop()).split(/[,(]/)[0].trim();

@@ -209,7 +209,7 @@ def test_a_score_and_a_similarity_have_no_odds(unit: str, name: str) -> None:
             "Check: of all 27 other pairs of words, none lowers it as much when deleted.",
         ]
     assert told(named=(), said="a kitten", **options) == [
-        "No few words decide: “a kitten” depends a little on all of the text."
+        f"No few words decide: the {name} depends a little on all of the text."
     ]
     assert told(check=(-0.5, 27, 0), **options)[-1] == (
         f"The check disagrees: if they are deleted instead, the {name} rises by 0.50."
@@ -263,3 +263,11 @@ def test_what_else_was_judged_is_called_so() -> None:
     assert told(by="sentence", named=())[1].startswith("No few sentences decide: ")
     assert told(by="message", named=(), words=twice[:1])[1].startswith("The text is a single message, ")
     assert "word" not in first + third + check
+
+
+def test_a_label_is_told_beside_its_word() -> None:
+    labelled = told(said="Paris", label="B-city")
+    assert labelled[0] == "The model labels “Paris” “B-city” (80 %)."
+    assert labelled[1].endswith(
+        ": with other likely words in their place, “B-city” is on average 30 times less likely."
+    )

@@ -30,14 +30,20 @@ def test_numbers_of_narrow_words_do_not_overlap(visit: Visit, text: str, width: 
     page.wait_for_selector(".value")
     page.wait_for_selector(".check")  # nothing is asked for any more
     # In one step: a locator first finds and then measures, and the page may draw anew between the two.
-    boxes = page.evaluate(
-        """() => [...document.querySelectorAll(".sentence .value")].map(value => value.getBoundingClientRect())
+    measure = """(texts) => [...document.querySelectorAll(texts)].map(value => value.getBoundingClientRect())
                  .map(box => [box.left, box.right, box.top])"""
-    )
-    assert len(boxes) == len(text.replace(" ", ""))
-    for (_, right, top), (left, _, below) in itertools.pairwise(boxes):
-        assert left > right or below > top + 5, "one number lies on the next"
+    page.locator("[data-door=what-if]").click()
+    page.wait_for_selector(".compared .value")
+    for texts in (".sentence .value", ".compared .value"):
+        boxes = page.evaluate(measure, texts)
+        assert len(boxes) == len(text.replace(" ", ""))
+        for (_, right, top), (left, _, below) in itertools.pairwise(boxes):
+            assert left > right or below > top + 5, f"one number lies on the next: {texts}"
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.keyboard.press("x")
+    boxes = sorted(page.evaluate(measure, ".share-picture text"), key=lambda box: (round(box[2]), box[0]))
+    for (_, right, top), (left, _, below) in itertools.pairwise(boxes):
+        assert left > right - 1 or abs(below - top) > 1, "one text of the picture lies on the next"
 
 
 def test_every_door_is_on_a_narrow_screen(visit: Visit) -> None:

@@ -64,15 +64,53 @@ def test_a_question_is_answered_and_the_answer_is_asked_where_it_is_from(visit: 
     page.reload()  # all of it is in the address
     answer.locator(".word").nth(5).wait_for()
     assert page.locator(".turn").count() == 2
+    page.set_viewport_size({"width": 1280, "height": 420})
+    page.locator(".box").fill("And then?")
+    page.keyboard.press("Enter")
+    answer.nth(1).locator(".word").nth(5).wait_for()
+    until(  # what was said last does not stand behind the box
+        page,
+        """document.querySelector('.turns').getBoundingClientRect().bottom
+           <= document.querySelector('.composer').getBoundingClientRect().top""",
+    )
     page.get_by_role("button", name="Continue my text").click()
     page.wait_for_selector(".offer .small")
     page.locator(".offer .small").click()
     page.wait_for_selector(".check")
 
 
-def test_a_picture_of_the_answer_is_passed_on(visit: Visit) -> None:
+STOPPED = """const fetched = window.fetch;
+window.fetch = (url, options) => !url.includes("/api/answer") ? fetched(url, options) : Promise.resolve(new Response(
+    new ReadableStream({ start(lines) {
+        lines.enqueue(new TextEncoder().encode('{"piece": "It is and", "likely": [], "chosen": null}\\n'));
+        options.signal.addEventListener("abort", () => lines.error(options.signal.reason));
+    } })));"""
+"""An answer that never ends."""
+
+
+def test_an_answer_that_was_stopped_can_go_on(visit: Visit) -> None:
     page = visit()
+    page.add_init_script(STOPPED)
+    page.reload()
+    page.locator(".box").fill("Why is it so?")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelector('.writing')?.textContent === 'It is and'")
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name="continue", exact=True).click()
+    until(page, "document.querySelector('.writing')?.textContent === 'It is andIt is and'")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".turn.assistant .word")
+
+
+def test_a_picture_of_the_answer_is_passed_on(visit: Visit, tiny: Path) -> None:
+    page = visit()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.keyboard.press("x")
+    page.get_by_role("button", name="copy the link").click()
+    page.wait_for_selector("text=copied;")
+    link = page.evaluate("navigator.clipboard.readText()")
+    assert link.startswith(page.url)
+    assert urlencode({"model": str(tiny)}) in link  # another one may be open when it is followed
     with page.expect_download() as download:
         page.get_by_role("button", name="picture (SVG)").click()
     drawn = Path(download.value.path()).read_text("utf-8")
@@ -225,6 +263,8 @@ def test_one_word_and_none(visit: Visit) -> None:
     page.keyboard.press("ControlOrMeta+a")
     page.keyboard.press("Backspace")
     until(page, "document.querySelector('.ask').textContent === 'Write a sentence.'")
+    for part in (".doors", ".replies", ".under"):  # which only a text has a use for
+        assert not page.locator(part).is_visible(), part
 
 
 def test_words_from_right_to_left_turn_no_number_around(visit: Visit) -> None:

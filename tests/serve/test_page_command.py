@@ -1,5 +1,6 @@
 """``limelight page`` and ``limelight look --html``."""
 
+import gc
 import http.client
 import json
 import os
@@ -14,6 +15,9 @@ import pytest
 from cli.tiny_models import SENTENCE
 
 from limelight.cli import main
+from limelight.errors import LimelightError
+from limelight.serve.run import listen, serve
+from limelight.serve.session import PageSession
 
 
 def test_the_page_is_served_until_interrupted(tiny: Path, tmp_path: Path) -> None:
@@ -71,6 +75,13 @@ def test_a_model_that_cannot_be_opened_ends_the_page(tiny: Path, tmp_path: Path)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
     assert re.fullmatch(r"limelight: .*model\.safetensors.*\n", done.stderr)
+
+
+def test_garbage_is_looked_for_again_once_the_model_was_opened(tmp_path: Path) -> None:
+    with pytest.raises(LimelightError):
+        serve(listen("127.0.0.1", None), PageSession(str(tmp_path / "nothing")), None, open_browser=False)
+    assert gc.isenabled()
+    gc.unfreeze()
 
 
 def test_look_writes_a_file(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,6 @@
 """The page for everyone: any text, any screen, by keyboard alone, light and dark."""
 
+import itertools
 from urllib.parse import urlencode
 
 import pytest
@@ -22,10 +23,22 @@ def test_dark_mode_and_its_key(visit: Visit) -> None:
 
 def test_a_narrow_screen_never_scrolls_sideways(visit: Visit) -> None:
     page = visit(width=360, height=740)
-    for door in (*DOORS, "spotlight", "network", "next-word"):
+    for door in (*DOORS, "spotlight", "network", "next-word", "recurrent"):
         page.locator(f"[data-door={door}]").click()
         page.wait_for_selector(f"[data-view={door}] :is(.note, .told)")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, door
+    words = page.evaluate(
+        "[...document.querySelectorAll('.race-word')].map(word => word.getBoundingClientRect())"
+        ".map(box => [box.left, box.right, box.top])"
+    )
+    assert all(left > right or below > top for (_, right, top), (left, _, below) in itertools.pairwise(words))
+    # The sentence is smaller above a door, and its arcs still stand on its words.
+    begins, word = page.evaluate(
+        """[Number(document.querySelector(".paper .beams path").getAttribute("d").match(/[\\d.]+/)[0]),
+            (([box, home]) => (box.left + box.right) / 2 - home.left)(
+                [".word.asked", ".paper"].map((part) => document.querySelector(part).getBoundingClientRect()))]"""
+    )
+    assert begins == pytest.approx(word, abs=1)
 
 
 @pytest.mark.parametrize(

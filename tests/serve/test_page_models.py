@@ -132,6 +132,10 @@ def test_an_encoder_answers_in_the_same_light(visit: Visit, encoders: dict[str, 
         page.locator(".word", has_text="w20").click()
         until(page, "document.querySelector('.ask').textContent.includes('“w20”')")
         page.wait_for_selector(".check")
+    if kind == "tags":
+        label = page.locator(".word.asked .tag")
+        assert label.bounding_box()["height"] < 20  # on one line
+        assert page.locator(".answer").inner_text().startswith(f"The model labels “w20” “{label.inner_text()}” (")
     for door in ("heads", "words", "network"):
         page.locator(f"[data-door={door}]").click()
         page.wait_for_selector(f"[data-view={door}] .note")

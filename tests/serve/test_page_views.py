@@ -193,6 +193,10 @@ def test_a_saved_file_opens_without_a_network(visit: Visit, tmp_path: Path) -> N
         kept.keyboard.press(key)
         kept.wait_for_selector(".room .note")
         assert kept.locator(".room .error").count() == 0
+    kept.keyboard.press("x")
+    offered = kept.locator(".shared button").all_inner_texts()
+    assert offered == ["picture (PNG)", "picture (SVG)", "close"]  # what a file can do
+    kept.keyboard.press("Escape")
     kept.locator(".word", has_text="mat").click()
     kept.wait_for_selector(".error")
     assert "open the sentence in limelight" in kept.locator(".error").inner_text()
