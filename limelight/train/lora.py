@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import final
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from limelight.errors import ConfigError, FileError, RequestError, suggestion
+from limelight.errors import FileError, RequestError, suggestion
 from limelight.models.api import Network
 from limelight.models.build import build
 from limelight.models.mapping import Permute
@@ -23,40 +23,46 @@ ATTENTION = ("q", "k", "v", "out")
 
 @final
 class LoraLinear(nn.Module):
-    """``base(x) + up(down(x)) · scale``; only `down` [R, in] and `up` [out, R] learn, and `up` begins at zero."""
+    """``base(x) + up(down(x)) · scale``; only `down` [R, in] and `up` [out, R] learn, and `up` begins at zero.
 
-    def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
+    shrink: by which share `scale` is smaller whenever it does not learn. So the finished weights lie between those that
+    were learned and the first ones, and less is forgotten (WiSE-FT, Wortsman et al., 2022).
+    """
+
+    def __init__(self, base: nn.Linear, rank: int, scale: float, shrink: float = 0.0) -> None:
         super().__init__()
         self.base = base.requires_grad_(False)
         self.down = nn.Parameter(base.weight.new_empty(rank, base.in_features))
         self.up = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.down, a=math.sqrt(5))
         self.scale = scale
+        self.used = scale * (1 - shrink)
 
     def forward(self, x: Tensor) -> Tensor:
         """[.., in] → [.., out]."""
         added = nn.functional.linear(nn.functional.linear(x, self.down), self.up)
-        out: Tensor = self.base(x) + added * self.scale
+        out: Tensor = self.base(x) + added * (self.scale if self.training else self.used)
         return out
 
     def merged(self) -> nn.Linear:
-        """One plain layer that does the same."""
+        """One plain layer that does the same as this one where it does not learn."""
         layer = nn.Linear(1, 1, bias=False, device="meta")
         layer.in_features, layer.out_features = self.base.in_features, self.base.out_features
         with torch.no_grad():
-            weight = self.base.weight + (self.up @ self.down) * self.scale
+            weight = self.base.weight + (self.up @ self.down) * self.used
         layer.weight = nn.Parameter(weight, requires_grad=False)
         layer.bias = self.base.bias
         return layer
 
 
-def tune(network: Network, rank: int) -> None:
+def tune(network: Network, rank: int, shrink: float = 0.0) -> None:
     """Readies an opened checkpoint for training: LoRA of `rank` beside its attention, or with rank 0 all its weights.
+    shrink: see `LoraLinear`.
 
     Raises RequestError for weights in low bits or half precision, which cannot take small steps.
     """
     if rank:
-        add_lora(network, rank)
+        add_lora(network, rank, shrink=shrink)
         return
     plain = build(network.config, "meta").state_dict().keys() == network.state_dict().keys()  # not so for low bits
     if not plain or any(p.dtype != torch.float32 for p in network.parameters()):
@@ -64,10 +70,13 @@ def tune(network: Network, rank: int) -> None:
     network.requires_grad_(True)
 
 
-def add_lora(network: nn.Module, rank: int, *, alpha: float = 0.0, layers: Sequence[str] = ATTENTION) -> None:
+def add_lora(
+    network: nn.Module, rank: int, *, alpha: float = 0.0, shrink: float = 0.0, layers: Sequence[str] = ATTENTION
+) -> None:
     """Freezes the network and puts a LoraLinear of `rank` in place of each nn.Linear named one of `layers`.
 
-    alpha: what the product is scaled by, times 1 / rank (0: 2 × rank). Raises RequestError if no layer has such a name.
+    alpha: what the product is scaled by, times 1 / rank (0: 2 × rank). shrink: see `LoraLinear`. Raises RequestError if
+    no layer has such a name.
     """
     names = [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]
     chosen = [name for name in names if name.rpartition(".")[2] in layers]
@@ -81,7 +90,7 @@ def add_lora(network: nn.Module, rank: int, *, alpha: float = 0.0, layers: Seque
     for name in chosen:
         base = network.get_submodule(name)
         assert isinstance(base, nn.Linear)
-        network.set_submodule(name, LoraLinear(base, rank, (alpha or 2 * rank) / rank))
+        network.set_submodule(name, LoraLinear(base, rank, (alpha or 2 * rank) / rank, shrink))
 
 
 def merge(network: nn.Module) -> dict[str, LoraLinear]:
@@ -108,21 +117,6 @@ def merged(network: nn.Module) -> Iterator[None]:
         unmerge(network, adapted)
 
 
-def save_lora(network: nn.Module, path: Path) -> None:
-    """Writes the adapters alone as a safetensors file. Raises FileError."""
-    tensors: dict[str, Tensor] = {}
-    scales: dict[str, str] = {}
-    for name, module in network.named_modules():
-        if isinstance(module, LoraLinear):
-            tensors |= {f"{name}.down": module.down.detach(), f"{name}.up": module.up.detach()}
-            scales[name] = repr(module.scale)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, metadata=scales)
-    except (OSError, SafetensorError) as error:
-        raise FileError(f"{path}: cannot be written ({error})") from None
-
-
 def save_peft(network: Network, base: str, folder: Path) -> None:
     """Writes the adapters as peft opens them beside the model they learned on, if there are any that it can open.
 
@@ -143,34 +137,10 @@ def save_peft(network: Network, base: str, folder: Path) -> None:
         return
     rank = len(layer.down)
     said = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": base, "bias": "none"}
-    sizes = {"r": rank, "lora_alpha": layer.scale * rank, "lora_dropout": 0.0, "target_modules": sorted(places)}
+    sizes = {"r": rank, "lora_alpha": layer.used * rank, "lora_dropout": 0.0, "target_modules": sorted(places)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / "adapter_model.safetensors", {"format": "pt"})
         (folder / "adapter_config.json").write_text(json.dumps(said | sizes, indent=2) + "\n", encoding="utf-8")
     except (OSError, SafetensorError) as error:
         raise FileError(f"{folder}: cannot be written ({error})") from None
-
-
-def load_lora(network: nn.Module, path: Path) -> None:
-    """Freezes the network and gives it the adapters of a file. Raises FileError, ConfigError if they do not fit."""
-    try:
-        with safe_open(path, "pt") as file:
-            scales = {name: float(scale) for name, scale in (file.metadata() or {}).items()}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-    except (OSError, ValueError, SafetensorError) as error:
-        raise FileError(f"{path}: cannot be read as adapters ({error})") from None
-    modules = dict(network.named_modules())
-    network.requires_grad_(False)
-    for name, scale in scales.items():
-        base = modules.get(name)
-        if not isinstance(base, nn.Linear):
-            raise ConfigError(f"{path}: the model has no layer {name!r} to adapt{suggestion(name, modules)}")
-        down, up = tensors.get(f"{name}.down"), tensors.get(f"{name}.up")
-        fits = down is not None and up is not None and down.dim() == up.dim() == 2 and down.shape[0] == up.shape[1]
-        if down is None or up is None or not fits or (up.shape[0], down.shape[1]) != tuple(base.weight.shape):
-            raise ConfigError(f"{path}: the adapter of {name!r} does not fit its layer {list(base.weight.shape)}")
-        layer = LoraLinear(base, len(down), scale)
-        layer.down.data.copy_(down)
-        layer.up.data.copy_(up)
-        network.set_submodule(name, layer)

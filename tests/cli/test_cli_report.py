@@ -94,6 +94,7 @@ def test_a_report_tells_of_all_stages(
     base, out = trainings
     found = stages(out)
     assert [stage.settings.task for stage in found] == ["assistant", "prefer"]
+    assert [stage.settings.shrink for stage in found] == [0.3, 0.0]
     assert first(found) == str(base)
     monkeypatch.setattr(measures, "WRITTEN", 3)
     done = run("report", out, "--out", tmp_path / "card.html", "--question", "Who <sat>?")

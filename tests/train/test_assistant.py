@@ -312,6 +312,7 @@ def test_the_loss_of_preferences_is_the_formula(base: str, tmp_path: Path) -> No
         ),
         ("assistant", {"messages": TURNS}, {"model": "gpt-tiny"}, "must be one that knows a language already"),
         ("assistant", {"messages": TURNS}, {"longest": 4096}, "reads at most 128 tokens"),
+        ("assistant", {"messages": TURNS}, {"lora": 0, "shrink": 0.5}, "shrink makes smaller what LoRA learned"),
         ("prefer", {"messages": TURNS}, {}, 'line 1: no "chosen" and "rejected" answer'),
         ("prefer", {"prompt": "a", "chosen": "b", "rejected": "b"}, {}, "1 whose two answers are one"),
         ("prefer", {"chosen": TURNS, "rejected": TURNS[2:]}, {}, "differ before their last turn"),
