@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from torch_files import SHARED, Call, holds, number, tensors
 from torch_files import outcome as outcome_of
 
+from limelight.checkpoints import torchold
 from limelight.checkpoints.files import holds_tensors
 from limelight.checkpoints.reader import open_tensors
 from limelight.checkpoints.torchold import OldTorchReader
@@ -71,6 +72,17 @@ def test_a_module_and_what_lies_one_level_down(tmp_path: Path) -> None:
     reader = open_tensors(path)
     assert reader.names() == tuple(module.state_dict())
     assert torch.equal(reader.read("running_var"), module.running_var)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_plain_values_are_what_pickle_reads(protocol: int, tmp_path: Path) -> None:
+    numbers = [0, 255, 256, -1, 1 << 16, 1 << 31, -(1 << 40), 1.5, None, True, False]
+    tuples = [(), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4), [1], [], {}, {"one": 1}, {1: "a", "b": (None, [])}]
+    names = [f"name {n}" for n in range(300)]  # more than are remembered by a byte
+    value = [*numbers, *tuples, names, "é" * 300, dict.fromkeys(names, names)]
+    found = torchold._pickle(tmp_path, io.BytesIO(pickle.dumps(value, protocol)))
+    assert found == value
+    assert [type(each) for each in found] == [type(each) for each in value]
 
 
 def test_what_python_2_wrote(tmp_path: Path) -> None:

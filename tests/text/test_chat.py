@@ -121,6 +121,13 @@ def test_control_tokens_are_broken_wherever_a_message_holds_them() -> None:
     assert tokenizer.controls.isdisjoint(tokenizer.encode(text, special=True).ids)
 
 
+def test_control_tokens_of_two_characters_are_broken_and_those_of_one_cannot_be() -> None:
+    inner = byte_level("smollm")
+    inner.add_special_tokens(["[A", "§"])
+    tokenizer = Tokenizer(Parts(inner, template="{{ messages[0].content }}"))
+    assert tokenizer.chat([{"role": "user", "content": "[A[A] §"}]) == "[\u2060A[\u2060A] §"
+
+
 def _circle() -> list[Any]:
     circle: list[Any] = []
     circle.append(circle)

@@ -53,6 +53,22 @@ def test_the_roles_come_from_the_files_that_models_have(tmp_path: Path) -> None:
     assert [*ours.prefix, *ours.encode(MIXED, special=True).ids] == inner.encode(MIXED).ids
 
 
+@pytest.mark.parametrize(
+    ("token", "divides"),
+    [
+        *(("<|endoftext|>", True), ("<|end_of_text|>", True), ("<|im_end|>", False), ("<|eot_id|>", False)),
+        *(("<|eom_id|>", False), ("<|end|>", False), ("<end_of_turn>", False), ("<eos>", False), ("</s>", True)),
+    ],
+)
+def test_tokens_by_which_models_end_are_known_where_they_are_special(token: str, divides: bool) -> None:
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel({"<stop>": 0, token: 1}, "<stop>"))
+    assert Tokenizer(Parts(inner)).eos == set()
+    inner.add_special_tokens(["<stop>", token])
+    ours = Tokenizer(Parts(inner, eos="<stop>"))
+    assert ours.eos == {0, 1}
+    assert ours.separator == int(divides)
+
+
 def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
     inner = byte_level("gpt-2")
     inner.model.save(str(tmp_path))

@@ -19,6 +19,7 @@ from tiny import (
 )
 
 from limelight.errors import TextError
+from limelight.text.kinds import PRE, byte_level_bpe
 from limelight.text.tokenizer import Tokenizer
 
 PRES = ["gpt-2", "smollm", "llama-bpe", "qwen2"]
@@ -66,6 +67,31 @@ def test_each_pre_tokenizer_cuts_its_own_way() -> None:
     cut = {pre: len(_pair(pre)[0].encode("1984 12345").ids) for pre in PRES}
     assert cut["smollm"] == len("1984 12345") == cut["qwen2"]
     assert cut["llama-bpe"] < cut["smollm"]
+
+
+def test_ways_to_cut_words_have_several_names() -> None:
+    """As llama.cpp writes them of models that cut words alike."""
+    alike = [
+        ("gpt-2", "default", "phi-2", "roberta-bpe", "olmo"),
+        ("smollm", "starcoder", "refact"),
+        ("llama-bpe", "llama3", "llama-v3"),
+        ("qwen2", "deepseek-r1-qwen"),
+        ("modern-bert",),
+    ]
+    cut = [{byte_level_bpe({}, [], name).to_str() for name in names} for names in alike]
+    assert [len(ways) for ways in cut] == [1] * 5
+    assert len(set().union(*cut)) == 5
+    assert {name for names in alike for name in names} == set(PRE)
+
+
+def test_turns_and_messages_end_by_tokens_of_their_own() -> None:
+    metadata = byte_level_metadata(_pair("smollm")[1], "smollm")
+    last = len(metadata["tokenizer.ggml.tokens"]) - 1
+    told = {"tokenizer.ggml.eot_token_id": 300, "tokenizer.ggml.eom_token_id": last}
+    assert Tokenizer.from_gguf(metadata | told).eos == Tokenizer.from_gguf(metadata).eos | {300, last}
+    for wrong in (-1, last + 1, "x"):
+        metadata["tokenizer.ggml.eot_token_id"] = wrong
+        assert Tokenizer.from_gguf(metadata).eos == _pair("smollm")[0].eos
 
 
 @pytest.mark.parametrize("spaced", [True, False])

@@ -43,6 +43,23 @@ def _characters(text: str) -> list[tuple[int, int]]:
         ("👩‍👩‍👧😀😀👍🏽 🇫🇷🇩🇪 ❤️", ["👩‍👩‍👧", "😀", "😀", "👍🏽", "🇫🇷", "🇩🇪", "❤️"]),
         ("  a \n\n b  ", ["a", "b"]),
         ("", []),
+        (
+            "ab\u0301c a\u0903b a\u20ddb a\u00adb 👍🏻👍🏿",
+            ["ab\u0301c", "a\u0903b", "a\u20ddb", "a\u00adb", "👍🏻", "👍🏿"],
+        ),
+        ("a\u303fb a\u3105b", ["a", "\u303f", "b", "a\u3105b"]),
+        *(
+            (f"a{first}{last}b", ["a", first, last, "b"])
+            for first, last in (
+                *(("\u3041", "\u30ff"), ("\u3400", "\u4dbf"), ("\u4e00", "\u9fff"), ("\uf900", "\ufad9")),
+                ("\U00020000", "\U000323af"),
+            )
+        ),
+        ("🇦🇿🇿 🇦a🇦", ["🇦🇿", "🇿", "🇦", "a", "🇦"]),
+        (
+            "rock'n'roll 1,2,3 1.a a.1 '' 3'4 x''y",
+            ["rock'n'roll", "1,2,3", "1", ".", "a", "a", ".", "1", "''", "3", "'", "4", "x", "''", "y"],
+        ),
     ],
 )
 def test_words_are_what_a_person_sees(text: str, expected: list[str]) -> None:
