@@ -1,5 +1,6 @@
 """The figures of a race."""
 
+import math
 import statistics
 from collections.abc import Callable
 from typing import Any
@@ -61,7 +62,8 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
             beyond = [test.at for test in those if not test.seen]
             if beyond:
                 place.axvspan(beyond[0] * 0.85, those[-1].at * 1.1, color="#00000010", lw=0)
-            place.set(xscale="log", xlabel=what, ylabel="share right", ylim=(-0.03, 1.05))
+            place.set(xlabel=what, ylabel="share right", ylim=(-0.03, 1.05))
+            place.set_xscale(**{"value": "log"} if those[0].at else {"value": "symlog", "linthresh": those[1].at})
             place.set_xticks([test.at for test in those], [str(test.at) for test in those], minor=False)
             place.minorticks_off()
             place.legend(fontsize=7, frameon=False)
@@ -84,7 +86,7 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
                     colour_of = "w" if value > 0.6 else "k"
                     place.text(j, i, f"{value:.2f}", ha="center", va="center", fontsize=7, color=colour_of)
     if results.senses:
-        _senses(results, lambda count: axes("senses", count))
+        _senses(results, lambda count: axes("apart", count))
     if results.settings.scale and results.scaled(models[0], "data")[0]:
         for what, place in zip(("parameters", "data"), axes("scale", 2), strict=True):
             _scale(results, what, place, colour, style)
@@ -113,6 +115,8 @@ def _by_state(results: Results, problem: Problem, ran: list[str], place: Any, co
         place.errorbar(kept, statistics.fmean(right), spread, fmt="o", ms=4, color=colour[each], capsize=2, label=each)
     place.axhline(problem.chance, color="#999999", lw=0.8, ls=":")
     place.set(xscale="log", xlabel=f"numbers kept ({test.at} {test.name})", ylabel="share right", ylim=(-0.03, 1.05))
+    least, most = (math.log10(limit) for limit in place.get_xlim())
+    place.set_xlim(10 ** math.floor(least), 10 ** math.ceil(most))  # powers of ten, which alone are labelled
     place.legend(fontsize=7, frameon=False)
 
 
@@ -138,4 +142,9 @@ def _scale(results: Results, by: str, place: Any, colour: dict[str, str], style:
             place.plot(ends, [found.factor * x**-found.power for x in ends], style[each], color=colour[each], lw=1)
     place.set(xscale="log", yscale="log", ylabel="validation loss, nats")
     place.set_xlabel("tokens" if by == "data" else by)
+    ticks = sorted(set(results.scaled(results.settings.models[0], by)[0]))
+    place.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks])
+    place.xaxis.minorticks_off()
+    for axis in (place.yaxis.set_major_formatter, place.yaxis.set_minor_formatter):
+        axis("{x:.2f}")
     place.legend(fontsize=7, frameon=False)

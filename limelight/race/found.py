@@ -23,28 +23,37 @@ def said(numbers: Sequence[float], digits: int = 2) -> str:
 
 
 def conclusions(results: Results, problems: dict[str, Problem]) -> list[str]:
-    """One sentence a problem: the best of those that read word by word beside the best of those that read at once."""
+    """One sentence a problem: the best of those that read word by word beside the best of those that read at once.
+
+    Who has not learned a problem is not ranked; a kind of which none has is named.
+    """
     sentences = []
     for problem in problems.values():
+        ran = [each for each in results.settings.models if results.of(problem.name, each)]
+        able = [each for each in ran if problem.chance is None or learned(results, problem, each)]
+        of_kind = {kind: [each for each in ran if CONTENDERS[each].kind == kind] for kind in get_args(Kind)}
+        kinds = {kind: [each for each in those if each in able] or those for kind, those in of_kind.items() if those}
+        if len(kinds) < 2:
+            continue
+        failed = [kind for kind, those in kinds.items() if not set(those) & set(able)]
         for test in hardest(problem) if problem.chance is not None else [None]:
-            best: dict[Kind, tuple[str, list[float]]] = {}
-            for contender in results.settings.models:
-                those = values(results, problem, contender, test)
-                kind = CONTENDERS[contender].kind
-                better = min if problem.chance is None else max
-                if those:
-                    both = [found for found in (best.get(kind), (contender, those)) if found is not None]
-                    best[kind] = better(both, key=lambda found: statistics.fmean(found[1]))
-            if len(best) > 1:
-                what = f"{problem.title}, after equally many tokens: loss in nats a character"
-                if test is not None:
-                    more = "" if test.seen else " (more than in training)"
-                    what = f"{problem.title}, {test.at} {test.name}{more}: share right"
-                told = "; ".join(
-                    f"{kind} {best[kind][0]} {said(best[kind][1])}" for kind in get_args(Kind) if kind in best
-                )
-                sentences.append(f"{what}: {told}{'' if test is None else f' (chance {problem.chance:.2f})'}.")
+            what = f"{problem.title}, after equally many tokens: loss in nats a character"
+            if test is not None:
+                more = "" if test.seen else " (more than in training)"
+                what = f"{problem.title}, {test.at} {test.name}{more}: share right"
+            told = "; ".join(f"{kind} {_best(results, problem, those, test)}" for kind, those in kinds.items())
+            chance = "" if test is None else f" (chance {problem.chance:.2f})"
+            nobody = f" Not learned by any that reads {' or '.join(failed)}." if failed else ""
+            sentences.append(f"{what}: {told}{chance}.{nobody}")
     return sentences
+
+
+def _best(results: Results, problem: Problem, those: Sequence[str], test: Test | None) -> str:
+    """The one whose mean is best, and that mean."""
+    found = {each: values(results, problem, each, test) for each in those}
+    better = min if test is None else max
+    best = better(found, key=lambda each: statistics.fmean(found[each]))
+    return f"{best} {said(found[best])}"
 
 
 def hardest(problem: Problem) -> list[Test]:

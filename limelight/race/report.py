@@ -38,6 +38,7 @@ def write_report(results: Results, problems: dict[str, Problem], folder: Path, c
         for kind in ("svg", "png"):
             drawn = io.BytesIO()
             figure.savefig(drawn, format=kind, dpi=130)
+            figure.set_layout_engine("none")  # what stands where is the same in the next
             (folder / "figures").mkdir(exist_ok=True)
             write(folder / "figures" / f"{name}.{kind}", drawn.getvalue())
     parts = _parts(results, problems)
@@ -76,10 +77,12 @@ def _parts(results: Results, problems: dict[str, Problem]) -> list[Part]:
                 says += f" Not learned in this time, and so no measure of memory: {', '.join(failed)}."
             for varied in dict.fromkeys(test.name for test in all_tests):
                 those = [test for test in all_tests if test.name == varied]
+                head = [str(test.at) for test in those]
                 rows = [[title[each], *(said(values(results, problem, each, test)) for test in those)] for each in ran]
-                tables.append(([varied, *(str(test.at) for test in those)], rows))
-            kept = [[title[each], *(f"{n:,}" for n in results.of(name, each)[0].kept)] for each in ran]
-            tables.append((["numbers kept", *(f"{test.at} {test.name}" for test in all_tests)], kept))
+                tables.append(([varied, *head], rows))
+                kept = {each: results.of(name, each)[0].kept for each in ran}
+                rows = [[title[each], *(f"{kept[each][all_tests.index(test)]:,}" for test in those)] for each in ran]
+                tables.append(([f"numbers kept, by {varied}", *head], rows))
         else:
             tables.append(_losses(results, problem, ran))
             read = over(problem, results.steps[name])
@@ -139,7 +142,7 @@ def _senses(results: Results, title: dict[str, str]) -> list[Part]:
         those = [each for each in results.senses if each.word == word]
         rows = [[title[s.contender], f"{s.apart:.2f}", f"{s.within:.2f}", f"{s.right:.2f}"] for s in those]
         tables.append(([word, *head[1:]], rows))
-    return [("One word in two senses", text, tables, ["senses"])]
+    return [("One word in two senses", text, tables, ["apart"])]
 
 
 def _words(results: Results, title: dict[str, str]) -> list[Part]:
@@ -290,9 +293,7 @@ def _html(parts: list[Part], svgs: dict[str, str], command: str) -> str:
         for head, rows in tables:
             cells = "".join(f'<th scope="col">{escape(each)}</th>' for each in head)
             lines = "".join(_row(row) for row in rows)
-            table = f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
-            about = escape(f"{heading}: {head[0]}" if head[0] else heading, quote=True)
-            body.append(f'<div class="wide" tabindex="0" role="region" aria-label="{about}">{table}</div>')
+            body.append(f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table></div>')
         body.append("</section>")
     body.append(f"<section><h2>Again</h2><pre>{escape(command)}</pre></section>")
     title = "A race: word by word against all at once"

@@ -417,7 +417,7 @@ def test_the_report_holds_every_number_and_asks_nobody(ran: tuple[Results, Path]
     right = [row for row in rows if row["what"] == "right"]
     assert len(right) == sum(len(run.right or []) for run in results.trials + results.runs)
     assert "| words between | 8 | 32 | 64 | 128 | 256 |" in (folder / "report.md").read_text()
-    for name in ("recall", "switch", "text", "work", "held", "fading", "senses", "scale"):
+    for name in ("recall", "switch", "text", "work", "held", "fading", "senses", "apart", "scale"):
         assert (folder / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -449,3 +449,15 @@ def test_conclusions_name_the_best_of_each_kind() -> None:
     first, last = conclusions(results, {"switch": Switch()})
     assert "word by word gru 1.00 ± 0.00; all at once transformer 0.50 ± 0.00 (chance 0.50)" in first
     assert "160 words (more than in training)" in last
+    assert first.endswith("Not learned by any that reads all at once.")
+
+
+def test_who_has_not_learned_a_problem_is_not_ranked() -> None:
+    results = Results(Settings(models=("rnn", "gru", "transformer")), 1, steps={"switch": 1})
+    easy = len(Switch().tests()) - 1
+    for name, right in (("rnn", [0.5] * easy + [0.9]), ("gru", [1.0] * easy + [0.8]), ("transformer", [1.0] * 6)):
+        results.runs.append(Run(name, "switch", "tokens", 1e-3, 1, 1, 1, [], right))
+    assert (
+        "word by word gru 0.80; all at once transformer 1.00 (chance 0.50)."
+        in conclusions(results, {"switch": Switch()})[-1]
+    )
