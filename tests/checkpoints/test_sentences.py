@@ -17,6 +17,13 @@ from limelight.errors import ConfigError, LimelightError, RequestError
 
 TEXTS = ["w10 w11 w12", "w20", " ".join(f"w{i}" for i in range(10, 40)), "w30 w31 w30 w31 w32"]
 TYPES = "sentence_transformers.models."
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "Tanh": torch.tanh,
+    "ReLU": torch.relu,
+    "GELU": torch.nn.functional.gelu,
+    "SiLU": torch.nn.functional.silu,
+    "Identity": lambda vector: vector,
+}
 MODES = ("cls_token", "mean_tokens", "max_tokens", "lasttoken", "weightedmean_tokens")
 
 
@@ -28,6 +35,10 @@ def ids(text: str, longest: int = 1000) -> list[int]:
 def put(path: Path, values: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(values))
+
+
+def said(path: Path) -> Any:
+    return json.loads(path.read_text())
 
 
 Make = Callable[..., tuple[Path, Callable[..., Tensor]]]
@@ -78,7 +89,7 @@ def make(tmp_path: Path) -> Make:
             vector = {**ways, "lasttoken": states[-1]}[mode]
             if dense:
                 vector = vector @ weight.T + bias
-                vector = vector.tanh() if dense == "Tanh" else vector
+                vector = ACTIVATIONS[dense](vector)
             return vector / vector.norm() if normalised else vector
 
         return folder, expected
@@ -100,10 +111,28 @@ def test_vectors_are_the_references(make: Make, mode: str, dense: str | None, no
     model = limelight.open(folder, kind=limelight.Embedder)
     check(model, expected)
     limelight.save(model, tmp_path / "saved")
-    assert json.loads((tmp_path / "saved/1_Pooling/config.json").read_text())["word_embedding_dimension"] == 64
+    modes = {f"pooling_mode_{each}": each == mode for each in MODES[:4]}
+    assert said(tmp_path / "saved/1_Pooling/config.json") == {"word_embedding_dimension": 64, **modes}
+    assert said(tmp_path / "saved/modules.json") == said(folder / "modules.json")
+    if dense:
+        named = "linear.Identity" if dense == "Identity" else f"activation.{dense}"
+        layer = said(folder / "2_Dense/config.json") | {"activation_function": f"torch.nn.modules.{named}"}
+        assert said(tmp_path / "saved/2_Dense/config.json") == layer
     again = limelight.open(tmp_path / "saved", kind=limelight.Embedder)
     assert again.config == model.config
     assert torch.equal(again.embed(TEXTS), model.embed(TEXTS))
+
+
+@pytest.mark.parametrize("dense", ["ReLU", "GELU", "SiLU"])
+def test_layers_behind_the_pooling_have_these_activations(make: Make, dense: str) -> None:
+    folder, expected = make("mean_tokens", dense)
+    check(limelight.open(folder), expected)
+
+
+def test_what_a_layer_leaves_out_is_as_in_sentence_transformers(make: Make) -> None:
+    folder, expected = make("mean_tokens", "Tanh")
+    put(folder / "2_Dense" / "config.json", {"in_features": 64, "out_features": 24})
+    check(limelight.open(folder), expected)
 
 
 def test_the_network_may_lie_in_a_folder_of_its_own(make: Make) -> None:
@@ -120,15 +149,15 @@ def test_a_head_that_is_there_is_left_out(make: Make) -> None:
 
 def test_prompts_stand_in_front_of_texts(make: Make, tmp_path: Path) -> None:
     folder, expected = make()
-    said = {"prompts": {"query": "w5 w6 ", "document": ""}, "default_prompt_name": None}
-    put(folder / "config_sentence_transformers.json", said)
+    told = {"prompts": {"query": "w5 w6 ", "document": ""}, "default_prompt_name": None}
+    put(folder / "config_sentence_transformers.json", told)
     model = limelight.open(folder, kind=limelight.Embedder)
-    assert model.prompts == said["prompts"]
+    assert model.prompts == told["prompts"]
     torch.testing.assert_close(model.embed(["w10"], prompt="query")[0], expected("w5 w6 w10"), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(model.embed(["w10"])[0], expected("w10"), rtol=1e-5, atol=1e-5)
     with pytest.raises(RequestError, match=r"prompt is 'quer'; it must be one of query, document"):
         model.embed(["w10"], prompt="quer")
-    put(folder / "config_sentence_transformers.json", said | {"default_prompt_name": "query"})
+    put(folder / "config_sentence_transformers.json", told | {"default_prompt_name": "query"})
     default = limelight.open(folder, kind=limelight.Embedder)
     assert torch.equal(default.embed(["w10"]), model.embed(["w10"], prompt="query"))
     assert torch.equal(default.embed(["w10"], prompt="document"), model.embed(["w10"]))
@@ -154,8 +183,8 @@ def test_the_end_of_a_long_text_is_left_out_with_a_warning(make: Make, tmp_path:
 
 
 def spoil(folder: Path, file: str, **values: Any) -> None:
-    said = json.loads((folder / file).read_text()) if (folder / file).is_file() else {}
-    put(folder / file, said | values)
+    before = said(folder / file) if (folder / file).is_file() else {}
+    put(folder / file, before | values)
 
 
 SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
@@ -206,8 +235,8 @@ SPOILT: dict[str, tuple[Callable[[Path], None], str]] = {
 @pytest.mark.parametrize("spoilt", list(SPOILT))
 def test_what_limelight_does_not_know_is_refused_by_name(make: Make, spoilt: str) -> None:
     folder, _ = make(dense="Tanh")
-    change, said = SPOILT[spoilt]
+    change, why = SPOILT[spoilt]
     change(folder)
-    with pytest.raises(LimelightError, match=said) as refused:
+    with pytest.raises(LimelightError, match=why) as refused:
         limelight.open(folder)
     assert isinstance(refused.value, ConfigError)

@@ -28,7 +28,19 @@ def test_files_carry_a_policy_that_allows_nobody_else(server: str) -> None:
     assert policy.startswith("default-src 'none'; script-src 'self'; ")
     assert "unsafe" not in policy
     assert "http" not in policy
-    assert headers["x-content-type-options"] == "nosniff"
+    for name, value in {
+        "x-content-type-options": "nosniff",
+        "referrer-policy": "no-referrer",
+        "cross-origin-resource-policy": "same-origin",
+        "cross-origin-opener-policy": "same-origin",
+        "cache-control": "no-store",
+    }.items():
+        assert headers[name] == value
+    rest = ["style-src 'self'", "img-src 'self'", "connect-src 'self'", "base-uri 'none'", "form-action 'none'"]
+    assert policy.split("; ")[2:] == [*rest, "frame-ancestors 'none'"]
+    for file, kind in {"": "html", "index.html": "html", "page.css": "css", "main.js": "javascript"}.items():
+        assert ask(server, f"/{file}")[1]["content-type"].startswith(f"text/{kind}")
+    assert ask(server, "/icon.svg")[1]["content-type"].startswith("image/svg+xml")
 
 
 @pytest.mark.parametrize("path", ["/none.js", "/..%2fapp.py", "/%2e%2e/serve/app.py", "/docs", "/openapi.json", "/web"])
@@ -75,7 +87,19 @@ def test_a_large_request_is_refused_unread(server: str, length: str) -> None:
     connection.putrequest("POST", "/api/words")
     connection.putheader("content-length", length)
     connection.endheaders()
-    assert connection.getresponse().status == 413
+    answer = connection.getresponse()
+    assert answer.status == 413
+    assert answer.headers["content-type"] == "application/json"
+    assert json.loads(answer.read()) == {"error": "a request may have at most 1,048,576 bytes"}
+    assert answer.headers["cache-control"] == "no-store"
+    connection.close()
+
+
+def test_the_largest_request_is_read(server: str) -> None:
+    body = b'{"given": "x"}'.ljust(1 << 20)
+    connection = HTTPConnection(urlsplit(server).netloc, timeout=60)
+    connection.request("POST", "/api/guesses", body, {"content-type": "application/json"})
+    assert connection.getresponse().status == 400  # for it is no text that is guessed about
     connection.close()
 
 

@@ -259,6 +259,14 @@ def test_what_was_liked_becomes_likelier(helper: tuple[Path, Result, Begun], tmp
     adapters = load_file(result.model / "adapter" / "adapter_model.safetensors")
     said = json.loads((result.model / "adapter" / "adapter_config.json").read_text())
     assert len(said["target_modules"]) == 3 * 4  # layers, and the matrices of their attention
+    assert {name: value for name, value in said.items() if name not in {"target_modules", "lora_alpha"}} == {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "bias": "none",
+        "r": 4,
+        "lora_dropout": 0.0,
+        "base_model_name_or_path": str(helper[0]),
+    }
     for name, weight in after.items():
         place = name.removesuffix(".weight")
         if place in said["target_modules"]:

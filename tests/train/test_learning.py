@@ -1,5 +1,6 @@
 """A training that must learn, not only run: copying and reversing letters without a mistake, and a text by heart."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,10 @@ def test_letters_are_reversed_without_a_mistake(tmp_path: Path) -> None:
     logged = lines(run / "log.jsonl")
     assert [e["step"] for e in logged if "valid_loss" in e] == [steps // 4 * i for i in (1, 2, 3, 4)]
     assert [e["bleu"] for e in logged if "bleu" in e][-1] == 100.0
-    assert all({"loss", "lr", "norm", "tokens_per_second", "time"} <= e.keys() for e in logged if "valid_loss" not in e)
+    losses, evaluations = {"loss", "smoothed_loss", "lr", "norm", "tokens_per_second"}, {"valid_loss", "bleu"}
+    for entry in logged:
+        assert entry.keys() == {"step", "time"} | (evaluations if "valid_loss" in entry else losses)
+    assert json.loads((run / "result.json").read_text()).keys() == {"steps", "loss", "score", "mean_of"}
     assert lines(run / "samples.jsonl")[-1] == {"step": steps, "texts": ["c b a"]}
 
 
