@@ -251,14 +251,14 @@ def _cells(
     files: Sequence[str], columns: Sequence[str], whole: bool, pairs: bool
 ) -> Iterator[tuple[str, str, str | None]]:
     from limelight.train.data import kind, lines, texts
-    from limelight.train.examples import columns_of_texts, rows
+    from limelight.train.examples import columns_of_texts, headless, rows
 
     for file in files:
         path = Path(file)
         if kind(path) in TABLES:
             named = columns_of_texts(path, columns, 2 if pairs else 1)
             if not columns:
-                screen.remark(f"{path}: column {' and '.join(named)}")
+                screen.remark(f"{path}: column {' and '.join(named)}{headless(named)}")
             for _, row in rows(path, columns):
                 cells = [str(row.get(name, "") or "") for name in named]
                 yield cells[0], cells[1] if pairs else "", None

@@ -107,6 +107,13 @@ def columns(files: Sequence[str | Path], asked: Sequence[str] = ()) -> tuple[str
     return text, label
 
 
+def headless(named: Sequence[str]) -> str:
+    """What is to be added where the columns are told of a table whose first line was not taken for their names."""
+    if not all(name.isdigit() for name in named):
+        return ""
+    return " (the first line is read as a row; if it names the columns, choose among its names with --columns)"
+
+
 def columns_of_texts(path: Path, asked: Sequence[str], count: int) -> tuple[str, ...]:
     """The `count` columns of a table that hold texts: those that were asked for, else by their names, else the longest.
 

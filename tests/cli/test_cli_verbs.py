@@ -116,6 +116,9 @@ def test_pairs_and_a_query(run: Run, tmp_path: Path) -> None:
     assert json.loads(ranked[0])["text"] == "w10"
     assert json.loads(ranked[0])["score"] == pytest.approx(1, abs=1e-4)
     assert len(ranked) == 2
+    (tmp_path / "plain.csv").write_text("w10 w11,w12\nw13,w14\n")
+    done = run("similar", "--file", tmp_path / "plain.csv", "-m", folder)
+    assert (len(done.out.splitlines()), "the first line is read as a row" in " ".join(done.err.split())) == (2, True)
     assert "two texts make a pair, and 1 are given" in " ".join(run("similar", "one", "-m", folder).err.split())
 
 

@@ -32,14 +32,14 @@ def classifier(
     """Judges a classifier and prints, or draws into a file, what came out. Raises RequestError or FileError."""
     from limelight.tasks.evaluation.labels import judge, judge_several
     from limelight.train.examples import columns as found_in
-    from limelight.train.examples import labelled
+    from limelight.train.examples import headless, labelled
 
     if picture is not None:
         screen.writable(picture)
         _matplotlib()
     named = found_in(files, columns)
     if not columns and not json:
-        screen.remark(f"columns: {named[0]} holds the texts, {named[1]} the labels")
+        screen.remark(f"columns: {named[0]} holds the texts, {named[1]} the labels{headless(named)}")
     texts = [(text, labels) for text, labels in labelled(files, named) if text and labels is not None]
     if model.several:
         if picture is not None:
@@ -112,12 +112,13 @@ def answers(console: "Console", model: "SpanModel", files: list[str], json: bool
 def vectors(console: "Console", model: "Embedder", files: list[str], columns: list[str], json: bool) -> None:
     """Judges a model that makes vectors and prints what came out. Raises RequestError or FileError."""
     from limelight.tasks.evaluation.encoders import judge_vectors
+    from limelight.train.examples import headless
     from limelight.train.similar import beside
     from limelight.train.similar import columns as found_in
 
     named = found_in(files, columns)
     if not columns and not json:
-        screen.remark(f"columns: {', '.join(named)}")
+        screen.remark(f"columns: {', '.join(named)}{headless(named)}")
     pairs = [each for each in beside(files, named) if each is not None]
     found = _judged(lambda tell: judge_vectors(model, pairs, tell), model, files, json)
     if json:
@@ -132,11 +133,11 @@ def vectors(console: "Console", model: "Embedder", files: list[str], columns: li
 def fills(console: "Console", model: "MaskedModel", files: list[str], columns: list[str], json: bool) -> None:
     """Judges a model that fills gaps and prints what came out. Raises RequestError or FileError."""
     from limelight.tasks.evaluation.masked import judge_fills
-    from limelight.train.examples import column_of_texts, plain_texts
+    from limelight.train.examples import column_of_texts, headless, plain_texts
 
     named = column_of_texts(files, columns)
     if named and not columns and not json:
-        screen.remark(f"column: {named[0]}")
+        screen.remark(f"column: {named[0]}{headless(named)}")
     found = _judged(lambda tell: judge_fills(model, plain_texts(files, named), tell), model, files, json)
     if not json:
         said = f"{found.gaps:,} gaps in {found.windows:,} windows: perplexity {found.perplexity}"
@@ -148,13 +149,14 @@ def summaries(
 ) -> None:
     """Judges what sums up texts and prints what came out. Raises RequestError or FileError."""
     from limelight.tasks.evaluation.summaries import judge_summaries, rouge
+    from limelight.train.examples import headless
     from limelight.train.summaries import columns as found_in
     from limelight.train.summaries import shorts
 
     rouge([""], [[""]])  # says what is missing
     named = found_in(files, columns)
     if not columns and not json:
-        screen.remark(f"columns: {named[0]} holds the texts, {named[1]} the summaries")
+        screen.remark(f"columns: {named[0]} holds the texts, {named[1]} the summaries{headless(named)}")
     texts = [each for each in shorts(files, named) if each is not None]
     found = _judged(lambda tell: judge_summaries(model.summarise, texts, tell), model, files, json)
     if json:

@@ -17,7 +17,7 @@ from limelight.tasks.evaluation.measures import f1
 from limelight.tasks.training.labelling import Example, Labelling, decoded, enough, with_head
 from limelight.train.batches import Answered, Batch, Batches, Corpus
 from limelight.train.contrast import contrasting, fit, vectors
-from limelight.train.examples import columns, labelled
+from limelight.train.examples import columns, headless, labelled
 from limelight.train.loop import Hooks
 from limelight.train.loss import Learning, answering
 from limelight.train.settings import Settings
@@ -92,7 +92,8 @@ class Classify(Labelling):
         return settings.learns == "pairs"
 
     def said(self, settings: Settings) -> list[str]:
-        said = [f"columns: {settings.columns[0]} holds the texts, {settings.columns[1]} the labels"]
+        text, label = settings.columns
+        said = [f"columns: {text} holds the texts, {label} the labels{headless(settings.columns)}"]
         said += super().said(settings)
         if settings.several:
             said.append("several labels may fit a text")

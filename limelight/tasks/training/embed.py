@@ -19,6 +19,7 @@ from limelight.tasks.evaluation.measures import nearest, spearman
 from limelight.tasks.training.labelling import Example, Labelling, decoded
 from limelight.train.batches import Batch, Corpus, padded
 from limelight.train.contrast import pairing
+from limelight.train.examples import headless
 from limelight.train.loop import Hooks
 from limelight.train.loss import Learning
 from limelight.train.prepare import save_as
@@ -78,7 +79,7 @@ class Embed(Labelling):
         return "ranked" if corpus.batch(np.zeros(1, np.int64), 0).reference is None else "spearman"
 
     def said(self, settings: Settings) -> list[str]:
-        return [f"columns: {', '.join(settings.columns)}"]
+        return [f"columns: {', '.join(settings.columns)}{headless(settings.columns)}"]
 
     def hooks(self, settings: Settings, training: Corpus, validation: Corpus) -> Hooks:
         save = partial(save_as, said=self.base.sentences)

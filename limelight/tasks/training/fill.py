@@ -12,7 +12,7 @@ from limelight.models.config import MaskedLMHead
 from limelight.tasks.training.labelling import Example, Labelling
 from limelight.text.windows import windows
 from limelight.train.batches import IGNORE, Batch, Corpus
-from limelight.train.examples import column_of_texts, plain_texts
+from limelight.train.examples import column_of_texts, headless, plain_texts
 from limelight.train.gaps import LONGEST, Gaps
 from limelight.train.loss import Learning, predicting
 from limelight.train.settings import Settings
@@ -52,7 +52,9 @@ class Fill(Labelling):
         return predicting
 
     def said(self, settings: Settings) -> list[str]:
-        said = [f"column: {settings.columns[0]} holds the texts"] if settings.columns else []
+        said = (
+            [f"column: {settings.columns[0]} holds the texts{headless(settings.columns)}"] if settings.columns else []
+        )
         if not isinstance(self.base.network.config.head, MaskedLMHead):
             said.append(f"{self.name} has no head that says words: it gets a new one, tied to its embeddings")
         return said
