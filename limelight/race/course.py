@@ -30,6 +30,8 @@ from limelight.race.work import LENGTHS, Cost, costs
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.disk import locked, write
 
+SETTINGS = "settings.json"
+
 TRIED = 1 / 3
 """The steps of a trial of a rate, as a share of those of a run."""
 
@@ -189,13 +191,14 @@ def _often(problem: Problem, steps: int) -> bool:
 
 
 def _same(settings: Settings, folder: Path) -> None:
-    """Notes the settings in the folder. Raises RequestError if it holds a race of others."""
-    place = folder / "settings.json"
-    asked = json.dumps(asdict(settings), indent=1)
-    if not place.exists():
-        write(place, asked)
-    elif place.read_text(encoding="utf-8") != asked:
+    """Raises RequestError if the folder holds a race with other settings."""
+    place = folder / SETTINGS
+    if place.exists() and place.read_text(encoding="utf-8") != _written(settings):
         raise RequestError(f"{folder} holds a race with other settings; name another folder, or delete that one")
+
+
+def _written(settings: Settings) -> str:
+    return json.dumps(asdict(settings), indent=1)
 
 
 class _Course:
@@ -282,6 +285,7 @@ class _Course:
             )
         mean = sum(took.get("text", {}).values()) / len(self.contenders)
         seconds = steps.get("text", 0) * mean
+        write(self.folder / SETTINGS, _written(self.settings))  # not sooner: what cannot be run leaves the folder free
         self._keep("plan", {"steps": steps, "seconds": seconds, "threads": self.results.threads})
 
     def _trials(self, each: Contender, problem: Problem) -> Iterator[Results]:

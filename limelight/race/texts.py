@@ -45,7 +45,8 @@ class Text:
 
     def little(self) -> "Text":
         """The same with LITTLE characters to learn from."""
-        return _called_little(Text(self.training[:LITTLE], self.validation, self.vocab))
+        training = self.training[:LITTLE]
+        return _called_little(Text(training, self.validation, self.vocab), len(training))
 
     def _windows(self, text: Tensor, starts: Tensor) -> Batch:
         windows = text[starts[:, None] + torch.arange(self.context + 1)]
@@ -75,8 +76,10 @@ class Translation(Text):
         return steps * self.rows / len(self.training)
 
     def little(self) -> Text:
-        enough = int(((self.training[:, 1] != IGNORE).sum(1).cumsum(0) < LITTLE).sum()) + 1
-        return _called_little(Translation(self.training[:enough], self.validation, self.vocab))
+        asked = (self.training[:, 1] != IGNORE).sum(1).cumsum(0)
+        enough = min(int((asked < LITTLE).sum()) + 1, len(asked))
+        training = self.training[:enough]
+        return _called_little(Translation(training, self.validation, self.vocab), int(asked[enough - 1]))
 
     def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         return _cut(self.training[torch.randint(len(self.training), (self.rows,), generator=generator)])
@@ -85,9 +88,9 @@ class Translation(Text):
         return [Test("characters", self.context, True, _cut(self.validation[:TESTED]))]
 
 
-def _called_little(text: Text) -> Text:
+def _called_little(text: Text, characters: int) -> Text:
     text.name, text.title = "little", f"Little {text.title.lower()}"
-    text.says = f"The same, with {LITTLE:,} characters to learn from, read again and again."
+    text.says = f"The same, with {characters:,} characters to learn from, read again and again."
     return text
 
 

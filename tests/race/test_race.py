@@ -400,6 +400,15 @@ def test_another_race_is_not_run_over_the_first(ran: tuple[Results, Path]) -> No
         next(race(Settings(models=("rnn", "gpt")), ran[1]))
 
 
+def test_what_cannot_be_run_leaves_the_folder_to_others(tmp_path: Path) -> None:
+    for settings, said in (
+        (Settings(problems=("switch",), state=10), "cannot keep 10 numbers of 5 tokens"),
+        (Settings(problems=("switch",), parameters=10), "cannot have 10 parameters"),
+    ):
+        with pytest.raises(LimelightError, match=said):
+            next(race(settings, tmp_path))
+
+
 def test_contenders_open_as_models(ran: tuple[Results, Path]) -> None:
     model = limelight.open(ran[1] / "models" / "transformer")
     assert isinstance(model, limelight.Model)
