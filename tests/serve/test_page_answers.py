@@ -1,6 +1,7 @@
 """Every name in every kind of answer, as the page reads them: which numbers stand there is tested elsewhere."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ NAMES = {
     "by",
     "note",
 }  # of which a text is one of a few
-CHANCE = {"holds", "every", "short"}  # which is true is chance, in a random model
+CHANCE = {"holds", "every", "short", "here"}  # which is true is chance, in a random model or on this machine
+
+KINDS = ("masked", "tags", "classes", "span", "near")
 
 ASKED: dict[str, dict[str, Any]] = {
     "words": {**TEXT, "added": " mat", "ahead": True},
@@ -83,3 +86,44 @@ def test_an_answer_has_these_names_and_no_others(
     if path == "steer":
         SteeringVector(torch.ones(32), 1, "tiny").save(tmp_path / "one.safetensors")
     assert answered(opened, path, ASKED[path]) == json.loads(FILE.read_text("utf-8"))[path]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "translator"])
+def test_answers_of_other_models_have_these_names_and_no_others(
+    opened: str, tiny: Path, runs: Path, encoders: dict[str, str], kind: str
+) -> None:
+    name = str(runs / "transformer-modern-tiny") if kind == "translator" else encoders[kind]
+    try:
+        assert others(opened, name, kind) == json.loads(FILE.read_text("utf-8"))[kind]
+    finally:
+        ask(opened, "/api/open", {"name": str(tiny)})
+
+
+def others(server: str, name: str, kind: str) -> list[Any]:
+    """What opening a model tells, and what it answers."""
+    told = answered(server, "open", {"name": name})[-1]
+    if kind == "translator":
+        body = {"given": "zwei kinder", "added": "kinder zwei"}
+        asked = {"words": body, "next": body, "translation": body, "importance": {**body, "word": 3, "check": False}}
+        asked["what_if"] = {"text": "zwei kinder", "method": "leave-one-out"}
+    else:
+        body = {"given": "w10 w20 w30 w12 w14", "beside": "w50"}
+        asked = {"words": body, "next": {**body, "word": 1}, "importance": {**body, "check": False}}
+        asked["linking"] = {**body, "source": 1, "target": 0}
+    return [told, *(answered(server, path, {**each}) for path, each in asked.items())]
+
+
+def test_the_list_of_models_and_a_saved_page_have_these_names_and_no_others(opened: str, tiny: Path) -> None:
+    expected = json.loads(FILE.read_text("utf-8"))
+    assert answered(opened, "open", {"name": str(tiny)})[-1] == expected["open"]
+    assert answered(opened, "models") == expected["models"]
+    assert saved(opened) == expected["save"]
+
+
+def saved(server: str) -> Any:
+    status, headers, page = ask(server, "/api/save", {**TEXT, "title": "A model", "method": "attention"})
+    assert (status, headers["content-disposition"]) == (200, "attachment")
+    assert headers["content-type"].startswith("text/html")
+    data = re.search(r"<script[^>]*application/json[^>]*>(.*?)</script>", page.decode(), re.S)
+    assert data is not None
+    return shape(json.loads(data[1]))
