@@ -13,7 +13,73 @@ from hypothesis import strategies as st
 
 from limelight.errors import ConfigError, FileError
 from limelight.train.schedule import rate
-from limelight.train.settings import Range, Settings, asked, checked, chosen, fastest, from_toml, to_toml, vocabulary
+from limelight.train.settings import (
+    Range,
+    Settings,
+    Task,
+    asked,
+    checked,
+    chosen,
+    fastest,
+    from_toml,
+    idle,
+    to_toml,
+    vocabulary,
+)
+
+OPTIONS = """
+task = "translate"
+model = ""
+width = 0 [1, 131,072) or 0 | translate summarise generate compose
+parameters = 0 [1, 1,099,511,627,776) or 0 | translate summarise generate compose
+train = []
+valid = []
+held_out = 0.02 (0, 1)
+columns = [] | translate summarise classify embed fill
+labels = [] | classify tag
+several = false | classify
+learns = "auto" | classify
+tokenizer = "auto" | translate summarise generate
+vocab = 0 [1, 16,777,216) or 0 | translate summarise generate
+shared = true | translate summarise
+lower = false | translate summarise generate
+context = 0 [1, 16,777,216) or 0 | generate
+keys = 0 [1, 13) or 0 | compose
+longest = 0 [1, 16,777,216) or 0 | all but generate
+batch_tokens = 0 [1, 2,147,483,648) or 0
+accumulate = 1 [1, 65,536)
+epochs = 0.0 (0, 1,000,000,000.0) or 0
+steps = 0 [1, 2,147,483,648) or 0
+minutes = 0.0 (0, 1,000,000.0) or 0
+seed = 1 [0, 9,223,372,036,854,775,808)
+optimizer = "auto"
+lr = 0.0 (0, inf) or 0
+schedule = "auto"
+warmup = 0 [1, 2,147,483,648) or 0
+floor = 0.0 [0, 1)
+beta1 = 0.9 [0, 1)
+beta2 = 0.98 [0, 1)
+eps = 1e-09 (0, inf)
+decay = 0.01 [0, inf)
+clip = 1.0 [0, inf)
+smoothing = -1.0 [0, 1) or -1
+dropout = -1.0 [0, 1) or -1
+ema = 0.0 [0, 1)
+average = 5 [1, 2,147,483,648)
+every = 0 [1, 2,147,483,648) or 0
+patience = 8 [0, 2,147,483,648)
+watch = "loss"
+keep = 5 [1, 2,147,483,648)
+precision = "auto"
+compile = false
+threads = 0 [1, 1,024) or 0
+device = "cpu"
+shard = false
+lora = 0 [0, 65,536)
+shrink = 0.0 [0, 1) | assistant
+beta = 0.1 (0, inf) | prefer
+"""
+"""Every option as its user has it who says nothing: its default, the numbers it takes, the tasks it is for."""
 
 
 def test_toml_round_trip(tmp_path: Path) -> None:
@@ -77,6 +143,27 @@ def test_every_number_has_a_range_with_its_default_inside() -> None:
         for value in outside:
             with pytest.raises(ConfigError, match=rf"here: {name} is {re.escape(repr(value))}; it takes a "):
                 checked({name: value}, "here")
+
+
+def told(name: str) -> str:
+    """An option: its default, the numbers that it takes, and the tasks in which it does something."""
+    hint = get_type_hints(Settings, include_extras=True)[name]
+    line = next(line for line in to_toml(Settings("translate")).splitlines() if line.startswith(f"{name} = "))
+    for each in getattr(hint, "__metadata__", ()):
+        if isinstance(each, Range):
+            line += f" {'(' if each.above else '['}{each.least:,}, {each.below:,})"
+            line += "" if each.open is None else f" or {each.open}"
+        else:
+            others = [task for task in get_args(Task) if task not in each.tasks]
+            line += f" | all but {' '.join(others)}" if len(others) < 2 else f" | {' '.join(each.tasks)}"
+    return line
+
+
+def test_options_have_these_defaults_ranges_and_tasks() -> None:
+    assert [told(each.name) for each in fields(Settings)] == OPTIONS.strip().splitlines()
+    for task in get_args(Task):
+        assert idle("beta", task) is (task != "prefer")
+        assert not idle("lr", task)
 
 
 def test_what_is_left_to_the_data_is_as_if_it_were_not_there() -> None:
