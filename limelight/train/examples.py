@@ -11,8 +11,8 @@ from typing import Any
 
 from limelight.errors import FileError, RequestError, suggestion
 from limelight.text.words import words
+from limelight.train.data import PIECE, csv_rows, kind, lines, local, objects, read_texts
 from limelight.train.data import TEXTS as FILES
-from limelight.train.data import csv_rows, kind, lines, local, objects, read_texts
 
 TABLES = (".csv", ".tsv", ".jsonl")
 READ = (*TABLES, *FILES)
@@ -150,7 +150,12 @@ def plain_texts(files: Sequence[str | Path], named: Sequence[str]) -> Iterator[s
     Raises FileError for a table without the column."""
     for path in local(files, READ):
         if kind(path) not in TABLES:
-            yield from (piece for piece, _ in read_texts([path]))
+            held = ""
+            for piece, last in read_texts([path]):
+                held += piece
+                if last or len(held) >= PIECE:  # else the last line of a text would be a piece of its own
+                    yield held
+                    held = ""
             continue
         for _, row in rows(path, named):
             if named[0] not in row:

@@ -241,6 +241,7 @@ def test_a_t5_is_trained_with_what_stands_in_front_when_it_is_asked(tmp_path: Pa
         ("fill", {"model": "BASE", "watch": "f1"}, "watched by accuracy or loss"),
         ("fill", {"model": "BASE", "columns": ["no"]}, "no column 'no'"),
         ("fill", {"model": "BASE", "train": ["b.txt"], "columns": ["text"]}, "columns are those of tables"),
+        ("fill", {"model": "BASE", "longest": 2}, "own marks take all of it"),
         ("summarise", {"model": "BASE"}, "writes no text; to summarise train a chat model"),
         ("summarise", {"model": "TALKER", "columns": ["text"]}, "it takes two"),
         ("summarise", {"model": "gpt-tinny"}, "did you mean"),
@@ -265,6 +266,21 @@ def test_what_cannot_be_learned_is_said_at_once(
     with pytest.raises(LimelightError, match=message):
         learn(given, tmp_path / "run")
     assert not (tmp_path / "run" / "settings.toml").exists()
+
+
+def test_windows_are_as_long_as_a_model_reads(tmp_path: Path) -> None:
+    write_marked_tokenizer(tmp_path)
+    config = {"model_type": "bert", "vocab_size": 99, "architectures": ["BertForMaskedLM"], **SIZES}
+    made = build(config_from_hf(config | {"max_position_embeddings": 20}))
+    initialise(made, torch.Generator().manual_seed(0))
+    save_checkpoint(made, Tokenizer.from_folder(tmp_path), tmp_path / "model")
+    (tmp_path / "a.txt").write_text("w10 w11 w12\n" * 30)
+    _, begun = train("fill", tmp_path / "a.txt", tmp_path / "run", model=str(tmp_path / "model"), steps=1)
+    assert (begun.settings.longest, begun.examples, begun.said) == (
+        20,
+        4,
+        (),
+    )  # 90 words by 18, of which one is kept back
 
 
 def test_a_model_without_a_mask_has_no_gaps(base: str, tmp_path: Path) -> None:

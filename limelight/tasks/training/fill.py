@@ -28,12 +28,15 @@ class Fill(Labelling):
     metrics = ("accuracy",)
 
     def __init__(self, given: Mapping[str, Any], before: Settings | None) -> None:
-        super().__init__(given if before else {"longest": LONGEST, "watch": "loss", **given}, before)
+        super().__init__(given if before else {"watch": "loss", **given}, before)
         if self.base.tokenizer.mask is None:
             raise RequestError(f"{self.name} knows no mask, so it has no gaps to fill; name another encoder")
 
     def found(self, settings: Settings) -> Settings:
-        return replace(settings, columns=column_of_texts(settings.train, settings.columns))
+        longest = self.given.get("longest") or min(LONGEST, self.base.network.context)
+        if longest <= len(self.base.tokenizer.prefix) + len(self.base.tokenizer.suffix):
+            raise RequestError(f"longest is {longest}, and the model's own marks take all of it; set it to 8 or more")
+        return replace(settings, longest=longest, columns=column_of_texts(settings.train, settings.columns))
 
     def examples(self, settings: Settings, files: Sequence[str]) -> Iterator[Example | None]:
         tokenizer = self.base.tokenizer
