@@ -153,7 +153,7 @@ def _translation(files: Sequence[str]) -> tuple[Text, Tokenizer, str]:
         table[row, 0, : len(ids) - 1] = ids[:-1]
         before = len(tokenizer.encode(f"{source}\t").ids) - 1
         table[row, 1, before : len(ids) - 1] = ids[before + 1 :]
-    return Translation(table[held:], table[:held], tokenizer.vocab), tokenizer, text
+    return Translation(table[:-held], table[-held:], tokenizer.vocab), tokenizer, text
 
 
 def python() -> str:
