@@ -80,8 +80,13 @@ def test_rows_too_many_are_not_left_out_in_silence(tmp_path: Path) -> None:
 def test_whole_numbers_are_no_weights(tmp_path: Path) -> None:
     saved("llama", tmp_path)
     name = "model.layers.0.mlp.up_proj.weight"
-    rewrite(tmp_path, {name: torch.zeros(96, 64, dtype=torch.uint8)})
-    with pytest.raises(ConfigError, match=f"{name}' holds whole numbers \\(U8\\), as quantised models do"):
+    for bits in (8, 16, 32, 64):
+        for said, kind in ((f"U{bits}", f"uint{bits}"), (f"I{bits}", f"int{bits}")):
+            rewrite(tmp_path, {name: torch.zeros(96, 64, dtype=getattr(torch, kind))})
+            with pytest.raises(ConfigError, match=f"{name}' holds whole numbers \\({said}\\), as quantised models do"):
+                open_checkpoint(tmp_path)
+    rewrite(tmp_path, {name: torch.zeros(96, 64, dtype=torch.bool)})
+    with pytest.raises(ConfigError, match=r"holds whole numbers \(BOOL\)"):
         open_checkpoint(tmp_path)
 
 

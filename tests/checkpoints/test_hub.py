@@ -260,6 +260,55 @@ def _promised(content: bytes, entry: dict[str, object], key: str) -> dict[str, o
     }
 
 
+def test_small_files_beside_the_weights_come_along_and_no_others(served: Hub) -> None:
+    small = {f"a{suffix}": suffix.encode() for suffix in (".json", ".jinja", ".model", ".spm", ".txt")}
+    served.files |= {**small, "a.md": b"x", "a.py": b"x", "deep/a.json": b"x"}
+    hub.fetch("org/name")
+    assert served.sent == {*PLAIN, *small}
+
+
+@pytest.mark.parametrize(
+    "name", ["tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "source.spm"]
+)
+def test_a_model_is_whole_with_weights_config_and_any_tokenizer(tmp_path: Path, name: str) -> None:
+    assert hub._whole(tmp_path / "none") is None
+    for part in ("config.json", name, "model.safetensors"):
+        assert hub._whole(tmp_path) is None
+        (tmp_path / part).touch()
+    assert hub._whole(tmp_path) == tmp_path
+
+
+SHARDS = [f"model-{number}-of-2.safetensors" for number in (1, 2)]
+TORCH = [f"pytorch_model-{number}-of-1.bin" for number in (1,)]
+
+
+@pytest.mark.parametrize(
+    ("names", "weights"),
+    [
+        (["pytorch_model.bin", "model.safetensors", *SHARDS], ["model.safetensors"]),
+        ([*SHARDS, "pytorch_model.bin", "a.gguf"], [*SHARDS, "model.safetensors.index.json"]),
+        ([SHARDS[1], "pytorch_model.bin"], ["pytorch_model.bin"]),
+        ([SHARDS[1], *TORCH], [*TORCH, "pytorch_model.bin.index.json"]),
+        ([SHARDS[1], "b.gguf", "a.gguf", "c.txt"], ["a.gguf", "b.gguf"]),
+        (["xmodel-1-of-1.safetensors", "model-1-of-1.safetensors.old"], []),
+    ],
+)
+def test_weights_are_taken_in_one_form(names: list[str], weights: list[str]) -> None:
+    assert hub._weights(names) == weights
+
+
+def test_only_what_is_a_hash_is_held_against_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    for right in (blob(b"x"), hashlib.sha256(b"x").hexdigest()):
+        file.write_bytes(b"x")
+        for digest in (right, None, right[1:], right.upper(), f"{right}\n"):
+            hub._check("org/name", file, digest)
+        assert file.exists()
+        with pytest.raises(SourceError, match=r"the hash of a\.json is not the hub's"):
+            hub._check("org/name", file, "0" * len(right))
+        assert not file.exists()
+
+
 def test_a_gguf_model_in_parts_is_fetched_whole(served: Hub) -> None:
     parts = [f"big-{number:05d}-of-00002.gguf" for number in (1, 2)]
     served.files = {name: name.encode() for name in parts}

@@ -164,6 +164,38 @@ def test_a_folder_must_hold_one_model(tmp_path: Path) -> None:
         open_tensors(tmp_path)
 
 
+def test_a_folders_files_come_in_this_order(tmp_path: Path) -> None:
+    """Whatever they are called, their kind is told by the content."""
+    names = ["a.pth", "a.pt", "z.bin", "model.a.bin", "model.a.npz", "a.gguf", "pytorch_model.bin", "a.safetensors"]
+    for name in [*names, "model.safetensors"]:
+        save_file({name: torch.ones(2)}, tmp_path / name)
+        if name == "model.a.bin":
+            (tmp_path / "z.bin").rename(tmp_path / "z.old")  # else there would be two of that kind
+        if name == "pytorch_model.bin":
+            (tmp_path / "model.a.bin").rename(tmp_path / "b.old")
+        assert open_tensors(tmp_path).names() == (name,)
+    for name in ("adapter_config.json", "a.json"):
+        (tmp_path / name).write_text("{}")
+    assert open_tensors(tmp_path).names() == ("model.safetensors",)
+
+
+@pytest.mark.parametrize("first", ["model.safetensors.index.json", "pytorch_model.bin.index.json"])
+def test_the_index_of_a_folder_comes_before_its_parts(first: str, tmp_path: Path) -> None:
+    index = write_shards(tmp_path)
+    if "bin" in first:
+        for part in (1, 2):
+            (tmp_path / f"model-{part}.safetensors").rename(tmp_path / f"model-{part}.bin")
+        index.write_text(index.read_text().replace(".safetensors", ".bin"))
+        index.rename(tmp_path / first)
+    assert open_tensors(tmp_path).names() == ("a", "b", "c")
+
+
+def test_an_adapter_alone_is_called_one(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(FileError, match="holds an adapter"):
+        open_tensors(tmp_path)
+
+
 def test_files_that_are_none_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="there is no such file"):
         open_tensors(tmp_path / "none.safetensors")
