@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from limelight.decode import Sampling
 from limelight.look import METHODS
+from limelight.views import cards
 from limelight.views.numbers import Numbers, dumps
 from limelight.views.text import TextViews, shape
 from limelight.views.translation import TranslationViews
@@ -63,7 +64,8 @@ def hold(
     places: int = PLACES,
     progress: "Progress | None" = None,
 ) -> Numbers:
-    """What a file holds: the answer, what could stand in the places, attention, layers, and the steps of one head.
+    """What a file holds: the answer, what could stand in the places, attention, layers, the steps of one head, and the
+    cards where the text is short.
 
     word: its place; None: the one that the model says next, which then stands behind the text. about: name and heads of
     the model. roles: what its heads do, where that was measured. room: bytes of attention; of all layers if they fit,
@@ -85,11 +87,12 @@ def hold(
         attention = [""] * len(about["heads"])
         if walked and size * about["heads"][layer] <= room:
             attention[layer] = _text(views.attention(layer).numpy().astype("<f4").tobytes())
+    drawn = walked and all(attention) and count <= cards.MOST
     near = range(max(0, asked - places), min(count, asked + places + 1))
     state = {"text": views.seen.text, "word": asked, "foil": foil, "method": chosen, "door": None}
-    drawn = {"temperature": sampling.temperature, "k": sampling.top_k or 50, "p": sampling.top_p or 1, "seed": 0}
+    settings = {"temperature": sampling.temperature, "k": sampling.top_k or 50, "p": sampling.top_p or 1, "seed": 0}
     return {
-        "state": {**state, "layer": layer, "head": head, "model": None, **drawn},
+        "state": {**state, "layer": layer, "head": head, "model": None, **settings},
         "model": {**about, "methods": [{"name": chosen, "title": METHODS[chosen].title}]},
         "words": words,
         "importance": importance,
@@ -98,7 +101,21 @@ def hold(
         "lens": views.lens(asked) if walked else None,
         "steps": views.steps(max(0, asked - 1), layer, head) if walked else None,
         "roles": roles,
+        "cards": _cards(views, importance["named"]) if drawn else None,
     }
+
+
+def _cards(views: TextViews, named: list[int]) -> Numbers:
+    """What the cards draw that a file can hold; named: the places of the words that the answer hangs on."""
+    words = [word.text for word in views.seen.words]
+    network = {"model": None, "both": False, "words": words, "weights": _rounded(cards.network(views.seen))}
+    heads = [{**head, "weights": _rounded(head["weights"])} for head in cards.heads(views.seen, named[:1])]
+    return {"spotlights": heads, "network": network}
+
+
+def _rounded(weights: list[list[float]]) -> list[list[float]]:
+    """Shares as cards draw them."""
+    return [[round(weight, 3) or 0 for weight in row] for row in weights]
 
 
 def hold_translation(
@@ -141,6 +158,7 @@ def document(main: str, data: Numbers) -> str:
     held = dumps(data).replace("<", "\\u003c")  # no text can end the element it is in
     folder = resources.files("limelight") / "web"
     code = linked({file.name: file.read_text("utf-8") for file in folder.iterdir() if file.name.endswith(".js")}, main)
+    style = re.sub(_UNSTYLED, "", (folder / "page.css").read_text("utf-8"), flags=re.S)
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src {_hash(code)}; form-action 'none'"
     return f"""<!doctype html>
 <html lang="en">
@@ -149,7 +167,7 @@ def document(main: str, data: Numbers) -> str:
 <meta http-equiv="content-security-policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>limelight</title>
-<style>{(folder / "page.css").read_text("utf-8")}</style>
+<style>{style}</style>
 </head>
 <body>
 <script type="application/json" id="data">{held}</script>
@@ -188,6 +206,9 @@ def linked(modules: Mapping[str, str], main: str) -> str:
 
 _UNREAD = r"""^[ \t]*//.*\n|^[ \t]+|(?<=[;,{})\]]) // [^"'`\n]*$"""
 """What no browser reads: comments and indentation."""
+
+_UNSTYLED = r"/\*.*?\*/|[;\s]+(?=\})|\s+(?=\{)|(?<=[{};,:])\s+"
+"""The same of a style sheet."""
 
 _IMPORT = r'^import (.+) from "\./(\w+\.js)";$'
 

@@ -13,7 +13,7 @@ const PAUSE = 350; // milliseconds without a key before a text is read again
 
 export const VIEWS = [...doors, ...CARDS];
 
-export const fitting = ({ now, source }) => VIEWS.filter((door) => (source.live || !(door.plays || door.asks)) && (!now.model || door.fits(now.model)));
+export const fitting = ({ now, source }) => VIEWS.filter((door) => (source.live || (door.plays ? source.cards?.includes(door.name) : !door.asks)) && (!now.model || door.fits(now.model)));
 
 export function acts(app) {
   const { root, state, now, source, parts, work, draw, flow } = app;
@@ -209,7 +209,8 @@ export function acts(app) {
       parts.box.setSelectionRange(parts.box.value.length, parts.box.value.length);
     },
     back() {
-      if (q.talks(app)) app.talk.stop();
+      if (q.talks(app) && app.talk.writing) app.talk.stop();
+      else if (q.talks(app)) parts.box.blur(); // from where the arrow keys choose a word of the answer
       else if (document.activeElement === parts.box) parts.sentence.focus({ preventScroll: true });
       else if (state.foil) act.foil(null);
       else if (state.lesson !== null) act.lesson(null);
@@ -231,10 +232,12 @@ export function acts(app) {
     },
     save() {
       if (!source.live || !now.importance || q.talks(app) || q.reads(app)) return;
-      work.attempt(async () => {
+      const label = parts.saveButton.querySelector(".wide");
+      label.textContent = " saving …";
+      return work.attempt(async () => {
         const blob = await source.save(q.text(app), q.word(app), state.foil, state.method, q.settings(app), q.title(app));
         download(blob, "limelight.html");
-      });
+      }).finally(() => (label.textContent = " save"));
     },
     model(name) {
       go({ model: name, layer: null, head: null, word: null, foil: null, than: null, off: null });

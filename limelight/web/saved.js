@@ -1,5 +1,7 @@
 // Where a saved file's data comes from: the file itself.
 
+import { FIRST } from "./state.js";
+
 const refuse = (what) => {
   throw new Error(`${what}; open the sentence in limelight for more`);
 };
@@ -8,7 +10,7 @@ const refuse = (what) => {
 export function saved(data) {
   const common = {
     live: false,
-    state: data.state,
+    state: { ...FIRST, ...data.state },
     models: async () => ({ models: [{ name: data.model.name, title: data.model.name, here: true }], first: data.model.name }),
     open: async () => data.model,
     words: async () => data.words,
@@ -43,6 +45,10 @@ function text(data) {
   }
 
   return {
+    cards: data.cards ? ["spotlight", "network", "spotlights", "recurrent", "next-word"] : [], // the others ask the model anew
+    spotlights: async () => data.cards.spotlights,
+    network: async () => data.cards.network,
+    race: async () => null,
     importance: async (text, word) => (word === data.importance.word ? data.importance : refuse(`This file answers for “${data.words.words[data.importance.word].text}” only`)),
     attention: async (text, number) => layer(number), // of all heads
     async linking(text, source, target) {

@@ -21,7 +21,7 @@ export function share(dialog, data, question, link, act) {
     h("p", { class: "turn-tools" },
       button("picture (PNG)", async () => download(await painted(parts), "limelight.png")),
       button("picture (SVG)", () => download(new Blob([new XMLSerializer().serializeToString(image)], { type: "image/svg+xml" }), "limelight.svg")),
-      data.live && !data.reads && button("the page as one file", () => act.save()),
+      data.live && !data.reads && button("the page as one file", async () => ((copied.textContent = "making the file …"), await act.save(), (copied.textContent = "saved"))),
       link && button("copy the link", async () => ((await navigator.clipboard?.writeText(link)), (copied.textContent = "copied; it opens on any machine where limelight runs at this address"))),
       copied),
     h("p", { class: "note" }, "The picture is made in this browser. Nothing is sent anywhere."),

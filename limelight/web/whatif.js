@@ -92,7 +92,9 @@ export function whatIf(element, data, now, picks, act, again, likely) {
   // One or two words, chosen to be replaced, removed or swapped.
   function pick(j) {
     picks.list = picks.list.includes(j) ? picks.list.filter((one) => one !== j) : [...picks.list, j].slice(-2);
+    const typed = element.querySelector(".both:focus-visible");
     again();
+    if (typed) element.querySelector(`[data-after="${j}"]`)?.focus(); // the same word, drawn anew
   }
 
   function tool() {

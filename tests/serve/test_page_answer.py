@@ -52,6 +52,8 @@ def test_a_question_is_answered_and_the_answer_is_asked_where_it_is_from(visit: 
     page.get_by_role("button", name="this sentence?").click()
     until(page, "document.querySelectorAll('.turn.assistant .word.asked').length === 3")
     page.wait_for_selector(".explained")
+    page.locator(".box").focus()
+    page.keyboard.press("Escape")
     page.keyboard.press("ArrowLeft")
     until(page, "document.querySelector('.turn.assistant .asked')?.textContent === '.'")
     page.get_by_role("button", name="continue", exact=True).click()

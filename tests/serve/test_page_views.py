@@ -119,7 +119,10 @@ def test_parts_are_switched_off(visit: Visit) -> None:
 
 def test_words_are_swapped_replaced_and_removed_in_one_sentence(visit: Visit) -> None:
     page = visit("#text=The+cat+chased+the+mouse+today&word=5&door=what-if")
-    page.locator("button.both", has_text="cat").click()
+    page.locator("button.both", has_text="cat").focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")  # which goes on from there
+    assert page.evaluate("document.activeElement.querySelector('span').textContent") == "chased"
     page.locator("button.both", has_text="mouse").click()
     page.get_by_role("button", name="swap “cat” and “mouse”").click()
     page.wait_for_selector(".after .shares")
@@ -182,8 +185,12 @@ def test_two_doors_stand_side_by_side_and_the_sentence_above_them(visit: Visit) 
 
 def test_a_saved_file_opens_without_a_network(visit: Visit, tmp_path: Path) -> None:
     page = visit()
+    held = hold(page, "**/api/save*")
     with page.expect_download() as download:
         page.keyboard.press("s")
+        until(page, lambda: held)
+        assert page.get_by_role("button", name="save").inner_text() == "⤓ saving …"
+        held[0].continue_()
     file = tmp_path / "saved.html"
     download.value.save_as(file)
     kept = visit(file=file)
@@ -193,6 +200,12 @@ def test_a_saved_file_opens_without_a_network(visit: Visit, tmp_path: Path) -> N
         kept.keyboard.press(key)
         kept.wait_for_selector(".room .note")
         assert kept.locator(".room .error").count() == 0
+    for card in ("The spotlight", "The network", "Many spotlights", "One by one", "The next word"):
+        kept.keyboard.press("c")
+        kept.wait_for_selector(f".deck-card[aria-expanded=true]:has-text('{card}')")
+        told = kept.locator(".told").inner_text()
+        kept.keyboard.press(".")
+        assert kept.locator(".told").inner_text() != told
     kept.keyboard.press("x")
     offered = kept.locator(".shared button").all_inner_texts()
     assert offered == ["picture (PNG)", "picture (SVG)", "close"]  # what a file can do
