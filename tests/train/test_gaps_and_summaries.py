@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -128,6 +129,7 @@ def test_a_model_of_vectors_learns_to_fill_gaps(base: str, tmp_path: Path) -> No
     tokens = torch.tensor([[1, 12, 98, 14, 2]])
     with torch.no_grad():
         torch.testing.assert_close(model.network(tokens), theirs(tokens).logits, rtol=0, atol=1e-5)
+    assert learn({"task": "fill"}, tmp_path / "run").steps == 60  # it is through, and the same data is still there
     # and goes on from the head that it has
     assert Fill({"model": str(result.model)}, None).said(Settings("fill")) == []
     judged = judge_fills(model, lines[:9])
@@ -209,6 +211,11 @@ def test_a_chat_model_learns_to_be_asked_for_summaries(talker: str, tmp_path: Pa
     assert asked.count("Summarise this text in one or two short sentences.\n\nThe cat 0 sat.") == 1
     assert model.tokenizer.decode(file[0][start:end].tolist()) == "The cat sat."
     assert isinstance(model.summarise("The cat sat."), str)
+    (tmp_path / "run" / "result.json").unlink()
+    shutil.rmtree(result.model)
+    path.unlink()
+    assert learn({"task": "summarise"}, tmp_path / "run").steps == 1  # from its checkpoint, without the data
+    assert limelight.open(result.model, kind=limelight.Model).name
 
 
 def test_an_encoder_decoder_learns_summaries_as_it_learns_to_translate(tmp_path: Path) -> None:
@@ -221,6 +228,7 @@ def test_an_encoder_decoder_learns_summaries_as_it_learns_to_translate(tmp_path:
     result, begun = train("summarise", path, tmp_path / "run", model="transformer-modern-tiny", **small)
     assert (begun.examples, begun.settings.longest) == (59, 1024)
     assert isinstance(limelight.open(result.model, kind=limelight.Translator).summarise("a b c"), str)
+    assert learn({"task": "summarise"}, tmp_path / "run").steps == 1
 
 
 def test_a_t5_is_trained_with_what_stands_in_front_when_it_is_asked(tmp_path: Path) -> None:
