@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MADE_FROM := pyproject.toml constraints.txt hatch_build.py scripts/torch_build.py $(wildcard limelight/quant/native/*)
 
-.PHONY: run page test fuzz lint docs mutants bench clean
+.PHONY: run page test clients fuzz lint docs mutants bench clean
 
 run: .venv/installed
 	@$(BIN)/limelight look "When Tom and Anna went to the store, Tom gave the money to" --seed 2
@@ -14,6 +14,10 @@ page: .venv/installed
 
 test: .venv/installed-test
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+# The server by all its clients, those included that `make test` finds too large; by a router, where there is one.
+clients: .venv/installed-clients
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/serve/api
 
 # Spoilt files of every format, opened and run: `make fuzz FILES=100 FORMATS="gguf config" SEED=3`; a seed is drawn and
 # printed where none is given.

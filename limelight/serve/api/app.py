@@ -269,10 +269,15 @@ async def _misread(request: Request, error: Exception) -> Response:
         errors,
         key=lambda each: (each["type"] == "extra_forbidden", not each["type"].endswith("_type"), len(each["loc"])),
     )
-    place = ".".join(str(part) for part in first["loc"][1:] if isinstance(part, int) or _FIELD.fullmatch(part))
+    unknown = first["type"] == "extra_forbidden"
+    *way, last = first["loc"][1:] or ("",)
+    steps = [part for part in way if isinstance(part, int) or _FIELD.fullmatch(part)]
+    if unknown or isinstance(last, int) or _FIELD.fullmatch(last):  # what is not known may have any name
+        steps.append(last)
+    place = ".".join(map(str, steps))
     if first["type"] == "json_invalid":
         found = ApiError(f"the request is not JSON: {first.get('ctx', {}).get('error', 'it ends too early')}")
-    elif first["type"] == "extra_forbidden":
+    elif unknown:
         found = ApiError(f"{place} is not known here; leave it out", param=place, code="unknown_parameter")
     else:
         found = ApiError(f"{place or 'the request'}: {first['msg']}", param=place or None)

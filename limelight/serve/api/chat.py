@@ -21,7 +21,8 @@ def flat(messages: Sequence[Message]) -> list[dict[str, Any]]:
     for number, message in enumerate(messages):
         where = f"messages[{number}]"
         content = message.content
-        text = "".join(part.text for part in content) if isinstance(content, list) else content or message.refusal
+        said = content or message.refusal or content  # "" is a text, too
+        text = "".join(part.text for part in said) if isinstance(said, list) else said
         if text is None and not message.tool_calls:
             raise ApiError(f"{where}.content is missing; give a text", param=f"{where}.content")
         role = "system" if message.role == "developer" else message.role

@@ -53,6 +53,7 @@ def test_all_that_a_message_says_reaches_the_template() -> None:
         {"role": "assistant", "content": None, "refusal": "No.", "reasoning_content": "Hm."},
         {"role": "assistant", "tool_calls": [call, broken]},
         {"role": "tool", "content": "4", "tool_call_id": "c1", "name": "f"},
+        {"role": "assistant", "content": ""},
     ]
     assert flat([Message(**turn) for turn in turns]) == [
         {"role": "system", "content": "Be brief."},
@@ -67,6 +68,7 @@ def test_all_that_a_message_says_reaches_the_template() -> None:
             ],
         },
         {"role": "tool", "content": "4", "tool_call_id": "c1", "name": "f"},
+        {"role": "assistant", "content": ""},
     ]
     with pytest.raises(ApiError, match=r"messages\[1\]\.content is missing"):
         flat([Message(role="user", content="a"), Message(role="user")])

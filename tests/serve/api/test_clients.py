@@ -143,6 +143,43 @@ def test_llm_writes_and_streams(both: Served) -> None:
     assert texts[0] == texts[1] != ""
 
 
+@pytest.mark.filterwarnings("ignore")  # its own
+def test_lm_eval_scores_over_http_as_it_does_directly(both: Served, tiny: Path, tmp_path: Path) -> None:
+    lm_eval = pytest.importorskip("lm_eval", reason="make clients installs lm-eval")
+    from lm_eval.tasks import TaskManager
+
+    words = [f"w{number}" for number in range(5, 60)]
+    lines = [
+        {"asked": " ".join(words[at : at + 3 + at % 5]), "choices": [words[at + 9], " ".join(words[at : at + 2])]}
+        for at in range(20)
+    ]
+    (tmp_path / "asked.json").write_text("\n".join(map(json.dumps, lines)))
+    task = {
+        "task": "little",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(tmp_path / "asked.json")}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{asked}}",
+        "doc_to_choice": "choices",
+        "doc_to_target": 0,
+        "metric_list": [{"metric": name, "aggregation": "mean"} for name in ("acc", "acc_norm")],
+    }
+    (tmp_path / "little.yaml").write_text(json.dumps(task))
+    tasks = {"tasks": ["little"], "task_manager": TaskManager(include_path=str(tmp_path), include_defaults=False)}
+
+    def scores(kind: str, **options: Any) -> tuple[Any, list[float]]:
+        found = lm_eval.simple_evaluate(kind, model_args=options, bootstrap_iters=0, **tasks)
+        each = [float(value) for sample in found["samples"]["little"] for (value, _), *_ in [sample["filtered_resps"]]]
+        return {name: found["results"]["little"][f"{name},none"] for name in ("acc", "acc_norm")}, each
+
+    where = {"base_url": f"{both.url}/completions", "model": "tiny", "tokenizer": str(tiny)}
+    served, theirs = scores("local-completions", **where, tokenizer_backend="huggingface", max_length=128)
+    directly, ours = scores("hf", pretrained=str(tiny), device="cpu", dtype="float32", max_length=128)
+    assert served == directly
+    assert theirs == pytest.approx(ours, abs=1e-3)
+
+
 def test_captum_attributes_by_prompt_logprobs(both: Served, tiny: Path) -> None:
     captum = pytest.importorskip("captum.attr")
     transformers = pytest.importorskip("transformers")
