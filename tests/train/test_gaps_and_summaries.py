@@ -252,6 +252,7 @@ def test_a_t5_is_trained_with_what_stands_in_front_when_it_is_asked(tmp_path: Pa
         ("fill", {"model": "BASE", "longest": 2}, "own marks take all of it"),
         ("summarise", {"model": "BASE"}, "writes no text; to summarise train a chat model"),
         ("summarise", {"model": "TALKER", "columns": ["text"]}, "it takes two"),
+        ("summarise", {"model": "TALKER", "width": 8}, "brings its own width"),
         ("summarise", {"model": "gpt-tinny"}, "did you mean"),
         ("summarise", {"model": "TALKER", "train": ["b.txt"]}, "read from tables"),
         ("summarise", {"model": "transformer-modern-tiny", "watch": "bleu"}, "needs translations to score"),

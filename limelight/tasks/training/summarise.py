@@ -20,6 +20,9 @@ from limelight.train.summaries import columns, shorts
 BASE = "smollm2"
 """The chat model that learns where none is named: what summaries say has to be known before."""
 
+OWN = ("tokenizer", "vocab", "lower", "shared", "width", "parameters")
+"""What is chosen for a model that begins at nothing alone."""
+
 
 class Summarise(Task):
     """Texts with summaries. A preset, or an encoder–decoder, learns to write them as it would learn to translate; a
@@ -31,6 +34,8 @@ class Summarise(Task):
         if isinstance(network, Encoder):
             raise RequestError(f"{name} writes no text; to summarise train a chat model, or an encoder–decoder")
         talks = isinstance(network, Decoder)
+        if talks and before is None and (own := [each for each in OWN if each in given]):
+            raise RequestError(f"{name} brings its own {own[0]}; leave the option out")
         self.task: Task = Asked({"model": name, **given}, before) if talks else Writing(given, before)
 
     def ready(self, folder: Path, world: World) -> Ready:
