@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from limelight.errors import FileError
+from limelight.errors import FileError, RequestError
 from limelight.train.data import kind, lines
 
 if TYPE_CHECKING:
@@ -105,7 +105,9 @@ class Index:
 
     def search(self, query: str, n: int = 5) -> list[Passage]:
         """The `n` passages nearest to the query in meaning, best first. The model's prompt of the name "query", if it
-        has one, is put in front of it."""
+        has one, is put in front of it. Raises RequestError for a query without a word."""
+        if not query.strip():
+            raise RequestError("the query is empty; say what to look for")
         prompt = "query" if "query" in self.model.prompts else None
         asked = torch.nn.functional.normalize(self.model.embed([query], prompt), dim=-1)[0].numpy()
         vectors = self._loaded()

@@ -8,7 +8,7 @@ from references import write_marked_tokenizer
 
 import limelight
 from limelight.checkpoints.sentences import Sentences
-from limelight.errors import FileError
+from limelight.errors import FileError, RequestError
 from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.registry import config_from_hf
@@ -49,6 +49,8 @@ def test_a_folder_is_searched_and_only_what_changed_is_read_again(
     assert found[0].score == pytest.approx(1, abs=2e-3)
     vectors = torch.nn.functional.normalize(model.embed(["w20 w21 w22", "w10 w11", "w30"]), dim=-1)
     assert found[1].score == pytest.approx(float((vectors[1:] @ vectors[0]).max()), abs=2e-3)
+    with pytest.raises(RequestError, match="the query is empty"):
+        index.search(" ")
     index.close()
 
     read: list[str] = []
