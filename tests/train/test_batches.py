@@ -14,6 +14,7 @@ from limelight.text.parts import Parts
 from limelight.text.tokenizer import Tokenizer
 from limelight.train import batches as module
 from limelight.train.batches import IGNORE, Batch, Batches, Marks, Pairs, Part, Position, Shuffle, Stream
+from limelight.train.loop import _seed
 from limelight.train.tokenfile import Ints, TokenFile, prepare_pairs
 from limelight.train.tokenizers import train_tokenizer
 
@@ -51,6 +52,19 @@ def test_an_epoch_has_each_example_once_within_the_budget(
     for batch in found:
         longest = max(max(pairs[i]) for i in batch.tolist())
         assert len(batch) == 1 or len(batch) * longest <= budget
+
+
+def test_a_run_goes_on_in_the_same_order_by_any_version() -> None:
+    """Its checkpoints keep a place in that order, and not the order itself."""
+    assert Shuffle(12, 1, 2)(np.arange(12)).tolist() == [6, 2, 10, 9, 3, 5, 1, 7, 0, 4, 11, 8]
+    assert Shuffle(1000, 7)(np.array([0, 1, 999])).tolist() == [109, 491, 175]
+    assert Shuffle(1 << 40, 3)(np.array([5])).tolist() == [996176573355]
+    lengths = Lengths([(n % 4 + 1, n % 3 + 1) for n in range(9)])
+    assert [batch.tolist() for batch in Batches(lengths, 8, 5).pool(1, 0)] == [[8, 5], [0, 6], [1, 4], [3, 7], [2]]
+    text = Stream(np.arange(50, dtype=np.uint16), 8)
+    starts = [text.batch(np.array([0, 3]), epoch).tokens[:, 0].tolist() for epoch in range(4)]
+    assert starts == [[0, 24], [7, 31], [6, 30], [5, 29]]
+    assert [_seed(1, 2, rank) for rank in (0, 1)] == [64839537240436289, 47553742108684966]  # of a step's dropout
 
 
 def test_a_batch_is_as_large_as_the_budget_allows() -> None:
