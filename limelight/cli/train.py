@@ -116,17 +116,17 @@ def train(
     """Train a model on text of your own, or go on with a training.
 
     To translate: two files whose lines belong together, or tables of pairs
-    (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them.
-    To summarise: tables with a text and its summary.
-    To compose: tunes in ABC notation (.abc), or chorales (.json).
+    (.tsv, .csv, .jsonl, .po). To generate: text files or folders of them. To
+    summarise: tables with a text and its summary. To compose: tunes in ABC
+    notation (.abc), or chorales (.json).
     To classify: tables with a column of texts and one of labels (or lists of
     labels). To tag: a word and its tag a line (CoNLL), or JSON lines with tokens
     and tags. To answer: SQuAD's JSON, or tables with question, context and
     answer. To embed: tables of two texts that belong together, with a third that
     does not, or with a score. To fill gaps: texts, as to generate, or a table's
-    column of them. An assistant: JSON lines of conversations. To
-    prefer one answer over another: JSON lines with chosen and rejected. Each may
-    be packed (.gz, .xz).
+    column of them. An assistant: JSON lines of conversations. To prefer one
+    answer over another: JSON lines with chosen and rejected. Each may be packed
+    (.gz, .xz).
 
     The same command again goes on where a training was stopped, exactly.
     Several processes: torchrun --nproc-per-node 2 -m limelight train ...
