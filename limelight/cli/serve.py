@@ -110,7 +110,14 @@ def serve(
     console = screen.stdout()
 
     def ready(names: list[str]) -> None:
-        console.print(Text.assemble(", ".join(names), " is at ", (f"{where}v1", "bold"), ". Ctrl-C ends it."))
+        console.print(
+            Text.assemble(
+                ", ".join(names),
+                " is at " if len(names) == 1 else " are at ",
+                (f"{where}v1", "bold"),
+                ". Ctrl-C ends it.",
+            )
+        )
         bearer = "-H 'authorization: Bearer KEY' " if key else ""
         body = '{"messages": [{"role": "user", "content": "Hello!"}]}'
         example = f"curl {where}v1/chat/completions {bearer}-H 'content-type: application/json' -d '{body}'"

@@ -292,7 +292,7 @@ class SeenAnswer(View[CausalSession]):
 
     def _part(self, part: str | int, of: Level) -> Segment:
         parts = self.parts(of)
-        return parts[find([each.word for each in parts], part)]
+        return parts[find([each.word for each in parts], part, of)]
 
     def _question(self, asked: Segment) -> GivenWord:
         """How likely a part of the answer is behind all that is in front of it."""

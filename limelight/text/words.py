@@ -107,12 +107,12 @@ def firsts(words: Sequence[tuple[int, int]], offsets: Sequence[tuple[int, int]])
     return found
 
 
-def find(words: Sequence[Word], query: str | int) -> int:
+def find(words: Sequence[Word], query: str | int, what: str = "word") -> int:
     """The place in `words`, from 0, of the word that a person asked for: by its number from 1, or by its text.
 
     A text that is no word may be a number, too ("8", but in a text with the word 8 it is that word). Exact case wins
-    over any case, and of several equal words the last one, which has most before it that could matter. Raises
-    RequestError listing the words if none fits.
+    over any case, and of several equal words the last one, which has most before it that could matter. what: what an
+    error calls them, "sentence", say. Raises RequestError listing the words if none fits.
     """
     if isinstance(query, str):
         asked = query.strip()
@@ -124,13 +124,13 @@ def find(words: Sequence[Word], query: str | int) -> int:
     elif isinstance(query, int) and not isinstance(query, bool):
         asked, number = "", query
     else:
-        raise RequestError(f"word is {given.shown(query)}; it must be a word of the text, or its number from 1")
+        raise RequestError(f"{what} is {given.shown(query)}; it must be a {what} of the text, or its number from 1")
     if number is not None:
         if 1 <= number <= len(words):
             return number - 1
-        raise RequestError(f"there is no word {number}: the words are numbered 1 to {len(words)}{_listed(words)}")
+        raise RequestError(f"there is no {what} {number}: the {what}s are numbered 1 to {len(words)}{_listed(words)}")
     near = suggestion(asked, (word.text for word in words))
-    raise RequestError(f"no word is {given.shown(query)}; the words are{_listed(words)}{near}")
+    raise RequestError(f"no {what} is {given.shown(query)}; the {what}s are{_listed(words)}{near}")
 
 
 def _listed(words: Sequence[Word]) -> str:

@@ -123,7 +123,7 @@ def test_what_is_no_prompt_or_no_part_is_refused(model: limelight.Model, seen: S
         model.look(PROMPT, "  ")
     with pytest.raises(RequestError, match="by is 'token'; it must be one of"):
         seen.importance(by="token")  # type: ignore[arg-type]
-    with pytest.raises(RequestError, match="no word 3"):
+    with pytest.raises(RequestError, match="no sentence 3"):
         seen.importance(3)
     with pytest.raises(TextError, match="template"):
         model.look([{"role": "user", "content": "w10"}], "w11")
