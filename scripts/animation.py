@@ -37,7 +37,7 @@ def main() -> None:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport=SIZE)
         page.set_default_timeout(300_000)
-        page.goto(f"{home}#text=Write+something&seed=3")
+        page.goto(f"{home}#text=Write+something&seed=2")
         page.wait_for_selector(".check")
         save(filmed(page))
         browser.close()
@@ -59,6 +59,7 @@ def filmed(page: Any) -> list[tuple[bytes, int]]:
             time.sleep(STILL / 1000)
 
     page.locator(".box").fill("")
+    page.wait_for_selector(".blank")
     for end in [*range(0, len(TEXT), 3), len(TEXT)]:  # the page reads when the keys rest
         page.locator(".box").evaluate("(box, text) => (box.value = text)", TEXT[:end])
         take(STILL)

@@ -37,8 +37,8 @@ DOG = "A dog runs through the snow."
 TALL = {"viewport": {"width": 1280, "height": 1180}}
 
 PICTURES: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "page": ({"text": TIRED, "seed": 3}, {}, ".check"),
-    "page-dark": ({"text": DRINK, "seed": 3}, DARK, ".check"),
+    "page": ({"text": TIRED, "seed": 2}, {}, ".check"),
+    "page-dark": ({"text": DRINK, "seed": 4}, DARK, ".check"),
     "page-narrow": ({}, NARROW, ".check"),
     "spotlight": ({"text": TIRED, "door": "spotlight"}, TALL, ".told b"),
     "network": ({"text": TIRED, "door": "network"}, TALL, ".web"),

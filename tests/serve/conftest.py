@@ -44,8 +44,8 @@ def server(tiny: Path, runs: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]]:
-    """``visit("#text=…", width=…, dark=…, file=…, motion=…)``: a page (about `SENTENCE`, if no text is given) that may
-    ask nobody but the server, or nobody at all if it is a file, and that must not complain."""
+    """``visit("#text=…", width=…, dark=…, file=…, motion=…, touch=…)``: a page (about `SENTENCE`, if no text is given)
+    that may ask nobody but the server, or nobody at all if it is a file, and that must not complain."""
     contexts: list[Any] = []
     complaints: list[str] = []
 
@@ -56,6 +56,7 @@ def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]
         dark: bool = False,
         file: Path | None = None,
         motion: bool = False,
+        touch: bool = False,
     ) -> Any:
         if "text=" not in behind:
             behind = f"#{urlencode({'text': SENTENCE})}&{behind.removeprefix('#')}"
@@ -64,6 +65,7 @@ def visit(chromium: Any, server: str, tiny: Path) -> Iterator[Callable[..., Any]
             viewport={"width": width, "height": height},
             color_scheme=scheme,
             offline=file is not None,
+            has_touch=touch,
             reduced_motion="no-preference" if motion else "reduce",
         )
         contexts.append(context)

@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import pytest
 from cli.tiny_models import SENTENCE
-from serve.pages import Visit, written
+from serve.pages import Visit, until, written
 
 DOORS = ("words", "heads", "steps", "layers", "what-if", "inside")
 
@@ -21,12 +21,18 @@ def test_dark_mode_and_its_key(visit: Visit) -> None:
     assert page.evaluate(ground) == dark
 
 
-def test_a_narrow_screen_never_scrolls_sideways(visit: Visit) -> None:
-    page = visit(width=360, height=740)
+def test_a_narrow_screen_is_used_by_touch_and_never_scrolls_sideways(visit: Visit) -> None:
+    page = visit(width=360, height=740, touch=True)
+    page.locator(".word", has_text="because").tap()
+    until(page, "document.querySelector('.ask').textContent.includes('“because”')")
+    page.wait_for_selector(".check")
     for door in (*DOORS, "spotlight", "network", "next-word", "recurrent"):
-        page.locator(f"[data-door={door}]").click()
+        page.locator(f"[data-door={door}]").tap()
         page.wait_for_selector(f"[data-view={door}] :is(.note, .told)")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, door
+    told = page.locator(".told").inner_text()
+    page.get_by_role("button", name="a step on").tap()
+    assert page.locator(".told").inner_text() != told
     words = page.evaluate(
         "[...document.querySelectorAll('.race-word')].map(word => word.getBoundingClientRect())"
         ".map(box => [box.left, box.right, box.top])"
