@@ -23,6 +23,7 @@ def test_dark_mode_and_its_key(visit: Visit) -> None:
 
 def test_a_narrow_screen_is_used_by_touch_and_never_scrolls_sideways(visit: Visit) -> None:
     page = visit(width=360, height=740, touch=True)
+    assert page.get_by_label("Model", exact=True).bounding_box()["width"] > 100  # a name can be read
     page.locator(".word", has_text="because").tap()
     until(page, "document.querySelector('.ask').textContent.includes('“because”')")
     page.wait_for_selector(".check")
