@@ -392,3 +392,18 @@ def test_a_model_with_sinks_is_not_taken_apart_but_measured(tmp_path: Path) -> N
     words = " ".join(f"w{3 + i * 7 % 90}" for i in range(40))
     assert seen.importance("w18").words
     assert limelight.open(tmp_path, kind=limelight.Model).look(words).importance(check=False).words
+
+
+def test_methods_are_told_apart_by_name_title_kind_and_unit() -> None:
+    assert {name: (method.title, method.kind, method.unit) for name, method in METHODS.items()} == {
+        "measured": ("Measured", "importance", None),
+        "blocking": ("Blocking", "importance", None),
+        "alti-logit": ("ALTI-Logit", "importance", "share of the log-odds"),
+        "leave-one-out": ("Leave one out", "importance", None),
+        "leave-one-replaced": ("Leave one replaced", "importance", None),
+        "gradient-input": ("Gradient × input", "importance", "slope"),
+        "integrated-gradients": ("Integrated gradients", "importance", "gain on the way"),
+        "attention": ("Attention", "attention", "share of attention"),
+        "attention-rollout": ("Attention rollout", "attention", "share of attention"),
+        "value-weighted": ("Value-weighted attention", "attention", "length"),
+    }

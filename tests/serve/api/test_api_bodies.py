@@ -6,8 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from limelight.decode import Sampling
+from limelight.errors import RequestError
 from limelight.serve.api import bodies, kept, responses
-from limelight.serve.api.errors import ApiError
+from limelight.serve.api.errors import ApiError, api_error, unsupported
+from limelight.serve.runner import BusyError
 
 NEEDED: dict[str, dict[str, Any]] = {
     "Chat": {"messages": [{"role": "user", "content": "a"}]},
@@ -226,3 +228,31 @@ def test_a_response_is_asked_for_as_a_chat() -> None:
     ):
         with pytest.raises(ValidationError):
             responses.Respond.model_validate({"input": "a", **wrong})
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        *((400, "invalid_request_error"), (401, "authentication_error"), (404, "not_found_error")),
+        *((429, "rate_limit_error"), (413, "invalid_request_error"), (500, "server_error"), (503, "server_error")),
+    ],
+)
+def test_errors_are_of_the_kinds_that_clients_know(status: int, kind: str) -> None:
+    error = ApiError("why", status=status, param="n", code="wrong")
+    assert error.body == {"error": {"message": "why", "type": kind, "param": "n", "code": "wrong"}}
+    assert error.headers == {}
+
+
+def test_any_error_is_one_of_the_api(caplog: pytest.LogCaptureFixture) -> None:
+    busy = api_error(BusyError("full", 7))
+    assert (busy.status, busy.code, busy.headers, str(busy)) == (503, "server_overloaded", {"retry-after": "7"}, "full")
+    refused, broken = api_error(RequestError("no")), api_error(ValueError("secret"))
+    assert (refused.status, refused.message, refused.code) == (400, "no", None)
+    assert broken.status == 500
+    assert "secret" not in broken.message
+    assert "a request failed" in caplog.text
+    assert api_error(busy) is busy
+    plain = ApiError("why")
+    assert (plain.status, plain.param, plain.code, plain.retry) == (400, None, None, None)
+    never = unsupported("n", "is not known")
+    assert (never.message, never.param, never.code) == ("n is not known", "n", "unsupported_parameter")

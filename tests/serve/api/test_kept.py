@@ -88,6 +88,12 @@ def test_an_answer_is_looked_into_by_the_tokens_that_it_is_made_of(keeping: Serv
     assert list(seen.session.tokens) == [*choice["prompt_tokens"], *choice["tokens"]]
     status, told = keeping.ask(f"/v1/requests/{id}/look?by=sentence&check=false")
     assert status == 200, told
+    assert told.keys() == {"id", "object", "model", "choice", "by", "answer", "importance", "matrix", "page"}
+    assert [told[name] for name in ("id", "object", "model", "choice", "by")] == [
+        *(id, "request.look", "tiny", 0, "sentence"),
+    ]
+    assert told["matrix"].keys() == {"rows", "columns", "losses"}
+    assert told["page"] is None  # which shows no system message
     assert told["answer"] == choice["text"].strip()
     expected = seen.importance(by="sentence", check=False)
     values = [each["importance"] for each in told["importance"]["words"]]
