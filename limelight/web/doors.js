@@ -96,7 +96,7 @@ export const doors = [
   },
   {
     name: "what-if",
-    fits: (model) => attends(model) || model.translates || model.reads,
+    fits: () => true,
     title: "What if",
     says: "switch parts off, change the sentence, and compare",
     async draw(element, { data, text, state, source, act, remembered, signal, again }) {

@@ -7,6 +7,7 @@ const NARROWEST = 56; // pixels that a word has at least: nine letters that can 
 
 export const recurrent = {
   name: "recurrent",
+  fits: (model) => !model.translates && !model.reads,
   title: "One by one, or all at once",
   says: "Before 2017 models read like this (above): word by word, passing one memory along, so that what came early fades. A transformer (below) looks straight at every word, however far away. That is why it replaced what was before.",
   formulas: ["Recurrent: h(t) = f(h(t−1), x(t)): n steps one behind the other, one state of fixed size. A transformer: n² products of queries and keys, all at the same time, and keys and values of all n words kept."],

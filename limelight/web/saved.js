@@ -45,7 +45,7 @@ function text(data) {
   }
 
   return {
-    cards: data.cards ? ["spotlight", "network", "spotlights", "recurrent", "next-word"] : [], // the others ask the model anew
+    cards: data.cards ? ["spotlight", "network", "spotlights", "recurrent", "next-word"] : ["recurrent"], // what asks the model nothing
     spotlights: async () => data.cards.spotlights,
     network: async () => data.cards.network,
     race: async () => null,

@@ -47,7 +47,7 @@ export function whatIf(element, data, now, picks, act, again, likely) {
   const others = (data.models ?? []).filter((model) => model.name !== data.model.name);
   const other = h("select", { "aria-label": "another model", disabled: !live || !others.length, onchange: () => act.change({ than: other.value || null }) },
     h("option", { value: "" }, others.length ? "none" : "there is no other"), others.map((model) => h("option", { value: model.name, selected: model.name === now.name }, titled(others, model.name))));
-  const switches = translates || reads ? [] : [
+  const switches = translates || reads || !data.model.heads.length ? [] : [
     button(`switch off head ${head} of layer ${layer}`, () => set({ heads: [...now.heads, [layer, head]] }), has(now.heads, [layer, head])),
     button(`switch off layer ${layer}`, () => set({ layers: [...now.layers, layer] }), has(now.layers, layer)),
     button("switch off positions", () => set({ positions: false }), !now.positions),
@@ -65,7 +65,7 @@ export function whatIf(element, data, now, picks, act, again, likely) {
     note(
       translates
         ? "Choose words of the source to change them. Whatever else changes in the translation depended on them: a pronoun, an ending, the order."
-        : `Above a word: what it did before; below: what it does after the change. Does ${quoted(asked)} still come from the same words? ${reads ? "" : "A head that looks important can often be spared. Positions off: each word sees the earlier ones in no order. ↑ ↓ and [ ] choose the head."}`,
+        : `Above a word: what it did before; below: what it does after the change. Does ${quoted(asked)} still come from the same words? ${switches.length === 0 ? "" : "A head that looks important can often be spared. Positions off: each word sees the earlier ones in no order. ↑ ↓ and [ ] choose the head."}`,
     ),
   );
   body();

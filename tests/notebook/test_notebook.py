@@ -192,6 +192,13 @@ def test_a_recurrent_model_is_shown_by_what_it_has(visit: Visit) -> None:
     assert frame.locator(".ask").inner_text().startswith("Which words made the model say “")
     assert frame.locator(".measured").count() == 10
     assert frame.locator("[data-door=layers]").is_hidden()
+    assert frame.locator(".door:visible, .deck-card:visible").all_inner_texts() == [
+        "One by one, or all at once",
+        "1What if",
+    ]
+    frame.locator("[data-door=recurrent]").click()
+    frame.get_by_role("button", name="a step on").click()
+    assert "has taken 2 steps, one behind the other" in frame.locator(".told").inner_text()
 
 
 def test_all_of_the_page_fits_into_one_script() -> None:
