@@ -32,7 +32,7 @@ M2M_100 = {
     "wmt21": "en ha is ja cs ru zh de",
 }
 # Tokenizer classes that vocab.json and merges.txt describe completely, and how each cuts words.
-_BYTE_LEVEL = {None: "gpt-2", "GPT2Tokenizer": "gpt-2", "GPT2TokenizerFast": "gpt-2", "Qwen2Tokenizer": "qwen2"}
+_BYTE_LEVEL = {None: "gpt-2", "GPT2Tokenizer": "gpt-2", "Qwen2Tokenizer": "qwen2"}
 
 _BERT = {"unk": "[UNK]", "sep": "[SEP]", "pad": "[PAD]", "cls": "[CLS]", "mask": "[MASK]"}
 # Tokenizer classes that vocab.txt describes completely: pieces of words, and the patterns of those that cut a language
@@ -163,6 +163,7 @@ def _definition(path: Path) -> tokenizers.Tokenizer:
 def _byte_level(folder: Path, config: Mapping[str, Any], named: Mapping[str, str | None]) -> tokenizers.Tokenizer:
     """GPT-2's own files. The special tokens that they leave out stand in tokenizer_config.json."""
     kind = config.get("tokenizer_class")
+    kind = kind.removesuffix("Fast") if isinstance(kind, str) else kind
     if not isinstance(kind, str | None) or kind not in _BYTE_LEVEL:
         raise TextError(
             f"{folder} has no tokenizer.json, and limelight cannot build {given.shown(kind)} from vocab.json alone"

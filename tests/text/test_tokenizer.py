@@ -163,6 +163,22 @@ def test_the_files_of_gpt2(tmp_path: Path) -> None:
         Tokenizer.from_folder(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("named", "cut"),
+    [
+        *((None, "gpt-2"), ("GPT2Tokenizer", "gpt-2"), ("GPT2TokenizerFast", "gpt-2")),
+        *(("Qwen2Tokenizer", "qwen2"), ("Qwen2TokenizerFast", "qwen2")),
+    ],
+)
+def test_what_a_byte_level_tokenizer_is_called_says_how_it_cuts(tmp_path: Path, named: str | None, cut: str) -> None:
+    inner = byte_level(cut)
+    inner.model.save(str(tmp_path))
+    config = {"eos_token": "<|endoftext|>"} | ({} if named is None else {"tokenizer_class": named})
+    ours = Tokenizer.from_folder(_folder(tmp_path, None, tokenizer_config=config))
+    for text in ("1984 12345", "e\u0301 don't\n\n x"):
+        assert ours.encode(text).ids == inner.encode(text).ids
+
+
 @pytest.mark.parametrize("flag", ["lstrip", "rstrip", "single_word", "normalized", None])
 @pytest.mark.parametrize("special", [True, False])
 @pytest.mark.parametrize("begins", [True, False])

@@ -43,6 +43,13 @@ def test_it_cuts_as_the_reference_does(config: dict[str, Any], tmp_path: Path) -
     assert ours.encode("a[MASK]").ids.count(ours.mask) == 0  # markup is text
 
 
+@pytest.mark.parametrize("name", [None, "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer"])
+@pytest.mark.parametrize("end", ["", "Fast"])
+def test_these_classes_are_pieces_of_words(name: str | None, end: str, tmp_path: Path) -> None:
+    ours = Tokenizer.from_folder(folder(tmp_path, **({} if name is None else {"tokenizer_class": name + end})))
+    assert [ours.token(id) for id in ours.encode("there unaffable").ids] == [" the", "re", " un", "aff", "able"]
+
+
 def test_marks_may_have_other_names(tmp_path: Path) -> None:
     path = folder(tmp_path, ["<unk>", "<s>", "</s>", "<pad>", "<mask>", "a"])
     names = {"unk": "<unk>", "cls": "<s>", "sep": "</s>", "pad": "<pad>", "mask": "<mask>"}
