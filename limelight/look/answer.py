@@ -103,7 +103,6 @@ class Importance:
             "rank": self.rank,
             "expected": self.expected,
             "foil": self.foil,
-            "label": self.label,
             "method": self.method,
             "unit": self.unit,
             "words": [
