@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
 
 from limelight.errors import RequestError
 from limelight.serve import reply, run, session
@@ -86,6 +87,15 @@ def test_what_can_be_no_name_is_no_address() -> None:
             run.listen(host, None)
     with run.listen("127.0.0.1", None) as sock, pytest.raises(RequestError, match="another program has that port"):
         run.listen("127.0.0.1", sock.getsockname()[1])
+
+
+def test_a_page_opens_models_in_the_type_that_was_asked_for(tiny: Path) -> None:
+    for dtype, expected in (("bfloat16", torch.bfloat16), (None, torch.float32)):
+        page = PageSession(str(tiny), dtype=dtype)
+        page.open(str(tiny), lambda *_: None)
+        views = page.views("one")
+        assert {weight.dtype for weight in views.seen.session.network.parameters()} == {expected}
+        assert page.end(9)
 
 
 def test_the_last_texts_are_remembered(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

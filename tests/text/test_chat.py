@@ -53,7 +53,8 @@ TEMPLATES = [
     "{{ {'b': 1, 'a': '<é>'} | tojson(ensure_ascii=true, separators=(';', '='), sort_keys=true) }}",
     "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% endfor %}{{ eos_token }}",
     "{% if tools %}x{% endif %}{{ messages[0]['content'].upper() }}{{ messages[0].content[1:] }}{{ missing }}",
-    "{% macro say(x) %}<{{ x }}>{% endmacro %}{{ say(messages[-1].content) }}{{ range(3) | list }}",
+    "{% macro say(x) %}<{{ x }}>{% endmacro %}{{ say(messages[-1].content) }}{{ range(3) | list }}"
+    "{% set and = joiner(', ') %}{{ and() }}{{ and() }}{{ dict(a=1).a }}{{ cycler(1, 2).next() }}",
 ]
 
 
