@@ -45,6 +45,7 @@ def figures(results: Results, problems: dict[str, Problem]) -> dict[str, Any]:
                         ys = [point.loss for point in run.curve]
                         place.plot(xs, ys, style[each], color=colour[each], lw=1.2, label=each if i == 0 else None)
                 place.set(xlabel=f"{way} of training", ylabel="validation loss, nats")
+                place.locator_params(axis="x", nbins=4)  # counts of tokens are long
                 place.legend(fontsize=7, frameon=False)
             continue
         varied = list(dict.fromkeys(test.name for test in tests(problem)))
