@@ -84,9 +84,11 @@ def test_a_shape_that_cannot_be_enforced_is_a_400(api: Served, format: Any) -> N
     status, answer = api.ask(CHAT, {"messages": HELLO, "max_tokens": 5, "response_format": format})
     assert status == 400, answer
     assert answer["error"]["code"] == "invalid_schema"
+    assert answer["error"]["param"] == "response_format"
     tools = [function("it", format["json_schema"]["schema"])] if "json_schema" in format else None
     if tools:
-        assert api.ask(CHAT, {"messages": HELLO, "max_tokens": 5, "tools": tools})[0] == 400
+        status, answer = api.ask(CHAT, {"messages": HELLO, "max_tokens": 5, "tools": tools})
+        assert (status, answer["error"]["param"]) == (400, "tools[0].function.parameters")
 
 
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "weather"}}])
