@@ -4,6 +4,7 @@ import shutil
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from run_tiny import run, start
@@ -12,6 +13,8 @@ from small_models import letters
 
 from limelight.checkpoints.open import open_checkpoint
 from limelight.errors import RequestError
+from limelight.train.batches import IGNORE, Stream
+from limelight.train.loop import _shares
 from limelight.train.parallel import World, world
 from limelight.train.report import lines
 
@@ -102,3 +105,15 @@ def test_two_are_one(tmp_path: Path, shard: bool, optimizer: str) -> None:
         assert all(torch.allclose(again[name], t, atol=1e-5) for name, t in second.items())
     one, two = (open_checkpoint(folder / "model").network.state_dict() for folder in (alone, both))
     assert all(torch.allclose(two[name], t, atol=2e-3) for name, t in one.items())
+
+
+def test_a_share_without_examples_asks_for_nothing() -> None:
+    corpus, cpu = Stream(np.arange(100, dtype=np.int32), 8), torch.device("cpu")
+    whole = corpus.batch(np.arange(3), 0)
+    shares = [list(_shares(corpus, np.arange(3), 0, 2, World(rank, 2, cpu))) for rank in (0, 1)]
+    for (rank, part), example in {(0, 0): 0, (0, 1): 1, (1, 0): 2}.items():
+        assert torch.equal(shares[rank][part].tokens, whole.tokens[example : example + 1])
+        assert torch.equal(shares[rank][part].targets, whole.targets[example : example + 1])
+    empty = shares[1][1]
+    assert torch.equal(empty.tokens, whole.tokens[:1])
+    assert bool((empty.targets == IGNORE).all())
