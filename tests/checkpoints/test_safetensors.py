@@ -83,15 +83,6 @@ def test_the_kind_is_told_by_the_content(tmp_path: Path) -> None:
     assert isinstance(open_tensors(path), SafetensorsReader)
 
 
-def test_a_tensor_that_is_not_there_is_named_with_its_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.safetensors"
-    save_file(tensors(), path)
-    reader = open_tensors(path)
-    for ask in (reader.shape, reader.dtype, reader.nbytes, reader.read):
-        with pytest.raises(FileError, match=r"a\.safetensors: there is no tensor 'none'"):
-            ask("none")
-
-
 def test_shards_are_read_as_one(tmp_path: Path) -> None:
     index = write_shards(tmp_path)
     for reader in (open_tensors(index), open_tensors(tmp_path)):
