@@ -30,6 +30,7 @@ from limelight.tasks.training import TASKS
 from limelight.tasks.training.fill import Fill
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import IGNORE
+from limelight.train.examples import plain_texts
 from limelight.train.gaps import Gaps
 from limelight.train.loop import Result
 from limelight.train.loss import Objective
@@ -290,6 +291,14 @@ def test_windows_are_as_long_as_a_model_reads(tmp_path: Path) -> None:
         4,
         (),
     )  # 90 words by 18, of which one is kept back
+
+
+def test_texts_of_all_files_are_read(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.txt", "b.txt", "c.csv", "d.txt")]
+    for file in files:
+        file.write_text("text\ncell\n" if file.suffix == ".csv" else f"{file.name}\nends\n")
+    found = "".join(f"{text}|" for text in plain_texts(files, ("text",))).split()
+    assert found == ["a.txt", "ends", "|b.txt", "ends", "|cell|d.txt", "ends", "|"]
 
 
 def test_a_model_without_a_mask_has_no_gaps(base: str, tmp_path: Path) -> None:
