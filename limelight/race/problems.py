@@ -4,6 +4,7 @@ Every problem gives batches from a generator, so that all contenders read the sa
 tests that are the same for all, by what makes them hard.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -298,7 +299,7 @@ class Senses:
         return [Test("words between", n, n <= self.LONGEST, last(n)) for n in (0, 4, 8, 16, 32, 64)]
 
 
-class _Far:
+class _Far(ABC):
     """What is asked for at the end of a text was said at its beginning, 4 to 1,024 words before. Training holds all of
     these distances, short ones first, and reads as many tokens in each step, so that long ones are a fair question."""
 
@@ -310,8 +311,9 @@ class _Far:
     rows = TOKENS // BETWEEN[2]
     heads, conv = HEADS, 0
 
+    @abstractmethod
     def examples(self, rows: int, between: int, generator: torch.Generator) -> Batch:
-        raise NotImplementedError
+        """Texts with so many words between what is told and what is asked."""
 
     def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
         distances = self.BETWEEN[: 1 + int(2 * done * len(self.BETWEEN))]

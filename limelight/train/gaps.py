@@ -1,5 +1,6 @@
 """Texts with gaps: which tokens are to be guessed, and what stands in their places."""
 
+from collections.abc import Iterator
 from typing import final
 
 import numpy as np
@@ -7,12 +8,23 @@ import torch
 from numpy.typing import NDArray
 
 from limelight.text.tokenizer import Tokenizer
+from limelight.text.windows import windows
 from limelight.train.batches import IGNORE, Batch, padded
 from limelight.train.tokenfile import Ints, TokenFile
 
 LONGEST = 128  # tokens of a window, unless somebody says otherwise
 SHARE = 0.15  # of a text's tokens that are to be guessed
 MASKED, DRAWN = 0.8, 0.9  # up to where a number below 1 means the mask, and a token drawn at random; else it stays
+
+
+def windowed(tokenizer: Tokenizer, text: str, longest: int) -> Iterator[tuple[list[int], int]]:
+    """A text in windows of at most `longest` tokens, each between the model's marks, and how many tokens of each are no
+    mark."""
+    ids = tokenizer.encode(text).ids
+    for part in windows(len(ids), longest - len(tokenizer.prefix) - len(tokenizer.suffix), 0):
+        inside = ids[part.start : part.stop]
+        words = sum(id not in tokenizer.controls for id in inside)
+        yield [*tokenizer.prefix, *inside, *tokenizer.suffix], words
 
 
 def chosen(ids: NDArray[np.int64], tokenizer: Tokenizer, draw: np.random.Generator) -> Ints:

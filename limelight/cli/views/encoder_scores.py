@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from limelight import Model, Translator
     from limelight.encoder import Embedder, EncoderModel, MaskedModel
     from limelight.labels import Classifier, SpanModel, Tagger
-    from limelight.tasks.evaluation.labels import Judged, Progress
-    from limelight.tasks.evaluation.measures import Measure
+    from limelight.tasks.evaluation.labels import Judged
+    from limelight.tasks.evaluation.measures import Measure, Progress
 
 R = TypeVar("R")
 

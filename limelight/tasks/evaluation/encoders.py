@@ -3,7 +3,7 @@
 import re
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ import numpy as np
 import torch.nn.functional as F
 
 from limelight.errors import RequestError
-from limelight.tasks.evaluation.measures import Measure, mean, nearest, spearman
+from limelight.tasks.evaluation.measures import Measure, Progress, mean, nearest, spearman
 from limelight.train.questions import Asked
 from limelight.train.similar import Beside
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 TOGETHER = 256  # texts that are read at once
 MISTAKES = 10
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How good a model of labels is on texts whose labels are known, where it errs, and which words decide."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from limelight.errors import RequestError
-from limelight.tasks.evaluation.measures import Measure, accuracy, confusion, f1, macro_f1, span_f1, spans
+from limelight.tasks.evaluation.measures import Measure, Progress, accuracy, confusion, f1, macro_f1, span_f1, spans
 from limelight.text.words import words
 from limelight.train.examples import Tagged
 
@@ -21,8 +21,6 @@ TOGETHER = 128  # texts that are read at once
 MISTAKES = 10
 WEIGHED = 200
 """Texts at most whose words are taken away one by one."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

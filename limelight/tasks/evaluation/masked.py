@@ -1,6 +1,6 @@
 """How good a model is that fills gaps."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,16 +9,13 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from limelight.errors import RequestError
-from limelight.tasks.evaluation.measures import Measure, accuracy, perplexity
-from limelight.text.windows import windows
-from limelight.train.gaps import LONGEST, chosen
+from limelight.tasks.evaluation.measures import Measure, Progress, accuracy, perplexity
+from limelight.train.gaps import LONGEST, chosen, windowed
 
 if TYPE_CHECKING:
     from limelight import MaskedModel
 
 TOGETHER = 8  # windows that are read at once
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -36,12 +33,9 @@ def judge_fills(model: "MaskedModel", texts: Iterable[str], progress: Progress |
     """A model that fills gaps, on texts of which 15 % of the tokens are masked, always the same ones, in windows of at
     most 128. Raises RequestError for no text."""
     tokenizer, network = model.tokenizer, model.network
-    around = len(tokenizer.prefix) + len(tokenizer.suffix)
-    room, rows = min(LONGEST, network.context) - around, list[list[int]]()
+    longest, rows = min(LONGEST, network.context), list[list[int]]()
     for text in texts:
-        ids = tokenizer.encode(text).ids
-        parts = (ids[part.start : part.stop] for part in windows(len(ids), room, 0))
-        rows += [[*tokenizer.prefix, *part, *tokenizer.suffix] for part in parts if {*part} - tokenizer.controls]
+        rows += [window for window, words in windowed(tokenizer, text, longest) if words]
     if not rows:
         raise RequestError("there is no text to judge by")
     assert tokenizer.mask is not None

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Labelled = tuple[int, int, str]
 """Words `[start, end)`, counted from 0, and the label that they have together."""
 
+Progress = Callable[[int, int], None]
+"""Told how many texts are judged, and of how many."""
+
 DRAWN = 1000
 """Samples of the test set by which an interval is told."""
 

@@ -4,13 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from limelight.errors import RequestError
-from limelight.tasks.evaluation.measures import Measure, mean
+from limelight.tasks.evaluation.measures import Measure, Progress, mean
 from limelight.train.summaries import Short
 
 ROUGE = ("rouge1", "rouge2", "rougeL")
 """Kinds of ROUGE (Lin, 2004): words, pairs of words, and the longest sequence of words that two texts share."""
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,9 @@ from limelight.errors import RequestError
 from limelight.models.api import Encoder, Network
 from limelight.models.config import MaskedLMHead
 from limelight.tasks.training.labelling import Example, Labelling
-from limelight.text.windows import windows
 from limelight.train.batches import IGNORE, Batch, Corpus
 from limelight.train.examples import column_of_texts, headless, plain_texts
-from limelight.train.gaps import LONGEST, Gaps
+from limelight.train.gaps import LONGEST, Gaps, windowed
 from limelight.train.loss import Learning, predicting
 from limelight.train.settings import Settings
 from limelight.train.tokenfile import TokenFile
@@ -39,14 +38,9 @@ class Fill(Labelling):
         return replace(settings, longest=longest, columns=column_of_texts(settings.train, settings.columns))
 
     def examples(self, settings: Settings, files: Sequence[str]) -> Iterator[Example | None]:
-        tokenizer = self.base.tokenizer
-        room = settings.longest - len(tokenizer.prefix) - len(tokenizer.suffix)
         for text in plain_texts(files, settings.columns):
-            ids = tokenizer.encode(text).ids
-            for part in windows(len(ids), room, 0):
-                inside = ids[part.start : part.stop]
-                words = sum(id not in tokenizer.controls for id in inside)
-                yield (self.frame(settings, inside), [words]) if words else None
+            for window, words in windowed(self.base.tokenizer, text, settings.longest):
+                yield (window, [words]) if words else None
 
     def corpus(self, settings: Settings, file: TokenFile) -> Corpus:
         return Gaps(file, self.base.tokenizer, settings.seed)
