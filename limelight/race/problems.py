@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -162,44 +162,95 @@ class Pairs:
 
 
 class Agreement:
-    """The verb agrees with the subject, however many nouns of the other number stand between them.
+    """Every verb agrees with its own subject, which need be neither the first noun of a text nor the nearest.
 
-    (Linzen et al., 2016: "the keys to the cabinet are", not "is".)
+    Sentences follow one another. Some open with a phrase ("near the trees"), whose noun no verb agrees with; the
+    subject is the noun without a preposition. Between it and its verb stand phrases ("the keys to the cabinet are",
+    Linzen et al., 2016) or clauses that have a subject and a verb of their own ("the keys that the man sees are",
+    Marvin & Linzen, 2018), one within the other, with phrases in the innermost (Lakretz et al., 2021). Asked for, where
+    a verb is to be said, is its number.
+
+    A shape is what kinds of words a text has: "p" a preposition, "n" its noun, "s" a subject, "t" that, "v" a verb and
+    "." the end of a sentence.
     """
 
     name, title = "agreement", "Agreement"
     says = (
-        "“The keys to the cabinet by the door are …”: the verb agrees with the subject, past nouns of the other number."
+        "“Near the trees the keys that the man by the doors sees are …”: every verb agrees with its own subject, past"
+        " nouns of the other number, clauses with verbs of their own, and other sentences."
     )
-    NOUNS, LINKS = 12, 6
-    vocab = 2 * NOUNS + LINKS + 3  # nouns of both numbers, links, two verbs, the end
-    context, rows = 80, 32
+    NOUNS, PREPOSITIONS = 12, 6
+    KINDS: ClassVar[dict[str, tuple[int, int, bool]]] = {
+        "n": (0, NOUNS, True),
+        "s": (0, NOUNS, True),
+        "v": (2 * NOUNS, 1, True),
+        "p": (2 * NOUNS + 2, PREPOSITIONS, False),
+        "t": (2 * NOUNS + 2 + PREPOSITIONS, 1, False),
+        ".": (2 * NOUNS + 3 + PREPOSITIONS, 1, False),
+    }
+    """Of each kind of word: its first token, how many words there are, and whether there is a plural of each."""
+    vocab = KINDS["."][0] + 1
+    context, rows = 112, 16
     chance: float | None = 0.5
     heads, conv = HEADS, 0
-    LONGEST = 4
+    SENTENCES, PHRASES, CLAUSES = 2, 4, 2
+    """Sentences of a text in training, and the most phrases and clauses between a subject and its verb."""
 
-    def examples(self, rows: int, between: int, generator: torch.Generator, other: bool = False) -> Batch:
-        """Rows of a subject, `between` times a link and a noun (all of the other number if asked), and a verb."""
-        number = torch.randint(2, (rows, 1), generator=generator)
-        nouns = torch.randint(self.NOUNS, (rows, 1 + between), generator=generator)
-        theirs = torch.randint(2, (rows, between), generator=generator)
-        theirs = (1 - number).expand_as(theirs) if other else theirs
-        nouns = nouns + self.NOUNS * torch.cat((number, theirs), 1)
-        links = 2 * self.NOUNS + torch.randint(self.LINKS, (rows, between), generator=generator)
-        pairs = torch.stack((links, nouns[:, 1:]), 2).flatten(1)
-        end = torch.full((rows, 1), self.vocab - 1)
-        tokens = torch.cat((nouns[:, :1], pairs, end), 1)
-        at = torch.full((rows, 1), tokens.shape[1] - 1)
-        return answers(tokens, at, self.vocab - 3 + number)
+    def sentence(self, phrases: int, clauses: int, opened: bool = True) -> str:
+        """The shape of a sentence."""
+        return "pn" * opened + "st" * clauses + "s" + "pn" * phrases + "v" * (clauses + 1) + "."
+
+    def shapes(self, rows: int, sentences: int, generator: torch.Generator) -> list[str]:
+        """Those of texts of so many sentences, each as training has them."""
+        most = torch.tensor([self.PHRASES + 1, self.CLAUSES + 1, 2])
+        parts = (torch.rand(rows, sentences, 3, generator=generator) * most).int().tolist()
+        return ["".join(self.sentence(*each) for each in text) for text in parts]
+
+    def examples(self, shapes: list[str], generator: torch.Generator, last: bool = False) -> Batch:
+        """A text of each shape, asked for every verb; or for the last alone, and no noun between its subject and it is
+        of its number."""
+        size = len(shapes), max(map(len, shapes))
+        kinds = [[self.KINDS[kind] for kind in shape.ljust(size[1], ".")] for shape in shapes]
+        first, many, numbered = torch.tensor(kinds).permute(2, 0, 1)
+        plural = torch.randint(2, size, generator=generator)
+        targets = torch.full(size, IGNORE)
+        for shape, number, target in zip(shapes, plural, targets, strict=True):
+            verbs, subjects = _agreeing(shape)
+            if last:
+                number[subjects[-1] + 1 : verbs[-1]] = 1 - number[subjects[-1]]
+            number[verbs] = number[subjects]
+            asked = verbs[-1:] if last else verbs
+            target[[at - 1 for at in asked]] = self.KINDS["v"][0] + number[asked]
+        words = (torch.rand(size, generator=generator) * many).long()
+        return Batch(first + words + many * numbered * plural, targets)
 
     def batch(self, generator: torch.Generator, done: float = 1.0) -> Batch:
-        return self.examples(self.rows, int(torch.randint(self.LONGEST + 1, (), generator=generator)), generator)
+        return self.examples(self.shapes(self.rows, self.SENTENCES, generator), generator)
 
     def tests(self) -> list[Test]:
-        return [
-            Test("nouns between", n, n <= self.LONGEST, self.examples(TESTED, n, fixed(n), other=True))
-            for n in (1, 2, 4, 8, 16, 32)
-        ]
+        def last(name: str, at: int, most: int, shape: str) -> Test:
+            generator = fixed(at)
+            before = self.shapes(TESTED, self.SENTENCES - 1, generator)
+            return Test(name, at, at <= most, self.examples([each + shape for each in before], generator, last=True))
+
+        def every(at: int) -> Batch:
+            return self.examples(self.shapes(TESTED, at, fixed(at)), fixed(at + 1))
+
+        found = [Test("sentences", n, n <= self.SENTENCES, every(n)) for n in (1, 2, 4)]
+        found += [last("nouns between", n, self.PHRASES, self.sentence(n, 0)) for n in (1, 2, 4, 8, 32)]
+        return found + [last("clauses between", n, self.CLAUSES, self.sentence(0, n)) for n in (1, 2, 3, 4)]
+
+
+def _agreeing(shape: str) -> tuple[list[int], list[int]]:
+    """The places of the verbs of a shape, and of the subject of each."""
+    verbs, subjects, waiting = [], [], []
+    for at, kind in enumerate(shape):
+        if kind == "s":
+            waiting.append(at)
+        elif kind == "v":
+            verbs.append(at)
+            subjects.append(waiting.pop())
+    return verbs, subjects
 
 
 class Switch:

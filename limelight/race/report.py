@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from html import escape
 from importlib.util import find_spec
+from itertools import groupby
 from pathlib import Path
 
 from limelight.errors import RequestError
@@ -69,9 +70,12 @@ def _parts(results: Results, problems: dict[str, Problem]) -> list[Part]:
         says = f"{problem.says} {results.steps[name]:,} steps of {problem.rows} examples for each, then tested."
         if problem.chance is not None:
             all_tests = tests(problem)
-            unseen = [str(test.at) for test in all_tests if not test.seen]
+            unseen = [
+                f"{', '.join(str(test.at) for test in those)} {name}"
+                for name, those in groupby((test for test in all_tests if not test.seen), lambda test: test.name)
+            ]
             says += f" Share right, mean ± standard deviation over seeds; chance is {problem.chance:.2f}."
-            says += f" Training held nothing so long as {', '.join(unseen)}." if unseen else ""
+            says += f" Training held no text with {'; '.join(unseen)}." if unseen else ""
             failed = [each for each in ran if not learned(results, problem, each)]
             if failed:
                 says += f" Not learned in this time, and so no measure of memory: {', '.join(failed)}."

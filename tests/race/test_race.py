@@ -25,13 +25,7 @@ from limelight.race.course import Results, Settings, problems, race
 from limelight.race.found import conclusions, crossing, swaps
 from limelight.race.problems import (
     BUILT_IN,
-    BY_RULE,
     WORDS,
-    Agreement,
-    Brackets,
-    Copying,
-    Objects,
-    Pairs,
     Recall,
     Senses,
     Switch,
@@ -104,69 +98,6 @@ def test_wrong_problems_are_named(problems: tuple[str, ...], said: str) -> None:
         Settings(problems=problems)
 
 
-@pytest.mark.parametrize("name", BY_RULE)
-def test_problems_are_the_same_for_all_and_fit_their_context(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(made_by_rule, "TESTED", 8)
-    problem = BY_RULE[name]()
-    for one, other in zip(problem.tests(), BY_RULE[name]().tests(), strict=True):
-        assert torch.equal(one.batch.tokens, other.batch.tokens)
-        assert one.batch.tokens.shape[1] <= problem.context
-        assert int(one.batch.tokens.max()) < problem.vocab
-    one, other = (problem.batch(torch.Generator().manual_seed(3)) for _ in range(2))
-    assert torch.equal(one.tokens, other.tokens)
-    assert torch.equal(one.targets, other.targets)
-
-
-def test_each_question_is_answered_by_the_fact_of_its_key() -> None:
-    batch = Recall().examples(20, 5, 7, torch.Generator().manual_seed(0))
-    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
-        facts = {(token - 1) // Recall.VALUES: token for token in tokens[:5]}
-        assert len(facts) == 5
-        assert all(target == IGNORE for target in targets[:12])
-        for token, target in zip(tokens[12:], targets[12:], strict=True):
-            assert target == facts[token - 1 - Recall.KEYS * Recall.VALUES]
-
-
-@pytest.mark.parametrize(("length", "pairs"), Pairs.SIZES)
-def test_each_key_comes_once_more_and_its_answer_is_the_token_behind_it(length: int, pairs: int) -> None:
-    batch = Pairs().examples(6, length, pairs, torch.Generator().manual_seed(0))
-    assert batch.tokens.shape == (6, length)
-    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
-        value = dict(zip(tokens[: 2 * pairs : 2], tokens[1 : 2 * pairs : 2], strict=True))
-        asked = {tokens[at]: target for at, target in enumerate(targets) if target != IGNORE}
-        assert asked == value
-        assert len(value) == len(set(value.values())) == pairs
-        assert targets[: 2 * pairs] == [IGNORE] * 2 * pairs
-
-
-def test_recall_of_pairs_begins_with_short_texts_and_reads_as_many_tokens_in_each_step() -> None:
-    problem, generator = Pairs(), torch.Generator().manual_seed(0)
-    first = {tuple(problem.batch(generator, 0.05).tokens.shape) for _ in range(9)}
-    later = {tuple(problem.batch(generator, 0.9).tokens.shape) for _ in range(40)}
-    assert first == {(32, 64)}
-    assert later == {(2048 // length, length) for length, _ in Pairs.SIZES}
-
-
-def test_what_is_asked_for_at_the_end_was_said_at_the_beginning() -> None:
-    generator = torch.Generator().manual_seed(0)
-    copied, bracketed, given = (made.examples(20, 16, generator) for made in (Copying(), Brackets(), Objects()))
-    assert torch.equal(copied.targets[:, 24:], copied.tokens[:, :8])
-    assert torch.equal(copied.tokens[:, 25:], copied.tokens[:, :7])  # those that were said so far
-    for tokens, targets in zip(bracketed.tokens.tolist(), bracketed.targets.tolist(), strict=True):
-        waiting: list[int] = []
-        for at, (token, target) in enumerate(zip(tokens, targets, strict=True)):
-            if token == Brackets.KINDS:
-                assert target == waiting.pop()
-                assert bool(waiting) == (at < 17)  # the first of all is the last to close
-            else:
-                assert target == IGNORE
-                waiting.append(token)
-                assert len(waiting) <= Brackets.DEPTH
-    givers = given.tokens[:, -2]
-    for row in range(20):
-        assert {int(givers[row]), int(given.targets[row, -1])} == set(given.tokens[row, :2].tolist())
-
-
 @pytest.mark.parametrize("name", ["rnn", "lstm", "lstm+attention", "mamba2", "gpt", "transformer"])
 def test_contenders_that_keep_as_much(name: str) -> None:
     config = CONTENDERS[name].keeping(40, 64, 2048, 32)
@@ -227,21 +158,6 @@ def test_a_short_convolution_in_front_joins_neighbours_of_the_past() -> None:
         changed = (network.embed(tokens) != vectors).any(-1)[0].nonzero()[:, 0].tolist()
     assert changed == [10, 11, 12, 13]
     assert sum(p.numel() for p in network.parameters()) == count(config) + 4 * config.width
-
-
-def test_what_follows_a_word_depends_on_the_sense_that_was_told_of() -> None:
-    problem = Senses()
-    for number, (word, told) in enumerate(WORDS.items()):
-        for sense, (follows, context) in enumerate(told.items()):
-            rows = torch.full((4,), number), torch.full((4,), sense)
-            for sentence in problem.sentences(*rows, 3, torch.Generator().manual_seed(0)).tolist():
-                the, one, _, two, *others, last, named, then, end = (problem.TOKENS[token] for token in sentence)
-                assert (the, last, named, then, end) == ("the", "the", word, follows, ".")
-                assert {one, two} <= set(context.split())
-                assert one != two
-                assert len(others) == 3
-    answers = {int(token) for test in problem.tests() for token in test.batch.targets[:, -1]}
-    assert answers == set(problem.follows.flatten().tolist())
 
 
 def test_senses_that_a_network_puts_at_two_places_are_told_apart_and_others_are_not() -> None:
@@ -310,20 +226,6 @@ def test_smaller_networks_and_less_text_are_run_and_their_words_compared(ran: tu
         assert word.count >= 8
         assert all(place.endswith("race") for group in word.groups for place in group)
     assert {(sense.contender, sense.word) for sense in results.senses} == set(product(QUICK.models, WORDS))
-
-
-def test_the_verb_agrees_with_the_first_noun_and_not_with_those_between() -> None:
-    batch = Agreement().examples(20, 3, torch.Generator().manual_seed(0), other=True)
-    plural = batch.tokens[:, 0] >= Agreement.NOUNS
-    assert torch.equal(batch.targets[:, -1] - (Agreement.vocab - 3), plural.long())
-    between = batch.tokens[:, 2::2][:, :3] >= Agreement.NOUNS
-    assert not (between == plural[:, None]).any()
-
-
-def test_the_lamp_is_on_after_an_odd_number_of_switches() -> None:
-    batch = Switch().examples(3, 9, torch.Generator().manual_seed(0))
-    for tokens, targets in zip(batch.tokens.tolist(), batch.targets.tolist(), strict=True):
-        assert targets == [2 + sum(tokens[: i + 1]) % 2 for i in range(9)]
 
 
 def test_a_recurrent_model_waits_for_every_word_and_a_transformer_for_none() -> None:
