@@ -45,7 +45,7 @@ QUICK = Settings(
     data=(__file__,),
     budget=18,
     seeds=1,
-    parameters=20_000,
+    parameters=48_000,  # a quarter of them can be had whatever characters this file has
     words=("race",),
     scale=True,
 )
@@ -217,7 +217,7 @@ def test_a_word_that_the_text_hardly_has_is_named_before_anything_runs() -> None
 def test_smaller_networks_and_less_text_are_run_and_their_words_compared(ran: tuple[Results, Path]) -> None:
     results, _ = ran
     sizes, losses = results.scaled("rnn", "parameters")
-    assert [round(size / 5_000) for size in sizes] == [1, 2, 4]
+    assert [round(size / 12_000) for size in sizes] == [1, 2, 4]
     assert len(losses) == 3
     tokens, _ = results.scaled("rnn", "data")
     assert tokens[0] < tokens[1] < tokens[2]
