@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import uvloop
+
 from benchmarks.engines import default_file
 from benchmarks.report import Row, beside, machine, table
 
@@ -117,29 +119,44 @@ def processor(process: int) -> float:
     return found / os.sysconf("SC_CLK_TCK")
 
 
+class Listener(asyncio.Protocol):
+    """Keeps what comes, with the time it came."""
+
+    def __init__(self) -> None:
+        self.begun = time.perf_counter()
+        self.come: list[tuple[float, bytes]] = []
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.come.append((time.perf_counter() - self.begun, data))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
 async def ask(port: int, messages: Sequence[dict[str, str]], most: int) -> Answer:
     """One streamed chat; its status is 0 where nothing comes of it."""
+    body = {"messages": messages, "max_tokens": most, "temperature": 0, "stream": True, "seed": 1}
+    sent = json.dumps(body).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
+    listener = Listener()
     try:
         async with asyncio.timeout(PATIENCE):
-            return await _ask(port, messages, most)
+            transport, _ = await asyncio.get_running_loop().create_connection(lambda: listener, "127.0.0.1", port)
+            try:
+                transport.write(f"{head}content-length: {len(sent)}\r\nconnection: close\r\n\r\n".encode() + sent)
+                await listener.over
+            finally:
+                transport.close()
+        return _understood(listener.come)
     except (OSError, IndexError, TimeoutError):
         return Answer(0)
 
 
-async def _ask(port: int, messages: Sequence[dict[str, str]], most: int) -> Answer:
-    body = {"messages": messages, "max_tokens": most, "temperature": 0, "stream": True, "seed": 1}
-    sent = json.dumps(body).encode()
-    begun = time.perf_counter()
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    try:
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: 127.0.0.1:{port}\r\ncontent-type: application/json\r\n"
-        writer.write(f"{head}content-length: {len(sent)}\r\nconnection: close\r\n\r\n".encode() + sent)
-        answer = Answer(int((await reader.readline()).split()[1]))
-        come: list[tuple[float, bytes]] = []
-        while data := await reader.read(1 << 16):
-            come.append((time.perf_counter() - begun, data))
-    finally:
-        writer.close()
+def _understood(come: Sequence[tuple[float, bytes]]) -> Answer:
+    """Raises IndexError where no answer came."""
+    answer = Answer(int(come[0][1].split(maxsplit=2)[1]))
     rest = b""
     for seconds, data in come:
         *lines, rest = (rest + data).split(b"\n")
@@ -159,11 +176,11 @@ def opening(number: int) -> list[dict[str, str]]:
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": question}]
 
 
-async def crowd(port: int, clients: int) -> Figures:
-    """Clients that all share a system prompt of some 500 tokens, two answers each."""
+async def crowd(port: int, clients: int, turns: int = 2) -> Figures:
+    """Clients that all share a system prompt of some 500 tokens, each asking as often, one after the other."""
 
     async def client(number: int) -> list[Answer]:
-        return [await ask(port, opening(number + clients * turn), ANSWER) for turn in range(2)]
+        return [await ask(port, opening(number + clients * turn), ANSWER) for turn in range(turns)]
 
     return await _timed([client(number) for number in range(clients)])
 
@@ -249,13 +266,13 @@ class Alone:
         self._clients = clients
         self._engine = Engine(model.network, rows=clients)
 
-    def run(self) -> float:
+    def run(self, turns: int = 2) -> float:
         """Tokens a second."""
         begun, made, asked = time.perf_counter(), 0, 0
 
         def ask() -> None:
             nonlocal asked
-            if asked < 2 * self._clients:
+            if asked < turns * self._clients:
                 prompt = self._tokenizer.encode(self._tokenizer.chat(opening(asked)), special=True).ids
                 self._engine.submit(prompt, max_tokens=ANSWER, stop=self._tokenizer.eos)
                 asked += 1
@@ -270,19 +287,22 @@ class Alone:
         return made / (time.perf_counter() - begun)
 
 
-async def http(server: Server, path: str, clients: int, runs: int = 3) -> list[Row]:
-    """What the server takes beyond its engine, asked the same in turns; medians, the first of each not counted."""
+async def http(server: Server, path: str, clients: int, runs: int = 5, turns: int = 6) -> list[Row]:
+    """What the server takes beyond its engine, asked the same in turns; medians, the first of each not counted.
+
+    Each client asks `turns` times, one after the other, as the engine is asked."""
     alone = await asyncio.to_thread(Alone, path, clients)
     served, engine, speeds = [], [], []
     for _ in range(runs + 1):
         before = server.processor
-        speeds.append((await crowd(server.port, clients)).speed)
+        speeds.append((await crowd(server.port, clients, turns)).speed)
         served.append(server.processor - before)
         before = processor(os.getpid()) - server.processor
-        speeds[-1] /= await asyncio.to_thread(alone.run)
+        speeds[-1] /= await asyncio.to_thread(alone.run, turns)
         engine.append(processor(os.getpid()) - server.processor - before)
     ours, bare = median(served[1:]), median(engine[1:])
-    print(f"HTTP: processor {ours:.2f} s served, {bare:.2f} s alone", file=sys.stderr)
+    shown = ", ".join(f"{100 * speed:.1f}" for speed in speeds[1:])
+    print(f"HTTP: {shown} % of the engine's speed; processor {ours:.2f} s served, {bare:.2f} s alone", file=sys.stderr)
     return [
         Row("crowd: processor's time beyond the engine alone", 100 * (ours / bare - 1), 5.0, "bar", None, "%"),
         Row("crowd: speed served, of the engine alone", 100 * median(speeds[1:]), 95.0, "bar", None, "%"),
@@ -338,7 +358,7 @@ def measure(path: str, clients: int = 16) -> dict[str, Any]:
     """All rows. figures: those of every server, by load."""
     running, missing = servers(path, clients)
     try:
-        return asyncio.run(_measure(running, missing, path, clients))
+        return uvloop.run(_measure(running, missing, path, clients))
     finally:
         for server in running:
             server.end()
@@ -353,7 +373,7 @@ def cost(path: str, clients: int) -> dict[str, Any]:
         return await http(server, path, clients)
 
     try:
-        return {"machine": machine(), "rows": [asdict(row) for row in asyncio.run(run())], "figures": {}}
+        return {"machine": machine(), "rows": [asdict(row) for row in uvloop.run(run())], "figures": {}}
     finally:
         server.end()
 
@@ -368,7 +388,7 @@ def overloaded(path: str, clients: int, seconds: float) -> dict[str, Any]:
         return await overload(server, 4 * (clients + waiting), seconds)
 
     try:
-        return {"machine": machine(), "rows": [], "figures": {"overload": asyncio.run(run())}}
+        return {"machine": machine(), "rows": [], "figures": {"overload": uvloop.run(run())}}
     finally:
         server.end()
 

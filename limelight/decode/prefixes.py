@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from limelight.nn.cache import copy
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -52,7 +54,11 @@ class Prefixes:
         """Lets a row of a state, which has read nothing, begin with what is known of the request's text."""
         names = list(self._found(request))
         if names:
-            state.begin(row, torch.cat([self._blocks[name] for name in names]))
+            first = self._blocks[names[0]]
+            prefix = first.new_empty(BLOCK * len(names), first.shape[1])
+            for block, name in zip(torch.split(prefix, BLOCK), names, strict=True):
+                copy(block, self._blocks[name])
+            state.begin(row, prefix)
             self._touch(names)
 
     def keep(self, request: Request, state: State, row: int, positions: int) -> None:
@@ -62,7 +68,8 @@ class Prefixes:
         if known < len(names):
             read = state.prefix(row, known * BLOCK, len(names) * BLOCK)
             for name, block in zip(names[known:], torch.split(read, BLOCK), strict=True):
-                self._blocks[name] = block.clone()  # so that each can go by itself
+                self._blocks[name] = torch.empty_like(block)  # so that each can go by itself
+                copy(self._blocks[name], block)
                 self._each = block.nbytes
         self._touch(names)
         self.shrink(positions)

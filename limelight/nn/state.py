@@ -11,7 +11,7 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 from limelight.nn.attention import Attention, KeysValues
-from limelight.nn.cache import KVCache
+from limelight.nn.cache import KVCache, copy
 from limelight.nn.mask import Mask
 from limelight.nn.positions import FollowingScaling, LongRopeScaling, Positions
 
@@ -318,8 +318,11 @@ class State:
 
     def prefix(self, row: int, start: int, stop: int) -> Tensor:
         """A copy of a row's keys and values of the tokens from `start` up to `stop`: [n, F], layers side by side."""
-        kept = [tensor[row, :, start:stop].transpose(0, 1).flatten(1) for tensor in self._kept()]  # [n, K · D] each
-        return torch.cat(kept, 1)
+        kept = self._kept()
+        found = kept[0].new_empty(stop - start, sum(_width(tensor) for tensor in kept))
+        for tensor, part in zip(kept, _parts(found, kept), strict=True):
+            copy(part, tensor[row, :, start:stop].transpose(0, 1))
+        return found
 
     def emptied(self, starts: Sequence[int]) -> "State":
         """The same rows in the same memory, nothing seen; only where nothing but keys and values is kept.
@@ -334,9 +337,8 @@ class State:
     def begin(self, row: int, prefix: Tensor) -> None:
         """Lets a row that has seen nothing begin with what `prefix` gave, from the first token on, in such a state."""
         kept = self._kept()
-        parts = torch.split(prefix, [tensor.shape[1] * tensor.shape[3] for tensor in kept], 1)
-        for tensor, part in zip(kept, parts, strict=True):
-            tensor[row, :, : len(part)] = part.view(len(part), tensor.shape[1], tensor.shape[3]).transpose(0, 1)
+        for tensor, part in zip(kept, _parts(prefix, kept), strict=True):
+            copy(tensor[row, :, : len(part)], part.transpose(0, 1))
         for cache in cast("Sequence[KVCache]", self.parts):
             cache.written = max(cache.written, len(prefix))
         self.lengths = self.lengths.clone()
@@ -368,3 +370,14 @@ class State:
         """Bytes set aside for the whole state."""
         others = [part for part in (self.source, self.text) if part is not None]
         return sum(part.nbytes for part in (*self.parts, *others))
+
+
+def _width(kept: Tensor) -> int:
+    """The numbers of a token in one layer's keys or values [B, K, capacity, D]."""
+    return kept.shape[1] * kept.shape[3]
+
+
+def _parts(prefix: Tensor, kept: Sequence[Tensor]) -> list[Tensor]:
+    """Of a prefix [n, F], what goes into each: [n, K, D]."""
+    parts = torch.split(prefix, [_width(tensor) for tensor in kept], 1)
+    return [part.view(len(part), tensor.shape[1], -1) for part, tensor in zip(parts, kept, strict=True)]

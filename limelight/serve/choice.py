@@ -75,6 +75,8 @@ class Choice:
 
     def take(self) -> list[Told]:
         """The tokens that were not taken yet and whose text is out."""
+        if not self.told:
+            return []
         ready = [told for told in self.told if self.finish or told.offset < len(self.text)]
         self.told = self.told[len(ready) :]
         return ready

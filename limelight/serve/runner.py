@@ -74,7 +74,7 @@ class Job:
     requests: "list[Request]" = field(default_factory=list)
     left: set[int] = field(default_factory=set)
     _events: "deque[tuple[int, Token] | Exception]" = field(default_factory=deque)
-    _came: asyncio.Event = field(default_factory=asyncio.Event)
+    _waits: "asyncio.Future[None] | None" = None
 
     def __aiter__(self) -> "Job":
         return self
@@ -85,8 +85,8 @@ class Job:
             while not self._events:
                 if not self.left:
                     raise StopAsyncIteration
-                self._came.clear()
-                await self._came.wait()
+                self._waits = asyncio.get_running_loop().create_future()
+                await self._waits
             event = self._events.popleft()
             if isinstance(event, Exception):
                 raise event
@@ -100,7 +100,8 @@ class Job:
     def put(self, event: "tuple[int, Token] | Exception") -> None:
         """The next that it gives."""
         self._events.append(event)
-        self._came.set()
+        if self._waits is not None and not self._waits.done():
+            self._waits.set_result(None)
 
     def ended(self, index: int) -> None:
         """This text needs no more tokens."""

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -314,7 +314,7 @@ class Tokenizer:
         with self._guarded(), _whole():
             return None if token is None else self._inner.token_to_id(token)
 
-    def _guarded(self) -> AbstractContextManager[None]:
+    def _guarded(self) -> guarded:
         return guarded(f"{self._parts.what} is damaged")
 
 

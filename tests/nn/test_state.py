@@ -8,7 +8,7 @@ from torch import Tensor
 
 from limelight.errors import RequestError
 from limelight.nn.attention import KeysValues
-from limelight.nn.cache import KVCache
+from limelight.nn.cache import KVCache, clear, copy
 from limelight.nn.mask import FullMasks, Mask
 from limelight.nn.state import Memory, Source, State
 
@@ -113,9 +113,9 @@ def test_rewinding_past_either_end_is_refused_and_changes_nothing(to: int | Tens
 def test_a_state_that_cannot_go_back_stays_where_it_is() -> None:
     state = State((), torch.tensor([3, 4]), 8, rewinds=False)
     state.rewind(torch.tensor([3, 4]))
-    for copy in (state, state.fork(2), state.narrow(0, 1)):
+    for one in (state, state.fork(2), state.narrow(0, 1)):
         with pytest.raises(RequestError, match="cannot take back what it read"):
-            copy.rewind(copy.lengths - 1)
+            one.rewind(one.lengths - 1)
 
 
 def test_a_text_must_fit_the_room_to_the_token() -> None:
@@ -242,3 +242,27 @@ def test_a_memory_of_some_rows() -> None:
     assert torch.equal(some.mask.allowed, allowed[rows])
     assert all(torch.equal(part, hidden[rows, i]) for i, part in enumerate(some.final))
     assert len(some.final) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.int8])
+def test_copies_are_the_same_to_the_bit_and_leave_the_rest_alone(dtype: torch.dtype) -> None:
+    """Numbers that are none among them, and memory in any order."""
+    size = torch.empty((), dtype=dtype).element_size()
+    with torch.inference_mode():
+        bits = torch.randint(256, (2, 3, 5, 4 * size), dtype=torch.uint8)
+        source, to = bits.view(dtype), torch.zeros(4, 5, 3, 8, dtype=dtype)
+        copy(to[1:3, :, :, :4].transpose(1, 2), source)
+        assert torch.equal(to[1:3, :, :, :4].transpose(1, 2).contiguous().view(torch.uint8), bits)
+        assert not to[[0, 3]].any()
+        assert not to[..., 4:].any()
+        clear(to[1, :, :2])
+        assert not to[1, :, :2].any()
+        assert torch.equal(to[1, :, 2, :4].contiguous().view(torch.uint8), bits[0, 2])
+
+
+def test_other_numbers_and_other_devices_are_copied_by_torch() -> None:
+    to = torch.zeros(2, 3)
+    copy(to, torch.tensor([[1, 2, 3], [4, 5, 6]]))
+    assert to.tolist() == [[1, 2, 3], [4, 5, 6]]
+    copy(torch.zeros(2, 3, device="meta"), to)
+    clear(torch.zeros(2, 3, device="meta"))
