@@ -307,7 +307,8 @@ class _Course:
             return
         self._note(f"{problem.title}: {each.title}, rate {rate:g}" + (f", dropout {dropout:g}" if dropout else ""))
         about = {"contender": each.name, "problem": problem.name, "by": by, "rate": rate, "dropout": dropout, "seed": 0}
-        done, _ = train(self.configs[problem.name, each.name], problem, about, steps=steps, passed=self._passed)
+        config = self.configs[problem.name, each.name]
+        done, _ = train(config, problem, about, steps=steps, tested=False, passed=self._passed)
         self._keep("trial", asdict(done))
         yield results
 

@@ -114,12 +114,13 @@ def train(
     *,
     steps: int,
     seconds: float = math.inf,
+    tested: bool = True,
     passed: Passed = lambda seconds: None,
 ) -> tuple[Run, Decoder]:
     """Trains a new network, AdamW with warm-up and half a cosine, to `steps` steps or for `seconds`, what comes first.
 
     run: contender, problem, by, rate, seed and dropout, as `Run` has them. By seconds the rate falls with the time
-    that is left.
+    that is left. tested: whether it is put to all tests in the end; a trial is judged by its loss alone.
     """
     network = new(with_dropout(config, run.get("dropout", 0.0)), run["seed"], problem.conv)
     torch.manual_seed(run["seed"])  # what dropout draws
@@ -143,7 +144,7 @@ def train(
     parameters = sum(p.numel() for p in network.parameters())
     kept = [sum(part.nbytes for part in network.start(1, test.batch.tokens.shape[1]).parts) // 4 for test in measures]
     done_run = Run(**run, steps=number, parameters=parameters, curve=curve, kept=kept)
-    if problem.chance is not None:
+    if tested and problem.chance is not None:
         done_run.right = [_right(network, test) for test in measures]
     return done_run, network.eval()
 

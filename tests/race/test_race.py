@@ -290,6 +290,7 @@ def test_the_rate_is_the_one_whose_trial_ended_lowest(ran: tuple[Results, Path])
     for problem in QUICK.problems:
         trials = [run for run in results.trials if (run.problem, run.contender) == (problem, "rnn")]
         best = min(trials, key=lambda run: run.loss)
+        assert all(run.right is None for run in trials)  # asked for nothing but its loss
         assert {run.rate for run in results.of(problem, "rnn")} == {best.rate}
 
 
