@@ -33,6 +33,7 @@ MEASURED = {
     "look.replacements": {"SEARCHED": 200, "NEARNESS": 8.0},
     "look.roles": {"HOLDS": 0.25, "PARKS": 0.5, "REPEATED": 25, "ROWS": 4},
     "look.wording": {"CERTAIN": 1e6, "LONG": 60},
+    "train.batches": {"POOL": 1 << 17},
     "train.contrast": {"SCALE": 20.0},
     "train.examples": {"LOOKED_AT": 500},
     "train.gaps": {"LONGEST": 128, "SHARE": 0.15},

@@ -2,6 +2,7 @@
 name where they do not hold together."""
 
 import io
+import json
 import struct
 import zipfile
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from limelight.models.api import Seq2Seq
 from limelight.models.marian_nmt import config_from_marian
 from limelight.nn.positions import sinusoids
 from limelight.text import shortlist
+from limelight.text.tokenizer import Tokenizer
 
 WIDTH, HIDDEN, HEADS, VOCAB = 16, 24, 4, 99
 OPTIONS = f"""bert-train-type-embeddings: true
@@ -222,10 +224,31 @@ def test_a_vocabulary_for_each_side(folder: Path) -> None:
     assert opened.config.source_vocab == 120
     assert opened.config.vocab == VOCAB + 1
     assert opened.language.source is not opened.language.target
+    limelight.save(opened, folder / "saved")
+    assert (folder / "saved" / "tokenizer-source" / "tokenizer.json").is_file()
+    assert (folder / "saved" / "tokenizer.json").is_file()
     source[:99] = found["decoder_Wemb"]
     np.savez(folder / "model.npz", **{"special:model.yml": text}, encoder_Wemb=source, **found)
     shared = logits(folder)
     assert torch.equal(shared, logits(write_npz(folder, OPTIONS)))
+
+
+def test_pieces_have_the_numbers_of_a_vocabulary_beside_them(folder: Path) -> None:
+    """As models of the OPUS collection have it, whose ``vocab.yml`` numbers the pieces of both models."""
+    model = spm.SentencePieceProcessor(model_file=str(folder / "vocab.spm"))
+    (folder / "vocab.spm").rename(folder / "source.spm")
+    (folder / "target.spm").write_bytes((folder / "source.spm").read_bytes())
+    pieces = [model.id_to_piece(id) for id in range(2, model.get_piece_size())]
+    numbers = {"</s>": 0, "<unk>": 1, **{piece: 2 + place for place, piece in enumerate(reversed(pieces))}}
+    (folder / "opus.vocab.yml").write_text("".join(f"{json.dumps(name)}: {id}\n" for name, id in numbers.items()))
+    for source in (True, False):
+        tokenizer = Tokenizer.from_marian(folder, source=source)
+        cut = model.encode("the dog sees a tree", out_type=str)
+        assert tokenizer.encode("the dog sees a tree").ids == [numbers[piece] for piece in cut]
+        assert tokenizer.eos == {0}
+    (folder / "opus.vocab.yml").write_text("piece: 1\nno number\n")
+    with pytest.raises(TextError, match=r"opus\.vocab\.yml is damaged: line 2 is no piece and its number"):
+        Tokenizer.from_marian(folder)
 
 
 @pytest.mark.parametrize(

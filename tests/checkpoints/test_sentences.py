@@ -14,6 +14,7 @@ from torch import Tensor
 
 import limelight
 from limelight.errors import ConfigError, LimelightError, RequestError
+from limelight.models.config import SequenceClassifier
 
 TEXTS = ["w10 w11 w12", "w20", " ".join(f"w{i}" for i in range(10, 40)), "w30 w31 w30 w31 w32"]
 TYPES = "sentence_transformers.models."
@@ -133,6 +134,17 @@ def test_what_a_layer_leaves_out_is_as_in_sentence_transformers(make: Make) -> N
     folder, expected = make("mean_tokens", "Tanh")
     put(folder / "2_Dense" / "config.json", {"in_features": 64, "out_features": 24})
     check(limelight.open(folder), expected)
+
+
+@pytest.mark.parametrize("kind", ["multi_label_classification", "single_label_classification"])
+def test_a_layer_of_scores_says_whether_several_labels_may_fit(make: Make, kind: str) -> None:
+    """As it is saved of what was learned from few texts: a layer without an activation behind the pooling."""
+    folder, _ = make("mean_tokens", "Identity", False)
+    spoil(folder, "config.json", problem_type=kind, id2label={str(i): f"label {i}" for i in range(24)})
+    head = limelight.open(folder, kind=limelight.Classifier).config.head
+    assert isinstance(head, SequenceClassifier)
+    assert head.labels == tuple(f"label {i}" for i in range(24))
+    assert head.several == (kind == "multi_label_classification")
 
 
 def test_the_network_may_lie_in_a_folder_of_its_own(make: Make) -> None:

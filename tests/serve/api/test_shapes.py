@@ -200,3 +200,8 @@ def test_how_a_template_writes_a_call_is_read_off_it() -> None:
     reader = Calls(Style("", "", "parameters", told=True))
     assert reader.push('{"name": "a", "parameters": {"b": 1}}', True)[0]["tool_calls"][0]["function"]["name"] == "a"
     assert Calls(Style("", "", "parameters")).push("Well {", True) == [{"content": "Well {"}]
+    later = Calls(Style("", "", "parameters"))  # what opens behind a word is no call either
+    assert later.push("Well", False) + later.push(' {"name": "a"}', True) == [
+        {"content": "Well"},
+        {"content": ' {"name": "a"}'},
+    ]
