@@ -269,8 +269,8 @@ class Calls(Plain):
         return False
 
     def _text(self, text: str) -> list[Object]:
-        """Text of the answer, unless there is nothing but space in it so far, or behind a call."""
-        if not text.strip() and (self._count or not self._said):
+        """Text of the answer, unless there is none, or nothing but space in it so far, or behind a call."""
+        if not text or (not text.strip() and (self._count or not self._said)):
             return []
         self._said += text
         return [{"content": text}]

@@ -10,7 +10,7 @@ from cli.tiny_models import trained
 
 from limelight.serve.api.bodies import Chat
 from limelight.serve.api.chat import Chatting
-from limelight.serve.api.tools import Calls, Style, style
+from limelight.serve.api.tools import Calls, Plain, Style, style
 
 COMPLETIONS, CHAT = "/v1/completions", "/v1/chat/completions"
 HELLO = [{"role": "user", "content": "The cat sat"}]
@@ -156,6 +156,12 @@ def test_calls_are_read_in_pieces_of_any_size(size: int) -> None:
     assert calls[0]["id"] != calls[1]["id"]
     assert reader.finish("stop") == "tool_calls"
     assert reader.finish("length") == "length"
+
+
+def test_where_nothing_is_new_nothing_is_told() -> None:
+    for reader in (Plain(), Calls(Style())):
+        told = [reader.push(piece, last) for piece, last in (("", False), ("a", False), ("", False), ("", True))]
+        assert told == [[], [{"content": "a"}], [], []]
 
 
 def test_a_call_that_is_cut_off_is_told_as_far_as_it_goes() -> None:
