@@ -312,6 +312,24 @@ def test_a_lying_header_is_refused_by_field(lie: str, tmp_path: Path) -> None:
     refused(tmp_path / "lie.gguf", data, match)
 
 
+@pytest.mark.parametrize(
+    ("kind", "element", "value"),
+    [
+        (GGUFValueType.STRING, bytes(8), ""),
+        (GGUFValueType.BOOL, bytes(1), False),
+        (GGUFValueType.ARRAY, array(GGUFValueType.UINT8, 0, b""), []),
+        (GGUFValueType.UINT8, bytes(1), 0),
+        (GGUFValueType.FLOAT64, bytes(8), 0.0),
+    ],
+)
+def test_a_file_may_end_with_the_smallest_values_of_a_kind(
+    kind: GGUFValueType, element: bytes, value: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "small.gguf"
+    path.write_bytes(header(pairs=[pair("a", GGUFValueType.ARRAY, array(kind, 99, element * 99))]))
+    assert GGUFReader(path).metadata["a"] == [value] * 99
+
+
 def test_a_header_longer_than_any_real_one_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "long.gguf"
     path.write_bytes(header(pairs=[pair("a", GGUFValueType.STRING, struct.pack("<Q", HEADER_LIMIT))]))

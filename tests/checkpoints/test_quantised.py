@@ -175,6 +175,20 @@ def test_4_bit_floats(tmp_path: Path) -> None:
     assert kept == "MXFP4"
 
 
+def test_some_layers_may_be_integers_and_others_floats(tmp_path: Path) -> None:
+    codes, exponents = random(24, 64), (random(24, 2) + 115).to(torch.uint8)
+    integers = {"weight_packed": words(codes.T, 4).T, "weight_scale": halves(24, 4)}
+    integers |= {"weight_shape": torch.tensor([24, 64])}
+    floats = {"weight_packed": pairs(codes), "weight_scale": exponents}
+    layers = {"a": integers, "b": floats, "c": integers, "d": floats}
+    tensors = {f"{layer}.{name}": each.contiguous() for layer, held in layers.items() for name, each in held.items()}
+    save_file({name: each.clone() for name, each in tensors.items()}, tmp_path / "model.safetensors")
+    groups = {"group_0": {"weights": {"num_bits": 4, "group_size": 16, "type": "int", "symmetric": True}}}
+    said = {"quant_method": "compressed-tensors", "config_groups": groups}
+    reader, _ = widened(open_tensors(tmp_path), {"quantization_config": said})
+    assert [reader.dtype(f"{layer}.weight") for layer in layers] == ["INT4", "MXFP4"] * 2
+
+
 @pytest.mark.parametrize("kind", ["nf4", "fp4"])
 @pytest.mark.parametrize("nested", [False, True])
 def test_bitsandbytes_tables(kind: str, nested: bool, tmp_path: Path) -> None:
@@ -204,12 +218,13 @@ def test_bitsandbytes_tables(kind: str, nested: bool, tmp_path: Path) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
 
 
-def test_bitsandbytes_rows(tmp_path: Path) -> None:
-    weight, peak = (random(6, 32, most=255) - 127).to(torch.int8), halves(6).abs().float()
+@pytest.mark.parametrize(("columns", "format"), [(32, "S8"), (24, "F32")])
+def test_bitsandbytes_rows(columns: int, format: str, tmp_path: Path) -> None:
+    weight, peak = (random(6, columns, most=255) - 127).to(torch.int8), halves(6).abs().float()
     tensors = {"a.weight": weight, "a.SCB": peak, "a.weight_format": torch.tensor(0, dtype=torch.uint8)}
     found, kept = read(tmp_path, tensors, quant_method="bitsandbytes", load_in_8bit=True)
     torch.testing.assert_close(found, weight * peak[:, None] / 127, rtol=1e-6, atol=0)
-    assert kept == "S8"
+    assert kept == format
 
 
 def test_a_whole_model_opens_low_bit_and_is_saved_as_what_it_computes(tmp_path: Path, tiny: Path) -> None:

@@ -50,6 +50,12 @@ def test_shards_hold_each_tensor_once_and_no_more_than_they_may(
         assert torch.equal(again[name], tensor), name
 
 
+def test_configs_can_be_held_side_by_side(model: Opened, tmp_path: Path) -> None:
+    save_checkpoint(model.network, model.tokenizer, tmp_path / "model")
+    keys = list(json.loads((tmp_path / "model" / "config.json").read_text()))
+    assert keys == sorted(keys)
+
+
 def test_only_a_new_or_empty_folder_is_written(model: Opened, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     save_checkpoint(model.network, model.tokenizer, tmp_path / "empty")
