@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -227,6 +228,29 @@ def test_without_network_it_says_how_to_do_it_by_hand(served: Hub, monkeypatch: 
         hub.fetch("org/name")
     assert "\n" not in str(error.value)
     assert served.asked == []
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (socket.gaierror(-2, "unknown"), "no host called hub.example can be found; check the network"),
+        (PermissionError(13, "denied", "/x"), r"/x cannot be written \(denied\); HF_HOME names another folder"),
+        (ValueError("first\nsecond"), "the transfer from the hub failed: first. To"),
+        (TimeoutError(), "the transfer from the hub failed: TimeoutError. To"),
+    ],
+)
+def test_what_else_goes_wrong_is_said_as_well(
+    served: Hub, monkeypatch: pytest.MonkeyPatch, error: Exception, why: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        if isinstance(error, socket.gaierror):  # which a transport has put into errors of its own
+            raise RuntimeError("on the way") from error
+        raise error
+
+    monkeypatch.setattr(constants, "ENDPOINT", "http://hub.example:8")
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", fail)
+    with pytest.raises(SourceError, match=why):
+        hub.fetch("org/name")
 
 
 def test_an_empty_cache_lists_nothing(served: Hub) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from fastapi.testclient import TestClient
 
 from limelight.errors import RequestError
 from limelight.serve import reply, run, session
+from limelight.serve.app import application
 from limelight.serve.session import PageSession
 from limelight.serve.worker import MOST, Worker
 
@@ -96,6 +98,22 @@ def test_a_page_opens_models_in_the_type_that_was_asked_for(tiny: Path) -> None:
         views = page.views("one")
         assert {weight.dtype for weight in views.seen.session.network.parameters()} == {expected}
         assert page.end(9)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "why"),
+    [(RequestError("no such thing"), 400, "no such thing"), (ValueError("x"), 500, "failed")],
+)
+def test_what_goes_wrong_before_an_answer_begins_is_said_as_well(
+    error: Exception, status: int, why: str, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def listed(_: PageSession) -> None:
+        raise error
+
+    monkeypatch.setattr(PageSession, "listed", listed)
+    asked = TestClient(application(PageSession(str(tiny))), raise_server_exceptions=False).get("/api/models")
+    assert asked.status_code == status
+    assert why in asked.json()["error"]
 
 
 def test_the_last_texts_are_remembered(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:

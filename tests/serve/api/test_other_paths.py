@@ -17,7 +17,9 @@ from references import SIZES, write_marked_tokenizer
 
 import limelight
 from limelight.serve.api.chat import Chatting
+from limelight.serve.api.metrics import FIGURES, metrics
 from limelight.serve.api.responses import Respond
+from limelight.serve.api.shelf import Shelf
 
 TEXTS = ["w10 w11", "w12", "w10 w11 w13 w14"]
 
@@ -210,6 +212,13 @@ def test_paths_are_there_without_their_version(both: Served) -> None:
         ("/models", None),
     ):
         assert both.ask(path, body)[0] == both.ask(f"/v1{path}", body)[0] == 200
+
+
+def test_figures_have_names_before_a_model_is_open(tiny: Path) -> None:
+    lines = metrics(Shelf([str(tiny)])).splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["#", what, f"limelight_{name}"] for name, _, _ in FIGURES for what in ("HELP", "TYPE")
+    ]
 
 
 def test_metrics_are_as_prometheus_reads_them(api: Served) -> None:
