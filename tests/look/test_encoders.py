@@ -23,6 +23,7 @@ from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS, Inquiry
 from limelight.look.question import Class, MaskedWord, Score, Similarity, Span, Tag
 from limelight.look.replacements import NEAR, NEARNESS
 from limelight.look.session import Variant, stacked
+from limelight.look.wording import ANSWERS
 from limelight.models import config as c
 from limelight.models.api import Encoder
 from limelight.models.build import build
@@ -286,6 +287,11 @@ def test_a_pair_of_texts_keeps_its_types_where_tokens_go(opened: Callable[[str],
         visible[0, 5] = False
         answers = network(ids, visible=visible, types=kept)[:, 4:6]
     assert found == pytest.approx(question.value(answers).tolist(), abs=1e-5)
+
+
+def test_answers_that_are_no_odds_have_the_units_that_sentences_and_pictures_know() -> None:
+    assert [question.unit for question in (Score(()), Similarity((), torch.ones(2)))] == list(ANSWERS)
+    assert Span((1, 2), 1, 2).unit == "log-odds"
 
 
 @pytest.mark.parametrize("pooled", ["first", "last", "mean", "max"])

@@ -2,12 +2,15 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from look import plainly
 from references import CONFIGS, saved
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import limelight
 from limelight.checkpoints.open import open_checkpoint
@@ -15,12 +18,15 @@ from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.decompose import ALTERNATIVES, Trace, explained, mixing
 from limelight.look.linear import backward
+from limelight.look.links import by_word
 from limelight.look.question import GivenWord
 from limelight.look.record import record
 from limelight.look.session import DecoderSession, Variant
+from limelight.look.text import Reading
 from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.models.build import build
+from limelight.text.words import Word
 
 TOKENS = torch.randint(3, 99, (24,), generator=torch.Generator().manual_seed(3)).tolist()
 TEXT = "w10 w11 w12 w13 w14 w15 w16 w17 w18"
@@ -407,3 +413,19 @@ def test_methods_are_told_apart_by_name_title_kind_and_unit() -> None:
         "attention-rollout": ("Attention rollout", "attention", "share of attention"),
         "value-weighted": ("Value-weighted attention", "attention", "length"),
     }
+
+
+class OneDevice(TorchDispatchMode):
+    """Tensors of two devices do not meet, which most operations refuse on a GPU alone."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        devices = {each.device for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor) and each.dim()}
+        assert len(devices) < 2, func
+        return func(*args, **(kwargs or {}))
+
+
+def test_attention_over_words_is_found_where_the_weights_are() -> None:
+    words = tuple(Word(text, at, at + 1, range(at, at + 1)) for at, text in enumerate("abc"))
+    with OneDevice():
+        found = by_word(torch.ones(2, 3, 3, device="meta"), Reading("abc", (0, 1, 2), words, str), [2], [0, 1])
+    assert (found.shape, found.device.type) == ((2, 1, 2), "meta")

@@ -1,6 +1,7 @@
 """Activation patching: each number against one whole run of the network with a hook that does the same."""
 
 import builtins
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,6 +163,10 @@ def test_a_patching_is_a_table_and_a_picture(llama: limelight.Model, monkeypatch
     axes = found.plot()
     assert [label.get_text() for label in axes.get_xticklabels()] == list(found.columns)
     assert torch.equal(torch.tensor(axes.images[0].get_array()), found.values)
+    large = replace(found, columns=found.columns * 9, log_odds=found.log_odds.repeat(9, 9))  # has a larger picture
+    sizes = [each.plot().figure.get_size_inches().tolist() for each in (found, large)]
+    expected = [(max(5, 1.8 + 0.34 * m), max(3, 1.6 + 0.2 * n)) for n, m in (found.values.shape, large.values.shape)]
+    assert sizes == [pytest.approx(size) for size in expected]
     assert found.plot(axes) is axes
     pyplot.close("all")
     with pytest.raises(RequestError, match="axes is 3; it must be the axes of a matplotlib figure"):

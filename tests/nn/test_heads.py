@@ -48,10 +48,10 @@ def test_a_classifier_scores_the_text(dense: bool) -> None:
     torch.testing.assert_close(scores, out(vector if layer is None else layer(vector).tanh()))
 
 
-def encoder(head: c.Head) -> Encoder:
+def encoder(head: c.Head, types: int | None = 2) -> Encoder:
     attention = c.Attention(2, 2, 4, 0.5, bias=True, out_bias=True)
     block = c.Block(attention, c.FeedForward(12, "gelu"), c.LayerNorm(1e-5), "post")
-    embeddings = c.Embeddings(positions=c.Learned(16), types=2, norm=c.LayerNorm(1e-5), width=6)
+    embeddings = c.Embeddings(positions=c.Learned(16), types=types, norm=c.LayerNorm(1e-5), width=6)
     stack = c.TransformerStack(8, (block,) * 2, None, embeddings)
     torch.manual_seed(0)
     built = build(c.ModelConfig("test", 19, 16, None, head, encoder=stack)).eval()
@@ -84,6 +84,14 @@ def test_an_encoder_answers_by_its_head_whatever_stands_beside_the_text(head: c.
     assert not torch.allclose(network(tokens, lengths, types=torch.ones_like(tokens)), answer)
     hidden = network(tokens, lengths, visible=torch.tensor([[True, True, False, True]] * 2))
     assert not torch.allclose(hidden[0], answer[0])
+
+
+@torch.inference_mode()
+def test_types_of_tokens_that_a_model_does_not_know_are_refused() -> None:
+    network, tokens = encoder(c.TokenClassifier(("a", "b")), types=None), torch.tensor([[1, 2, 3]])
+    assert torch.equal(network(tokens, types=torch.zeros_like(tokens)), network(tokens))
+    with pytest.raises(RequestError, match="knows one type of token only"):
+        network(tokens, types=torch.tensor([[0, 0, 1]]))
 
 
 def test_a_tie_is_read_off_the_network() -> None:

@@ -75,6 +75,12 @@ def test_answers_and_their_ends_are_learned_and_nothing_else(template: str | Non
     assert ids == tokenizer.encode(tokenizer.chat(TURNS, reply=False).rstrip(), special=True).ids
 
 
+def test_of_two_answers_that_are_held_side_by_side_only_the_last_is_learned() -> None:
+    tokenizer, chat = conversing(trained(None)), Chat("", tuple(TURNS))
+    ((whole, places),) = encoded(tokenizer, chat)
+    assert list(encoded(tokenizer, chat, last=True)) == [(whole, places[-2:])]
+
+
 def test_a_model_without_marks_of_turns_ends_answers_by_its_own_end() -> None:
     inner = trained(None)
     plain = json.loads(inner.definition)

@@ -115,8 +115,9 @@ def test_questions_are_read_from_tables_and_checked(tmp_path: Path) -> None:
     assert [each.answers for each in questions([path])] == [((0, "Ada"),), ()]
     path = tmp_path / "a.jsonl"
     row = {"question": "Who?", "context": "By Ada.", "answers": {"text": ["Ada"], "answer_start": [3]}}
-    path.write_text(json.dumps(row))
-    assert [each.answers for each in questions([path])] == [((3, "Ada"),)]
+    rows = [row, row | {"answers": {"text": [], "answer_start": []}}, row | {"answer": "By"}, row]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    assert [each.answers for each in questions([path])] == [((3, "Ada"),), (), ((3, "Ada"),), ((3, "Ada"),)]
     path.write_text(json.dumps(row | {"answers": {"text": ["Ada"], "answer_start": [2]}}))
     with pytest.raises(LimelightError, match="row 1: the answer 'Ada' does not stand"):
         list(questions([path]))

@@ -9,10 +9,11 @@ import pytest
 import torch
 from run_tiny import run, start
 from safetensors.torch import load_file
-from small_models import letters
+from small_models import gpt, letters
 
 from limelight.checkpoints.open import open_checkpoint
 from limelight.errors import RequestError
+from limelight.train import parallel
 from limelight.train.batches import IGNORE, Stream
 from limelight.train.loop import _shares
 from limelight.train.parallel import World, world
@@ -49,6 +50,16 @@ def together(folder: Path, data: Path, options: dict[str, object]) -> None:
         for process in started:
             process.kill()
             process.join()
+
+
+def test_shares_lie_on_the_device_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left to itself torch puts them on the GPU of a machine that has one."""
+    meshes = []
+    monkeypatch.setattr(parallel, "init_device_mesh", lambda *mesh: mesh)
+    monkeypatch.setattr(parallel, "fully_shard", lambda _, mesh, **__: meshes.append(mesh))
+    network = gpt(40)
+    parallel.spread(network, network, World(0, 2, torch.device("cpu")), shard=True)
+    assert meshes == [("cpu", (2,))] * 3  # two blocks and the rest
 
 
 def test_one_process_needs_nobody() -> None:
