@@ -249,7 +249,8 @@ def test_where_an_answer_stands(
 def test_an_answer_is_held_against_another_part_of_the_text(tmp_path: Path) -> None:
     theirs = saved("bert-spans", tmp_path)
     write_marked_tokenizer(tmp_path)
-    seen = limelight.open(tmp_path, kind=limelight.SpanModel).look(TEXT, "w50")
+    model = limelight.open(tmp_path, kind=limelight.SpanModel)
+    seen = model.look(TEXT, "w50")
     front = seen.words[0].tokens.start
     tokens = torch.tensor([seen.reading.tokens])
 
@@ -270,6 +271,8 @@ def test_an_answer_is_held_against_another_part_of_the_text(tmp_path: Path) -> N
     for foil in ("w11", "w10 w11 w12"):  # which begin or end where the answer does
         with pytest.raises(RequestError, match="begins or ends where the answer does"):
             seen.importance("w11 w12", foil=foil)
+    with pytest.raises(RequestError, match="'w10' is the only word"):
+        model.look("w10", "w50").importance()
     for nowhere in ("w99", ""):
         with pytest.raises(RequestError):
             seen.importance(nowhere)

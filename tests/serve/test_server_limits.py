@@ -116,6 +116,15 @@ def test_what_goes_wrong_before_an_answer_begins_is_said_as_well(
     assert why in asked.json()["error"]
 
 
+def test_an_end_waits_no_longer_than_it_may(tiny: Path) -> None:
+    page, free = PageSession(str(tiny)), threading.Event()
+    page.worker.submit(lambda: free.wait(9))  # which looks nowhere whether anybody waits for it
+    assert not page.end(0.05)
+    assert not free.is_set()
+    free.set()
+    assert page.end(9)
+
+
 def test_the_last_texts_are_remembered(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "REMEMBERED", 2)
     page = PageSession(str(tiny))

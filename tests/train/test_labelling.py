@@ -25,7 +25,7 @@ from limelight.tasks.learn import Begun, learn
 from limelight.tasks.training.labelling import with_head
 from limelight.text.tokenizer import Tokenizer
 from limelight.train.batches import Batch, padded
-from limelight.train.contrast import Contrasting, vectors
+from limelight.train.contrast import Contrasting, fit, vectors
 from limelight.train.examples import LABELS, TEXTS, columns, labelled, tagged
 from limelight.train.loop import Result
 
@@ -333,3 +333,12 @@ def test_what_cannot_be_learned_is_said_at_once(
         train(task, tmp_path / name, tmp_path / "run", **{"base": base, **options})  # type: ignore[arg-type]
     assert isinstance(refused.value, RequestError | FileError)
     assert not (tmp_path / "run" / "settings.toml").exists()
+
+
+def test_a_logistic_regression_ends_where_no_weight_nor_bias_would_lower_its_loss() -> None:
+    torch.manual_seed(0)
+    rows, labels = torch.randn(60, 5) + 1, torch.tensor([0] * 40 + [1] * 15 + [2] * 5)
+    weights, biases = fit(rows, labels, 3)
+    wrong = (rows @ weights.T + biases).softmax(-1) - torch.eye(3)[labels]  # [N, C]
+    assert wrong.sum(0).tolist() == pytest.approx([0] * 3, abs=1e-4)
+    torch.testing.assert_close(wrong.T @ rows, -weights, rtol=0, atol=1e-4)
