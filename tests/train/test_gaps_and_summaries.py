@@ -182,6 +182,10 @@ def test_columns_of_summaries_and_what_stands_in_them(tmp_path: Path) -> None:
             columns([path], asked)
     with pytest.raises(LimelightError, match=r"row 1: 'c' holds 3; it takes a text, or a list"):
         list(shorts([path], ("a", "c")))
+    (tmp_path / "a.txt").write_text("x")
+    for asked in (columns, lambda files: list(shorts(files, ("a", "c")))):
+        with pytest.raises(LimelightError, match=r"a\.txt: texts with summaries are read from tables"):
+            asked([tmp_path / "a.txt"])
 
 
 def test_summaries_are_judged_beside_first_sentences() -> None:
