@@ -76,7 +76,7 @@ PROMISED = {
     "serve.api.bodies": {"LONGEST": 10_000_000, "TOP": 20},
     "serve.api.completions": {"LENGTH": 16},
     "serve.api.kept": {"AGE": 3600.0},
-    "serve.api.run": {"SWITCH": 0.0005, "DRAIN": 60},
+    "serve.api.run": {"DRAIN": 60},
     "serve.app": {"REPETITION": 1.1},
     "serve.choice": {"FLOOR": -9999.0},
     "serve.guard": {"LARGEST": 1 << 20},

@@ -2,15 +2,10 @@
 
 import signal
 import socket
-import sys
 from collections.abc import Callable, Sequence
 
 from limelight.serve.api.app import make
 from limelight.serve.api.shelf import Shelf
-
-SWITCH = 0.0005
-"""Seconds for which one Python thread may keep another waiting. The engine's gives way at every operation of torch, and
-where prompts are made ready beside it would have to wait Python's 5 ms each time before it may go on."""
 
 DRAIN = 60
 """Seconds that those who were let in are given to be answered when the server is told to end."""
@@ -31,7 +26,6 @@ def serve(
     first one is open. Raises what opening it raises."""
     import uvicorn
 
-    sys.setswitchinterval(SWITCH)
     failed: list[Exception] = []
 
     def opened(found: Shelf) -> None:
