@@ -94,6 +94,7 @@ def test_an_answer_that_was_stopped_can_go_on(visit: Visit) -> None:
     page = visit()
     page.add_init_script(STOPPED)
     page.reload()
+    page.wait_for_selector(".check")  # whether the model converses is known by then
     page.locator(".box").fill("Why is it so?")
     page.keyboard.press("Enter")
     until(page, "document.querySelector('.writing')?.textContent === 'It is and'")
