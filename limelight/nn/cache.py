@@ -12,7 +12,7 @@ def copy(to: Tensor, of: Tensor) -> None:
     """Writes the numbers of one tensor over those of another of the same shape, by the calling thread alone.
 
     Memory sets the pace, so that torch's threads gain little here; and where another program has one of the cores they
-    wait for each other at every layer, which took a hundred times as long.
+    wait for each other at every layer, which took up to thirty times as long.
     """
     if to.device.type == of.device.type == "cpu" and to.dtype == of.dtype:
         np.copyto(_numbers(to), _numbers(of))
