@@ -1,5 +1,6 @@
 """Tokens to text while they arrive, never showing half a character."""
 
+import codecs
 from collections.abc import Sequence
 from typing import final
 
@@ -19,7 +20,8 @@ class TextStream:
 
     Each piece costs the same however long the text is: only the last few tokens are decoded again, as context for
     leading spaces and for characters that are spread over tokens. Text is held back while it ends inside a character,
-    and during a run of byte-fallback tokens, which the decoder judges as a whole.
+    and during a run of byte-fallback tokens, which the decoder judges as a whole. Where a text is the bytes of its
+    tokens (`Tokenizer.bytewise`), nothing is decoded twice.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, after: Sequence[int] = (), special: bool = False) -> None:
@@ -29,11 +31,14 @@ class TextStream:
         self._shown = 0  # characters of the window's text that were given out
         self._before = [id for id in after if special or id not in tokenizer.controls][-_KEEP:]
         self._given = tokenizer.decode(self._before, special=special)
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if tokenizer.bytewise else None
 
     def push(self, id: int) -> str:
         """The text that became certain with this token; often empty, sometimes several characters."""
         if id in self._tokenizer.controls and not self._special:
             return ""  # in the window it would push out context, and has no text
+        if self._bytes is not None:
+            return self._bytes.decode(self._tokenizer.written(id))
         self._window.append(id)
         if id in self._tokenizer.byte_pieces:
             return ""
@@ -46,6 +51,8 @@ class TextStream:
 
     def close(self) -> str:
         """What was held back: after the last token, half a character is shown as the decoder shows it."""
+        if self._bytes is not None:
+            return self._bytes.decode(b"", final=True)
         return self._rest(self._text())
 
     def _rest(self, text: str) -> str:

@@ -57,6 +57,7 @@ class Tokenizer:
     second       the type of the tokens of the second of two such texts
     separator    the model's own mark between documents; stands in front of a text that is looked at
     byte_pieces  ids of single bytes ("<0xE2>"), by which SentencePiece writes unknown characters
+    bytewise     whether a text is the bytes of its tokens, one behind the other, as with GPT-2's kind of vocabulary
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -64,6 +65,7 @@ class Tokenizer:
         self._inner = parts.inner
         self._lock = threading.Lock()  # guards the switches of the inner tokenizer
         self._spelled: dict[int, str] = {}  # of the tokens that were asked for: whoever looks asks for thousands
+        self._written: dict[int, bytes] = {}  # the same
         with self._guarded():
             for text in (parts.template or "", *parts.others.values()):
                 text.encode()  # half a surrogate pair would be found when it is used or saved
@@ -99,6 +101,7 @@ class Tokenizer:
 
             spelled = (self._inner.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
             self.byte_pieces: frozenset[int] = frozenset(id for id in spelled if id is not None)
+            self.bytewise: bool = isinstance(self._inner.decoder, tokenizers.decoders.ByteLevel)
 
     @staticmethod
     def from_folder(path: str | Path, *, source: bool = False) -> "Tokenizer":
@@ -218,12 +221,19 @@ class Tokenizer:
         text = self.spell(id)
         if id in self.byte_pieces:
             return bytes([int(text[1:-1], 16)])
-        if "\ufffd" in text:
+        return (self.bytewise and self.written(id)) or text.encode()
+
+    def written(self, id: int) -> bytes:
+        """What a token of a bytewise vocabulary adds to a text; an unknown id adds nothing."""
+        known = self._written.get(id)
+        if known is None:
             with self._guarded():
-                found = bytes(_BYTES.get(letter, 0) for letter in self._inner.id_to_token(id) or "")
-            if found.decode(errors="replace") == self.decode((id,), special=True):
-                return found
-        return text.encode()
+                letters: str = self._inner.id_to_token(id) or ""
+            # A token that was added, with letters that stand for no byte, is written as it is spelled.
+            named = [_BYTES.get(letter) for letter in letters]
+            known = letters.encode() if None in named else bytes(byte for byte in named if byte is not None)
+            self._written[id] = known
+        return known
 
     def id(self, token: str) -> int:
         """The id of one token, given as the vocabulary spells it or as text. Raises RequestError if it isn't one."""

@@ -75,8 +75,9 @@ def test_leading_spaces_survive_a_special_token() -> None:
     assert "".join(_stream(tokenizer, ids)) == "the cat the mat" == tokenizer.decode(ids)
 
 
-def test_the_cost_of_a_token_does_not_grow_with_the_text(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = _tokenizer("byte-level")
+@pytest.mark.parametrize(("kind", "most"), [("byte-level", 1), ("sentencepiece", 40), ("wordpiece", 40)])
+def test_the_cost_of_a_token_does_not_grow_with_the_text(kind: str, most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = _tokenizer(kind)
     broken = tokenizer.encode("😀").ids[0]  # the worst case: never a whole character
     decode, decoded = tokenizer.decode, []
 
@@ -88,5 +89,15 @@ def test_the_cost_of_a_token_does_not_grow_with_the_text(monkeypatch: pytest.Mon
     stream = TextStream(tokenizer)
     for _ in range(2000):
         stream.push(broken)
-    assert max(decoded) < 40
-    assert len(decoded) < 3 * 2000
+    assert max(decoded) < most
+    assert len(decoded) < 3 * 2000 * most
+
+
+def test_a_token_that_was_added_is_written_as_it_is_spelled() -> None:
+    """One with letters that stand for no byte in GPT-2's alphabet, such as a space, and one of such letters alone."""
+    inner = byte_level("smollm")
+    inner.add_tokens(["two words", "｜", "é"])
+    tokenizer = Tokenizer(Parts(inner))
+    ids = [tokenizer.vocab + 7, *tokenizer.encode("the two words｜é cat").ids]
+    assert {"two words", "｜", "é"} <= {inner.id_to_token(id) for id in ids}
+    assert "".join(_stream(tokenizer, ids)) == tokenizer.decode(ids) == "the two words｜� cat"
