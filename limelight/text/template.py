@@ -34,7 +34,7 @@ def rendered(template: str, values: Mapping[str, Any]) -> str:
     except MemoryError:
         raise
     except Exception as problem:  # a template is a program from outside: it can raise anything
-        why = f"{problem or type(problem).__name__}"[:500]
+        why = (str(problem) or type(problem).__name__)[:500]
         raise TextError(f"the model's chat template failed: {why}") from problem
     if length > LONGEST:
         raise TextError(f"the model's chat template writes more than {LONGEST:,} characters")
