@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -342,3 +343,81 @@ def test_a_gguf_model_in_parts_is_fetched_whole(served: Hub) -> None:
     assert hub.cached("org/name", parts[0]) == path == hub.fetch("org/name", parts[0])
     (path.parent / parts[1]).unlink()
     assert hub.cached("org/name") is None
+
+
+def test_the_cache_lists_whole_models_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    configs = {
+        "models--org--b": '{"model_type": "llama"}',
+        "models--org--a": "[]",
+        "models--org--none": "{}",
+        "datasets--org--data": "{}",
+    }
+    for name, config in configs.items():
+        snapshot = tmp_path / name / "snapshots" / COMMIT
+        snapshot.mkdir(parents=True)
+        (tmp_path / name / "refs").mkdir()
+        (tmp_path / name / "refs" / ("pr" if "none" in name else "main")).write_text(COMMIT)
+        for file, content in {"config.json": config, "tokenizer.json": "{}", "model.safetensors": "12345"}.items():
+            (snapshot / file).write_text(content)
+    found = {name: tmp_path / f"models--org--{name}" / "snapshots" / COMMIT for name in "ab"}
+    sizes = {"a": len("[]{}12345"), "b": len('{"model_type": "llama"}{}12345')}
+    assert list(hub.every()) == [
+        hub.Cached("org/a", found["a"], sizes["a"], ""),
+        hub.Cached("org/b", found["b"], sizes["b"], "llama"),
+    ]
+    assert hub.cached("org/b") == found["b"]
+    assert hub.cached("org/none") is None
+    assert hub._family(tmp_path) == ""
+
+
+def test_a_repository_says_what_it_has(tmp_path: Path) -> None:
+    weights = ["model.safetensors"]
+    for names, file, why in (
+        (["a.bin", "b.txt"], "c.gguf", "org/name has no c.gguf; it has no GGUF file at all"),
+        (["b.gguf", "x", "a.gguf"], "c.gguf", "org/name has no c.gguf; it has a.gguf, b.gguf"),
+        (["b.gguf", "a.gguf"], None,
+         "org/name holds several GGUF files; name one, as in org/name:a.gguf (a.gguf, b.gguf)"),
+        (["x"], None, "org/name holds no weights that limelight opens (safetensors, torch's .bin, or .gguf)"),
+    ):  # fmt: skip
+        with pytest.raises(SourceError) as refused:
+            hub._choose("org/name", names, file)
+        assert str(refused.value) == why
+    names = ["z.txt", "config.json", "deep/a.json", "a.md", "model.safetensors"]
+    assert hub._choose("org/name", names, None) == [*weights, "config.json", "z.txt"]
+    parts = [f"deep/a-0000{number}-of-00002.gguf" for number in (1, 2)]
+    assert hub._choose("org/name", parts, None) == hub._choose("org/name", parts, parts[1]) == parts
+    (tmp_path / "deep").mkdir()
+    (tmp_path / parts[0]).touch()
+    assert hub._whole(tmp_path) is hub._whole(tmp_path, parts[0]) is None
+    (tmp_path / parts[1]).touch()
+    assert hub._whole(tmp_path) == hub._whole(tmp_path, parts[0]) == tmp_path / parts[0]
+
+
+def test_each_failure_has_its_clause() -> None:
+    from huggingface_hub import errors
+
+    elsewhere = errors.LocalEntryNotFoundError("not here")
+    assert hub._reason("org/name", elsewhere) == "the transfer from the hub failed: not here"
+    elsewhere.__cause__ = errors.OfflineModeIsEnabled("off")
+    assert hub._reason("org/name", elsewhere) == "HF_HUB_OFFLINE is set"
+    assert hub._reason("org/name", OSError("broken pipe")) == "the transfer from the hub failed: broken pipe"
+    lost = RuntimeError("outer")
+    lost.__context__ = socket.gaierror(-2, "unknown")
+    assert hub._reason("org/name", lost).startswith("no host called ")
+    with pytest.raises(SourceError) as refused, hub._explained("org/name"):
+        raise TimeoutError
+    assert str(refused.value) == (
+        "org/name is not on this machine and could not be fetched: the transfer from the hub failed: TimeoutError. To "
+        "provide it by hand, run `hf download org/name --local-dir FOLDER` on a machine that can, bring the folder "
+        "here, and name it"
+    )
+
+
+def test_telemetry_is_off_unless_the_user_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    for before, after in ((None, "1"), ("0", "0")):
+        monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
+        if before is not None:
+            monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", before)
+        hub._quiet()
+        assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == after
