@@ -30,7 +30,7 @@ def test_pieces_may_take_so_much_work_and_no_more(monkeypatch: pytest.MonkeyPatc
     assert merges_of(pieces) == [("aa", "a"), ("a", "a"), ("a", "aa")]
     monkeypatch.setattr(kinds, "_MOST_WORK", 13)
     with pytest.raises(
-        TextError, match="^this tokenizer has pieces of up to 3 characters, too long for SentencePiece$"
+        TextError, match=r"^this tokenizer has pieces of up to 3 characters, too long for SentencePiece$"
     ):
         merges_of(pieces)
 
@@ -80,10 +80,10 @@ def test_a_world_has_every_byte_and_none_twice() -> None:
     assert [found.token_to_id(name) for name in ("<end>", "Ā", "ab", "aĠb")] == [0, 1, 300, 301]
     assert found.encode("aab<end>a bé").ids[:2] == [98, 300]
     assert made_of(found)["model"]["unk_token"] == "Ā"
-    with pytest.raises(TextError, match="^it has a token twice$"):
+    with pytest.raises(TextError, match=r"^it has a token twice$"):
         world(BYTES, {"Ā": 0}, "it")  # a name that is the letter of a byte
     for missing in (0, 255):
-        with pytest.raises(TextError, match="^it is none of RWKV's World: not every byte is a token$"):
+        with pytest.raises(TextError, match=r"^it is none of RWKV's World: not every byte is a token$"):
             world({token: id for token, id in BYTES.items() if token != bytes([missing])}, {}, "it")
     with pytest.raises(TextError, match="not every byte is a token"):
         world({}, {}, "it")
@@ -93,7 +93,7 @@ def test_a_world_may_be_so_large_and_no_larger(monkeypatch: pytest.MonkeyPatch) 
     assert (kinds._MOST_OF_WORLD, kinds._LONGEST_OF_WORLD) == (100_000, 256)
     longest = BYTES | {b"x" * 256: 300}
     assert world(longest, {}, "it").encode("x" * 256).ids == [300]
-    with pytest.raises(TextError, match="^it is none of RWKV's World: that has at most 100,000 tokens of 256 bytes$"):
+    with pytest.raises(TextError, match=r"^it is none of RWKV's World: that has at most 100,000 tokens of 256 bytes$"):
         world(BYTES | {b"x" * 257: 300}, {}, "it")
     monkeypatch.setattr(kinds, "_MOST_OF_WORLD", 256)
     assert world(BYTES, {}, "it").get_vocab_size() == 256

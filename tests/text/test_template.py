@@ -75,7 +75,7 @@ def test_a_template_may_write_so_much_and_no_more(monkeypatch: pytest.MonkeyPatc
 
     assert rendered(source, {"n": 10, "f": write}) == "x" * 1000
     written.clear()
-    with pytest.raises(TextError, match="^the model's chat template writes more than 1,000 characters$"):
+    with pytest.raises(TextError, match=r"^the model's chat template writes more than 1,000 characters$"):
         rendered(source, {"n": 5000, "f": write})
     assert len(written) <= 12  # it ends there
 
@@ -153,7 +153,7 @@ def test_numbers_have_ten_thousand_bits_at_most(asked: list[Any]) -> None:
     render(2**9999 - 1)
     assert len(asked) == 1
     with pytest.raises(
-        RequestError, match="^a message holds a int; it takes text, or lists and dicts of text and numbers$"
+        RequestError, match=r"^a message holds a int; it takes text, or lists and dicts of text and numbers$"
     ):
         render(2**9999)
 
@@ -169,10 +169,10 @@ def test_a_template_has_a_million_characters_at_most(asked: list[Any]) -> None:
     ):
         with pytest.raises(TextError, match=f"^{says}$"):
             render(source)
-    with pytest.raises(RequestError, match="^the conversation is empty; give at least one message$"):
+    with pytest.raises(RequestError, match=r"^the conversation is empty; give at least one message$"):
         render("t", [])
     with pytest.raises(
-        RequestError, match='^a conversation is a list of messages such as {"role": "user", "content": "Hello"}$'
+        RequestError, match=r'^a conversation is a list of messages such as {"role": "user", "content": "Hello"}$'
     ):
         render("t", [{}, "x"])
     assert len(asked) == 1

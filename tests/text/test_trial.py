@@ -30,7 +30,7 @@ def test_what_grows_by_a_run_of_one_character_is_refused(sign: str) -> None:
     # 100 of them and a "!": 101 characters may become a hundred times as many, and those of eleven pieces.
     rule = f"\\x{{{ord(sign):X}}}"
     tried(normalizer=replace(rule, 111))
-    with pytest.raises(TextError, match="^it makes 11,201 characters of 101$"):
+    with pytest.raises(TextError, match=r"^it makes 11,201 characters of 101$"):
         tried(normalizer=replace(rule, 112))
 
 
@@ -91,11 +91,11 @@ def test_the_own_texts_of_rules_are_tried() -> None:
     def rule(pattern: str, count: int) -> dict[str, Any]:
         return {"type": "Replace", "pattern": {"String": pattern}, "content": "_" * count}
 
-    with pytest.raises(TextError, match="^it makes 3,200 characters of 20$"):
+    with pytest.raises(TextError, match=r"^it makes 3,200 characters of 20$"):
         tried(normalizer=rule("qz", 320))
     tried(normalizer=rule("qz", 310))
     # Of a long text, its first hundred characters.
-    with pytest.raises(TextError, match="^it makes 110,000 characters of 1,000$"):
+    with pytest.raises(TextError, match=r"^it makes 110,000 characters of 1,000$"):
         tried(normalizer=sequence(rule("k" * 60 + "j" * 60, 1), replace("[kj]{10}", 1100)))
     # What two of them make together: here "qq k", which none of them holds.
     tried(normalizer=sequence(rule("qq", 2), replace("q{2}  ", 1)))
@@ -111,12 +111,12 @@ def test_a_thousand_tokens_may_stand_around_a_text() -> None:
         }
 
     tried(post_processor=around(1000))
-    with pytest.raises(TextError, match="^it puts 1,001 tokens around every text$"):
+    with pytest.raises(TextError, match=r"^it puts 1,001 tokens around every text$"):
         tried(post_processor=around(1001))
 
 
 def test_what_the_library_does_not_know_is_said_in_its_words() -> None:
-    with pytest.raises(TextError, match="^it is damaged or of a newer kind: data did not match any variant"):
+    with pytest.raises(TextError, match=r"^it is damaged or of a newer kind: data did not match any variant"):
         tried(normalizer={"type": "Nonsense"})
     tried(normalizer=None, pre_tokenizer={"type": "Whitespace"}, decoder=None)
     tried()
