@@ -148,7 +148,7 @@ def read(
 def _lots(
     branches: Sequence[Branch], order: Sequence[int], starts: Mapping[int, int], most: int
 ) -> Iterator[list[int]]:
-    """Places of texts to be read together, about as many positions each time."""
+    """Places of texts to be read together, about as many positions each time; the last of them ends a lot."""
     counts = {i: len(branches[i].tokens) - starts[i] for i in order}
     whole = sum(counts.values())
     lots = max(1, round(whole / WORTHWHILE))
@@ -160,8 +160,6 @@ def _lots(
         if len(lot) == most or done * lots >= whole * (told + 1):
             yield lot
             lot, told = [], done * lots // whole
-    if lot:
-        yield lot
 
 
 def _step(network: Decoder, state: State, new: Sequence[Branch], starts: Sequence[int], natural: bool) -> Tensor:

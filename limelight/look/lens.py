@@ -102,7 +102,7 @@ def _guesses(logits: Tensor, following: Sequence[int | None], n: int, names: _Na
     """logits: [n, V]; following: [n] the tokens that really come next."""
     scores = logits.log_softmax(-1)
     entropies = -(scores.exp() * scores).sum(-1)
-    values, ids = scores.topk(min(max(n, 0), scores.shape[-1]))
+    values, ids = scores.topk(min(n, scores.shape[-1]))
     for row, actual in enumerate(following):
         top = tuple(zip((names[id] for id in ids[row].tolist()), values[row].exp().tolist(), strict=True))
         entropy = float(entropies[row])

@@ -264,7 +264,7 @@ def _turn(rotary: nn.Module, positions: Positions, place: int) -> tuple[Tensor, 
 def _output(network: Decoder, tokenizer: Tokenizer, stream: Tensor, n: int) -> Output:
     logits = network.logits(stream).cpu()
     total = logits.logsumexp(-1)
-    best = logits.topk(min(max(n, 0), network.vocab))
+    best = logits.topk(min(n, network.vocab))
     names = map(tokenizer.spell, best.indices.tolist())
     top = zip(names, best.values.tolist(), (best.values - total).exp().tolist(), strict=True)
     return Output(_own(stream), tuple(top), float(total))

@@ -10,11 +10,13 @@ from references import saved
 import limelight
 from limelight.errors import RequestError, TextError
 from limelight.look import SeenAnswer
+from limelight.look.context import Matrix, Prompted, Segment, _turns, conversation, passage
 from limelight.look.importance import ALL
 from limelight.look.text import sink_tokens
 from limelight.models.api import Decoder
 from limelight.models.build import build
 from limelight.models.presets import preset
+from limelight.text.words import Word
 
 PROMPT = "w10 w11 . w12 w13 w14 .\nw15 w16\n\nw17 w18 w19 ."
 ANSWER = " w20 w21 . w22 w23"
@@ -72,6 +74,54 @@ def test_the_matrix_is_what_each_part_loses_when_one_is_hidden(model: limelight.
     torch.testing.assert_close(folded, torch.stack((found.values[:3].sum(0), found.values[3:].sum(0))))
     torch.testing.assert_close(seen.matrix("message", "sentence").whole(), found.whole())
     assert float(found.values.abs().max()) > 1e-3
+
+
+def test_a_matrix_tells_of_each_part_what_it_rests_on_most() -> None:
+    rows = Segment("Yes.", 20, 24, range(9, 10), None), Segment("It is.", 25, 31, range(10, 12), None)
+    columns = Segment("One", 0, 3, range(1, 2), "user"), Segment("Two", 4, 7, range(2, 3), "user")
+    found = Matrix(rows, columns, torch.tensor([[0.1, 3.0], [-1.0, -2.0]]))
+    assert str(found) == "“Yes.”: 20 times less likely without “Two”\n“It is.”: 2.7 times more likely without “One”"
+    assert found.whole().tolist() == pytest.approx([-0.9, 1.0])
+    assert rows[1].word == Word("It is.", 25, 31, range(10, 12))
+    frame = pytest.importorskip("pandas") and found.to_pandas()
+    assert (list(frame.index), list(frame.columns)) == (["Yes.", "It is."], ["One", "Two"])
+    assert frame.loc["It is.", "One"] == -1
+
+
+def test_a_passage_has_a_part_for_each_paragraph_and_the_answer(model: limelight.Model) -> None:
+    found = passage(model.tokenizer, "a b\n\n c\nd\n \n\ne ", " f \n")
+    parts = ((0, 3, None), (6, 9, None), (13, 15, None), (15, 17, None))  # an empty line parts, a new line does not
+    assert found == Prompted("a b\n\n c\nd\n \n\ne  f", parts, sink_tokens(model.tokenizer), False, None)
+
+
+def test_messages_are_found_one_behind_the_other() -> None:
+    messages = [
+        {"role": "user", "content": " w10 "},
+        {"role": "system", "content": ""},
+        {"role": "tool"},
+        {"role": "user", "content": "w10"},
+    ]
+    opened = "<s> user : w10 </s> <s> user : w10 </s>"
+    assert _turns(opened, messages) == [(11, 14, "user"), (31, 34, "user")]
+    with pytest.raises(RequestError, match="template changes message 2, so that its words cannot be found"):
+        _turns("w10 w11", [messages[0], messages[0]])
+    with pytest.raises(RequestError, match="message 1 is 'w10'; it must be a dictionary"):
+        _turns(opened, ["w10"])  # type: ignore[list-item]
+
+
+def test_one_word_of_an_answer_has_a_rank_and_several_have_none(model: limelight.Model, seen: SeenAnswer) -> None:
+    assert repr(seen) == f"SeenAnswer('w20 w21 . w22 w23', 2 messages before it, by {model.title})"
+    one = seen.importance("w21", of="word", check=False)
+    at = seen.parts("word")[1].tokens.start
+    with torch.inference_mode():
+        order = model.network(torch.tensor([seen.reading.tokens]))[0, at - 1].argsort(descending=True).tolist()
+    assert (one.rank, one.expected, one.check) == (order.index(21) + 1, None, None)
+    assert (one.by, one.target.text, one.logprob) == ("sentence", "w21", pytest.approx(float(answered(model, seen)[1])))
+    assert seen.importance("w22 w23", check=False).rank is None
+    assert seen.importance(check=False).target.text == seen.answer
+    told: list[tuple[int, int]] = []
+    seen.matrix(progress=lambda *step: told.append(step))
+    assert told[-1] == (4, 4)
 
 
 def test_a_recurrent_model_answers_without_what_is_left_out(model: limelight.Model) -> None:
@@ -155,6 +205,15 @@ def test_a_conversation_by_the_models_own_template(tmp_path: Path) -> None:
     ]
     assert seen.answer == "w20 w21 ."
     assert model.look([*messages, {"role": "assistant", "content": "w20 w21 ."}]).text == seen.text
+    ids = len(model.tokenizer.encode(seen.text, special=True).ids)
+    said = "w20 w21 w22 w23 w24 w25"
+    four = "w20 w21 w22 w23"  # nine tenths, again and again
+    for most, kept in ((None, said), (ids + 3, said), (ids + 2, f"{four} w24"), (ids + 1, four)):
+        cut = conversation(model.tokenizer, messages, f"{said} ", most)
+        assert cut.text.endswith(f"<s> assistant : {kept}")
+        assert cut.parts[-1] == (len(cut.text) - len(cut.text.rpartition(" : ")[2]), len(cut.text), "assistant")
+        assert most is None or len(model.tokenizer.encode(cut.text, special=True).ids) <= most
+    assert (cut.special, cut.front, cut.coded) == (True, (), None)
     written = model.look(messages)  # the model gives an answer of its own
     assert written.text.startswith(seen.text[: -len("w20 w21 .")])
     (tmp_path / "chat_template.jinja").write_text(TEMPLATE.replace("m.content", "m.content | upper"))

@@ -99,6 +99,7 @@ def test_names_that_are_none_are_refused_by_name(model: limelight.Model) -> None
         ("decoder.blocks.1.mixture_of_experts", "there are .*'decoder.blocks.1.attention', "),
         ("nothing", "there are 'embed', 'decoder', 'head'"),
         (7, "no module is called 7; there are 'embed'"),
+        ("decoder.norm.xyz", "^no module is called 'decoder.norm.xyz'$"),  # which has no parts to list
     ):
         with pytest.raises(RequestError, match=said):
             model.hooked({name: doubled})  # type: ignore[dict-item]

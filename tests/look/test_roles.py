@@ -86,6 +86,52 @@ PATTERNS = {
 KNOWN = {(0, 0): "previous", (0, 1): "self", (0, 2): "same", (1, 0): "induction", (1, 3): "first", (2, 2): "previous"}
 
 
+PRONOUNS = """
+Mary met John in town because she was bored | she Mary John
+Mary met John in town because he was bored | he John Mary
+John met Mary in town because she was bored | she Mary John
+John met Mary in town because he was bored | he John Mary
+Yesterday Mary told John that she had to go | she Mary John
+Yesterday Mary told John that he had to go | he John Mary
+Yesterday John told Mary that she had to go | she Mary John
+Yesterday John told Mary that he had to go | he John Mary
+the king met the woman in town because he was bored | he king woman
+the king met the woman in town because she was bored | she woman king
+the woman met the king in town because he was bored | he king woman
+the woman met the king in town because she was bored | she woman king
+Yesterday the king told the woman that he had to go | he king woman
+Yesterday the king told the woman that she had to go | she woman king
+Yesterday the woman told the king that he had to go | he king woman
+Yesterday the woman told the king that she had to go | she woman king
+We saw the dog near the boys and thought that it looked old | it dog boys
+We saw the dog near the boys and thought that they looked old | they boys dog
+We saw the boys near the dog and thought that it looked old | it dog boys
+We saw the boys near the dog and thought that they looked old | they boys dog
+We saw the car near the trees and thought that it looked old | it car trees
+We saw the car near the trees and thought that they looked old | they trees car
+We saw the trees near the car and thought that it looked old | it car trees
+We saw the trees near the car and thought that they looked old | they trees car
+"""
+"""Each sentence, and who looks, whom the pronoun means and whom it does not."""
+
+SUBJECTS = """
+Last week the key near the cabinets was lost | was key cabinets
+Last week the keys near the cabinet were lost | were keys cabinet
+Last week the picture near the houses was lost | was picture houses
+Last week the pictures near the house were lost | were pictures house
+Last week the teacher near the students was lost | was teacher students
+Last week the teachers near the student were lost | were teachers student
+Last week the book near the tables was lost | was book tables
+Last week the books near the table were lost | were books table
+"""
+
+
+def test_the_sentences_say_who_is_meant_and_who_is_not() -> None:
+    told = [[f"{sentence} | {' '.join(asked)}" for sentence, *asked in links] for links in measuring.LINKS.values()]
+    assert list(measuring.LINKS) == ["pronoun", "subject"]
+    assert told == [PRONOUNS.split("\n")[1:-1], SUBJECTS.split("\n")[1:-1]]
+
+
 def test_the_sentences_are_english_and_hold_the_words_that_are_asked_about() -> None:
     for sentence, *words in (link for links in measuring.LINKS.values() for link in links):
         cut = sentence.split()
@@ -145,6 +191,18 @@ def test_the_places_of_repetitions_and_punctuation() -> None:
     assert marked["punctuation"] == [[0, 4, 2], [0, 5, 2]]
     assert marked["previous"] == [[0, t, t - 1] for t in range(2, 6)]
     assert marked["first"] == [[0, t, 0] for t in range(1, 6)] + [[1, 1, 0]]
+    assert marked["self"] == [[0, t, t] for t in range(1, 6)] + [[1, 1, 1]]
+    assert list(marked) == ["previous", "same", "induction", "punctuation", "self", "first"]
+    assert all(place.dtype == torch.int8 for place in places.values())
+
+
+def test_random_tokens_are_said_twice_behind_the_sink_token(model: limelight.Model) -> None:
+    rows = measuring._random(model.network, model.tokenizer)
+    assert len(rows) == 4
+    assert all(row[0] == model.tokenizer.separator for row in rows)
+    assert all(row[1:26] == row[26:] and len({*row[1:]}) == 25 for row in rows)
+    assert not model.tokenizer.controls & {id for row in rows for id in row[1:]}
+    assert len({tuple(row) for row in rows}) == 4
 
 
 def test_pronouns_count_for_the_right_word_and_against_the_wrong_one(model: limelight.Model) -> None:
@@ -199,6 +257,17 @@ def test_of_names_what_holds() -> None:
     assert role(previous=0.1, first=0.9) == ("first", pytest.approx(0.9))
     assert role(previous=0.2, first=0.3) == (None, pytest.approx(0.3))
     assert role(pronoun=-0.5) == (None, 0.0)
+    assert role(self=0.25, first=0.9) == ("self", 0.25)
+    assert role(previous=0.24, first=0.5) == ("first", 0.5)
+    assert role(first=0.75) == ("first", 0.75)
+    two = Roles({"previous": torch.tensor([[0.1, 0.5], [0.9, 0.1]])})
+    assert [two.of(0, 1), two.of(1, 0)] == [("previous", 0.5), ("previous", pytest.approx(0.9))]
+    for layer, head, said in (
+        (2, 0, "layer is 2; it must be from 0 to 1"),
+        (0, 2, "head is 2; it must be from 0 to 1"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            two.of(layer, head)
 
 
 def test_sentences_without_words_are_refused(model: limelight.Model) -> None:

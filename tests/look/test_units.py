@@ -10,6 +10,10 @@ import limelight
 from limelight.decode import generate
 from limelight.errors import RequestError
 from limelight.look import Seen
+from limelight.look.parts import activations
+from limelight.look.question import GivenWord
+from limelight.look.record import record
+from limelight.look.session import Variant
 from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.presets import preset
@@ -66,6 +70,26 @@ def test_the_stream_and_what_each_layer_would_say(model: limelight.Model) -> Non
 def test_what_needs_attention_is_refused(model: limelight.Model, ask: Callable[[Seen], object]) -> None:
     with pytest.raises(RequestError, match=r"recurrent"):
         ask(model.look(TEXT))
+
+
+def test_parts_that_a_layer_does_not_have_are_refused(model: limelight.Model) -> None:
+    tokens = torch.tensor([[5, 6, 7]])
+    for part, said in (
+        ("heads", "^a recurrent unit of this model has no heads; look at another part$"),
+        ("feedforward", "^the layers of this model have no feed-forward; look at another part$"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            activations(model.network, tokens, [part], lambda made: made)
+    found, _ = activations(model.network, tokens, ["attention"], lambda made: made.shape)
+    assert found == {"attention": [(1, 3, 64)] * 3}
+    with pytest.raises(RequestError, match=r"^layer 1 has a recurrent unit in the place of attention, so it has no w"):
+        record(model.network, attention=[1])
+    with pytest.raises(RequestError, match=r"^layer 0 has no attention to a source: the model has 0 that do$"):
+        record(model.network, cross=[0])
+    with pytest.raises(RequestError, match=r"^there is no layer 3: the model has layers 0 to 2$"):
+        record(model.network, hidden=[3])
+    with pytest.raises(RequestError, match=r"so none can be blocked; leave it out$"):
+        model.look(TEXT).session.values(GivenWord((2,), (0,)), [Variant(blocked=(range(1, 2),))])
 
 
 def test_nothing_is_hidden_and_nothing_drafted(model: limelight.Model) -> None:
