@@ -180,3 +180,101 @@ def test_mutated_files_open_or_are_refused(tmp_path: Path, changes: list[tuple[i
     for at, new in changes:
         data[at : at + len(new)] = new
     assert outcome(tmp_path / "mutated.pt", bytes(data)).startswith(("opened", str(tmp_path)))
+
+
+def call(name: str, *arguments: bytes) -> bytes:
+    """The pickle of a call, within another."""
+    return b"c" + name.replace(" ", "\n").encode() + b"\n(" + b"".join(arguments) + b"tR"
+
+
+def sizes(*numbers: int) -> bytes:
+    return b"(" + b"".join(map(number, numbers)) + b"t"
+
+
+def file(weight: bytes, keys: Any = ("0",), data: bytes = struct.pack("<q4f", 4, 1, 2, 3, 4)) -> bytes:
+    """A file {"w": what the pickle `weight` makes}."""
+    state = b"\x80\2}X\1\0\0\0w" + weight + b"s."
+    return head() + state + pickle.dumps(list(keys) if isinstance(keys, tuple) else keys, 2) + data
+
+
+def held(count: int = 4, key: bytes = b"X\1\0\0\0" + b"0", word: bytes = b"storage", behind: bytes = b"N") -> bytes:
+    named = b"X" + struct.pack("<I", len(word)) + word
+    return b"(" + named + b"ctorch\nFloatStorage\n" + key + b"X\3\0\0\0cpu" + number(count) + behind + b"tQ"
+
+
+def test_older_calls_make_the_same_tensors(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    plain = call("torch._utils _rebuild_tensor", held(), number(1), sizes(2), sizes(2))
+    assert outcome(path, file(plain)) == "opened"
+    assert open_tensors(path).read("w").tolist() == [2, 4]  # type: ignore[union-attr]
+    whole = call("torch._utils _rebuild_parameter", plain, b"\x88", b"}")
+    assert outcome(path, file(whole)) == "opened"
+    assert open_tensors(path).read("w").tolist() == [2, 4]  # type: ignore[union-attr]
+    assert open_tensors(path).metadata == {}
+
+
+def rebuilt(*arguments: bytes) -> bytes:
+    return file(call("torch._utils _rebuild_tensor", *arguments))
+
+
+NO_STORAGE = "its pickle describes no storage of a tensor"
+NO_SIZES = "its pickle describes a tensor by something else than a storage and sizes"
+NO_NUMBERS = "its pickle describes a tensor by something else than whole numbers"
+ONE = number(0), sizes(1), sizes(1)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (view(4, 0, [1], [1]).replace(b"P\x19.", b"P\x1a."), "it is of another version"),
+        (head().replace(number(1001), number(1002)) + view(4, 0, [1], [1])[len(head()) :], "it is of another version"),
+        (file(call("torch._utils _rebuild_tensor", held(), *ONE), keys={}), "it is of another version"),
+        (pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2) + b"\x80\2]." + view(4, 0, [1], [1])[len(
+            head()) :], "its numbers are in big-endian order"),
+        (rebuilt(number(1), *ONE), NO_SIZES),
+        (rebuilt(held(), number(0), sizes(1), sizes(1, 1)), NO_SIZES),
+        (rebuilt(held(), number(0), sizes(*[1] * 9), sizes(*[1] * 9)), NO_SIZES),
+        (rebuilt(held(), number(0), b"]", b"]"), "its pickle has a list where a tuple belongs"),
+        (rebuilt(held(), b"\x88", sizes(1), sizes(1)), NO_NUMBERS),
+        (rebuilt(held(), number(0), sizes(1), sizes(-1)), NO_NUMBERS),
+        (rebuilt(held(), number(0), sizes(1), sizes(1 << 48)), NO_NUMBERS),
+        (rebuilt(held(-1), *ONE), NO_STORAGE),
+        (rebuilt(held(key=b"K\0"), *ONE), NO_STORAGE),
+        (rebuilt(held(word=b"stores"), *ONE), NO_STORAGE),
+        (rebuilt(held(behind=b"K\1"), *ONE), NO_STORAGE),
+        (head() + b"\x80\2}(N\x88u.", "its pickle has a key that is a NoneType"),
+        (head() + b"\x80\2}K\1a.", "its pickle has a dict where a list belongs"),
+        (head() + b"\x80\2]K\1K\1s.", "its pickle has a list where a dict belongs"),
+        (head() + b"\x80\2cos\nmkdir\n]R.", "its pickle has a list where a tuple belongs"),
+    ],
+)  # fmt: skip
+def test_a_pickle_of_something_else_is_refused(data: bytes, why: str, tmp_path: Path) -> None:
+    path = tmp_path / "bad.pt"
+    assert outcome(path, data) == f"{path}: not a sound file of tensors: {why}"
+
+
+def test_a_tensor_may_be_this_large(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    eight = rebuilt(held(), number(0), sizes(*[1] * 7, 4), sizes(*[1] * 8))
+    assert outcome(path, eight) == "opened"
+    assert outcome(path, rebuilt(held(), number(0), sizes(1), sizes((1 << 48) - 1))) == "opened"
+    assert outcome(path, rebuilt(held(), number(0), sizes(0, 1 << 20), sizes(1, 1))) == "opened"
+    why = f"{path}: tensor 'w' of shape (0, 1048577) is larger than its data"
+    assert outcome(path, rebuilt(held(), number(0), sizes(0, (1 << 20) + 1), sizes(1, 1))) == why
+    past = f"{path}: tensor 'w' of shape (2,) reaches past its data"
+    assert outcome(path, rebuilt(held(), number(0), sizes(2), sizes(4))) == past
+    assert outcome(path, rebuilt(held(), number(0), sizes(2), sizes(3))) == "opened"
+
+
+def test_numbers_lie_where_the_list_says(tmp_path: Path) -> None:
+    path, one = tmp_path / "model.pt", call("torch._utils _rebuild_tensor", held(), *ONE)
+    unfit = f"{path}: the list of its storages does not fit its tensors"
+    for keys in ((0,), ("0", "0"), ("1",), ("0", "1")):
+        assert outcome(path, file(one, keys)) == unfit
+    assert outcome(path, file(one, data=bytes(7))) == unfit
+    lengths = f"{path}: ends within the numbers of a tensor, or says two lengths of one"
+    assert outcome(path, file(one, data=struct.pack("<q4f", 3, 1, 2, 3, 4))) == lengths
+    assert outcome(path, file(one, data=struct.pack("<q4f", 4, 1, 2, 3, 4)[:-1])) == lengths
+    assert outcome(path, file(one, ())) == f"{path}: holds no numbers for the storage 0"
+    long = call("torch._utils _rebuild_tensor", held(key=b"X" + struct.pack("<I", 50) + b"k" * 50), *ONE)
+    assert outcome(path, file(long, ())) == f"{path}: holds no numbers for the storage {'k' * 40}"
