@@ -15,7 +15,8 @@ from references import saved, write_tokenizer
 import limelight
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
-from limelight.look.links import TELLING, by_word, strongest
+from limelight.look.decompose import traced
+from limelight.look.links import ATTENTION, TELLING, by_word, keepable, strongest
 from limelight.look.question import GivenWord
 from limelight.look.session import DecoderSession, Variant, stacked
 from limelight.look.text import known
@@ -240,6 +241,67 @@ def test_a_text_past_the_context_is_refused_with_both_numbers(model: limelight.M
         model.look(" ".join(["w5"] * 129))
     with pytest.raises(RequestError, match="no words"):
         model.look("   ")
+
+
+def test_a_text_may_fill_the_context_and_then_no_word_comes_next(model: limelight.Model) -> None:
+    full = " ".join(["w5"] * 127)  # behind the sink token
+    seen = model.look(full)
+    assert len(seen.ids) == 128
+    with pytest.raises(
+        RequestError, match=r"^the text fills all that the model sees, so that no word comes next; shor"
+    ):
+        seen.importance()
+    assert model.look(full[:-3]).ahead.ids[:-1] == seen.ids[:-1]
+    assert model.means([full]).places == 127
+    assert model.steering_vector([(full, "w6")], layer=1).direction.shape == (64,)
+
+
+def test_what_is_asked_for_by_default(seen: Seen) -> None:
+    assert len(seen.next_words()) == len(seen.links()) == 10
+    assert seen.next_words() == seen.next_words(10)
+    assert {link.source for link in seen.links()} == {8}  # the last word
+    assert len(seen.next_words(1)) == len(seen.links(n=1)) == 1
+    for ask in (seen.next_words, lambda n: seen.links(n=n), lambda n: seen.lens(n=n)):
+        with pytest.raises(RequestError, match=r"^n is 0; it must be"):
+            ask(0)
+    assert {len(guess.top) for layer in seen.lens().layers for guess in layer} == {5}
+    assert seen.logits("w12").shape == (1, 99)
+    assert [seen.place(), seen.place(1), seen.place("w12")] == [8, 0, 2]
+
+
+def test_attention_is_kept_from_one_reading_where_there_is_room(
+    model: limelight.Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = tuple(range(10, 22))
+    for room, kept in ((3 * 4 * 12**2, True), (3 * 4 * 12**2 - 1, False)):  # of layers, heads and pairs of tokens
+        monkeypatch.setattr("limelight.look.links.KEPT", room)
+        session = DecoderSession(model.network, tokens)
+        assert keepable(session) is kept
+        traced(session, (11,))
+        assert session.knows(ATTENTION) is kept
+        assert "hidden" in vars(session)  # which it need not read again
+        other = DecoderSession(model.network, tokens)
+        traced(other, (10,))  # of a part of the text nothing more is known
+        assert not other.knows(ATTENTION)
+        assert "hidden" not in vars(other)
+        torch.testing.assert_close(session.hidden, other.hidden, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["llama-dynamic", "phi3-longrope"])
+def test_where_all_hangs_on_the_length_each_length_is_read_anew(name: str, tmp_path: Path) -> None:
+    saved(name, tmp_path)
+    network = limelight.open(tmp_path, kind=limelight.Model).network
+    tokens = [10 + i * 7 % 80 for i in range(40)]
+    session = DecoderSession(network, tokens)
+    for end in (38, 36, 38, 38):
+        question, span = GivenWord((end,), (50,)), range(20, 21)
+        found = session.values(question, [Variant(), Variant(replaced=((span, (60,)),))])
+        rows = torch.tensor([tokens[: end + 1], [*tokens[:20], 60, *tokens[21 : end + 1]]])
+        with torch.inference_mode():
+            expected = network(rows)[:, -1].log_softmax(-1)[:, 50]
+        assert found == pytest.approx(expected.tolist(), abs=1e-4)
+        assert session._prefix is not None
+        assert session._prefix[0] == end + 1
 
 
 def test_log_probabilities_are_finite(seen: Seen) -> None:

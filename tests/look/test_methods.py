@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from look import plainly
+from look.made_up import MadeUp, text
 from references import CONFIGS, saved
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -17,15 +18,17 @@ from limelight.checkpoints.open import open_checkpoint
 from limelight.errors import RequestError
 from limelight.look import METHODS, Seen
 from limelight.look.decompose import ALTERNATIVES, Trace, explained, mixing
+from limelight.look.importance import chosen, fitting
 from limelight.look.linear import backward
 from limelight.look.links import by_word
 from limelight.look.question import GivenWord
 from limelight.look.record import record
-from limelight.look.session import DecoderSession, Variant
+from limelight.look.session import DecoderSession, Variant, session, stacked
 from limelight.look.text import Reading
 from limelight.models import config as c
 from limelight.models.api import Decoder
 from limelight.models.build import build
+from limelight.models.presets import preset
 from limelight.text.words import Word
 
 TOKENS = torch.randint(3, 99, (24,), generator=torch.Generator().manual_seed(3)).tolist()
@@ -398,6 +401,35 @@ def test_a_model_with_sinks_is_not_taken_apart_but_measured(tmp_path: Path) -> N
     words = " ".join(f"w{3 + i * 7 % 90}" for i in range(40))
     assert seen.importance("w18").words
     assert limelight.open(tmp_path, kind=limelight.Model).look(words).importance(check=False).words
+
+
+def test_methods_know_the_texts_that_they_fit(model: limelight.Model) -> None:
+    everywhere = ["measured", "leave-one-out", "leave-one-replaced"]  # in a recurrent model nothing can be hidden
+    assert [method.name for method in fitting(MadeUp(text(3), lambda *gone: 1.0, blocks=False))] == everywhere
+    assert [method.name for method in fitting(MadeUp(text(3), lambda *gone: 1.0))] == [
+        "measured",
+        "blocking",
+        "leave-one-out",
+        "leave-one-replaced",
+    ]
+    assert fitting(DecoderSession(model.network, [5, 6])) == list(METHODS.values())
+    with pytest.raises(
+        RequestError, match=r"^the method attention cannot be used on no model; those that can: measured,"
+    ):
+        chosen("attention", MadeUp(text(3), lambda *gone: 1.0))
+
+
+def test_what_is_recurrent_is_not_taken_apart() -> None:
+    network = build(preset("lstm", 99, width=32))
+    assert isinstance(network, Decoder)
+    with pytest.raises(
+        RequestError, match=r"^only a transformer that reads one text can be taken apart; use leave-one-o"
+    ):
+        Trace(network, [5, 6])
+    with pytest.raises(
+        RequestError, match=r"^this is a recurrent model: it has no single stack of attention to look int"
+    ):
+        stacked(session(network, [5, 6]))
 
 
 def test_methods_are_told_apart_by_name_title_kind_and_unit() -> None:

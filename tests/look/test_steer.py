@@ -131,12 +131,35 @@ def test_a_vector_is_saved_and_loaded(model: limelight.Model, tmp_path: Path) ->
         vector.save(tmp_path / "no" / "vector.safetensors")
 
 
+def test_a_vector_is_told_on_one_line() -> None:
+    assert repr(SteeringVector(torch.tensor([3.0, -4.0]), 2, "tiny")) == (
+        "SteeringVector(layer 2 of tiny, width 2, length 5.0)"
+    )
+
+
+def test_a_vector_of_others_is_read_in_float32_and_needs_no_model(tmp_path: Path) -> None:
+    file = tmp_path / "vector"
+    save_file({"direction": torch.ones(4).half()}, file, {"kind": "limelight steering vector", "layer": "10"})
+    found = SteeringVector.load(str(file))
+    assert (found.direction.dtype, found.layer, found.model) == (torch.float32, 10, "a model")
+
+
+def test_what_cannot_be_put_in_place_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "vector").mkdir()  # a folder is in the way
+    with pytest.raises(FileError, match="vector cannot be written: "):
+        SteeringVector(torch.ones(4), 2, "tiny").save(tmp_path / "vector")
+    assert [each.name for each in tmp_path.iterdir()] == ["vector"]
+
+
 def test_files_that_hold_no_vector_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "file"
     good = {"kind": "limelight steering vector", "layer": "2", "model": "m"}
     for tensors, about in (
         ({"direction": torch.ones(4)}, None),
         ({"direction": torch.ones(4)}, {**good, "layer": "-1"}),
+        ({"direction": torch.ones(4)}, {**good, "layer": "²"}),
+        ({"direction": torch.ones(4)}, {"kind": good["kind"]}),
+        ({"direction": torch.ones(4)}, {**good, "kind": "a steering vector"}),
         ({"direction": torch.ones(4, 4)}, good),
         ({"direction": torch.full((4,), float("nan"))}, good),
         ({"other": torch.ones(4)}, good),

@@ -79,6 +79,30 @@ def test_scores_are_held_below_a_cap(tmp_path: Path) -> None:
     test_the_row_of_weights_is_worked_out_again_and_is_the_recorded_one(model)
 
 
+@pytest.mark.parametrize("name", ["gpt_oss", "bloom", "mpt"])
+def test_sinks_take_a_share_and_biases_are_added_to_the_scores(name: str, tmp_path: Path) -> None:
+    saved(name, tmp_path)
+    model = limelight.open(tmp_path, kind=limelight.Model)
+    found = model.look(TEXT).steps(9, 0, 1)
+    scores, weights = found.scores, found.weights
+    visible = weights.visible
+    assert weights.highest == pytest.approx(float(scores.values[visible].max()))
+    shares = (scores.values[visible] - weights.highest).exp()
+    assert_close(weights.values[visible], shares / weights.total, **CLOSE)
+    assert not weights.values[~visible].any()
+    sinks = model.network.decoder.blocks[0].attention.sinks
+    added = scores.values - scores.products * scores.scale
+    if name == "gpt_oss":
+        sink = float((sinks[1] - weights.highest).exp())
+        assert weights.total == pytest.approx(float(shares.sum()) + sink, rel=1e-5)
+        assert not added.any()
+    else:
+        assert weights.total == pytest.approx(float(shares.sum()), rel=1e-5)
+        steps = added[visible].diff()  # each place nearer by one counts as much more
+        assert float(steps[0]) > 0.001
+        assert_close(steps, steps[:1].expand_as(steps), rtol=1e-3, atol=1e-5)
+
+
 def test_queries_and_keys_are_turned_by_the_angles(model: limelight.Model) -> None:
     found = follow(model)
     at, angles = found.projected, found.placed.angles

@@ -10,6 +10,11 @@ from look import plainly
 from tasks.small_languages import language, network
 
 from limelight.look.inquiry import AGAIN, MORE, REPLACEMENTS
+from limelight.look.question import GivenWord
+from limelight.look.seq2seq import Seq2SeqSession
+from limelight.look.session import Variant
+from limelight.models import config as c
+from limelight.models.build import build
 from limelight.tasks.look_translation import SeenTranslation
 
 SOURCE = "zwei kinder läuft schnee und ein kleiner hund im"
@@ -95,3 +100,33 @@ def test_words_already_written_are_judged_too(name: str, seen: SeenTranslation) 
             assert heard.importance is None
         else:
             assert heard.importance == pytest.approx(plainly.average(falls), abs=1e-4), heard
+
+
+@pytest.mark.parametrize("inherits", [False, True])
+def test_what_is_hidden_in_a_translation_is_hidden_from_what_follows(inherits: bool) -> None:
+    """Where a unit passes on what it read, also from the later tokens of the same word."""
+    norm, width = c.LayerNorm(1e-6), 8
+    attention = c.Attention(2, 2, 4, 0.5)
+    own = c.SSRU(1, 1, width, 1.0) if inherits else attention
+    reader, writer = (
+        c.TransformerStack(width, (c.Block(mine, c.FeedForward(8, "relu"), norm, "post", cross),), None)
+        for mine, cross in ((attention, None), (own, attention))
+    )
+    made: Any = build(c.ModelConfig("test", 30, 16, writer, c.LMHead(tied=True), encoder=reader))
+    session = Seq2SeqSession(made.eval(), [5, 6, 7], [1, 8, 9, 10])
+    question = GivenWord((6,), (11,))
+    variant = Variant(blocked=(range(1, 2), range(4, 6)))
+    source, target = session._sides(question, variant)
+    assert (source.tokens, source.blocked, target.tokens, target.blocked) == (
+        (5, 6, 7), (range(1, 2),), (1, 8, 9, 10), (range(1, 3),)
+    )  # fmt: skip
+    heard, seen = session._heard([source]), session._seen([target])
+    assert heard is not None
+    assert seen is not None
+    assert heard.tolist() == [[True, False, True]]
+    hidden = [(row, column) for row, column in (~seen[0]).nonzero().tolist()]
+    assert hidden == ([(2, 1), (3, 1), (3, 2)] if inherits else [(3, 1), (3, 2)])
+    assert (session.split, session.blocks) == (3, True)
+    assert session.asking(question, [range(1, 2)]) is None
+    assert session.asking(question, []) is None
+    assert session.asking(question, [range(1, 2), range(3, 4)]) == 1
