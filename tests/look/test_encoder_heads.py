@@ -1,5 +1,6 @@
 """What the heads of encoders are asked, and what is refused."""
 
+from collections.abc import Callable
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import limelight
 from limelight.errors import RequestError
 from limelight.look.encoded import SeenEncoded
 from limelight.look.encoder import EncoderSession
-from limelight.look.question import Class, MaskedWord, Score, Span, Tag
+from limelight.look.question import Class, MaskedWord, Score, Similarity, Span, Tag
 from limelight.look.session import Variant
 from limelight.models import config as c
 from limelight.models.api import Encoder
@@ -155,3 +156,51 @@ def test_what_asks_for_a_text_is_what_is_pooled(pooled: Any, askers: list[int]) 
     session = EncoderSession(network(c.SequenceClassifier(("a", "b"), pooled)), [1, 10, 11, 2])
     assert session.askers(Class((), (0,))) == askers
     assert session.questions == (Class, Score)
+
+
+def test_what_does_not_fit_is_named(tokenizer: Tokenizer) -> None:
+    made = network(c.MaskedLMHead(tied=True, hidden=None))
+    seen = SeenEncoded(made, tokenizer, TEXT)
+    asks: list[tuple[Callable[[], object], str]] = [
+        (lambda: SeenEncoded(3, tokenizer, TEXT), "network is 3; it must be the network of an encoder"),  # type: ignore[arg-type]
+        (lambda: SeenEncoded(made, 3, TEXT), "tokenizer is 3; it must be a Tokenizer"),  # type: ignore[arg-type]
+        (lambda: SeenEncoded(made, tokenizer, TEXT, question=3), "question is 3; it must be a string"),  # type: ignore[arg-type]
+        (lambda: seen.importance(check=3), "check is 3; it must be True or False"),  # type: ignore[arg-type]
+        (lambda: seen.importance(progress=3), "progress is 3; it must be a function or None"),  # type: ignore[arg-type]
+        (lambda: seen.importance(foil=3), "foil is 3; it must be a string"),  # type: ignore[arg-type]
+        (
+            lambda: SeenEncoded(made, tokenizer, "w10").importance(),
+            "'w10' is the only word: no other could have mattered",
+        ),
+    ]
+    for ask, said in asks:
+        with pytest.raises(RequestError) as error:
+            ask()
+        assert str(error.value) == said
+
+
+def test_a_text_is_near_to_another_text_or_nearer_than_a_third(tokenizer: Tokenizer) -> None:
+    seen = SeenEncoded(network(c.Pooling()), tokenizer, TEXT)
+    with torch.inference_mode():
+        own, other, third = (
+            seen.session.network(torch.tensor([ids]))[0] for ids in (seen.reading.tokens, [1, 20, 21, 2], [1, 30, 2])
+        )
+    _, near, word, whole = seen.asking("w20 w21", "w30")
+    assert isinstance(near, Similarity)
+    assert whole is near
+    assert word == Word("w20 w21", 0, 0, range(0))
+    torch.testing.assert_close(torch.stack([near.other, near.foil]), torch.stack([other, third]))
+    beside = torch.cosine_similarity(own, other, dim=0) - torch.cosine_similarity(own, third, dim=0)
+    assert seen.session.whole(near) == pytest.approx(float(beside), abs=1e-5)
+    found = seen.importance("w20 w21", check=False)
+    assert (found.unit, found.rank, found.expected, isnan(found.logprob)) == ("cosine", None, None, True)
+    refused = {
+        None: "^this model makes vectors of texts; name another text to hold t",
+        3: "^asked is 3; it must be a s",
+    }
+    for asked, said in refused.items():
+        with pytest.raises(RequestError, match=said):
+            seen.importance(asked)
+    marks = SeenEncoded(network(c.SpanHead()), tokenizer, TEXT)
+    with pytest.raises(RequestError, match=r"^this model marks an answer in a text; name the question, too$"):
+        marks.importance()
