@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from serve.asking import ask, lines, spoken
 
 import limelight
+from limelight.serve import session
+from limelight.serve.session import PageSession
 
 TEXT = "w10 w20 w30 w12 w14"
 QUESTION = "w50"
@@ -103,3 +106,17 @@ def test_what_only_writers_can_is_refused_in_a_sentence(server: str, asks: Calla
         answer = ask(server, f"/api/{path}", {"given": TEXT, **body})
         assert "open one that continues texts" in answer[2].decode() or "not kept in files" in answer[2].decode()
     assert asks("near")("network")["both"]
+
+
+def test_a_web_of_words_is_an_encoders_where_there_is_one(
+    tiny: Path, runs: Path, encoders: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "RUNS", runs)
+    monkeypatch.setattr(session, "ENCODER", encoders["near"])
+    page = PageSession(str(tiny))
+    page.open(str(tiny), lambda *_: None)
+    web = page.network("w5 w6")
+    assert (web["model"], web["both"], web["words"]) == (encoders["near"], True, ["w5", "w6"])
+    monkeypatch.setattr(limelight, "open", None)  # once
+    assert page.network("w5 w6") == web
+    assert page.end(9)
