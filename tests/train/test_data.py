@@ -2,6 +2,7 @@
 
 import gzip
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,79 @@ def test_faults_of_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece:
         list(read_texts([write(tmp_path / "x.txt", "")]))
     with pytest.raises(FileError, match=r"x\.txt, line 3: not UTF-8"):
         list(read_texts([write(tmp_path / "x.txt", b"a\nb\nc\xe4\nd\n")]))
+
+
+def test_running_text_is_cut_behind_the_last_whole_line_of_a_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "PIECE", 8)
+    path = write(tmp_path / "x.text", "ab\ncd\nefgh\nijklmnop\nq\n")
+    pieces = [("ab\ncd\n", False), ("efgh\n", False), ("ijklmnop\n", False), ("q\n", True)]
+    assert list(read_texts([path, write(tmp_path / "y.md", "r\n")])) == [*pieces, ("r\n", True)]
+    assert list(read_texts([tmp_path])) == [*pieces, ("r\n", True)]
+    monkeypatch.setattr(data, "LINE_LIMIT", 8)
+    assert list(read_texts([write(tmp_path / "z.txt", "abc def ghi jkl mno")])) == [
+        ("abc ", False),  # the last piece must not be empty, and a space may still be it
+        ("def ghi ", False),
+        ("jkl mno", True),
+    ]
+
+
+def test_what_is_no_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "near.txt").touch()
+    (tmp_path / "empty").mkdir()
+    os.mkfifo("pipe")
+    for name, why in (
+        ("neer.txt", "neer.txt: no such file; did you mean 'near.txt'?"),
+        ("far", "far: no such file"),
+        ("a/b/c", "a/b/c: no such file"),
+        ("a/b.csv", "a/b.csv: no such file"),
+        (str(tmp_path / "far"), f"{tmp_path / 'far'}: no such file"),
+        ("a/b", "a/b: no such file; if you mean a data set of the hub, write hub:a/b"),
+        ("pipe", "pipe is no ordinary file; what is learned from is read more than once, so save it to one"),
+        ("empty", "empty: no text file (.txt, .md, .text, also .gz and .xz) in this folder"),
+        ("x" * 300, "x" * 300 + ": no such file"),
+    ):
+        with pytest.raises(FileError) as refused:
+            list(read_texts([name]))
+        assert str(refused.value) == why
+
+
+def test_what_are_no_pairs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tables = "(.tsv, .csv, .jsonl, .po)"
+    many = ",".join(f"c{number}" for number in range(25))
+    for files, columns, why in (
+        ({"a.txt": "x"}, (), f"pairs are read from two aligned text files or from tables {tables}; got a.txt"),
+        ({}, (), f"pairs are read from two aligned text files or from tables {tables}; got nothing"),
+        ({"a.csv": "a,b"}, ("a", "b", "c"), "3 columns were named; a pair takes two: source,target"),
+        ({"a.tsv": " \t ", "b.tsv": "\t"}, (), "a.tsv and b.tsv: no sentence pair in there"),
+        (
+            {"a.en": "1\n" * 1234, "a.de": "1"},
+            (),
+            "a.en has 1,234 lines and a.de has 1; line n of one must translate line n of the other",
+        ),
+        (
+            {"a.csv": many},
+            ("c0", "x"),
+            f"a.csv: no column 'x' (its columns: {', '.join(f'c{number}' for number in range(20))})",
+        ),
+        ({"a.jsonl": '{"a": 3, "b": "x"}'}, ("a", "b"), "a.jsonl, line 1: 'a' holds int, not text"),
+        ({"a.jsonl": '\n"x"'}, (), "a.jsonl, line 2: holds str, not a JSON object"),
+        ({"a.po": "\n" + "x" * 50}, (), f"a.po, line 2: not a line of a .po file: {'x' * 40!r}"),
+        (
+            {"a.tsv": b"\xe4\tb"},
+            (),
+            "a.tsv, line 1: not UTF-8 (byte 0xe4); convert the file to UTF-8 first",
+        ),
+    ):
+        for name, text in files.items():
+            write(Path(name), text)
+        with pytest.raises(LimelightError) as refused:
+            list(read_pairs(list(files), columns))
+        assert str(refused.value) == why
+    folder = Path("folder.tsv")
+    folder.mkdir()
+    with pytest.raises(FileError, match=r"^folder\.tsv: cannot be read \(Is a directory\)$"):
+        list(read_pairs([folder]))

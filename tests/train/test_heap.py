@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -45,3 +46,25 @@ def test_it_is_given_back_when_the_training_fails() -> None:
     with pytest.raises(OverflowError):
         train()
     assert pages() >= BYTES // (2 << 20)
+
+
+def test_what_is_asked_of_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+    libc = SimpleNamespace(mallopt=lambda *option: asked.append(option), malloc_trim=asked.append)
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: libc if name is None else None)
+    with kept():
+        assert asked == [(-4, 0), (-1, -1)]  # no block of its own from the system, and none is given back
+        asked.clear()
+    assert asked == [(-4, 65536), (-3, 32 << 20), (-1, 64 << 20), 0]  # as glibc has them by itself, and gives back
+
+
+@pytest.mark.parametrize("library", [OSError, TypeError, SimpleNamespace(), SimpleNamespace(mallopt=None)])
+def test_other_systems_are_left_alone(monkeypatch: pytest.MonkeyPatch, library: object) -> None:
+    def load(_: None) -> object:
+        if isinstance(library, type):
+            raise library
+        return library
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    with kept():
+        pass

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from stand_in_hub import blob, constants, only_hub
@@ -156,3 +157,52 @@ def test_files_beside_a_data_set_of_the_hub_are_told_apart_by_what_they_hold(tmp
         seen |= {fingerprint(["hub:org/name", beside], []), fingerprint([beside, "hub:org/name"], [])}
     seen |= {fingerprint(["hub:org/name"], []), fingerprint(["hub:org/other"], [])}
     assert len(seen) == 6
+
+
+def test_files_of_a_config_or_split_are_named_by_a_word() -> None:
+    def refused(names: list[str], config: str = "", split: str = "train") -> str:
+        with pytest.raises(SourceError) as refusal:
+            hub.chosen("a/b", names, (".jsonl", ".csv"), config, split)
+        return str(refusal.value)
+
+    def files(names: str, config: str, split: str = "train") -> list[str]:
+        return hub.chosen("a/b", names.split(), (".jsonl", ".csv"), config, split)
+
+    assert files("x-EN.jsonl den.jsonl En/y.csv", "en") == ["En/y.csv", "x-EN.jsonl"]
+    assert files("v1.0/a.csv v1/b.csv", "v1.0") == ["v1.0/a.csv"]  # a folder that is called so, whatever its words
+    assert files("en/extra.csv", "en", "Extra") == ["en/extra.csv"]
+    assert files("en/a.csv de/test.csv", "en") == ["en/a.csv"]  # others are split, its own are not
+    needed = "Download and convert it, then pass the files"
+    kinds = "the data set a/b has no file that can be read here (.jsonl, .csv); it holds"
+    assert refused([]) == refused(["README"]) == f"{kinds} nothing. {needed}"
+    assert refused(["b.txt.gz", "a.PARQUET", "x.zip", "c"]) == f"{kinds} .parquet, .txt, .zip. {needed}"
+    many = [f"{number:02}.csv" for number in range(12)]
+    ten = ", ".join(many[:10])
+    assert refused(many[:10], "x") == f"the data set a/b has no file of a config 'x'; its files are {ten}"
+    assert refused(many[:11], split="test") == (
+        f"the data set a/b has no file of a split 'test'; its files are {ten} and 1 more"
+    )
+    assert refused(["test.csv"]) == "the data set a/b has no file of a split 'train'; its files are test.csv"
+
+
+def test_why_a_data_set_is_not_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+    from huggingface_hub import errors
+
+    hand = ". To provide it by hand, download its files where that is possible, and pass them"
+    terms = errors.GatedRepoError.__new__(errors.GatedRepoError)
+    for error, why in (
+        (terms, "its terms must be accepted on its page first, then log in with `hf auth login`"),
+        (ValueError("first line\nsecond"), "first line"),
+        (ValueError(), "ValueError"),
+    ):
+        monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", Mock(side_effect=error))
+        with pytest.raises(SourceError) as refused:
+            hub.fetched("hub:a/b", (".csv",))
+        assert str(refused.value) == f"the data set a/b could not be fetched: {why}{hand}"
+    for name in ("hub:a", "hub:a/b/c", "hub:a/b:c:d:e", "hub:.a/b", "hub:ä/b"):
+        with pytest.raises(SourceError) as refused:
+            hub.fetched(name, (".csv",))
+        assert str(refused.value) == (
+            f"{name!r} is no data set of the hub; write hub:org/name, hub:org/name:config:split"
+        )
