@@ -9,8 +9,9 @@ from references import saved
 from torch import Tensor
 
 import limelight
-from limelight.look.branches import Branch, Kept, branch, read
-from limelight.look.session import Variant
+from limelight.look.branches import Branch, Kept, _compared, _lots, branch, read
+from limelight.look.question import GivenWord
+from limelight.look.session import DecoderSession, Variant
 from limelight.models.api import Decoder
 from limelight.nn.state import State
 
@@ -43,6 +44,69 @@ def test_a_branch_is_what_is_left_of_the_text_where_it_stands() -> None:
     assert made.index == [0, 1, 3, 4, 5, 6, 7, 8]
     assert made.asked == [4, 7]
     assert branch(Variant(), TEXT, (11,)) == Branch(list(TEXT), list(range(12)), [11])
+
+
+def test_a_text_begins_as_another_up_to_where_it_is_asked() -> None:
+    one, other = Branch([1, 2, 3, 4], [0, 1, 2, 3], [3]), Branch([1, 2, 3, 9], [0, 1, 2, 3], [3])
+    assert one.begins_as(other) == 3
+    assert Branch(one.tokens, one.index, [2, 3]).begins_as(other) == 2  # its answer is wanted
+    assert one.begins_as(Branch([1, 2, 3, 4], [0, 2, 3, 4], [3])) == 1  # the same, elsewhere
+    assert one.begins_as(Branch([1, 2], [0, 1], [1])) == 2
+    assert one.begins_as(Branch([7], [0], [0])) == 0
+    assert _compared(Branch([1, 9], [0, 1], [1]), [(1, 0), (2, 1)]) == [(-1, -1), (9, 1)]
+
+
+def test_a_kept_text_is_found_by_what_it_begins_with() -> None:
+    state: Any = object()
+    kept = Kept()
+    assert kept.state is None
+    kept.put(state, [Branch([1, 2, 3], [0, 1, 2], [2]), Branch([1, 9, 3], [0, 1, 2], [2])])
+    assert kept.state is state
+    assert kept.begun(Branch([1, 9, 4], [0, 1, 2], [2])) == (1, 2)
+    assert kept.begun(Branch([1, 2, 3], [0, 1, 2], [2])) == (0, 2)
+    assert kept.begun(Branch([1, 2, 3, 4], [0, 1, 2, 3], [3])) == (0, 3)
+    assert kept.begun(Branch([7, 2], [0, 1], [1])) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("length", "start", "most", "lots"),
+    [
+        (30, 0, 64, [[0, 1, 2], [3, 4]]),  # 150 positions are two lots of about 64
+        (30, 0, 2, [[0, 1], [2], [3, 4]]),
+        (30, 10, 64, [[0, 1, 2], [3, 4]]),  # 100 that are left to read
+        (30, 20, 64, [[0, 1, 2, 3, 4]]),
+        (2, 0, 64, [[0, 1, 2, 3, 4]]),
+        (90, 0, 64, [[0], [1], [2], [3], [4]]),
+    ],
+)
+def test_texts_are_read_in_lots_of_about_as_many_positions(
+    length: int, start: int, most: int, lots: list[list[int]]
+) -> None:
+    texts = [Branch([1] * length, [*range(length)], [length - 1])] * 5
+    assert [*_lots(texts, range(5), dict.fromkeys(range(5), start), most)] == lots
+
+
+def test_variants_that_change_at_nearly_the_same_place_are_read_together(
+    network: Decoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, question = DecoderSession(network, TEXT), GivenWord((11,), (5,))
+    variants = [*(Variant(left_out=(range(at, at + 1),)) for at in (2, 2, 6, 9, 9)), Variant()]
+    assert [session._first_change(question, each) for each in variants] == [2, 2, 6, 9, 9, 11]
+    hidden, both = Variant((range(2, 4),)), Variant((range(7, 8),), (range(5, 6),))
+    assert [session._first_change(question, each) for each in (hidden, both)] == [4, 5]  # behind what is hidden
+    assert [*session._batches(question, variants)] == [[0, 1, 2, 3, 4, 5]]
+    for limits, batches in (
+        ({"WORTHWHILE": 10}, [[0, 1], [2, 3], [4, 5]]),
+        ({"WORTHWHILE": 10, "BATCH": 15}, [[0], [1], [2, 3], [4, 5]]),
+        ({"BATCH": 20}, [[0, 1], [2, 3, 4], [5]]),
+        ({"ROWS": 4}, [[0, 1, 2, 3], [4, 5]]),
+        ({"LOGITS": 3 * 99}, [[0, 1, 2], [3, 4, 5]]),  # of 99 tokens each
+        ({"LOGITS": 98}, [[0], [1], [2], [3], [4], [5]]),
+    ):
+        with monkeypatch.context() as patch:
+            for name, limit in limits.items():
+                patch.setattr(f"limelight.look.session.{name}", limit)
+            assert [*session._batches(question, variants)] == batches, limits
 
 
 @pytest.mark.parametrize("most", [1, 3, 64])

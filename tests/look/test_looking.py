@@ -19,7 +19,7 @@ from limelight.look.decompose import traced
 from limelight.look.links import ATTENTION, TELLING, by_word, keepable, strongest
 from limelight.look.question import GivenWord
 from limelight.look.session import DecoderSession, Variant, stacked
-from limelight.look.text import known
+from limelight.look.text import known, read
 from limelight.models.api import Decoder
 from limelight.text.words import Word
 
@@ -254,6 +254,17 @@ def test_a_text_may_fill_the_context_and_then_no_word_comes_next(model: limeligh
     assert model.look(full[:-3]).ahead.ids[:-1] == seen.ids[:-1]
     assert model.means([full]).places == 127
     assert model.steering_vector([(full, "w6")], layer=1).direction.shape == (64,)
+
+
+def test_a_reading_counts_the_tokens_in_front_of_the_text(model: limelight.Model) -> None:
+    found = read("w10  w11", model.tokenizer, (7, 8))
+    assert (found.text, found.tokens) == ("w10  w11", (7, 8, 10, 11))
+    assert found.words == (Word("w10", 0, 3, range(2, 3)), Word("w11", 5, 8, range(3, 4)))
+    assert found.spell(10) == model.tokenizer.spell(10)
+    seen = model.look("w10  w11")
+    assert seen.ids == (model.tokenizer.separator, 10, 11)
+    assert seen.tokens == tuple(model.tokenizer.token(id) for id in seen.ids)
+    assert seen.place() == 1
 
 
 def test_what_is_asked_for_by_default(seen: Seen) -> None:

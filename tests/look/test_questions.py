@@ -9,7 +9,7 @@ from look.made_up import MadeUp, inquiry, text
 
 from limelight.errors import RequestError
 from limelight.look.inquiry import Inquiry
-from limelight.look.links import Link, _best, by_word
+from limelight.look.links import Link, _best, behind, by_word
 from limelight.look.many import batches, windows
 from limelight.look.question import Class, GivenWord, MaskedWord, NextWord, Question, Score, Similarity, Span, Tag
 from limelight.look.session import Variant
@@ -182,3 +182,31 @@ def test_the_strongest_links_are_between_words_far_enough_apart() -> None:
     assert links(found)[:4] == [(1, 0, 2, 4, 0.9), (1, 1, 5, 1, 0.6), (0, 0, 5, 1, 0.3), (0, 0, 2, 4, 0.2)]
     assert links(found)[4:] == [(1, 0, 5, 1, 0.0), (1, 1, 2, 4, 0.0)]  # nothing is a weight, too
     assert _best(totals, [2, 5], [1, 4], 9, 5) == []
+
+
+@pytest.mark.parametrize(
+    ("heard", "shares", "found", "telling"),
+    [
+        ([0, 2], [[0, 0], [0.3, 0], [0.2, 0], [0.05, 0.1]], [(0, 0, 2, 0, 0.2), (0, 0, 3, 0, 0.05)], (0, 0, 3, 2, 0.1)),
+        (
+            [0, 2],
+            [[0, 0], [0.3, 0], [0.2, 0], [0.05, 0.09]],
+            [(0, 0, 2, 0, 0.2), (0, 0, 3, 0, 0.05)],
+            (0, 0, 2, 0, 0.2),
+        ),
+        ([0, 2], [[0, 0], [0.3, 0], [0.9, 0], [0.2, 0.4]], [(0, 0, 2, 0, 0.9), (0, 0, 3, 0, 0.2)], (0, 0, 3, 0, 0.2)),
+        ([3], [[0], [0], [0], [0.4]], [], (0, 0, 3, 3, 0.4)),
+    ],
+    ids=["from the word that asks", "the strongest of all", "the first that is heard", "of one word alone"],
+)
+def test_the_telling_link_is_one_that_says_something(
+    heard: list[int], shares: list[list[float]], found: list[tuple[float, ...]], telling: tuple[float, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Of four words; neighbours are no link, but the word that asks may look at its neighbour."""
+    monkeypatch.setattr("limelight.look.links._totals", lambda *asked: [torch.tensor([shares])])
+    strongest, one = behind(None, None, 4, heard, 5)  # type: ignore[arg-type]
+    assert links(strongest) == found
+    assert one is not None
+    assert links([one]) == [telling]
+    assert len(behind(None, None, 4, heard, 1)[0]) == min(1, len(found))  # type: ignore[arg-type]
