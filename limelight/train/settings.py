@@ -294,8 +294,6 @@ def _choices(hint: Any) -> tuple[str, ...]:
     """The words of a Literal, or of a union of them."""
     if get_origin(hint) is Literal:
         return get_args(hint)
-    if get_origin(hint) is tuple:
-        return ()
     return tuple(word for part in get_args(hint) for word in _choices(part))
 
 

@@ -3,6 +3,7 @@
 import shutil
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -86,6 +87,47 @@ def test_on_cuda_each_process_takes_the_card_of_its_local_rank(monkeypatch: pyte
     with pytest.raises(RequestError, match=r"did not find each other \(nccl waits .*; start them"), world("cuda"):
         pass
     assert taken == [torch.device("cuda", 1)]
+
+
+def test_processes_that_find_each_other_sum_and_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+
+    def told(value: torch.Tensor, rank: int) -> None:
+        said.append((value.dtype, rank))
+        value.fill_(0.25)
+
+    for name, value in (("WORLD_SIZE", "3"), ("LOCAL_RANK", "2")):
+        monkeypatch.setenv(name, value)
+    dist = torch.distributed
+    monkeypatch.setattr(dist, "init_process_group", said.append)
+    monkeypatch.setattr(dist, "get_rank", lambda: 2)
+    monkeypatch.setattr(dist, "all_reduce", lambda values: values.mul_(3))
+    monkeypatch.setattr(dist, "broadcast", told)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: said.append("ended"))
+    with world() as one:
+        assert one == World(2, 3, torch.device("cpu"))
+        assert one.sum(torch.tensor([1.0, 2.0])).tolist() == [3.0, 6.0]
+        assert one.from_main(7.0) == 0.25
+    assert said == ["gloo", (torch.float64, 0), "ended"]
+
+
+def test_a_recurrent_model_is_not_cut() -> None:
+    cell, network = torch.nn.LSTM(2, 2), gpt(40)
+    alone, two = (World(0, size, torch.device("cpu")) for size in (1, 2))
+    assert parallel.spread(cell, network, alone, shard=False) is cell
+    with pytest.raises(RequestError) as refused:
+        parallel.spread(cell, network, two, shard=True)
+    assert str(refused.value) == (
+        "a recurrent model is not cut into shares; leave out shard, and each process has a copy"
+    )
+
+
+def test_memory_is_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel.os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 1000}.__getitem__)
+    assert parallel.memory() == 4_096_000
+    for error in (AttributeError, ValueError, OSError):
+        monkeypatch.setattr(parallel.os, "sysconf", Mock(side_effect=error))
+        assert parallel.memory() is None
 
 
 def losses(folder: Path) -> list[float]:

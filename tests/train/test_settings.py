@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import get_args, get_type_hints
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limelight.errors import ConfigError, FileError
+from limelight.errors import ConfigError, FileError, RequestError
+from limelight.train.prepare import held_out
 from limelight.train.schedule import rate
 from limelight.train.settings import (
     Range,
@@ -273,7 +275,39 @@ def test_what_is_trained_on_keeps_to_adamw() -> None:
     assert chosen(Settings("generate", model="runs/book", optimizer="muon"), 1000, 1).optimizer == "muon"
 
 
-def test_precision_follows_the_machine() -> None:
+def test_precision_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert chosen(Settings("generate"), 1000, 1).precision == fastest("cpu")
     assert chosen(Settings("generate", precision="float32"), 1000, 1).precision == "float32"
     assert fastest("mps") == "float32"
+    for native, precision in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation, native=native: native)
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        assert fastest("cuda:1") == fastest("cpu") == precision
+        assert fastest("mps") == "float32"
+
+
+def test_a_share_of_the_examples_is_kept_from_training() -> None:
+    settings = Settings("generate")  # 2 %, at least one and at most 2,000
+    assert [held_out(settings, count) for count in (2, 49, 120, 99_999, 10**6)] == [1, 1, 2, 2000, 2000]
+    for few, share in ((1, 0.02), (3, 0.9)):
+        with pytest.raises(RequestError) as refused:
+            held_out(Settings("generate", held_out=share), few)
+        assert str(refused.value) == (
+            f"the text makes too few examples ({few}) to keep some from training; name validation files, or lower"
+            " context if a window of text is an example"
+        )
+
+
+def test_the_vocabulary_doubles_at_800_characters_a_token() -> None:
+    for characters, size in ((800_000, 1000), (800_001, 2000), (12_800_000, 16_000), (12_800_001, 32_000)):
+        assert vocabulary(Settings("translate"), characters).vocab == size
+    assert [vocabulary(Settings("generate"), count).tokenizer for count in (5_000_000, 5_000_001)] == [
+        "character",
+        "byte",
+    ]
+
+
+def test_a_range_says_what_it_takes() -> None:
+    assert str(Range(2)) == "of at least 2"
+    assert str(Range(0, 1 << 20, above=True)) == "above 0 and below 1,048,576"
+    assert str(Range(0, 1, open=-1)) == "of at least 0 and below 1, or -1 for one that fits the data"
