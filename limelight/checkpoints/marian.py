@@ -105,7 +105,7 @@ def _items(file: Any, path: Path) -> Iterator[tuple[str, Item]]:
     for i, (length, _, dimensions, _) in enumerate(headers):
         if not 1 < length <= NAME_LIMIT or not 0 < dimensions <= 4:
             raise FileError(f"{path}: item {i} has a name of {length:,} bytes and {dimensions:,} dimensions")
-    names = [_text(bytes(numbers(f"<{length}B", "the names")), path).rstrip("\0") for length, *_ in headers]
+    names = [_text(bytes(numbers(f"<{length}B", "the names")), path) for length, *_ in headers]
     shapes = [numbers(f"<{dimensions}i", "the shapes") for _, _, dimensions, _ in headers]
     (gap,) = numbers("<Q", "the shapes")
     if gap > size - file.tell():

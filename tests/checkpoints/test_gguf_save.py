@@ -10,6 +10,7 @@ from references import CONFIGS, reference
 
 import limelight
 from limelight.checkpoints import gguf_save
+from limelight.checkpoints.gguf import GGUFReader
 from limelight.checkpoints.gguf_save import save_gguf
 from limelight.checkpoints.open import open_checkpoint
 from limelight.errors import FileError, LimelightError, RequestError, TextError
@@ -142,3 +143,50 @@ def test_where_writing_fails_nothing_is_left(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(FileError, match="No space left"):
         save_gguf(network("gpt2"), TOKENIZER, tmp_path / "model.gguf", "f16")
     assert not list(tmp_path.iterdir())
+
+
+KIND = gguf.GGMLQuantizationType
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "kinds"),
+    [
+        ("blk.0.attn_norm.weight", (64,), ("F32", "F32", "F32", "F32")),
+        ("position_embd.weight", (4, 64), ("F32", "F32", "F32", "F32")),
+        ("blk.0.ffn_up.weight", (4, 64), ("F32", "F16", "Q8_0", "Q4_0")),
+        ("blk.0.ffn_up.weight", (4, 48), ("F32", "F16", "F16", "F16")),  # no whole blocks of 32
+        ("token_embd.weight", (4, 64), ("F32", "F16", "Q8_0", "Q8_0")),
+        ("output.weight", (4, 64), ("F32", "F16", "Q8_0", "Q8_0")),
+        ("output_norm.weight", (4, 64), ("F32", "F16", "Q8_0", "Q4_0")),
+    ],
+)
+def test_a_tensor_has_the_type_of_its_file_where_that_fits(
+    name: str, shape: tuple[int, ...], kinds: tuple[str, ...]
+) -> None:
+    assert gguf_save.KINDS == ("f32", "f16", "q8_0", "q4_0")
+    assert tuple(gguf_save._type(name, torch.empty(shape), kind) for kind in gguf_save.KINDS) == tuple(
+        KIND[kind] for kind in kinds
+    )
+
+
+def test_a_file_says_what_it_is(tmp_path: Path) -> None:
+    model, path = network("llama"), tmp_path / "deep" / "model.gguf"
+    for kind, number in (("f32", 0), ("f16", 1), ("q8_0", 7), ("q4_0", 2)):  # ggml's numbers of types of files
+        save_gguf(model, TOKENIZER, path, kind)
+        said = open_checkpoint(path).path
+        metadata = GGUFReader(said).metadata
+        assert (metadata["general.architecture"], metadata["general.file_type"]) == ("llama", number)
+        assert metadata["general.quantization_version"] == 2
+        assert path.stat().st_mode & 0o777 == 0o644
+        assert [file.name for file in path.parent.iterdir()] == ["model.gguf"]
+        with pytest.raises(RequestError) as refused:
+            save_gguf(model, TOKENIZER, path, kind)
+        assert str(refused.value) == f"{path} exists; name a new file, so that nothing is overwritten"
+        path.unlink()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / "file" / "model.gguf"
+    with pytest.raises(FileError, match=r"model\.gguf: cannot be written \((Not a directory|File exists)\)$"):
+        save_gguf(network("gpt2"), TOKENIZER, path, "f32")

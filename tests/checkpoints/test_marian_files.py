@@ -137,7 +137,7 @@ def test_the_most_that_a_binary_file_may_have(tmp_path: Path) -> None:
     path.write_bytes(binary(text, ("n" * 1023, FLOAT32, (1,), FLOATS)))
     assert open_tensors(path).names() == ("n" * 1023,)
     assert open_tensors(path).metadata == {OPTIONS: "a" * TEXT_LIMIT}
-    longer = binary((OPTIONS, TEXT, (4,), b"a" * (TEXT_LIMIT + 4)))
+    longer = binary((OPTIONS, TEXT, (4,), b"a" * ((1 << 20) + 4)))
     assert refusal(path, longer) == f"no {OPTIONS}, which says what the model is, or one of more than 1 MB"
     head = struct.pack("<2Q", 1, MOST + 1)
     assert refusal(path, head) == "claims 16,385 items; a model has from 1 to 16,384"

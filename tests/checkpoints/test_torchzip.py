@@ -277,3 +277,61 @@ def test_random_views_open_or_are_refused(
 ) -> None:
     data = archive(view(numel, offset, size, stride), bytes(16))
     assert outcome(tmp_path / "view.pt", data).startswith(("opened", str(tmp_path)))
+
+
+def refusal(path: Path, data: bytes) -> str:
+    path.write_bytes(data)
+    with pytest.raises(FileError) as refused:
+        TorchZipReader(path)
+    assert str(refused.value).startswith(f"{path}: ")
+    return str(refused.value).removeprefix(f"{path}: ")
+
+
+def test_a_zip_has_one_directory_and_one_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, good = tmp_path / "a.pt", archive(view(4, 0, [4], [1]), bytes(16))
+    ambiguous = "the zip's directory is ambiguous; torch did not write this file"
+    empty = io.BytesIO()
+    zipfile.ZipFile(empty, "w").close()
+    assert refusal(path, empty.getvalue()) == ambiguous
+    assert refusal(path, good + b"x") == ambiguous
+    twice = io.BytesIO()
+    with zipfile.ZipFile(twice, "w") as zip:
+        zip.writestr("a/data.pkl", b"1")
+        with pytest.warns(UserWarning, match="Duplicate name"):
+            zip.writestr("a/data.pkl", b"2")
+    assert refusal(path, twice.getvalue()) == ambiguous
+    at = good.rindex(b"PK\1\2")  # of the last part, whose place is said 42 bytes on
+    away = good[: at + 42] + struct.pack("<I", len(good)) + good[at + 46 :]
+    assert refusal(path, away) == "'archive/version' reaches past the end of the file"
+    deflated = archive(view(4, 0, [4], [1]), bytes(99), compression=zipfile.ZIP_DEFLATED)
+    assert refusal(path, deflated) == "'archive/data.pkl' is compressed; torch stores tensors as they are"
+    for names, found in ((["a", "b"], []), (["1.pkl", "2.pkl", "3.pkl", "4.pkl"], ["1.pkl", "2.pkl", "3.pkl"])):
+        several = io.BytesIO()
+        with zipfile.ZipFile(several, "w") as zip:
+            for name in names:
+                zip.writestr(name, b"")
+        assert refusal(path, several.getvalue()) == (
+            f"expected one data.pkl in the zip, found {found}; not a file of tensors"
+        )
+    path.write_bytes(good)
+    program = len(view(4, 0, [4], [1]))
+    monkeypatch.setattr("limelight.checkpoints.torchzip.LIMIT", max(program, 400))
+    assert TorchZipReader(path).metadata == {}
+    assert TorchZipReader(path).names() == ("w",)
+    longer = archive(b"\x80\2" + b"N0" * 300 + b"N.", bytes(16))
+    assert refusal(path, longer) == f"data.pkl is longer than {max(program, 400):,} bytes; save the tensors in shards"
+
+
+def test_what_is_no_dictionary_of_tensors_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    for state, why in (
+        ({"w": torch.ones(1), "epoch": 3}, "entry 'epoch' is a int, not a named tensor of numbers"),
+        ({"w": torch.ones(1).to(torch.complex64)}, "data.pkl names torch.ComplexFloatStorage, which no tensor needs"),
+        ({3: torch.ones(1)}, "entry of a int is a torch.float32, not a named tensor of numbers"),
+        ({"state_dict": {}, "model": {"w": torch.ones(1)}}, "holds a dict, not a dictionary of tensors"),
+    ):
+        assert refusal(path, saved(state)).startswith(why)
+    path.write_bytes(saved({"model": {"b": torch.ones(1)}, "state_dict": {"a": torch.ones(1)}}))
+    assert TorchZipReader(path).names() == ("a",)
+    path.write_bytes(saved({"state_dict": 3, "model": {"b": torch.ones(1)}}))
+    assert TorchZipReader(path).names() == ("b",)
