@@ -138,3 +138,13 @@ def test_a_check_tells_how_many_sets_it_tried() -> None:
     told: list[tuple[int, int]] = []
     check(inquiry(MadeUp(text(9), lambda way, places, turn: 1.0)), (0, 1), lambda *step: told.append(step))
     assert told == [(21, 27), (27, 27), (1, 1)]  # 64 of 81 variants are read at first
+
+
+def test_what_was_measured_before_is_told_at_once() -> None:
+    asked, told = inquiry(MadeUp(text(4), lambda way, places, turn: float(sum(places)))), []
+    for _ in range(2):
+        found = METHODS["blocking"].values(asked, lambda *step: told.append(step))
+        assert list(found) == [0, 1, 2, 3]
+    assert told == [(4, 4), (4, 4)]
+    assert len(asked.session.asked) == 4  # type: ignore[attr-defined]
+    assert METHODS["leave-one-out"].values(asked) == [0, 1, 2, 3]

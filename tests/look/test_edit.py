@@ -9,7 +9,7 @@ from references import saved
 import limelight
 from limelight.errors import RequestError
 from limelight.look import compare
-from limelight.look.edit import edit
+from limelight.look.edit import Change, edit
 from limelight.models.api import Decoder
 
 TEXT = " ".join(f"w{i}" for i in range(10, 20))
@@ -113,3 +113,12 @@ def test_words_of_two_texts_stand_side_by_side(model: limelight.Model) -> None:
     assert [change.before is None for change in others] == [False, False, True, False]
     assert all(change.after is not None for change in others)
     assert asking.name == "w13"
+
+
+def test_by_default_ten_next_words_and_the_word_that_comes_next_are_compared(model: limelight.Model) -> None:
+    seen = model.look(TEXT)
+    found = compare(seen, seen)
+    assert found.next_words == tuple(Change(token, chance, chance) for token, chance in seen.next_words(10))
+    heard = seen.importance(check=False).words
+    assert found.importance == tuple(Change(each.word, each.importance, each.importance) for each in heard)
+    assert [change.name for change in found.importance] == TEXT.split()

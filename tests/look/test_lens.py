@@ -67,7 +67,9 @@ def test_the_last_layer_says_what_the_model_says(model: limelight.Model) -> None
 
 def test_one_word_is_asked_for_in_front_of_it(model: limelight.Model) -> None:
     seen = model.look(TEXT)
-    whole, one = seen.lens(), seen.lens("w15")
+    told: list[tuple[int, int]] = []
+    whole, one = seen.lens(), seen.lens("w15", progress=lambda *step: told.append(step))
+    assert told == [(3, 3)]  # a guess of each layer, all at once
     assert [token.strip() for token in one.read] == ["w14"]
     assert [token.strip() for token in one.following if token] == ["w15"]
     for row, alone in zip(whole.layers, one.layers, strict=True):

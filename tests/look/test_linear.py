@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from limelight.errors import RequestError
-from limelight.look.linear import along_bias, pull, push, spread
+from limelight.look.linear import along_bias, fixed, pull, push, spread
+from limelight.nn.block import Scaled
 from limelight.nn.norm import LayerNorm, RMSNorm, ShiftedRMSNorm
 
 WIDTH = 6
@@ -48,6 +49,16 @@ def test_the_spread_is_what_a_norm_divides_by() -> None:
     assert spread(NORMS["layer norm"], point).item() == pytest.approx(4.1**0.5)
     assert spread(NORMS["rms norm"], point).item() == pytest.approx(5.1**0.5)
     assert spread(NORMS["nothing"], point).item() == 1
+
+
+def test_what_only_multiplies_is_kept_but_for_its_number() -> None:
+    x = torch.tensor([[3.0, -1.0]])
+    for part, factor in ((Scaled(0.5), 0.5), (nn.Identity(), 1.0), (nn.Dropout(0.5).eval(), 1.0)):
+        assert fixed(part) == factor
+        assert torch.equal(push(part, x, x), factor * x)
+        assert torch.equal(pull(part, x, x), factor * x)
+        assert spread(part, x).tolist() == [[1]]
+        assert along_bias(part, x[0]) == 0
 
 
 def test_what_is_no_known_norm_is_refused() -> None:
