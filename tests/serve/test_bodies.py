@@ -74,3 +74,88 @@ def test_what_nobody_says_is_as_plain_as_can_be() -> None:
     what_if = bodies.WhatIf(text="x")
     assert what_if.asked is None
     assert (what_if.heads_off, what_if.layers_off, what_if.positions, what_if.tokens) == ([], [], True, False)
+
+
+TEXT = {"added": "", "tokens": False, "ahead": False, "beside": ""}
+DRAWN = {"temperature": 0.0, "top_k": None, "top_p": None, "seed": 0}
+ASKED = {**TEXT, "word": None, "foil": None, "method": None, "check": True}
+TALK = {"messages": [{"role": "user", "content": "x"}]}
+USUAL: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Continue": ({"given": "x"}, {**DRAWN, "most": 24}),
+    "Next": ({"given": "x"}, {**TEXT, **DRAWN, "word": None}),
+    "Save": ({"given": "x"}, {**ASKED, **DRAWN, "title": ""}),
+    "WhatIf": (
+        {"text": "x"},
+        {
+            **dict.fromkeys(("asked", "foil", "method", "name")),
+            "heads_off": [],
+            "layers_off": [],
+            "positions": True,
+            "tokens": False,
+            "beside": "",
+        },
+    ),
+    "Reply": (TALK, {**DRAWN, "most": 160}),
+    "CameFrom": (TALK, {"of": "message", "part": None}),
+    "Layer": ({"given": "x", "layer": 0}, {**TEXT, "head": None}),
+    "Toward": ({"given": "x"}, {**TEXT, "toward": []}),
+    "Guesses": ({"text": "x"}, {"positions": True}),
+    "Place": ({"given": "x", "word": 0}, TEXT),
+    "Follow": ({"given": "x", "word": 0, "layer": 0, "head": 0}, {**TEXT, "other": None}),
+    "Inside": ({"given": "x", "word": 0, "kind": "adds"}, {**TEXT, **dict.fromkeys(("foil", "changed", "instead"))}),
+    "Steer": ({"given": "x", "word": 0}, {**TEXT, "vector": None, "strength": 1.0}),
+    "Pair": ({"given": "x", "source": 0, "target": 0}, TEXT),
+}
+
+
+@pytest.mark.parametrize("kind", USUAL)
+def test_each_question_has_these_fields_and_defaults(kind: str) -> None:
+    given, usual = USUAL[kind]
+    body = getattr(bodies, kind)
+    assert body(**given).model_dump() == {**given, **usual}
+    for missing in given:
+        with pytest.raises(ValidationError):
+            body(**{name: value for name, value in given.items() if name != missing})
+    with pytest.raises(ValidationError):
+        body(**given, more=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "most", "beyond"),
+    [
+        ("Reply", "most", 4096, 4097),
+        ("Steer", "strength", 10, 10.1),
+        ("Steer", "strength", -10, -10.1),
+        ("Steer", "vector", "x" * 1000, "x" * 1001),
+        ("Inside", "foil", "x" * 200, "x" * 201),
+        ("Inside", "changed", 0, -1),
+        ("Toward", "toward", [1] * 100, [1] * 101),
+        ("WhatIf", "foil", "x" * 200, "x" * 201),
+        ("WhatIf", "method", "x" * 50, "x" * 51),
+        ("WhatIf", "heads_off", [(0, 0)] * 10_000, [(0, 0)] * 10_001),
+        ("WhatIf", "layers_off", [0] * 1000, [0] * 1001),
+        ("WhatIf", "layers_off", [10_000], [10_001]),
+        ("CameFrom", "messages", TALK["messages"] * 1000, TALK["messages"] * 1001),
+        ("CameFrom", "messages", TALK["messages"], []),
+        ("CameFrom", "of", "word", "letter"),
+        ("CameFrom", "part", 0, -1),
+        ("Inside", "kind", "brings", "takes"),
+        ("Place", "word", 100_000, 100_001),
+        ("Pair", "target", 100_000, -1),
+    ],
+)
+def test_more_than_that_is_refused(kind: str, field: str, most: Any, beyond: Any) -> None:
+    given, _ = USUAL[kind]
+    assert getattr(bodies, kind)(**{**given, field: most}).model_dump()[field] == most
+    with pytest.raises(ValidationError):
+        getattr(bodies, kind)(**{**given, field: beyond})
+
+
+def test_a_question_about_no_word_is_about_the_next() -> None:
+    given = {"given": "a", "added": "b", "tokens": True, "beside": "c"}
+    assert bodies.Text(**given).text == ("a", "b", True, False, "c")
+    assert bodies.Text(**given, ahead=True).text == ("a", "b", True, True, "c")
+    assert bodies.Ask(**given).text == ("a", "b", True, True, "c")
+    assert bodies.Ask(**given, word=0).text == ("a", "b", True, False, "c")
+    assert bodies.Ask(**given, word=0, ahead=True).text == ("a", "b", True, True, "c")
+    assert bodies.Conversation(**TALK).turns == TALK["messages"]
