@@ -14,6 +14,7 @@ import tokenizers
 from tiny import byte_level, sentence_piece, sentence_piece_metadata, unigram, word_piece
 
 from limelight.errors import TextError
+from limelight.text import foreign
 from limelight.text.foreign import guarded
 from limelight.text.tokenizer import Tokenizer
 
@@ -211,3 +212,28 @@ def test_odd_values_of_a_config_never_raise_anything_else(config: dict[str, Any]
             ours.save(tmp_path / "again")
             assert ours.template is None
         inner.save(str(tmp_path / "tokenizer.json"))
+
+
+def test_rules_have_so_many_characters_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(foreign, "apart", lambda *called, **options: asked.append((called, options)))
+    monkeypatch.setattr(foreign, "_sound", set())
+    rules = {"normalizer": {"type": "NFC"}, "pre_tokenizer": None, "post_processor": None, "decoder": None}
+    written = json.dumps(rules)
+    monkeypatch.setattr(foreign, "_LONGEST", len(written))
+    for _ in range(2):  # once is enough
+        foreign.tried(rules | {"model": {"vocab": {}}}, "it")
+    assert asked == [(("limelight.text.trial.trial", written, "it"), {"what": "it"})]
+    monkeypatch.setattr(foreign, "_LONGEST", len(written) - 1)
+    with pytest.raises(TextError, match=rf"^it has rules of {len(written)} characters; at most {len(written) - 1} are"):
+        foreign.tried(rules, "it")
+
+
+def test_the_words_of_the_library_are_cut_short() -> None:
+    with pytest.raises(TextError) as refused, guarded("it is damaged"):
+        raise ValueError(" a \n b " + "x" * 400)
+    assert str(refused.value) == f"it is damaged: a b {'x' * 296}"
+    known = TextError("said already")
+    with pytest.raises(TextError) as again, guarded("it is damaged"):
+        raise known
+    assert again.value is known

@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from tiny import MIXED, TEXTS, byte_level, byte_level_metadata, sentence_piece, 
 from limelight.errors import RequestError
 from limelight.text.parts import Parts
 from limelight.text.tokenizer import Tokenizer
-from limelight.text.words import find, pieces, words
+from limelight.text.words import Word, find, firsts, pieces, words
 
 
 @functools.cache
@@ -195,3 +196,30 @@ def test_a_word_that_is_not_there_is_an_error_with_the_words(query: str) -> None
     with pytest.raises(RequestError, match=r"1 The, 2 cat, 3 sat") as refused:
         find(WORDS, query)
     assert "did you mean 'cat'" in str(refused.value) or query != "cta"
+
+
+def test_words_that_are_not_there_are_said_whole() -> None:
+    def refused(count: int, query: Any, what: str = "word") -> str:
+        listed = [Word(f"w{number}", 0, 0, range(0)) for number in range(1, count + 1)]
+        with pytest.raises(RequestError) as error:
+            find(listed, query, what)
+        return str(error.value)
+
+    assert refused(2, 3) == "there is no word 3: the words are numbered 1 to 2: 1 w1, 2 w2"
+    assert refused(2, "0", "sentence") == "there is no sentence 0: the sentences are numbered 1 to 2: 1 w1, 2 w2"
+    assert refused(1, "qqqq") == "no word is 'qqqq'; the words are: 1 w1"
+    assert refused(1, "1" * 10) == "no word is '1111111111'; the words are: 1 w1"  # no number has so many digits
+    assert refused(1, "1" * 9) == "there is no word 111111111: the words are numbered 1 to 1: 1 w1"
+    for wrong in (True, 1.5, None):
+        assert refused(1, wrong) == f"word is {wrong}; it must be a word of the text, or its number from 1"
+    assert refused(40, 99).endswith("39 w39, 40 w40")
+    assert refused(41, 99).endswith("39 w39, 40 w40, …")
+    assert find(WORDS, 1) == 0
+    assert find(WORDS, len(WORDS)) == len(WORDS) - 1
+
+
+def test_the_first_token_of_each_word() -> None:
+    offsets = [(0, 0), (0, 2), (2, 5), (5, 5), (6, 8), (8, 9)]
+    assert firsts([(0, 2), (2, 5), (6, 9)], offsets) == [1, 2, 4]
+    assert firsts([(0, 1), (1, 5), (5, 6), (8, 9), (9, 10)], offsets) == [1, 1, None, 5, None]
+    assert firsts([(0, 1)], []) == [None]
