@@ -89,3 +89,22 @@ def test_without_the_packages_nothing_is_drawn(tmp_path: Path, monkeypatch: pyte
     events.write({"step": 1, "loss": 1.0})
     events.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["log.jsonl"]
+
+
+@pytest.mark.skipif(find_spec("matplotlib") is None, reason="matplotlib is not installed")
+def test_a_curve_shows_both_losses_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure  # type: ignore[import-not-found,unused-ignore]
+
+    drawn: list[Any] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: drawn.append(figure.axes[0]))
+    log = Log(tmp_path / "log.jsonl", 0)
+    for values in ({"step": 1, "loss": 3.0}, {"step": 2, "valid_loss": 2.5}, {"step": 3, "loss": 2.0}):
+        log.write(values)
+    curve(log.path, tmp_path / "curve.png")
+    (axes,) = drawn
+    assert [(line.get_label(), line.get_xydata().tolist()) for line in axes.lines] == [
+        ("training", [[1, 3.0], [3, 2.0]]),
+        ("validation", [[2, 2.5]]),
+    ]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("step", "loss (nats a token)")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training", "validation"]

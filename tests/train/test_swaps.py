@@ -1,13 +1,16 @@
 """What training puts in place of a network's parts, against the parts."""
 
+from functools import partial
+
 import pytest
 import torch
+from small_models import gpt
 from torch import Tensor, nn
 
 from limelight.models.build import build
 from limelight.models.init import initialise
 from limelight.models.presets import PRESETS, preset
-from limelight.nn.attention import attention_weights, fused, mix
+from limelight.nn.attention import Attention, attention_weights, fused, mix
 from limelight.nn.mask import CAUSAL, OPEN, Mask
 from limelight.nn.norm import RMSNorm
 from limelight.nn.scores import Scores
@@ -93,3 +96,12 @@ def test_a_swapped_network_has_the_same_weights_and_answers(name: str) -> None:
     }
     assert torch.allclose(network(*inputs), before, atol=1e-5)
     assert not torch.allclose(network.train()(*inputs), before, atol=1e-3)
+
+
+def test_only_the_fused_core_gives_way() -> None:
+    network = gpt(20)
+    first, second = (each for each in network.modules() if isinstance(each, Attention))
+    second.core = kept = partial(fused)
+    swap(network)
+    assert first.core is written
+    assert second.core is kept

@@ -1,5 +1,6 @@
 """A step: the gradient of the mean loss of all targets, clipped, taken by the optimiser; and a state that is whole."""
 
+import hashlib
 import itertools
 from typing import Any
 
@@ -140,3 +141,25 @@ def test_a_network_that_is_asked_does_not_drop() -> None:
     with ours.asked() as network:
         assert network is ours.network
         assert not any(part.training for part in network.modules())
+
+
+def test_weights_that_do_not_learn_are_known_by_their_sum() -> None:
+    assert trainee(gpt(VOCAB)).frozen == ""
+    network = gpt(VOCAB)
+    found = hashlib.sha256()
+    for name, p in network.named_parameters():
+        if name.startswith("embed"):
+            p.requires_grad_(False)
+            found.update(name.encode() + p.detach().numpy().tobytes())
+    ours = trainee(network)
+    assert ours.frozen == found.hexdigest()
+    ours.step([texts()], 10, 0.05, 1)
+    assert not any("/embed" in name for name in ours.state())
+
+
+def test_an_average_that_is_not_kept_is_passed_over() -> None:
+    averaged = trainee(gpt(VOCAB), ema=0.9)
+    averaged.step([texts()], 10, 0.05, 1)
+    plain = trainee(gpt(VOCAB))
+    plain.load(averaged.state().items())
+    assert plain.state().keys() == {name for name in averaged.state() if not name.startswith("average/")}
