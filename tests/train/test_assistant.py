@@ -344,3 +344,23 @@ def test_what_cannot_be_learned_is_said_at_once(
     with pytest.raises(LimelightError, match=message):
         train(task, data, tmp_path / "run", **{"base": base, **options})  # type: ignore[arg-type]
     assert not (tmp_path / "run" / "settings.toml").exists()
+
+
+def test_each_conversation_can_be_learned_again_under_constraints(tmp_path: Path, base: str) -> None:
+    data = written(tmp_path / "a.jsonl", {"messages": TURNS}, {"messages": TURNS[2:]}, {"messages": TURNS[:1]})
+    _, begun = train("assistant", data, tmp_path / "run", base, constraints=3, steps=1, held_out=0.2, lora=2)
+    form = "messages with role and content"
+    assert begun.said[:2] == (
+        f"3 conversations written as {form}",
+        f"6 conversations written as {form}, under a constraint",
+    )
+    file, tokenizer = TokenFile(tmp_path / "run" / "data" / "train"), conversing(trained(None))
+    rows = [tokenizer.decode(file[at].tolist(), special=True) for at in range(0, len(file), 2)]
+    plain = [tokenizer.chat(turns, reply=False).rstrip() for turns in (TURNS, TURNS[2:])]
+    assert [row for row in rows if row in plain] == plain
+    assert 4 < len(rows) <= 8  # the same constraint may be drawn twice, which is left out
+    assert all("Where?" in row for row in rows)
+    train("assistant", data, tmp_path / "again", base, constraints=3, steps=1, held_out=0.2, lora=2)
+    train("assistant", data, tmp_path / "other", base, constraints=3, steps=1, held_out=0.2, lora=2, seed=2)
+    same, other = ((tmp_path / name / "data" / "train" / "tokens.bin").read_bytes() for name in ("again", "other"))
+    assert same == (tmp_path / "run" / "data" / "train" / "tokens.bin").read_bytes() != other

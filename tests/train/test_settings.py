@@ -79,6 +79,7 @@ device = "cpu"
 shard = false
 lora = 0 [0, 65,536)
 shrink = 0.0 [0, 1) | assistant
+constraints = 0 [0, 11) | assistant
 beta = 0.1 (0, inf) | prefer
 """
 """Every option as its user has it who says nothing: its default, the numbers it takes, the tasks it is for."""

@@ -3,10 +3,12 @@
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from random import Random
 
 from limelight.tasks.training.dialogue import Dialogue, Row
 from limelight.train.batches import Chats, Corpus
 from limelight.train.chats import Chat, chats, encoded
+from limelight.train.constraints import constrained
 from limelight.train.loop import Hooks
 from limelight.train.loss import Learning, predicting
 from limelight.train.settings import Settings
@@ -24,7 +26,12 @@ class Assistant(Dialogue):
         return predicting
 
     def read(self, settings: Settings, files: Sequence[str]) -> Iterator[Chat]:
-        return chats(files)
+        draw = Random(settings.seed)
+        for chat in chats(files):
+            yield chat
+            for _ in range(0 if chat.fault else settings.constraints):
+                if under := constrained(chat, draw):
+                    yield under
 
     def rows(self, each: Chat) -> list[list[Row]]:
         return [[row] for row in encoded(self.tokenizer, each)]

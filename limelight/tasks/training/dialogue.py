@@ -160,6 +160,8 @@ class Dialogue(Task):
     def _material(self, settings: Settings) -> Material:
         def origin(files: Sequence[str]) -> str:
             choices = (settings.task, *settings.columns, settings.longest, self.tokenizer.template)
+            if settings.constraints:
+                choices += (settings.constraints, settings.seed)
             plain = [each for each in files if each.startswith(PREFIX)]
             return fingerprint(files, (self.tokenizer,), *choices, *plain)
 
