@@ -8,13 +8,20 @@ from torch import Tensor
 from transformers.generation import logits_process as reference
 
 from limelight.decode.processors import (
+    Allowed,
+    Bias,
+    Forbidden,
+    ForbiddenPhrases,
     FrequencyPenalty,
     History,
     LogitsProcessor,
     MinP,
+    NoEnd,
+    NoRepeat,
     PresencePenalty,
     RepetitionPenalty,
     Temperature,
+    Text,
     TopK,
     TopP,
 )
@@ -110,3 +117,74 @@ def test_min_p_by_its_definition() -> None:
     logits = torch.tensor([[0.5, 0.3, 0.11, 0.09]]).log()
     assert MinP(0.2)(logits, NOTHING).isfinite().tolist() == [[True, True, True, False]]
     assert math.isclose(float(MinP(0.2)(logits, NOTHING)[0, 1]), math.log(0.3), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("processor", "forbidden"),
+    [
+        (Forbidden((0, 4)), [[0, 4], [0, 4]]),
+        (Forbidden((4,), first=True), [[], [4]]),
+        (Allowed((5, 0)), [[1, 2, 3, 4], [1, 2, 3, 4]]),
+        (ForbiddenPhrases(((2, 1, 3), (1, 2, 5), (0, 2))), [[3], [2]]),
+        (ForbiddenPhrases(((4,), (3, 1, 2, 0, 1), (3, 3, 1, 2, 0, 5))), [[4], [1, 4]]),
+        (NoRepeat(1), [[1, 2], [0, 1, 2, 3]]),
+        (NoRepeat(2), [[2], []]),
+        (NoRepeat(3), [[], []]),
+        (NoRepeat(9), [[], []]),
+        (NoEnd((0, 5), 5), [[0, 5], [0, 5]]),
+        (NoEnd((0, 5), 4), [[0, 5], []]),
+        (NoEnd((0, 5), 3), [[], []]),
+    ],
+    ids=repr,
+)
+def test_rules_forbid_these_tokens_and_leave_the_others(processor: LogitsProcessor, forbidden: list[list[int]]) -> None:
+    history = History([Text([1, 2, 1], 2), Text([3, 1, 2, 0], 4)])  # one has a token of its own, the other has none
+    logits = random_logits(2, 6)
+    before = logits.clone()
+    expected = logits.clone()
+    for row, ids in enumerate(forbidden):
+        expected[row, ids] = -torch.inf
+    assert torch.equal(processor(logits, history), expected)
+    assert torch.equal(logits, before)
+
+
+def test_a_run_of_three_does_not_come_again() -> None:
+    history = History([Text([4, 5, 3, 5, 4, 5], 1), Text([4, 5, 3, 4, 5, 2, 4, 5], 8)])
+    assert NoRepeat(3)(torch.zeros(2, 6), history).isinf().tolist() == [
+        [False, False, False, True, False, False],
+        [False, False, True, True, False, False],
+    ]
+
+
+def test_a_bias_is_added_to_each_row() -> None:
+    logits = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    assert Bias((2, 0), (0.5, -1.0))(logits, NOTHING).tolist() == [[0.0, 2.0, 3.5], [3.0, 5.0, 6.5]]
+
+
+def test_each_filter_at_its_very_border() -> None:
+    even = torch.zeros(1, 4)  # a quarter each
+    assert TopP(0.5)(even, NOTHING).isfinite().tolist() == [[True, True, False, False]]
+    assert TopP(0.75)(even, NOTHING).isfinite().tolist() == [[True, True, True, False]]
+    assert MinP(0.5)(torch.tensor([[0.0, math.log(0.5), -0.7]]), NOTHING).isfinite().tolist() == [[True, True, False]]
+    assert TopK(2)(torch.tensor([[1.0, 2.0, 3.0, 2.0]]), NOTHING).isfinite().tolist() == [[False, True, True, True]]
+
+
+def test_penalties_by_hand() -> None:
+    history = History([Text([0, 0, 1, 2, 2], 3), Text([3], 1)])
+    logits = torch.tensor([[4.0, -4.0, 1.0, 8.0], [2.0, 2.0, 2.0, -2.0]])
+    assert RepetitionPenalty(2.0)(logits, history).tolist() == [[2.0, -8.0, 0.5, 8.0], [2.0, 2.0, 2.0, -4.0]]
+    assert FrequencyPenalty(0.5)(logits, history).tolist() == [[4.0, -4.0, 0.0, 8.0], [2.0, 2.0, 2.0, -2.0]]
+    assert PresencePenalty(0.5)(logits, history).tolist() == [[4.0, -4.0, 0.5, 8.0], [2.0, 2.0, 2.0, -2.0]]
+    assert Temperature(2.0)(logits, history).tolist() == [[2.0, -2.0, 0.5, 4.0], [1.0, 1.0, 1.0, -1.0]]
+
+
+def test_a_history_counts_each_row_and_fills_the_shorter_with_their_first() -> None:
+    history = History.of(torch.tensor([[7, 5, 7, 7], [6, 6, 6, 6]]), 2)
+    assert [(text.tokens, text.given, text.generated) for text in history.texts] == [
+        ([7, 5, 7, 7], 2, 2),
+        ([6, 6, 6, 6], 2, 2),
+    ]
+    tokens, counts = history.counts
+    assert (tokens.dtype, counts.dtype) == (torch.int64, torch.float32)
+    assert (tokens.tolist(), counts.tolist()) == ([[7, 5], [6, 6]], [[2.0, 0.0], [2.0, 2.0]])
+    assert [each.shape for each in History([Text([], 0), Text([], 0)]).counts] == [(2, 0), (2, 0)]

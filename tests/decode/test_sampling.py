@@ -5,7 +5,18 @@ import torch
 from transformers.generation import logits_process as reference
 
 from limelight.decode import Sampling
-from limelight.decode.processors import History
+from limelight.decode.processors import (
+    FrequencyPenalty,
+    History,
+    LogitsProcessor,
+    MinP,
+    PresencePenalty,
+    RepetitionPenalty,
+    Temperature,
+    TopK,
+    TopP,
+)
+from limelight.decode.sampling import _drawn, likeliest
 from limelight.errors import RequestError
 
 TOKENS = torch.tensor([[3, 1, 4, 1, 5]])
@@ -126,3 +137,73 @@ def test_a_seed_reproduces_and_its_absence_does_not() -> None:
 def test_copies_of_a_prompt_draw_different_numbers() -> None:
     one, other, again = Sampling(temperature=1, seed=7).generators([[1, 2], [3], [1, 2]])
     assert [g.initial_seed() for g in (one, other, again)] == [7, 7, 8]
+
+
+EVERY = {"temperature": 0.5, "top_k": 3, "top_p": 0.6, "min_p": 0.1, "repetition": 2, "frequency": 1, "presence": 1.5}
+PENALTIES = (RepetitionPenalty(2), FrequencyPenalty(1), PresencePenalty(1.5))
+
+
+@pytest.mark.parametrize(
+    ("sampling", "processors", "remembers", "greedy"),
+    [
+        (Sampling(), (), False, True),
+        (Sampling(**EVERY), (*PENALTIES, Temperature(0.5), TopK(3), TopP(0.6), MinP(0.1)), True, False),
+        (Sampling(**{**EVERY, "temperature": 0}), PENALTIES, True, False),
+        (Sampling(temperature=1.5), (Temperature(1.5),), False, False),
+        (Sampling(temperature=1, repetition=0.5), (RepetitionPenalty(0.5),), True, False),
+        (Sampling(frequency=-1), (FrequencyPenalty(-1),), True, False),
+        (Sampling(presence=-1), (PresencePenalty(-1),), True, False),
+        (Sampling(temperature=1, top_k=1, top_p=1, min_p=1), (TopK(1), MinP(1)), False, False),
+    ],
+)
+def test_what_is_asked_for_is_done_in_this_order(
+    sampling: Sampling, processors: tuple[LogitsProcessor, ...], remembers: bool, greedy: bool
+) -> None:
+    assert sampling.processors == processors
+    assert (sampling.remembers, sampling.greedy) == (remembers, greedy)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        (
+            {"temperature": 9e-6},
+            "temperature is 9e-06; it must be 0 (always the likeliest token) or from 0.00001 to 100",
+        ),
+        (
+            {"temperature": 100.5},
+            "temperature is 100.5; it must be 0 (always the likeliest token) or from 0.00001 to 100",
+        ),
+        ({"top_p": 1.01}, "top_p is 1.01; it must be above 0 and at most 1"),
+        ({"min_p": 1.01}, "min_p is 1.01; it must be from 0 to 1"),
+        ({"repetition": 100.5}, "repetition is 100.5; it must be above 0 and at most 100 (1 is no penalty)"),
+        ({"frequency": -2.1}, "frequency is -2.1; it must be from −2 to 2 (0 is no penalty)"),
+        ({"presence": 2.1}, "presence is 2.1; it must be from −2 to 2 (0 is no penalty)"),
+    ],
+)
+def test_the_sentence_names_the_number_and_its_range(wrong: dict[str, float], sentence: str) -> None:
+    with pytest.raises(RequestError) as error:
+        Sampling(**wrong)
+    assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("point", "token"), [(1e-9, 1), (0.25, 1), (0.2501, 3), (0.5, 3), (0.75, 4), (0.7501, 5), (1.0, 5)]
+)
+def test_a_point_of_the_mass_belongs_to_one_token(point: float, token: int) -> None:
+    scores = torch.tensor([-torch.inf, 9.0, -torch.inf, 9.0, 9.0, 9.0, -torch.inf]).numpy()  # a quarter each
+    assert _drawn(scores, point) == token
+
+
+def test_where_nothing_may_be_chosen_the_first_stands_for_it() -> None:
+    assert _drawn(torch.full((3,), -torch.inf).numpy(), 0.5) == 0
+
+
+def test_the_first_of_the_likeliest_is_taken() -> None:
+    assert likeliest(torch.tensor([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]])) == [1, 0]
+
+
+def test_without_a_seed_each_prompt_has_numbers_of_its_own() -> None:
+    generators = Sampling(temperature=1).generators([[1], [1], [2]])
+    assert len({generator.initial_seed() for generator in generators}) == 3
+    assert [each.initial_seed() for each in Sampling(seed=0).generators([[1]] * 3)] == [0, 1, 2]
