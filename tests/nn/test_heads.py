@@ -9,7 +9,7 @@ from limelight.models import config as c
 from limelight.models.api import Encoder
 from limelight.models.build import build
 from limelight.models.ties import names, ties
-from limelight.nn.heads import Hidden, LMHead, Pooling, SequenceClassifier, pool
+from limelight.nn.heads import Hidden, LMHead, MaskedLMHead, Pooling, SequenceClassifier, TokenClassifier, pool
 
 HIDDEN = torch.randn(3, 5, 8, generator=torch.Generator().manual_seed(0))
 LENGTHS = torch.tensor([5, 2, 1])
@@ -116,3 +116,25 @@ def test_layers_share_a_relative_bias() -> None:
 def test_a_token_without_a_row_is_refused_by_name() -> None:
     with pytest.raises(RequestError, match="number 19, which the model has no row for"):
         encoder(c.Pooling())(torch.tensor([[1, 19]]))
+
+
+@pytest.mark.parametrize("pooled", ["first", "last", "mean", "max"])
+def test_every_head_answers_in_float32(pooled: str) -> None:
+    states = HIDDEN.to(torch.bfloat16)
+    proj, hidden = nn.Linear(8, 3).to(torch.bfloat16), Hidden(nn.Identity(), torch.neg, nn.ReLU())
+    vector = pool(states, LENGTHS, pooled)  # type: ignore[arg-type]
+    assert vector.dtype == torch.bfloat16
+    answers = {
+        LMHead(proj): proj(states),
+        MaskedLMHead(hidden, proj): proj((-states).relu()),
+        TokenClassifier(hidden, proj): proj((-states).relu()),
+    }
+    for head, expected in answers.items():
+        assert head(states).dtype == torch.float32
+        assert torch.equal(head(states), expected.float())
+    scores = SequenceClassifier(pooled, hidden, proj)(states, LENGTHS)  # type: ignore[arg-type]
+    assert scores.dtype == torch.float32
+    assert torch.equal(scores, proj((-vector).relu()).float())
+    plain = Pooling(pooled, hidden, normalised=False)(states, LENGTHS)  # type: ignore[arg-type]
+    assert plain.dtype == torch.float32
+    assert torch.equal(plain, (-vector).relu().float())

@@ -10,7 +10,8 @@ from limelight.errors import RequestError
 from limelight.nn.attention import KeysValues
 from limelight.nn.cache import KVCache, clear, copy
 from limelight.nn.mask import FullMasks, Mask
-from limelight.nn.state import Memory, Source, State
+from limelight.nn.positions import DynamicScaling, LongRopeScaling
+from limelight.nn.state import Memory, Source, State, Text
 
 ROOM = 12
 SHAPE = (2, ROOM, 3)  # heads, positions, width of a head
@@ -266,3 +267,42 @@ def test_other_numbers_and_other_devices_are_copied_by_torch() -> None:
     assert to.tolist() == [[1, 2, 3], [4, 5, 6]]
     copy(torch.zeros(2, 3, device="meta"), to)
     clear(torch.zeros(2, 3, device="meta"))
+
+
+def test_texts_that_may_be_read_anew_move_with_their_rows() -> None:
+    scalings = (
+        DynamicScaling(2.0, 4),
+        LongRopeScaling((1.0,), (2.0,), 6, 1.0),
+        LongRopeScaling((1.0,), (2.0,), 5, 1.0),
+    )
+    text = Text.empty(2, 3, scalings, torch.device("cpu"))
+    assert text.tokens.tolist() == [[0] * 3] * 2
+    assert (text.given.tolist(), text.reach.tolist(), text.limited) == ([0, 0], [[0] * 3] * 2, False)
+    assert text.nbytes == 2 * 3 * 8
+    text.write(torch.tensor([[7, 8], [9, 10]]), torch.tensor([0, 1]))
+    text.given = torch.tensor([0, 9])
+    text.turn(torch.tensor([5, 6]))
+    assert text.tokens.tolist() == [[7, 8, 0], [0, 9, 10]]
+    assert text.reach.tolist() == [[5, 6, 5], [9, 7, 6]]  # nobody said how long the first is; the second will pass both
+    text.limited = True
+    swapped, second = text.select(torch.tensor([1, 0, 1])), text.narrow(1, 2)
+    assert swapped.tokens.tolist() == [[0, 9, 10], [7, 8, 0], [0, 9, 10]]
+    assert (swapped.given.tolist(), swapped.limited, second.limited) == ([9, 0, 9], True, True)
+    assert (second.given.tolist(), second.reach.tolist()) == ([9], [[9, 7, 6]])
+    assert second.tokens.data_ptr() == text.tokens[1].data_ptr()
+    pool = Text.empty(3, 4, scalings, torch.device("cpu"))
+    before = pool.given
+    pool.put(1, text, 2)
+    assert pool.tokens.tolist() == [[0] * 4, [7, 8, 0, 0], [0, 9, 0, 0]]
+    assert (pool.given.tolist(), pool.reach.tolist()) == ([0, 0, 9], [[0] * 3, [5, 6, 5], [9, 7, 6]])
+    assert (pool.limited, before.tolist()) == (True, [0, 0, 0])
+    pool.put(0, Text.empty(1, 4, scalings, torch.device("cpu")), 1)
+    assert pool.limited
+    state = State((), torch.tensor([1, 2]), 3, text=text)
+    assert (state.border, state.nbytes) == (5, 48)
+    assert (State((), torch.tensor([1]), 3).border, start(1).has_prefixes, state.has_prefixes) == (None, True, False)
+    state.give(torch.tensor([3, 4]))
+    assert text.given.tolist() == [3, 4]
+    last = state.select(torch.tensor([1]))
+    assert last.text is not None
+    assert (last.text.given.tolist(), last.lengths.tolist(), last.capacity, last.rewinds) == ([4], [2], 3, True)
