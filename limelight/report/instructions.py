@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from limelight.train.constraints import sentences, words
+
 
 @dataclass(frozen=True)
 class Instruction:
@@ -13,16 +15,6 @@ class Instruction:
     kind: str
     asks: str
     kept: Callable[[str], bool]
-
-
-def words(text: str) -> list[str]:
-    """The words of a text in small letters, without their signs."""
-    return re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text.lower())
-
-
-def sentences(text: str) -> int:
-    """How many sentences a text has, by their ends."""
-    return len(re.findall(r"[^.!?\s][^.!?]*(?:[.!?]+(?=\s|$)|$)", text))
 
 
 def bullets(text: str) -> int:

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
-from limelight.report.instructions import sentences, words
 from limelight.train.chats import Chat
 
 Constrained = tuple[str, str] | None
@@ -36,6 +35,16 @@ def constrained(chat: Chat, draw: Random) -> Chat | None:
         parts.reverse()
     messages = (*before, asked | {"content": " ".join(parts)}, answer | {"content": text})
     return replace(chat, form=f"{chat.form}, under a constraint", messages=messages)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in small letters, without their signs."""
+    return re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text.lower())
+
+
+def sentences(text: str) -> int:
+    """How many sentences a text has, by their ends."""
+    return len(re.findall(r"[^.!?\s][^.!?]*(?:[.!?]+(?=\s|$)|$)", text))
 
 
 def _capitals(text: str, draw: Random) -> Constrained:

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limelight.report.instructions import bullets, sentences, words
+from limelight.report.instructions import bullets
 from limelight.train import constraints
 from limelight.train.chats import Chat
-from limelight.train.constraints import constrained
+from limelight.train.constraints import constrained, sentences, words
 
 ANSWERS = (
     "The capital of Brazil is Brasília.",
