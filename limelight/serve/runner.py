@@ -129,6 +129,8 @@ class Runner:
         self._most = rows + waiting
         self._engine = self._new()
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._over = False  # nothing is obeyed any more
+        self._lock = threading.Lock()  # of these two: a command is either obeyed or refused
         self._asides: deque[Generator[None, None, None]] = deque()
         self._live: dict[Request, tuple[Job, int]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None  # of those who ask
@@ -183,9 +185,9 @@ class Runner:
         """Lines up texts. Raises BusyError if too many wait, RequestError for what the engine refuses."""
         self.admit(len(asks))
         job = Job(self, asks, time.monotonic(), left=set(range(len(asks))))
-        self.open += len(asks)
         accepted: asyncio.Future[None] = self._future()
-        self._commands.put(lambda: self._submit(job, accepted))
+        self._order(lambda: self._submit(job, accepted))
+        self.open += len(asks)
         try:
             await accepted
         except asyncio.CancelledError:
@@ -195,10 +197,12 @@ class Runner:
 
     def cancel(self, job: Job, index: int) -> None:
         """Ends one of a job's texts before the next step."""
-        self._commands.put(lambda: self._cancel(job, index))
+        with suppress(BusyError):  # it has ended
+            self._order(lambda: self._cancel(job, index))
 
     async def aside(self, work: Callable[[], Generator[None, None, T]]) -> T:
-        """What a generator returns that is run in the engine's thread, a piece between two steps."""
+        """What a generator returns that is run in the engine's thread, a piece between two steps. Raises BusyError if
+        the thread ends before."""
         done: asyncio.Future[T] = self._future()
 
         def pieces() -> Generator[None, None, None]:
@@ -212,11 +216,12 @@ class Runner:
 
         running = pieces()
         next(running)
-        self._commands.put(lambda: self._asides.append(running))
+        self._order(lambda: self._asides.append(running))
         try:
             return await done
         finally:
-            self._commands.put(lambda: self._asides.remove(running) if running in self._asides else None)
+            with suppress(BusyError):
+                self._order(lambda: self._asides.remove(running) if running in self._asides else None)
 
     def _future(self) -> "asyncio.Future[Any]":
         """What the thread is to fulfil for one who asks in this loop."""
@@ -226,8 +231,16 @@ class Runner:
     def end(self, seconds: float = 5.0) -> None:
         """Ends the thread; whoever is not answered by now is told so."""
         self._ending = True
-        self._commands.put(lambda: None)
+        with suppress(BusyError):  # it has ended before
+            self._order(lambda: None)
         self._thread.join(seconds)
+
+    def _order(self, command: Callable[[], None]) -> None:
+        """Has the thread do this before its next step. Raises BusyError if it makes no more."""
+        with self._lock:
+            if self._over:
+                raise BusyError(CLOSED, 5)
+            self._commands.put(command)
 
     # ---- in its own thread
 
@@ -242,6 +255,8 @@ class Runner:
                 broken.__cause__ = error
                 self._give_up(broken)
                 self._engine = self._new()
+        with self._lock:
+            self._over = True
         with suppress(queue.Empty):
             while True:
                 self._commands.get_nowait()()

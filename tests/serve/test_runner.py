@@ -47,6 +47,26 @@ def test_those_who_are_not_answered_when_it_ends_are_told_so() -> None:
     asyncio.run(run())
 
 
+def test_those_who_come_when_it_has_ended_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those, too, who were let in a moment before."""
+
+    async def run() -> None:
+        running = runner()
+        job = await running.submit([LONG])
+        running.end()
+        with pytest.raises(BusyError, match="has been closed"):
+            await asyncio.wait_for(running.aside(for_ever), 10)
+        monkeypatch.setattr(running, "admit", lambda texts: None)
+        with pytest.raises(BusyError, match="has been closed"):
+            await asyncio.wait_for(running.submit([LONG]), 10)
+        job.close()  # nothing is left to be cancelled
+        running.end()
+        await asyncio.sleep(0)
+        assert running.open == 0
+
+    asyncio.run(run())
+
+
 def test_those_who_ask_while_it_ends_are_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     stepping, go_on, step = threading.Event(), threading.Event(), Engine.step
 
