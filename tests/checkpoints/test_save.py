@@ -26,7 +26,18 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Opened:
 def test_shards_hold_each_tensor_once_and_no_more_than_they_may(
     model: Opened, tmp_path_factory: pytest.TempPathFactory, limit: int
 ) -> None:
-    folder = tmp_path_factory.mktemp("saved") / "model"
+    shards_hold(model, tmp_path_factory.mktemp("saved") / "model", limit)
+
+
+def test_a_shard_behind_the_first_may_be_full_to_the_last_byte(model: Opened, tmp_path: Path) -> None:
+    sizes = [tensor.nbytes for tensor in export(model.network).values()]
+    full = [(i, sizes[i] + sizes[i + 1]) for i in range(1, len(sizes) - 1) if sizes[i - 1] > sizes[i + 1]]
+    first, limit = full[0]
+    assert sum(sizes[: first + 1]) > limit
+    shards_hold(model, tmp_path / "model", limit)
+
+
+def shards_hold(model: Opened, folder: Path, limit: int) -> None:
     save_checkpoint(model.network, model.tokenizer, folder, limit)
     expected = export(model.network)
     files = sorted(folder.glob("*.safetensors"))

@@ -1,16 +1,18 @@
 """What folders of sentence-transformers say, read and written without a network: whole files, whole sentences."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from limelight.checkpoints import sentences
+from limelight.checkpoints.reader import open_tensors
 from limelight.checkpoints.sentences import SentenceFolder, Sentences
-from limelight.errors import ConfigError
+from limelight.errors import ConfigError, FileError
 from limelight.models.config import Hidden, Pooling, SequenceClassifier
 
 TYPES = "sentence_transformers.models."
@@ -171,6 +173,19 @@ def test_nothing_is_written_of_what_is_not_said(tmp_path: Path) -> None:
         "bias": False,
         "activation_function": "torch.nn.modules.linear.Identity",
     }
+
+
+def test_a_layer_behind_the_pooling_is_read_with_the_network_as_one_file(tmp_path: Path) -> None:
+    network, dense = tmp_path / "network.safetensors", tmp_path / "dense.safetensors"
+    save_file({"embed": torch.zeros(2)}, network)
+    save_file({"linear.weight": torch.ones(3)}, dense)
+    alone = open_tensors(network)
+    assert SentenceFolder(Pooling("mean"), None, Sentences()).joined(alone, tmp_path) is alone
+    both = SentenceFolder(Pooling("mean"), dense, Sentences()).joined(alone, tmp_path / "folder")
+    assert both.names() == ("embed", "linear.weight")
+    assert both.read("linear.weight").tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(FileError, match=f"^{re.escape(str(tmp_path / 'folder'))}: .*'head'"):
+        both.read("head")
 
 
 def test_a_layer_of_scores_answers_with_labels() -> None:

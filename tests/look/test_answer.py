@@ -134,6 +134,14 @@ def test_groups_of_words_are_halved_and_share_what_they_do() -> None:
     assert told == [(done, 44) for done in (3, 9, 17, 25, 33, 41, 44)]
 
 
+def test_long_texts_are_looked_into_once_for_eight_words() -> None:
+    """2,000 words are 63 groups; of the best 18 each is halved five times: 63 + 5 × 2 × 18, and the word that asks."""
+    session, told = MadeUp(text(2001), lambda way, places, turn: float(sum(places))), []
+    in_groups(inquiry(session), lambda *step: told.append(step))
+    assert told[-1] == (244, 244)
+    assert len(session.asked) == 244
+
+
 def test_a_check_tells_how_many_sets_it_tried() -> None:
     told: list[tuple[int, int]] = []
     check(inquiry(MadeUp(text(9), lambda way, places, turn: 1.0)), (0, 1), lambda *step: told.append(step))

@@ -299,6 +299,8 @@ def test_progress_goes_on_to_the_end(words: int, blocks: bool, heavy: float) -> 
     assert parts == sorted(parts)
     assert parts[-1] == 1
     assert min(parts) >= 0
+    if words > 2:
+        assert told[0][1] == 400  # hundredths of the search for one word, two and three, and of what follows
 
 
 def test_what_was_measured_is_kept() -> None:

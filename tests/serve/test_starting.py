@@ -109,6 +109,22 @@ def test_a_page_whose_model_does_not_open_ends_and_says_why(sock: socket.socket)
     assert session.calls[-1] == ("end", 1.0)
 
 
+def test_an_end_that_was_asked_for_is_not_taken_back_when_the_model_opens(
+    sock: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session: Any = Session()
+    opening: Future[None] = Future()
+    monkeypatch.setattr(session, "submit", lambda work: opening)
+
+    def during(self: Server) -> None:
+        self.should_exit = True
+        opening.set_result(None)
+
+    monkeypatch.setattr(Server, "during", during)
+    run.serve(sock, session, None, open_browser=False)
+    assert Server.last.should_exit
+
+
 def test_what_does_not_end_is_ended(sock: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     codes: list[int] = []
     monkeypatch.setattr(run.os, "_exit", codes.append)

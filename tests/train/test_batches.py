@@ -68,8 +68,10 @@ def test_a_run_goes_on_in_the_same_order_by_any_version() -> None:
 
 
 def test_a_batch_is_as_large_as_the_budget_allows() -> None:
-    found = list(Batches(Lengths([(10, 10)] * 20), 45, 1).epoch())
+    order = Batches(Lengths([(10, 10)] * 20), 45, 1)
+    found = list(order.epoch())
     assert [len(batch) for batch in found] == [4] * 5
+    assert np.array_equal(found, list(order.epoch(0)))  # the first one, where none is named
 
 
 @settings(deadline=None, max_examples=30)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from cli.tiny_models import llama
+from safetensors import safe_open
 from small_models import gpt
 
 from limelight.errors import FileError, RequestError
@@ -129,3 +130,5 @@ def test_adapters_that_other_programs_cannot_open_are_not_written(tmp_path: Path
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
+    with safe_open(tmp_path / "new" / "b" / "adapter_model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}  # without which transformers refuses a file
