@@ -266,6 +266,14 @@ def test_a_tensor_may_be_this_large(tmp_path: Path) -> None:
     assert outcome(path, rebuilt(held(), number(0), sizes(2), sizes(3))) == "opened"
 
 
+def test_tensors_may_claim_twice_the_file_and_no_more(tmp_path: Path) -> None:
+    whole = torchold.View(torchold.Storage(torch.uint8, "0", 10), 0, (10,), (1,))
+    views = {"a": whole, "b": whole}
+    assert torchold._views(tmp_path, views, 10) == views
+    with pytest.raises(FileError, match=r"they claim more than twice the file$"):
+        torchold._views(tmp_path, views, 9)
+
+
 def test_numbers_lie_where_the_list_says(tmp_path: Path) -> None:
     path, one = tmp_path / "model.pt", call("torch._utils _rebuild_tensor", held(), *ONE)
     unfit = f"{path}: the list of its storages does not fit its tensors"

@@ -187,6 +187,7 @@ def test_a_text_is_near_to_another_text_or_nearer_than_a_third(tokenizer: Tokeni
         )
     _, near, word, whole = seen.asking("w20 w21", "w30")
     assert isinstance(near, Similarity)
+    assert near.at == ()
     assert whole is near
     assert word == Word("w20 w21", 0, 0, range(0))
     torch.testing.assert_close(torch.stack([near.other, near.foil]), torch.stack([other, third]))

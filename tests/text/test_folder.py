@@ -45,6 +45,11 @@ def test_the_code_of_the_language_stands_where_the_class_puts_it(
     assert read(plain(tmp_path, **({"eos_token": "</s>"} | config))).inner.encode("a").ids == around
 
 
+@pytest.mark.parametrize("template", [7, [{"name": "default", "template": []}], [{"name": "other", "template": "x"}]])
+def test_a_template_is_a_text_or_none(template: Any, tmp_path: Path) -> None:
+    assert read(plain(tmp_path, chat_template=template)).template is None
+
+
 def test_all_that_a_folder_says_of_its_tokens(tmp_path: Path) -> None:
     plain(
         tmp_path,

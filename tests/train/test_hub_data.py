@@ -1,6 +1,7 @@
 """Data sets of the hub: fetched with the real `huggingface_hub`, from a stand-in hub on this machine's loopback."""
 
 import json
+import os
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -91,9 +92,11 @@ def test_pairs_of_one_config_and_split(served: Hub) -> None:
     assert fingerprint(["hub:org/name:en-de"], []) != fingerprint(["hub:org/name:en-fr"], [])
 
 
-def test_text(served: Hub) -> None:
+def test_text(served: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_HUB_DISABLE_TELEMETRY", raising=False)
     served.files = {"books/a.txt": b"Once upon a time\n", "cover.png": b"x"}
     assert "".join(text for text, _ in read_texts(["hub:org/name"])) == "Once upon a time\n"
+    assert os.environ.pop("HF_HUB_DISABLE_TELEMETRY") == "1"  # nobody is told of it
 
 
 @pytest.mark.parametrize(

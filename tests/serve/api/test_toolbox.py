@@ -8,7 +8,7 @@ from cli.tiny_models import trained
 
 from limelight.serve.api import tools
 from limelight.serve.api.bodies import Chat, Message
-from limelight.serve.api.chat import _add, flat, variables
+from limelight.serve.api.chat import Chatting, _add, flat, variables
 from limelight.serve.api.errors import ApiError
 from limelight.serve.api.tools import Calls, Plain, Style, Toolbox
 
@@ -117,6 +117,16 @@ def test_every_grammar_is_one_that_can_be_enforced(style: Style, choice: str) ->
     assert callable(found.constraint)
     assert found.special is style.begin.startswith("<|im_start|>")
     assert isinstance(found.reader(), Calls)
+
+
+def test_a_template_that_knows_functions_is_given_them() -> None:
+    knows = writer(Style("<call>", "</call>", "args", told=True), "{{ tools }}{{ messages[0].content }}<|im_end|>")
+    knows.longest, knows.check = 100, lambda prompt, name: None
+    body = Chat.model_validate({"messages": HELLO, "tools": TWO, "max_tokens": 4})
+    (prompt,) = Chatting("chatcmpl-1", knows, body).writing.prompts
+    tokenizer = knows.model.tokenizer
+    assert prompt == tokenizer.encode(tokenizer.chat(HELLO, tools=TWO), special=True).ids
+    assert prompt != tokenizer.encode(tokenizer.chat(HELLO), special=True).ids
 
 
 def test_a_template_is_told_of_functions_or_the_model_is() -> None:
