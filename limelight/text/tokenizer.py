@@ -224,11 +224,14 @@ class Tokenizer:
         return (self.bytewise and self.written(id)) or text.encode()
 
     def written(self, id: int) -> bytes:
-        """What a token of a bytewise vocabulary adds to a text; an unknown id adds nothing."""
-        known = self._written.get(id)
+        """What a token of a bytewise vocabulary adds to a text, nothing for one that there is not.
+
+        Raises RequestError for what is no id.
+        """
+        known = self._written.get(given.whole("id", id, 0))
         if known is None:
             with self._guarded():
-                letters: str = self._inner.id_to_token(id) or ""
+                letters: str = (self._inner.id_to_token(id) if id < 2**32 else None) or ""
             # A token that was added, with letters that stand for no byte, is written as it is spelled.
             named = [_BYTES.get(letter) for letter in letters]
             known = letters.encode() if None in named else bytes(byte for byte in named if byte is not None)

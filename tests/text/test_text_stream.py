@@ -101,3 +101,4 @@ def test_a_token_that_was_added_is_written_as_it_is_spelled() -> None:
     ids = [tokenizer.vocab + 7, *tokenizer.encode("the two words｜é cat").ids]
     assert {"two words", "｜", "é"} <= {inner.id_to_token(id) for id in ids}
     assert "".join(_stream(tokenizer, ids)) == tokenizer.decode(ids) == "the two words｜� cat"
+    assert tokenizer.written(2**32) == tokenizer.written(tokenizer.vocab + 7) == b""
