@@ -83,7 +83,7 @@ def _least(text: str, draw: Random) -> Constrained:
 
 def _sentences(text: str, draw: Random) -> Constrained:
     count = sentences(text)
-    if count > 3 or text[-1:] not in tuple(".!?"):
+    if not 0 < count < 4 or text[-1:] not in tuple(".!?"):
         return None
     number = ("one sentence", "two sentences", "three sentences")[count - 1]
     return draw.choice((f"Make it {number} long.", f"Reply with {number}, no more and no fewer.")), text

@@ -86,6 +86,7 @@ def test_an_answer_keeps_what_is_asked_for(rule, seed: int, answer: str) -> None
         ("_sentences", "One. Two. Three.", True),
         ("_sentences", "One. Two. Three. Four.", False),
         ("_sentences", "no end", False),
+        ("_sentences", "...", False),
         ("_use", "a few", False),
         ("_list", "Plums, and pears.", False),
         ("_list", "They are: plums, pears or figs.", True),
