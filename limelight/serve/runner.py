@@ -186,7 +186,7 @@ class Runner:
         self.admit(len(asks))
         job = Job(self, asks, time.monotonic(), left=set(range(len(asks))))
         accepted: asyncio.Future[None] = self._future()
-        self._order(lambda: self._submit(job, accepted))
+        self._command(lambda: self._submit(job, accepted))
         self.open += len(asks)
         try:
             await accepted
@@ -198,7 +198,7 @@ class Runner:
     def cancel(self, job: Job, index: int) -> None:
         """Ends one of a job's texts before the next step."""
         with suppress(BusyError):  # it has ended
-            self._order(lambda: self._cancel(job, index))
+            self._command(lambda: self._cancel(job, index))
 
     async def aside(self, work: Callable[[], Generator[None, None, T]]) -> T:
         """What a generator returns that is run in the engine's thread, a piece between two steps. Raises BusyError if
@@ -216,12 +216,12 @@ class Runner:
 
         running = pieces()
         next(running)
-        self._order(lambda: self._asides.append(running))
+        self._command(lambda: self._asides.append(running))
         try:
             return await done
         finally:
             with suppress(BusyError):
-                self._order(lambda: self._asides.remove(running) if running in self._asides else None)
+                self._command(lambda: self._asides.remove(running) if running in self._asides else None)
 
     def _future(self) -> "asyncio.Future[Any]":
         """What the thread is to fulfil for one who asks in this loop."""
@@ -232,10 +232,10 @@ class Runner:
         """Ends the thread; whoever is not answered by now is told so."""
         self._ending = True
         with suppress(BusyError):  # it has ended before
-            self._order(lambda: None)
+            self._command(lambda: None)
         self._thread.join(seconds)
 
-    def _order(self, command: Callable[[], None]) -> None:
+    def _command(self, command: Callable[[], None]) -> None:
         """Has the thread do this before its next step. Raises BusyError if it makes no more."""
         with self._lock:
             if self._over:

@@ -21,7 +21,7 @@ class TextStream:
     Each piece costs the same however long the text is: only the last few tokens are decoded again, as context for
     leading spaces and for characters that are spread over tokens. Text is held back while it ends inside a character,
     and during a run of byte-fallback tokens, which the decoder judges as a whole. Where a text is the bytes of its
-    tokens (`Tokenizer.bytewise`), nothing is decoded twice.
+    tokens (`Tokenizer.byte_level`), nothing is decoded twice.
     """
 
     def __init__(self, tokenizer: Tokenizer, *, after: Sequence[int] = (), special: bool = False) -> None:
@@ -29,9 +29,11 @@ class TextStream:
         self._special = special
         self._window: list[int] = []
         self._shown = 0  # characters of the window's text that were given out
+        if tokenizer.byte_level:  # what stands in front changes nothing
+            after = ()
         self._before = [id for id in after if special or id not in tokenizer.controls][-_KEEP:]
         self._given = tokenizer.decode(self._before, special=special)
-        self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if tokenizer.bytewise else None
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace") if tokenizer.byte_level else None
 
     def push(self, id: int) -> str:
         """The text that became certain with this token; often empty, sometimes several characters."""

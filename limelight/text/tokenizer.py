@@ -57,7 +57,7 @@ class Tokenizer:
     second       the type of the tokens of the second of two such texts
     separator    the model's own mark between documents; stands in front of a text that is looked at
     byte_pieces  ids of single bytes ("<0xE2>"), by which SentencePiece writes unknown characters
-    bytewise     whether a text is the bytes of its tokens, one behind the other, as with GPT-2's kind of vocabulary
+    byte_level   whether a text is the bytes of its tokens, one behind the other, as with GPT-2's kind of vocabulary
     """
 
     def __init__(self, parts: Parts) -> None:
@@ -101,7 +101,7 @@ class Tokenizer:
 
             spelled = (self._inner.token_to_id(f"<0x{byte:02X}>") for byte in range(256))
             self.byte_pieces: frozenset[int] = frozenset(id for id in spelled if id is not None)
-            self.bytewise: bool = isinstance(self._inner.decoder, tokenizers.decoders.ByteLevel)
+            self.byte_level: bool = isinstance(self._inner.decoder, tokenizers.decoders.ByteLevel)
 
     @staticmethod
     def from_folder(path: str | Path, *, source: bool = False) -> "Tokenizer":
@@ -221,10 +221,10 @@ class Tokenizer:
         text = self.spell(id)
         if id in self.byte_pieces:
             return bytes([int(text[1:-1], 16)])
-        return (self.bytewise and self.written(id)) or text.encode()
+        return (self.byte_level and self.written(id)) or text.encode()
 
     def written(self, id: int) -> bytes:
-        """What a token of a bytewise vocabulary adds to a text, nothing for one that there is not.
+        """What a token of a byte-level vocabulary adds to a text, nothing for one that there is not.
 
         Raises RequestError for what is no id.
         """

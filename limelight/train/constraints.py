@@ -7,7 +7,7 @@ keeps a constraint already, or is rewritten so that it does.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -18,18 +18,15 @@ Constrained = tuple[str, str] | None
 
 
 def constrained(chat: Chat, draw: Random) -> Chat | None:
-    """The conversation with one constraint on its last answer; None if that is none to a question."""
+    """The conversation with one constraint on its last answer; None if that is no text that answers a question."""
     *before, asked, answer = chat.messages if len(chat.messages) > 1 else ({}, {})
-    if asked.get("role") != "user" or answer.get("role") != "assistant" or answer.get("tool_calls"):
+    text = str(answer.get("content") or "").strip()
+    if asked.get("role") != "user" or answer.get("role") != "assistant" or answer.get("tool_calls") or not text:
         return None
-    text = str(answer["content"]).strip()
     rules = draw.sample(_RULES, len(_RULES))
     if _items(text) and draw.random() < 0.5:  # few answers can be a list
         rules.insert(0, _list)
-    found = next((made for rule in rules if (made := rule(text, draw))), None)
-    if not text or found is None:
-        return None
-    demand, text = found
+    demand, text = next(made for rule in rules if (made := rule(text, draw)))  # some of them any answer can keep
     parts = [str(asked["content"]), demand]
     if draw.random() < 0.3:
         parts.reverse()
@@ -83,7 +80,7 @@ def _least(text: str, draw: Random) -> Constrained:
 
 def _sentences(text: str, draw: Random) -> Constrained:
     count = sentences(text)
-    if not 0 < count < 4 or text[-1:] not in tuple(".!?"):
+    if not 0 < count < 4 or not text.endswith((".", "!", "?")):
         return None
     number = ("one sentence", "two sentences", "three sentences")[count - 1]
     return draw.choice((f"Make it {number} long.", f"Reply with {number}, no more and no fewer.")), text
@@ -93,17 +90,19 @@ def _use(text: str, draw: Random) -> Constrained:
     there = sorted({word for word in words(text) if len(word) > 3 and word.isalpha()})
     if not there:
         return None
-    named = draw.sample(there, min(len(there), draw.choice((1, 2))))
-    what = f"the word {named[0]}" if len(named) == 1 else f"the words {' and '.join(named)}"
+    what = _named(draw.sample(there, min(len(there), draw.choice((1, 2)))))
     return draw.choice((f"Include {what}.", f"Your reply has to contain {what}.")), text
 
 
 def _avoid(text: str, draw: Random) -> Constrained:
     usual = ("very", "good", "time", "people", "water", "house", "because", "small", "green", "never", "it", "a", "of")
     absent = sorted(set(usual) - set(words(text)))
-    named = draw.sample(absent, draw.choice((1, 2)))
-    what = f"the word {named[0]}" if len(named) == 1 else f"the words {' and '.join(named)}"
+    what = _named(draw.sample(absent, draw.choice((1, 2))))
     return draw.choice((f"Leave out {what}.", f"You may not say {what}.", f"Avoid {what}.")), text
+
+
+def _named(some: Sequence[str]) -> str:
+    return f"the word{'s' if len(some) > 1 else ''} {' and '.join(some)}"
 
 
 def _commas(text: str, draw: Random) -> Constrained:

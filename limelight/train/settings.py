@@ -137,9 +137,8 @@ class Settings:
     lora: Annotated[int, Range(0, 1 << 16)] = 0  # rank; 0: all weights learn
     # By which share what was learned by LoRA is made smaller in the end, so that less is forgotten.
     shrink: Annotated[float, Range(0, 1), For(("assistant",))] = 0.0
-    constraints: Annotated[int, Range(0, 11), For(("assistant",))] = (
-        0  # times that each conversation is learned under one
-    )
+    # How often each conversation is learned once more, under a constraint that a rule can check.
+    constraints: Annotated[int, Range(0, 11), For(("assistant",))] = 0
     beta: Annotated[float, Range(0, above=True), For(("prefer",))] = 0.1  # how dear it is to leave the first model
 
 

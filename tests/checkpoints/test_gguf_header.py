@@ -1,30 +1,24 @@
 """GGUF headers field by field: sentences for what they cannot say, and the most and least that they may."""
 
 import struct
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from checkpoints import refusals
 from checkpoints.test_gguf import DEEP, F32, Q4_0, array, header, pair, string, tensor
 from gguf.constants import GGMLQuantizationType, GGUFValueType
 
 from limelight.checkpoints import gguf
 from limelight.checkpoints.gguf import DEPTH_LIMIT, TENSOR_TYPES, GGUFReader
 from limelight.checkpoints.reader import open_tensors
-from limelight.errors import FileError
+
+refusal = partial(refusals.refusal, opens=GGUFReader)
 
 U8, U32, ARRAY, STRING = GGUFValueType.UINT8, GGUFValueType.UINT32, GGUFValueType.ARRAY, GGUFValueType.STRING
 COUNTS = b"GGUF\3\0\0\0"
-
-
-def refusal(path: Path, data: bytes) -> str:
-    """Why a file of these bytes is not opened, behind its name."""
-    path.write_bytes(data)
-    with pytest.raises(FileError) as refused:
-        GGUFReader(path)
-    assert str(refused.value).startswith(f"{path}: ")
-    return str(refused.value).removeprefix(f"{path}: ")
 
 
 def ends(field: str, data: bytes) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints.refusals import refusal
 
 from limelight.checkpoints import marian
 from limelight.checkpoints.marian import FLOAT32, INT8, MOST, OPTIONS, TEXT, TEXT_LIMIT, is_npz
@@ -28,15 +29,6 @@ def binary(*items: tuple[str, int, tuple[int, ...], bytes], version: int = 1, ga
     head += b"".join(struct.pack(f"<{len(shape)}i", *shape) for _, _, shape, _ in items)
     space = -len(head) % 4
     return head + struct.pack("<Q", space if gap is None else gap) + bytes(space) + b"".join(d for *_, d in items)
-
-
-def refusal(path: Path, data: bytes) -> str:
-    """Why a file of these bytes is not opened, behind its name."""
-    path.write_bytes(data)
-    with pytest.raises(FileError) as refused:
-        open_tensors(path)
-    assert str(refused.value).startswith(f"{path}: ")
-    return str(refused.value).removeprefix(f"{path}: ")
 
 
 def test_what_a_binary_file_holds(tmp_path: Path) -> None:

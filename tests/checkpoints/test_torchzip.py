@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from checkpoints import refusals
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch_files import SHARED, Call, holds, number, tensors
@@ -21,6 +22,8 @@ from torch_files import outcome as outcome_of
 from limelight.checkpoints.reader import open_tensors
 from limelight.checkpoints.torchzip import LIMIT, TUPLE_LIMIT, TorchZipReader
 from limelight.errors import FileError
+
+refusal = partial(refusals.refusal, opens=TorchZipReader)
 
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 outcome = partial(outcome_of, TorchZipReader)
@@ -277,14 +280,6 @@ def test_random_views_open_or_are_refused(
 ) -> None:
     data = archive(view(numel, offset, size, stride), bytes(16))
     assert outcome(tmp_path / "view.pt", data).startswith(("opened", str(tmp_path)))
-
-
-def refusal(path: Path, data: bytes) -> str:
-    path.write_bytes(data)
-    with pytest.raises(FileError) as refused:
-        TorchZipReader(path)
-    assert str(refused.value).startswith(f"{path}: ")
-    return str(refused.value).removeprefix(f"{path}: ")
 
 
 def test_a_zip_has_one_directory_and_one_pickle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ def test_a_role_is_found_by_its_name_and_the_rest_by_use() -> None:
     assert ours.controls == {0, 1, 3, 5, 10}
     assert ours.eos == {10, 7}
     assert (ours.prefix, ours.suffix, ours.between, ours.second) == ((9,), (10,), (10, 3), 1)
-    assert (ours.byte_pieces, ours.bytewise, ours.separator) == (frozenset(), False, 9)
+    assert (ours.byte_pieces, ours.byte_level, ours.separator) == (frozenset(), False, 9)
     assert json.loads(ours.definition)["post_processor"]["type"] == "TemplateProcessing"
     assert ours._inner.post_processor is None
     bare = Tokenizer(Parts(tokenizers.Tokenizer(models.WordLevel({"<unk>": 0, "a": 1}, "<unk>"))))
@@ -68,7 +68,7 @@ def test_bytes_are_written_once_and_unknown_ids_write_none() -> None:
     inner.add_tokens(["añ→"])  # with an arrow, a letter that stands for no byte
     ours = Tokenizer(Parts(inner))
     added = inner.token_to_id("añ→")
-    assert ours.bytewise
+    assert ours.byte_level
     assert ours.written(added) == ours.raw(added) == "añ→".encode()
     assert (ours.written(ours.id(" the")), ours.written(ours.vocab + 1)) == (b" the", b"")
     assert ours._written == {added: "añ→".encode(), ours.id(" the"): b" the", ours.vocab + 1: b""}
